@@ -1,0 +1,143 @@
+"""Frozen configuration: unknown keys refused, one canonical JSON, one digest.
+
+Every config in the project derives from `Config`. A choice among kinds is a closed union discriminated by
+`kind: Literal[...]`; there is no registry of names. `override` is the one door for `--set key=value` and for search
+spaces: dotted keys, validated against the model, with the nearest key named when one is unknown.
+"""
+
+import difflib
+import hashlib
+import json
+import types
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Self, TypeVar, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ssl_core.errors import ConfigError
+
+C = TypeVar("C", bound="Config")
+
+
+class Config(BaseModel):
+    """Base of all configurations."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    def to_json(self) -> str:
+        """Canonical JSON: sorted keys, no spaces. Equal configs give equal text."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+    def digest(self) -> str:
+        """First 16 hex digits of the sha256 of `to_json()`."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Inverse of `to_json`. Raises ConfigError naming each wrong key."""
+        return validated(cls, json.loads(text))
+
+
+def validated(kind: type[C], values: Mapping[str, Any]) -> C:
+    """Build `kind` from plain values; pydantic's complaints become one ConfigError naming the dotted keys."""
+    try:
+        return kind.model_validate(dict(values))
+    except ValidationError as error:
+        raise ConfigError(f"{kind.__name__}: {explain(error, kind)}") from None
+
+
+def explain(error: ValidationError, kind: type[BaseModel]) -> str:
+    """One line per wrong key: the dotted key, what is wrong, the nearest key where one is unknown."""
+    lines = []
+    for item in error.errors():
+        key = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "extra_forbidden":
+            lines.append(f"unknown key '{key}'{nearest(key, dotted_keys(kind))}")
+        else:
+            lines.append(f"'{key or kind.__name__}': {item['msg']} (got {item.get('input')!r})")
+    return "; ".join(lines)
+
+
+def nearest(key: str, known: Iterator[str] | list[str]) -> str:
+    """`, did you mean 'x'?` or the empty string."""
+    found = difflib.get_close_matches(key, list(known), n=1, cutoff=0.5)
+    return f", did you mean '{found[0]}'?" if found else ""
+
+
+def dotted_keys(kind: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """All settable dotted keys of a config class, through nested configs and every member of a union."""
+    seen = set()
+    for name, field in kind.model_fields.items():
+        key = f"{prefix}{name}"
+        if key not in seen:
+            seen.add(key)
+            yield key
+        for model in _models_of(field.annotation):
+            for inner in dotted_keys(model, f"{key}."):
+                if inner not in seen:
+                    seen.add(inner)
+                    yield inner
+
+
+def _models_of(annotation: Any) -> list[type[BaseModel]]:
+    """Config classes an annotation may hold (through Optional, Union and Annotated, not through containers)."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    if get_origin(annotation) in (Union, types.UnionType, Annotated):
+        return [model for part in get_args(annotation) for model in _models_of(part)]
+    return []
+
+
+def override(config: C, values: Mapping[str, Any]) -> C:
+    """A copy of `config` with dotted keys replaced.
+
+    Choosing another member of a union (`optimizer.kind=sgd`) keeps the fields that both members share and takes the
+    new member's defaults for the rest, whatever the order of the keys. Raises ConfigError for an unknown key.
+    """
+    kind = type(config)
+    known = list(dotted_keys(kind))
+    for key in values:
+        if key not in known:
+            raise ConfigError(f"unknown key '{key}' for {kind.__name__}{nearest(key, known)}")
+    tree = config.model_dump(mode="python")
+    for key, value in sorted(values.items(), key=lambda item: (not item[0].endswith("kind"), item[0])):
+        parts = key.split(".")
+        node, model = tree, kind
+        for part in parts[:-1]:
+            node = node[part]
+            models = _models_of(model.model_fields[part].annotation)
+            if parts[-1] == "kind" and part == parts[-2]:
+                _switch_kind(node, value, models)
+            model = _member(models, node) or models[0]
+        node[parts[-1]] = value
+    return validated(kind, tree)
+
+
+def _member(models: list[type[BaseModel]], node: Mapping[str, Any]) -> Any:
+    """The union member whose `kind` literal matches the node."""
+    for model in models:
+        field = model.model_fields.get("kind")
+        if field is not None and node.get("kind") in get_args(field.annotation):
+            return model
+    return None
+
+
+def _switch_kind(node: dict[str, Any], kind: Any, models: list[type[BaseModel]]) -> None:
+    target = _member(models, {"kind": kind})
+    if target is None:
+        choices = sorted(str(v) for m in models if "kind" in m.model_fields for v in get_args(m.model_fields["kind"].annotation))
+        raise ConfigError(f"unknown kind '{kind}'; choose one of {', '.join(choices)}")
+    for name in [name for name in node if name not in target.model_fields]:
+        del node[name]
+
+
+def parse_assignment(text: str) -> tuple[str, Any]:
+    """`key=value` with the value read as YAML: numbers, booleans, lists and strings look as in a space file."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"'{text}' is not an assignment; write key=value, for example training.epochs=20")
+    try:
+        return key.strip(), yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise ConfigError(f"the value of '{key}' is not valid YAML: {value!r}") from None

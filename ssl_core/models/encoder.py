@@ -1,0 +1,83 @@
+"""What an encoder is: an input contract that travels with the weights, and one forward.
+
+    points  [B, N, D] float32, columns in the contract's order  ->  [B, feature_dim]
+    image   [B, 3, H, W] float32 in [0, 1]                      ->  [B, feature_dim]
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from ssl_core.config import Config
+
+FeatureGroup = Literal["xyz", "opacity", "scale", "rotation", "sh_dc", "sh_rest", "normals", "reference_color"]
+"""Ordered groups of Gaussian columns. `reference_color` is the cross-modal reference's defect: f_rest_0..43."""
+
+FEATURE_WIDTH: dict[FeatureGroup, int] = {
+    "xyz": 3,
+    "opacity": 1,
+    "scale": 3,
+    "rotation": 4,
+    "sh_dc": 3,
+    "sh_rest": 45,
+    "normals": 3,
+    "reference_color": 44,
+}
+Sampling = Literal["fps", "uniform", "uniform_with_replacement"]
+
+
+class PointsContract(Config):
+    """How a Gaussian cloud becomes the `[N, D]` input of a point encoder."""
+
+    modality: Literal["points"] = "points"
+    features: tuple[FeatureGroup, ...] = ("xyz",)
+    num_points: int = Field(default=1024, ge=8)
+    alpha_threshold: float = Field(default=0.3, ge=0.0, lt=1.0, description="keep Gaussians with alpha above this")
+    sampling: Sampling = "fps"
+    normalisation: Literal["unit_sphere"] = "unit_sphere"
+    standardise_attributes: bool = Field(
+        default=True, description="log-scales, opacity and SH brought to order one; quaternions to unit norm, w >= 0"
+    )
+
+    @property
+    def columns(self) -> int:
+        """D, the number of input columns."""
+        return sum(FEATURE_WIDTH[group] for group in self.features)
+
+
+class ImageContract(Config):
+    """How an image becomes the `[3, H, W]` input of an image encoder. Mean and std are applied inside `forward`."""
+
+    modality: Literal["image"] = "image"
+    image_size: int = Field(default=64, ge=8)
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+
+EncoderContract = Annotated[PointsContract | ImageContract, Field(discriminator="modality")]
+
+
+class Encoder(nn.Module):
+    """Contract + backbone. Final: to change behaviour, give another backbone.
+
+    Args:
+        contract: the input contract; its `modality` says which of the two input shapes `forward` takes.
+        backbone: module from the contract's input (image: after mean/std) to `[B, feature_dim]`.
+        feature_dim: width of the output.
+    """
+
+    def __init__(self, contract: PointsContract | ImageContract, backbone: nn.Module, feature_dim: int) -> None:
+        super().__init__()
+        self.contract = contract
+        self.backbone = backbone
+        self.feature_dim = feature_dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, N, D] or [B, 3, H, W] -> [B, feature_dim]."""
+        if isinstance(self.contract, ImageContract):
+            mean = x.new_tensor(self.contract.mean).view(1, 3, 1, 1)
+            std = x.new_tensor(self.contract.std).view(1, 3, 1, 1)
+            x = (x - mean) / std
+        features: Tensor = self.backbone(x)
+        return features
