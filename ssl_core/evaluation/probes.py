@@ -1,0 +1,130 @@
+"""Probes: how well frozen features separate classes, and which labels a probe may see.
+
+Two probes, both without anything to tune:
+
+* `linear_svm`: StandardScaler, then a support vector machine with linear kernel and C=1 (one-versus-one), the
+  probe of the cross-modal reference.
+* `knn`: the k nearest training objects by cosine similarity vote; summed similarity decides equal counts.
+
+`draw_labels` picks the labelled objects. A draw depends on its seed and on the class alone, and larger draws
+contain smaller ones of the same seed: two encoders probed with the same seed see the same objects, and a label
+curve is read along growing sets.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+
+from ssl_core.errors import ConfigError, DivergedError
+
+Features = NDArray[np.floating]
+Labels = NDArray[np.integer]
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """accuracy in [0, 1] over the test objects; predictions [test objects] int64 labels."""
+
+    accuracy: float
+    predictions: NDArray[np.int64]
+
+
+def linear_svm(
+    train_x: Features, train_y: Labels, test_x: Features, test_y: Labels, C: float = 1.0
+) -> ProbeResult:
+    """Fit on `train_x [n, F]`, `train_y [n]`; predict `test_x [m, F]`; score against `test_y [m]`.
+
+    With labels of one class only, that class is predicted everywhere.
+
+    Raises:
+        DivergedError: a feature is NaN or infinite.
+    """
+    _check(train_x, train_y, test_x, test_y)
+    if len(np.unique(train_y)) == 1:
+        return _scored(np.full(len(test_y), train_y[0]), test_y)
+    scaler = StandardScaler().fit(train_x.astype(np.float64))
+    machine = SVC(kernel="linear", C=C, cache_size=500)
+    machine.fit(scaler.transform(train_x.astype(np.float64)), train_y)
+    return _scored(machine.predict(scaler.transform(test_x.astype(np.float64))), test_y)
+
+
+def knn(train_x: Features, train_y: Labels, test_x: Features, test_y: Labels, k: int = 5) -> ProbeResult:
+    """Vote of the `min(k, n)` most similar training objects (cosine); shapes as in `linear_svm`.
+
+    Raises:
+        DivergedError: a feature is NaN or infinite.
+    """
+    _check(train_x, train_y, test_x, test_y)
+    k = min(k, len(train_y))
+    similarity = _unit(test_x) @ _unit(train_x).T  # [m, n]
+    near = np.argpartition(-similarity, k - 1, axis=1)[:, :k]  # [m, k]
+    classes, votes_for = np.unique(train_y, return_inverse=True)
+    # similarities sum to at most k in magnitude: scaled below one half they settle ties and nothing else
+    weight = 1.0 + np.take_along_axis(similarity, near, axis=1) / (2 * k + 1)
+    scores = np.zeros((len(test_y), len(classes)))
+    np.add.at(scores, (np.arange(len(test_y))[:, None], votes_for[near]), weight)
+    return _scored(classes[scores.argmax(axis=1)], test_y)
+
+
+def draw_labels(
+    labels: ArrayLike | Sequence[int],
+    *,
+    per_class: int | None = None,
+    fraction: float | None = None,
+    seed: int = 0,
+) -> NDArray[np.int64]:
+    """Sorted indices into `labels [n]` of one stratified draw.
+
+    Args:
+        labels: class of each object.
+        per_class: objects kept per class; a class with fewer gives all it has.
+        fraction: keep `max(1, int(fraction * n_c))` of the `n_c` objects of each class: no class can vanish.
+        seed: which draw. Without `per_class` and `fraction` all objects are kept, whatever the seed.
+
+    Raises:
+        ConfigError: both amounts are given, or one is out of range.
+    """
+    values = np.asarray(labels)
+    if per_class is not None and fraction is not None:
+        raise ConfigError("draw_labels takes per_class or fraction, not both; drop one")
+    if per_class is not None and per_class < 1:
+        raise ConfigError(f"per_class must be at least 1 (got {per_class})")
+    if fraction is not None and not 0.0 < fraction <= 1.0:
+        raise ConfigError(f"fraction must be above 0 and at most 1 (got {fraction})")
+    kept = []
+    for name in np.unique(values):
+        members = np.flatnonzero(values == name)
+        if per_class is not None:
+            count = min(per_class, len(members))
+        elif fraction is not None:
+            count = max(1, int(fraction * len(members)))
+        else:
+            count = len(members)
+        order = np.random.default_rng([seed, int(name)]).permutation(len(members))
+        kept.append(members[order[:count]])
+    return np.sort(np.concatenate(kept)).astype(np.int64) if kept else np.empty(0, np.int64)
+
+
+def _check(train_x: Features, train_y: Labels, test_x: Features, test_y: Labels) -> None:
+    assert len(train_x) == len(train_y) > 0, "one label per training feature, and at least one"
+    assert len(test_x) == len(test_y) > 0, "one label per test feature, and at least one"
+    if not (np.isfinite(train_x).all() and np.isfinite(test_x).all()):
+        raise DivergedError("features hold NaN or infinity: the encoder diverged and cannot be probed")
+
+
+def _scored(predictions: NDArray[np.integer], truth: Labels) -> ProbeResult:
+    return ProbeResult(
+        accuracy=float((predictions == truth).mean()), predictions=predictions.astype(np.int64)
+    )
+
+
+def _unit(x: Features) -> NDArray[np.float64]:
+    """Rows scaled to unit length; zero rows stay zero."""
+    wide = x.astype(np.float64)
+    norm: NDArray[np.float64] = np.linalg.norm(wide, axis=1, keepdims=True)
+    unit: NDArray[np.float64] = wide / np.maximum(norm, 1e-12)
+    return unit
