@@ -7,8 +7,8 @@ Two probes, both without anything to tune:
 * `knn`: the k nearest training objects by cosine similarity vote; summed similarity decides equal counts.
 
 `draw_labels` picks the labelled objects. A draw depends on its seed and on the class alone, and larger draws
-contain smaller ones of the same seed: two encoders probed with the same seed see the same objects, and a label
-curve is read along growing sets.
+contain smaller ones of the same seed: two encoders probed with the same seed see the same objects, and a
+label curve is read along growing sets.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """Intervals: no number that decides goes without one.
 
-Three sources of variation meet in a probe accuracy: which labels were drawn, which test objects there are, and
-which random points stood for an object. `mean_interval` and `paired_difference` speak of draws (Student's t);
+Three sources of variation meet in a probe accuracy: which labels were drawn, which test objects there are,
+and which random points stood for an object. `mean_interval` and `paired_difference` speak of draws (Student's t);
 `paired_bootstrap` of test objects, or of draws and test objects together. Comparisons are always paired (same
 labels, same test objects): the shared part of the noise, about five points at five labels per class, cancels.
 """
@@ -76,7 +76,7 @@ def paired_bootstrap(
     """Percentile interval of mean(a) - mean(b) under resampling.
 
     Args:
-        correct_a: `[objects]` or `[draws, objects]`: 1 where the probe was right (or its mean over point draws).
+        correct_a: `[objects]` or `[draws, objects]`: 1 where the probe was right (or a mean of such).
         correct_b: same shape, the other encoder on the same draws and objects.
         confidence: two-sided.
         resamples: bootstrap replicates.

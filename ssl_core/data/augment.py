@@ -1,0 +1,56 @@
+"""Image augmentation for whole batches, with an explicit generator and no loop over samples."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def to_float(images: Tensor) -> Tensor:
+    """uint8 [B, 3, H, W] -> float32 in [0, 1]."""
+    return images.to(torch.float32) / 255.0
+
+
+def resize(images: Tensor, size: int) -> Tensor:
+    """[B, 3, H, W] -> [B, 3, size, size], antialiased bilinear; unchanged when it has that size."""
+    if images.shape[-1] == size and images.shape[-2] == size:
+        return images
+    return functional.interpolate(
+        images, size=(size, size), mode="bilinear", antialias=True, align_corners=False
+    )
+
+
+def random_resized_crop(
+    images: Tensor, size: int, min_scale: float, generator: torch.Generator, *, flip: bool = True
+) -> Tensor:
+    """Random crop of area share [min_scale, 1] and aspect ratio [3/4, 4/3], resized; horizontal flip with p = 1/2.
+
+    Szegedy et al. 2015 ("Going deeper with convolutions"), §6. Crop corners are continuous, so one affine grid serves
+    the batch. A crop that would not fit is cut to the image, where torchvision would draw again.
+
+    Args:
+        images: [B, 3, H, W] float in [0, 1].
+        size: output side in pixels.
+        min_scale: smallest share of the area, in (0, 1].
+        generator: source of all randomness, on the CPU.
+    """
+    batch = images.shape[0]
+    draws = torch.rand(5, batch, generator=generator)
+    area = min_scale + (1 - min_scale) * draws[0]
+    log_ratio = math.log(4 / 3) * (2 * draws[1] - 1)
+    width = (area * torch.exp(log_ratio)).sqrt().clamp(max=1.0)
+    height = (area * torch.exp(-log_ratio)).sqrt().clamp(max=1.0)
+    centre_x = (2 * draws[2] - 1) * (1 - width)  # in the [-1, 1] coordinates of grid_sample
+    centre_y = (2 * draws[3] - 1) * (1 - height)
+    mirror = torch.where(draws[4] < 0.5, -1.0, 1.0) if flip else torch.ones(batch)
+    zero = torch.zeros(batch)
+    theta = torch.stack(
+        [
+            torch.stack([width * mirror, zero, centre_x], dim=-1),
+            torch.stack([zero, height, centre_y], dim=-1),
+        ],
+        dim=1,
+    ).to(images.device)
+    grid = functional.affine_grid(theta, [batch, images.shape[1], size, size], align_corners=False)
+    return functional.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)

@@ -1,0 +1,127 @@
+"""Pinhole cameras and the orbits that the project looks at objects from.
+
+OpenCV axes: x right, y down, z forward; `viewmat` takes world to camera; pixel centres lie at +0.5. The
+world's z axis points up, as in ModelNet.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssl_core.errors import DataError
+
+GOLDEN_FRACTION = (math.sqrt(5.0) - 1.0) / 2.0
+
+
+@dataclass(frozen=True)
+class Camera:
+    """One view.
+
+    Args:
+        viewmat: [4, 4] float64, world -> camera.
+        K: [3, 3] float64 intrinsics in pixels, no skew.
+        width: pixels.
+        height: pixels.
+    """
+
+    viewmat: NDArray[np.float64]
+    K: NDArray[np.float64]
+    width: int
+    height: int
+
+    @property
+    def position(self) -> NDArray[np.float64]:
+        """[3] camera centre in world coordinates."""
+        centre: NDArray[np.float64] = -self.viewmat[:3, :3].T @ self.viewmat[:3, 3]
+        return centre
+
+
+def look_at(
+    position: Sequence[float] | NDArray[Any], target: Sequence[float] | NDArray[Any]
+) -> NDArray[np.float64]:
+    """[4, 4] world -> camera of a camera at `position` that looks at `target`, the world's z axis up in the
+    image.
+
+    Looking straight up or down, the world's y axis is up in the image.
+
+    Raises:
+        DataError: both points coincide.
+    """
+    eye = np.asarray(position, dtype=np.float64)
+    forward = np.asarray(target, dtype=np.float64) - eye
+    length = np.linalg.norm(forward)
+    if not length > 0:
+        raise DataError("a camera cannot look at its own position; move the camera away from the target")
+    forward /= length
+    up = np.array([0.0, 0.0, 1.0]) if abs(forward[2]) < 1 - 1e-9 else np.array([0.0, 1.0, 0.0])
+    right = np.cross(forward, up)
+    right /= np.linalg.norm(right)
+    viewmat = np.eye(4)
+    viewmat[:3, :3] = np.stack([right, np.cross(forward, right), forward])
+    viewmat[:3, 3] = -viewmat[:3, :3] @ eye
+    return viewmat
+
+
+def intrinsics(image_size: int, fov_degrees: float) -> NDArray[np.float64]:
+    """[3, 3] of a square image with its principal point in the middle."""
+    focal = image_size / 2 / math.tan(math.radians(fov_degrees) / 2)
+    return np.array([[focal, 0.0, image_size / 2], [0.0, focal, image_size / 2], [0.0, 0.0, 1.0]])
+
+
+def orbit_cameras(
+    count: int,
+    image_size: int,
+    *,
+    radius: float = 2.6,
+    fov_degrees: float = 50.0,
+    seed: int = 0,
+    elevations: tuple[float, float] = (10.0, 50.0),
+) -> list[Camera]:
+    """`count` cameras around the origin, every prefix well spread; the defaults just frame the unit sphere.
+
+    Azimuths follow the van der Corput sequence (the first 2^k are evenly spaced), elevations the golden-ratio
+    sequence, uniform in area over `elevations` (degrees above the horizon). `seed` turns the whole set to
+    another azimuth and elevation phase, so that sets with different seeds do not repeat each other's views.
+    Deterministic.
+
+    Raises:
+        DataError: no camera asked for, or a radius, field of view or elevation that is no orbit.
+    """
+    low, high = elevations
+    if (
+        count < 1
+        or image_size < 1
+        or radius <= 0
+        or not 0 < fov_degrees < 180
+        or not -90 <= low <= high <= 90
+    ):
+        raise DataError(
+            f"no orbit: count={count}, image_size={image_size}, radius={radius}, fov_degrees={fov_degrees}, "
+            f"elevations={elevations}; give positive numbers, a field of view below 180, -90 <= low <= high
+            <= 90"
+        )
+    turn, tilt = np.random.default_rng(seed).random(2)
+    K = intrinsics(image_size, fov_degrees)
+    heights = (math.sin(math.radians(low)), math.sin(math.radians(high)))
+    cameras = []
+    for i in range(count):
+        azimuth = 2 * math.pi * ((_van_der_corput(i) + turn) % 1.0)
+        z = heights[0] + (heights[1] - heights[0]) * ((i * GOLDEN_FRACTION + tilt) % 1.0)
+        flat = math.sqrt(max(0.0, 1 - z * z))
+        eye = radius * np.array([flat * math.cos(azimuth), flat * math.sin(azimuth), z])
+        cameras.append(Camera(look_at(eye, np.zeros(3)), K, image_size, image_size))
+    return cameras
+
+
+def _van_der_corput(index: int) -> float:
+    """The binary digits of `index` mirrored at the binary point: 0, 1/2, 1/4, 3/4, 1/8, ..."""
+    value, digit = 0.0, 0.5
+    while index:
+        value += digit * (index & 1)
+        index >>= 1
+        digit /= 2
+    return value

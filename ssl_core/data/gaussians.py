@@ -1,0 +1,128 @@
+"""A cloud of 3D Gaussians as plain arrays, in the parameters that .ply files store.
+
+Names say the activation state: `opacity_logits` go through a sigmoid, `log_scales` through an exponential,
+`quaternions` are wxyz and of any non-zero norm. Conventions follow Kerbl et al. 2023, "3D Gaussian Splatting for
+Real-Time Radiance Field Rendering" (https://arxiv.org/abs/2308.04079).
+"""
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from ssl_core.errors import DataError
+
+Floats = NDArray[np.float32]
+
+SH_C0 = 0.28209479177387814
+"""The constant spherical harmonic: colour = 0.5 + SH_C0 * sh_dc."""
+
+SH_REST: tuple[int, ...] = (0, 3, 8, 15)
+"""Coefficients per channel beyond the constant one, by degree 0 to 3: (degree + 1)^2 - 1."""
+
+
+@dataclass(frozen=True, eq=False)
+class GaussianCloud:
+    """N Gaussians. All arrays are float32 and C-contiguous; others are converted when the cloud is made.
+
+    Args:
+        xyz: centres, [N, 3], object units.
+        opacity_logits: [N].
+        log_scales: natural logarithm of the standard deviations along the local axes, [N, 3].
+        quaternions: local to world rotation, wxyz, any norm but zero, [N, 4].
+        sh_dc: constant colour coefficient, [N, 3].
+        sh_rest: higher colour coefficients, [N, K, 3] with K = 0, 3, 8 or 15 for degree 0 to 3.
+
+    Raises:
+        DataError: an array does not have its shape.
+    """
+
+    xyz: Floats
+    opacity_logits: Floats
+    log_scales: Floats
+    quaternions: Floats
+    sh_dc: Floats
+    sh_rest: Floats
+
+    def __post_init__(self) -> None:
+        count = len(self.xyz)
+        rest = np.shape(self.sh_rest)[1] if np.ndim(self.sh_rest) == 3 else -1
+        if rest not in SH_REST:
+            raise DataError(
+                f"sh_rest has shape {np.shape(self.sh_rest)}; expected [N, K, 3] with K in {SH_REST}"
+            )
+        shapes = {
+            "xyz": (count, 3),
+            "opacity_logits": (count,),
+            "log_scales": (count, 3),
+            "quaternions": (count, 4),
+            "sh_dc": (count, 3),
+            "sh_rest": (count, rest, 3),
+        }
+        for name, shape in shapes.items():
+            array = np.ascontiguousarray(getattr(self, name), dtype=np.float32)
+            if array.shape != shape:
+                raise DataError(
+                    f"{name} of a cloud of {count} Gaussians has shape {array.shape}; expected {shape}"
+                )
+            object.__setattr__(self, name, array)
+
+    def __len__(self) -> int:
+        return len(self.xyz)
+
+    @property
+    def sh_degree(self) -> int:
+        """Degree of the spherical harmonics, 0 to 3."""
+        return SH_REST.index(self.sh_rest.shape[1])
+
+    def alphas(self) -> Floats:
+        """Opacities in [0, 1], [N]."""
+        return np.asarray(expit(self.opacity_logits), dtype=np.float32)
+
+    def select(self, index: NDArray[Any] | slice) -> "GaussianCloud":
+        """The Gaussians at `index` (integers, booleans or a slice), in that order."""
+        return GaussianCloud(**{field.name: getattr(self, field.name)[index] for field in fields(self)})
+
+    def padded(self, sh_degree: int) -> "GaussianCloud":
+        """The same cloud with zero coefficients up to `sh_degree`, which must not be below its own."""
+        rest = np.zeros((len(self), SH_REST[sh_degree], 3), dtype=np.float32)
+        rest[:, : self.sh_rest.shape[1]] = self.sh_rest
+        return GaussianCloud(
+            self.xyz, self.opacity_logits, self.log_scales, self.quaternions, self.sh_dc, rest
+        )
+
+    def rotations(self) -> Floats:
+        """Rotation matrices local to world, [N, 3, 3]; column i is the direction of scale i.
+
+        Raises:
+            DataError: a quaternion is zero.
+        """
+        # float64: float32 norms of very small or large quaternions would underflow or overflow.
+        quaternions = self.quaternions.astype(np.float64)
+        norms = np.linalg.norm(quaternions, axis=1, keepdims=True)
+        if not (norms > 0).all():
+            raise DataError(
+                f"{int((norms == 0).sum())} quaternions are zero; a rotation needs a non-zero one"
+            )
+        w, x, y, z = (quaternions / norms).T
+        rows = [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+        ]
+        return np.moveaxis(np.array(rows), -1, 0).astype(np.float32, order="C")
+
+    def normals(self) -> Floats:
+        """Unit normals, [N, 3]: the shortest axis of each Gaussian in the world frame.
+
+        An axis has no sign; the one pointing away from the mean of the centres is taken, which is right for
+        convex shapes and consistent for the rest.
+        """
+        shortest = np.argmin(self.log_scales, axis=1)
+        axes = self.rotations()[np.arange(len(self)), :, shortest]
+        outward = self.xyz - self.xyz.mean(axis=0, dtype=np.float64).astype(np.float32)
+        flip = np.einsum("ni,ni->n", axes, outward) < 0
+        axes[flip] *= -1
+        return axes

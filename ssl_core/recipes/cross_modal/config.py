@@ -1,0 +1,127 @@
+"""Settings of the cross-modal recipe, and its presets."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from ssl_core.config import Config
+from ssl_core.models.dgcnn import DGCNNConfig
+from ssl_core.models.encoder import ImageContract, PointsContract
+from ssl_core.models.image import ResNetConfig
+from ssl_core.models.build import ImageBackbone, PointBackbone
+from ssl_core.models.pointnet import PointNetConfig
+from ssl_core.models.pointnet2 import PointNet2MSGConfig, PointNet2SSGConfig
+from ssl_core.recipe import RecipeConfig, TrainingConfig
+from ssl_core.training.optim import AdamWConfig, CosineSchedule, MilestoneSchedule, SGDConfig
+
+__all__ = [
+    "CrossModalConfig",
+    "DGCNNConfig",
+    "LossConfig",
+    "PointNet2MSGConfig",
+    "PointNet2SSGConfig",
+    "paper",
+    "paper_pointnet2",
+    "quick",
+]
+
+Negatives = Literal["any", "other_class"]
+
+
+class LossConfig(Config):
+    """L = triplet + beta * (sum of three matching cross-entropies) + transform_weight * T-Net regulariser."""
+
+    beta: float = Field(default=3.0, ge=0)
+    margin: float = Field(default=2.0, ge=0)
+    normalise_features: bool = Field(default=False, description="unit-length features in the triplet term")
+    transform_weight: float = Field(default=0.0, ge=0, description="weight of |I - A A^T| of the feature T-Net")
+
+
+class AugmentConfig(Config):
+    """Training crops of the views."""
+
+    crop_min_scale: float = Field(default=0.08, gt=0, le=1)
+    flip: bool = True
+
+
+class ValidationConfig(Config):
+    """The probe that decides: few-shot linear SVM on the held-out part of train."""
+
+    labels_per_class: int = Field(default=5, ge=1)
+    label_draws: int = Field(default=10, ge=1)
+    point_draws: int = Field(default=3, ge=1)
+    views: int = Field(default=4, ge=1, description="views per object, max-pooled")
+    pool_per_class: int = Field(default=20, ge=1, description="fit objects per class that label draws choose from")
+    matching_repeats: int = Field(default=3, ge=1)
+
+
+class CrossModalConfig(RecipeConfig):
+    """All settings of one trial. The defaults mend the reference's defects; README.md says which switch brings each back."""
+
+    points: PointsContract = PointsContract()
+    point_backbone: PointBackbone = PointNetConfig()
+    image: ImageContract = ImageContract()
+    image_backbone: ImageBackbone = ResNetConfig()
+    fusion_hidden: int = Field(default=256, ge=1)
+    loss: LossConfig = LossConfig()
+    negatives: Negatives = "other_class"
+    augment: AugmentConfig = AugmentConfig()
+    validation: ValidationConfig = ValidationConfig()
+    training: TrainingConfig = TrainingConfig()
+
+    @model_validator(mode="after")
+    def _regulariser_needs_transform(self) -> Self:
+        backbone = self.point_backbone
+        has_transform = isinstance(backbone, PointNetConfig) and backbone.feature_transform
+        if self.loss.transform_weight > 0 and not has_transform:
+            raise ValueError(
+                "loss.transform_weight > 0 needs point_backbone.kind=pointnet with feature_transform=true; set it to 0"
+            )
+        return self
+
+
+def quick() -> CrossModalConfig:
+    """Minutes on two cores: 256 points, 64-pixel views, AdamW with a cosine."""
+    return CrossModalConfig(
+        points=PointsContract(num_points=256),
+        point_backbone=PointNetConfig(input_transform=False, feature_transform=False),
+        image=ImageContract(image_size=64),
+        augment=AugmentConfig(crop_min_scale=0.3),
+        training=TrainingConfig(
+            epochs=12, batch_size=16, optimizer=AdamWConfig(lr=1e-3), schedule=CosineSchedule(warmup=0.1)
+        ),
+    )
+
+
+def paper() -> CrossModalConfig:
+    """The reference's run `points_only` as logged: PointNet on xyz, farthest-point sampling, 100 epochs.
+
+    Kept defects, because the logged result depends on them: negatives of any class; raw attributes; the rate dropped
+    by hand at restarts (1e-3, 1e-4 from epoch 51, 1e-5 from epoch 71, 124 iterations each) while the configured decay
+    never fired; no T-Net regulariser; opacity threshold .3 on the logit, which is .574 in alpha. Not kept: optimiser
+    state lost at each restart, and the resume file written only at the end.
+    """
+    return CrossModalConfig(
+        points=PointsContract(num_points=2048, alpha_threshold=0.574, standardise_attributes=False),
+        point_backbone=PointNetConfig(),
+        image=ImageContract(image_size=224),
+        negatives="any",
+        training=TrainingConfig(
+            epochs=100,
+            batch_size=32,
+            optimizer=SGDConfig(lr=1e-3, momentum=0.9, weight_decay=5e-4),
+            schedule=MilestoneSchedule(milestones=((50 * 124, 0.1), (70 * 124, 0.01))),
+        ),
+    )
+
+
+def paper_pointnet2() -> CrossModalConfig:
+    """The reference's best run, `pointnet_plus_only_points`: PointNet++ MSG; rate 1e-4 from 51, 5e-5 from 66, 1e-5 from 96."""
+    milestones = ((50 * 124, 0.1), (65 * 124, 0.05), (95 * 124, 0.01))
+    base = paper()
+    return base.model_copy(
+        update={
+            "point_backbone": PointNet2MSGConfig(),
+            "training": base.training.model_copy(update={"schedule": MilestoneSchedule(milestones=milestones)}),
+        }
+    )

@@ -1,0 +1,112 @@
+"""Batches of the cross-modal recipe: per object its points, two of its views, and one view of another object."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ssl_core.data.augment import random_resized_crop, resize, to_float
+from ssl_core.data.pack import Pack
+from ssl_core.data.point_sampler import PointSampler, check_contract
+from ssl_core.errors import InfeasibleError
+from ssl_core.recipe import Batch
+from ssl_core.recipes.cross_modal.config import CrossModalConfig, Negatives
+from ssl_core.recipes.cross_modal.evaluate import validate
+from ssl_core.recipes.cross_modal.objective import CrossModalObjective
+
+Indices = NDArray[np.int64]
+
+
+def check(config: CrossModalConfig, pack: Pack) -> None:
+    """Raises InfeasibleError when the pack cannot serve the config."""
+    check_contract(pack, config.points)
+    fit = pack.objects("fit")
+    if len(fit) < 2:
+        raise InfeasibleError(f"the pack has {len(fit)} training object(s) besides validation; at least 2 are needed")
+    if len(pack.objects("val")) == 0:
+        raise InfeasibleError("the pack has no validation object; give each class at least 2 training objects")
+    if len(np.unique(pack.labels[fit])) < 2:
+        raise InfeasibleError("training and probes need objects of at least 2 classes")
+
+
+class CrossModalData:
+    """Training batches and validation of one trial. Everything random follows from (seed, epoch)."""
+
+    def __init__(self, config: CrossModalConfig, pack: Pack, seed: int, device: torch.device) -> None:
+        check(config, pack)
+        self.config, self.pack, self.seed, self.device = config, pack, seed, device
+        self.fit, self.val = pack.objects("fit"), pack.objects("val")
+        self.sampler = PointSampler(pack, config.points, np.concatenate([self.fit, self.val]))
+        self.batch_size = min(config.training.batch_size, len(self.fit))
+        self.iterations_per_epoch = len(self.fit) // self.batch_size  # a last short batch would skew batch norm
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        """Batches of one epoch: `points` [B, N, D], `images` [3, B, 3, S, S] float in [0, 1]."""
+        rng = np.random.default_rng([self.seed, 1, epoch])
+        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        order = rng.permutation(self.fit)
+        for start in range(0, self.iterations_per_epoch * self.batch_size, self.batch_size):
+            objects = order[start : start + self.batch_size]
+            views, _ = draw_views(self.pack, objects, self.fit, self.config.negatives, rng)
+            yield {
+                "points": torch.from_numpy(self.sampler.sample(objects, rng)).to(self.device),
+                "images": self._crop(views, generator),
+            }
+
+    def _crop(self, views: Indices, generator: torch.Generator) -> Tensor:
+        images = self._images(views).flatten(0, 1)
+        augment, size = self.config.augment, self.config.image.image_size
+        cropped = random_resized_crop(images, size, augment.crop_min_scale, generator, flip=augment.flip)
+        return cropped.unflatten(0, views.shape)
+
+    def _images(self, views: Indices) -> Tensor:
+        """Views [3, B] -> [3, B, 3, H, W] float in [0, 1]; uint8 travels to the device."""
+        flat = torch.from_numpy(self.pack.views[views.reshape(-1)]).to(self.device)
+        return to_float(flat).unflatten(0, views.shape)
+
+    def validate(self, objective: CrossModalObjective) -> dict[str, float]:
+        """Matching and probes on the validation objects; see evaluate.py."""
+        return validate(objective, self)
+
+    def validation_batch(self, objects: Indices, repeat: int) -> tuple[Batch, float]:
+        """An uncropped batch drawn the same way for every trial, and its share of same-class negatives."""
+        rng = np.random.default_rng([2, repeat])
+        views, negatives = draw_views(self.pack, objects, self.val, self.config.negatives, rng)
+        labels = self.pack.labels
+        batch = {
+            "points": torch.from_numpy(self.sampler.draw(objects, repeat)).to(self.device),
+            "images": resize(self._images(views).flatten(0, 1), self.config.image.image_size).unflatten(0, views.shape),
+        }
+        return batch, float(np.mean(labels[objects] == labels[negatives]))
+
+
+def draw_views(
+    pack: Pack, objects: Indices, pool: Indices, policy: Negatives, rng: np.random.Generator
+) -> tuple[Indices, Indices]:
+    """View indices [3, B] (two distinct ones of the object where it has two, one of a negative) and the negatives [B]."""
+    count = pack.num_views[objects]
+    first = rng.integers(0, count)
+    second = (first + rng.integers(1, np.maximum(count, 2))) % count
+    negatives = draw_negatives(pack.labels, objects, pool, policy, rng)
+    third = rng.integers(0, pack.num_views[negatives])
+    start = pack.first_view
+    return np.stack([start[objects] + first, start[objects] + second, start[negatives] + third]), negatives
+
+
+def draw_negatives(
+    labels: Indices, objects: Indices, pool: Indices, policy: Negatives, rng: np.random.Generator
+) -> Indices:
+    """One other object of `pool` per object; with `other_class`, of another class (an oracle the reference lacks)."""
+
+    def wrong(candidates: Indices) -> NDArray[np.bool_]:
+        return candidates == objects if policy == "any" else labels[candidates] == labels[objects]
+
+    negatives = rng.choice(pool, size=len(objects))
+    for _ in range(1000):
+        bad = wrong(negatives)
+        if not bad.any():
+            return negatives
+        negatives[bad] = rng.choice(pool, size=int(bad.sum()))
+    raise InfeasibleError(f"no negative can be drawn with negatives={policy}; the split needs more objects or classes")
