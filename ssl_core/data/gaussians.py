@@ -1,8 +1,8 @@
 """A cloud of 3D Gaussians as plain arrays, in the parameters that .ply files store.
 
 Names say the activation state: `opacity_logits` go through a sigmoid, `log_scales` through an exponential,
-`quaternions` are wxyz and of any non-zero norm. Conventions follow Kerbl et al. 2023, "3D Gaussian Splatting for
-Real-Time Radiance Field Rendering" (https://arxiv.org/abs/2308.04079).
+`quaternions` are wxyz and of any non-zero norm. Conventions follow Kerbl et al. 2023, "3D Gaussian Splatting
+for Real-Time Radiance Field Rendering" (https://arxiv.org/abs/2308.04079).
 """
 
 from dataclasses import dataclass, fields

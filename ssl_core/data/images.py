@@ -46,13 +46,13 @@ def read_image(path: Path) -> Pixels:
         with Image.open(path, formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise ImageError(
-                    f"{path}: claims {image.width} x {image.height} pixels, more than {MAX_PIXELS}; make it smaller"
+                    f"{path}: claims {image.width} x {image.height} pixels, more than {MAX_PIXELS}; shrink it"
                 )
             return _rgb(path, image)
     except FileNotFoundError:
         raise ImageError(f"{path}: there is no such image; check the path") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise ImageError(f"{path}: claims more than {MAX_PIXELS} pixels; make it smaller") from None
+        raise ImageError(f"{path}: claims more than {MAX_PIXELS} pixels; shrink it") from None
     except _DECODING as error:
         reason = " ".join(str(error).replace(str(path), "file").split())[:120]
         raise ImageError(
@@ -98,7 +98,7 @@ def write_image(path: Path, image: Pixels) -> None:
 
 
 def resize_image(image: Pixels, size: int) -> Pixels:
-    """Antialiased resize of uint8 [H, W, 3] to [size, size, 3]. Other shapes are squeezed, as the reference does."""
+    """Antialiased resize of uint8 [H, W, 3] to [size, size, 3]; other shapes are squeezed, as by the reference."""
     if image.shape[:2] == (size, size):
         return image
     resized = Image.fromarray(np.ascontiguousarray(image)).resize((size, size), Image.Resampling.BILINEAR)

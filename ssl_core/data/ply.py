@@ -162,7 +162,7 @@ def _check_last_line(path: Path) -> None:
         stream.seek(-1, 2)
         if stream.read(1) not in (b"\n", b"\r"):
             raise PlyError(
-                f"{path}: is truncated: its last line has no line end; copy it again, or end the line if it is whole"
+                f"{path}: is truncated: the last line has no line end; copy it again (or end the line)"
             )
 
 
