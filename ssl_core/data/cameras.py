@@ -43,8 +43,7 @@ class Camera:
 def look_at(
     position: Sequence[float] | NDArray[Any], target: Sequence[float] | NDArray[Any]
 ) -> NDArray[np.float64]:
-    """[4, 4] world -> camera of a camera at `position` that looks at `target`, the world's z axis up in the
-    image.
+    """[4, 4] world -> camera of a camera at `position` that looks at `target`, z axis of the world up.
 
     Looking straight up or down, the world's y axis is up in the image.
 
@@ -101,8 +100,8 @@ def orbit_cameras(
     ):
         raise DataError(
             f"no orbit: count={count}, image_size={image_size}, radius={radius}, fov_degrees={fov_degrees}, "
-            f"elevations={elevations}; give positive numbers, a field of view below 180, -90 <= low <= high
-            <= 90"
+            f"elevations={elevations}; give positive numbers, a field of view below 180, "
+            "elevations with -90 <= low <= high <= 90"
         )
     turn, tilt = np.random.default_rng(seed).random(2)
     K = intrinsics(image_size, fov_degrees)
