@@ -98,7 +98,7 @@ def write_image(path: Path, image: Pixels) -> None:
 
 
 def resize_image(image: Pixels, size: int) -> Pixels:
-    """Antialiased resize of uint8 [H, W, 3] to [size, size, 3]; other shapes are squeezed, as by the reference."""
+    """Antialiased resize of uint8 [H, W, 3] to [size, size, 3]; other aspect ratios are squeezed."""
     if image.shape[:2] == (size, size):
         return image
     resized = Image.fromarray(np.ascontiguousarray(image)).resize((size, size), Image.Resampling.BILINEAR)

@@ -16,7 +16,7 @@ GREY = 0.7
 """Colour of faces whose file gives none."""
 
 DEGENERATE = 1e-12
-"""Faces with less area than this share of the squared extent are dropped: they have no normal and no point."""
+"""Faces with less area than this share of the squared extent are dropped: they have no usable normal."""
 
 MAX_CORNERS = 10_000
 
@@ -73,8 +73,8 @@ def read_off(path: Path) -> Mesh:
     """Read an OFF mesh; polygons become fans of triangles, faces without area are dropped.
 
     Raises:
-        MeshError: missing, no OFF file, truncated, an index beyond the vertices, a vertex that is not finite, or
-            no face with an area.
+        MeshError: missing, no OFF file, truncated, an index beyond the vertices, a vertex that is not finite,
+            or no face with an area.
     """
     path = Path(path)
     counts, lines = _read_lines(path)

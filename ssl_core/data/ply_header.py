@@ -1,7 +1,7 @@
 """What the header of a .ply promises, checked against the file before any of its data is read.
 
-The parser of the data trusts the header; this one does not. A header is a few kilobytes, so nothing here can be
-slow or large whatever the file is.
+The parser of the data trusts the header; this one does not. A header is a few kilobytes, so nothing here can
+be slow or large whatever the file is.
 """
 
 from dataclasses import dataclass
