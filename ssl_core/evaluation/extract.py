@@ -1,5 +1,8 @@
 """Frozen features of packed objects, computed once and reused by every probe."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -59,21 +62,16 @@ def image_features(
     return np.concatenate(parts).reshape(len(objects), count, -1)
 
 
-class _evaluating:  # noqa: N801 - used as a context, like torch.no_grad
+@contextmanager
+def _evaluating(module: torch.nn.Module) -> Iterator[None]:
     """Evaluation mode and no gradients inside; the module's own mode afterwards."""
-
-    def __init__(self, module: torch.nn.Module) -> None:
-        self.module = module
-        self.inference = torch.inference_mode()
-
-    def __enter__(self) -> None:
-        self.was_training = self.module.training
-        self.module.eval()
-        self.inference.__enter__()
-
-    def __exit__(self, *error: object) -> None:
-        self.inference.__exit__(*error)  # type: ignore[arg-type]
-        self.module.train(self.was_training)
+    training = module.training
+    module.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        module.train(training)
 
 
 def _device(module: torch.nn.Module) -> torch.device:

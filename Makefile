@@ -1,0 +1,82 @@
+# Splatsweep: `make` lists the targets. Variables may be given on the command line: make sweep TRIALS=20 NAME=mine
+STUDY  ?= search_spaces/cross_modal_quick.yaml
+DATA   ?=
+MESHES ?=
+NAME   ?=
+TRIALS ?=
+MODEL  ?= cross-modal-points@champion
+TO     ?= pulled
+PORT   ?= 5000
+PYTHON ?= python3
+
+# what is set on the command line or in the environment reaches the program; the program itself reads a file .env
+
+BIN   := .venv/bin
+READY := .venv/.ready
+RUN   := $(BIN)/splatsweep
+
+.DEFAULT_GOAL := help
+.PHONY: help setup sweep ui status report models pull test test-slow check format bench lock clean
+
+help: ## this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "  variables: STUDY=space.yaml  DATA=folder with points/ [images/]  MESHES=folder of .off  NAME=study  TRIALS=n"
+	@echo "             MODEL=name@alias TO=folder (pull)  PORT=5000 (ui)  SPLATSWEEP_HOME=runs  RAY_ADDRESS  MLFLOW_TRACKING_URI"
+
+setup: $(READY) ## build .venv from requirements.lock
+
+# uv from the machine where it has one, else into .tools; the lock decides every version
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $(PYTHON) is older than 3.11; set PYTHON=python3.12 or newer"; exit 2; }
+	@command -v uv >/dev/null || test -x .tools/bin/uv || { echo "setting up uv in .tools"; $(PYTHON) -m venv .tools && .tools/bin/python -m pip install --quiet --disable-pip-version-check uv; } || { rm -rf .tools; echo "error: cannot set up uv; install it, or the venv module of $(PYTHON)"; exit 2; }
+	@echo "building .venv from requirements.lock (about 6 GB the first time)"
+	@PATH="$$PATH:$(CURDIR)/.tools/bin"; \
+	  uv venv --quiet --allow-existing --python $(PYTHON) .venv && \
+	  uv pip sync --quiet --python $(BIN)/python requirements.lock && \
+	  uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+sweep: $(READY) ## the whole journey: data, pack, study, registry, champion (on RAY_ADDRESS if set)
+	@$(RUN) journey "$(STUDY)" $(if $(DATA),--data "$(DATA)") $(if $(MESHES),--meshes "$(MESHES)") $(if $(NAME),--name "$(NAME)") $(if $(TRIALS),--trials $(TRIALS))
+
+status: $(READY) ## trials of a study (NAME=...)
+	@$(RUN) status $(NAME)
+
+report: $(READY) ## one offline HTML page about a study (NAME=...)
+	@$(RUN) report $(NAME)
+
+models: $(READY) ## registered encoders, their aliases and accuracies
+	@$(RUN) models
+
+pull: $(READY) ## fetch a registered encoder (MODEL=name@alias TO=folder)
+	@$(RUN) pull "$(MODEL)" --to "$(TO)"
+
+ui: $(READY) ## MLflow on loopback; prints the address
+	@$(RUN) ui --port $(PORT)
+
+test: $(READY) ## the tests, under ten minutes on two cores
+	@$(BIN)/python -m pytest -m "not slow and not gpu"
+
+test-slow: $(READY) ## the slow tests
+	@$(BIN)/python -m pytest -m "slow and not gpu" --timeout 1800
+
+check: $(READY) ## ruff, mypy --strict, layers
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest tests/test_layers.py tests/test_house.py
+
+format: $(READY) ## rewrite the code in the project's format
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: $(READY) ## measure, and write docs/BENCHMARKS.md
+	@$(BIN)/python -m benchmarks
+
+lock: $(READY) ## renew requirements.lock (no index addresses in it)
+	@PATH="$$PATH:$(CURDIR)/.tools/bin"; uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-annotate --no-header --all-extras pyproject.toml --output-file requirements.lock
+
+clean: ## remove the environment and caches; runs stay
+	@rm -rf .venv .tools build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,50 @@
+"""One trial in this process, resumable: what `splatsweep train` does."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from ssl_core.errors import CheckpointError
+from ssl_core.recipe import Modality
+from ssl_core.training.checkpoint import has_checkpoint
+from ssl_core.training.session import TrialSession
+
+Report = Callable[[int, dict[str, float], float], None]
+
+
+def train_single(session: TrialSession, out: Path, report: Report) -> dict[Modality, Path]:
+    """Train to the end, checkpointing each epoch, and export the encoders of the last one.
+
+    Writes `config.json`, `metrics.jsonl` (one line per epoch), `last/` (checkpoint) and `encoders/<modality>/`.
+
+    Args:
+        session: a fresh session.
+        out: the trial's folder; a checkpoint in it is continued.
+        report: called with (epoch, metrics, estimated seconds left).
+
+    Raises:
+        CheckpointError: `out` holds another trial.
+        DivergedError: the loss became non-finite; the last checkpoint stays.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    config, log, last = out / "config.json", out / "metrics.jsonl", out / "last"
+    text = session.config.to_json()
+    if config.exists() and config.read_text() != text:
+        raise CheckpointError(f"{out} holds a trial of another config; choose another --out")
+    config.write_text(text)
+    if has_checkpoint(last):
+        session.load(last)
+    lines = log.read_text().splitlines() if log.exists() else []
+    kept = [line for line in lines if json.loads(line)["epoch"] <= session.epoch]
+    log.write_text("".join(f"{line}\n" for line in kept))
+    began, first = time.perf_counter(), session.epoch
+    while session.epoch < session.epochs:
+        metrics = session.run_epoch()
+        session.save(last)
+        with log.open("a") as file:
+            file.write(json.dumps({"epoch": session.epoch, **metrics}) + "\n")
+        pace = (time.perf_counter() - began) / (session.epoch - first)
+        report(session.epoch, metrics, pace * (session.epochs - session.epoch))
+    lineage = {"pack_digest": session.pack.manifest.digest, "config_digest": session.config.digest()}
+    return session.export(out / "encoders", {**lineage, "seed": str(session.seed), "recipe": session.recipe.name})

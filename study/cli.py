@@ -1,0 +1,58 @@
+"""`splatsweep`: the command line. Wiring, errors and exit codes; the commands live in `study/commands/`."""
+
+import os
+import sys
+
+import typer
+
+from ssl_core.errors import SplatsweepError
+from study.commands import data, journey, registry, study, train
+from study.console import errors
+
+app = typer.Typer(
+    help="Self-supervised pretraining studies over 3D Gaussian splats and images.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for part in (data, train, study, registry, journey):
+    part.add_to(app)
+
+_INTERRUPTED = 130
+
+
+def main() -> None:
+    """Entry point. A `SplatsweepError` is one line and its exit code; a traceback is a bug of ours."""
+    _environment()
+    try:
+        app(standalone_mode=True)
+    except SplatsweepError as error:
+        errors.print(f"[bold red]error:[/] {_escape(str(error))}", soft_wrap=True)
+        sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:
+        errors.print(f"[bold red]error:[/] the library '{error.name}' is not installed; run `make setup`", soft_wrap=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        errors.print("interrupted; the same command continues where it stopped")
+        sys.exit(_INTERRUPTED)
+
+
+def _environment() -> None:
+    """Read .env without overriding what is set; an empty variable counts as absent."""
+    for name in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS", "SPLATSWEEP_HOME"):
+        if os.environ.get(name) == "":
+            del os.environ[name]
+    try:
+        from dotenv import load_dotenv
+    except ModuleNotFoundError:
+        return
+    load_dotenv(".env", override=False)
+
+
+def _escape(text: str) -> str:
+    """Square brackets in messages are text, not markup."""
+    return text.replace("[", "\\[")
+
+
+if __name__ == "__main__":
+    main()
