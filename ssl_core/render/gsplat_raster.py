@@ -1,0 +1,70 @@
+"""gsplat behind the project's rasteriser signature; the only file that imports it (Apache-2.0, optional
+extra `gpu`).
+
+gsplat builds its CUDA code at the first call: that takes minutes and needs nvcc and g++. Set
+TORCH_EXTENSIONS_DIR to keep the build, and TORCH_CUDA_ARCH_LIST where it is built without a visible device.
+Verified against the torch rasteriser by tests marked `gpu`, which run only where there is a CUDA device.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ssl_core.data.cameras import Camera
+from ssl_core.errors import MissingDependencyError
+from ssl_core.render.projection import DILATION, NEAR
+
+
+def rasterise(
+    xyz: Tensor, quaternions: Tensor, scales: Tensor, opacities: Tensor, colours: Tensor, camera: Camera
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Draw N Gaussians on CUDA.
+
+    Args:
+        xyz: [N, 3].
+        quaternions: [N, 4] wxyz.
+        scales: [N, 3] standard deviations (not logarithms).
+        opacities: [N] in [0, 1] (not logits).
+        colours: [N, C].
+        camera: the view.
+
+    Returns:
+        [H, W, C] colours without background, [H, W] alpha, [H, W] mean depth (0 where nothing is seen).
+
+    Raises:
+        MissingDependencyError: gsplat is not installed, or the tensors are not on a CUDA device.
+    """
+    rasterization = _gsplat()
+    if not xyz.is_cuda:
+        raise MissingDependencyError(
+            "gsplat draws on CUDA only and these Gaussians are on the CPU; use backend 'torch' or 'auto'"
+        )
+    view = torch.as_tensor(camera.viewmat, dtype=torch.float32, device=xyz.device)[None]
+    K = torch.as_tensor(camera.K, dtype=torch.float32, device=xyz.device)[None]
+    image, alpha, _ = rasterization(
+        xyz,
+        quaternions,
+        scales,
+        opacities,
+        colours,
+        view,
+        K,
+        camera.width,
+        camera.height,
+        near_plane=NEAR,
+        eps2d=DILATION,
+        packed=False,
+        render_mode="RGB+ED",
+    )
+    return image[0, ..., :-1], alpha[0, ..., 0], image[0, ..., -1]
+
+
+def _gsplat() -> Any:
+    try:
+        from gsplat import rasterization
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"the gsplat backend needs gsplat ({error}); install splatsweep[gpu] or use backend 'torch'"
+        ) from None
+    return rasterization

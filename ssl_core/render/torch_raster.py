@@ -1,0 +1,210 @@
+"""A tile rasteriser for Gaussians in plain torch: any device, float32 or float64, any number of channels.
+
+Within a tile log alpha is a quadratic in the pixel's place, so all Gaussians of all tiles are evaluated by
+one matrix product with a fixed basis [P, 6], and the gradient comes back by another. Compositing is a
+prefix sum of log(1 - alpha) over depth. Tiles with similar numbers of Gaussians are padded to the same
+length and done together.
+
+Front-to-back compositing and its constants are those of Kerbl et al. 2023, equation 3, as gsplat 1.5.3 has
+them.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ssl_core.render.projection import Projected
+
+TILE = 4
+"""Pixels per side of a tile."""
+ALPHA_MIN = 1 / 255
+ALPHA_MAX = 0.999
+TRANSMITTANCE_MIN = 1e-4
+"""The Gaussian that would leave less light than this, and all behind it, are not drawn."""
+REACH = 3.33
+"""Standard deviations beyond which even an opaque Gaussian is below ALPHA_MIN."""
+PADDING = 1.5
+"""A group holds tiles with at least 1 / PADDING of its largest tile's Gaussians."""
+GROUP_VOLUME = 2_000_000
+"""Most alpha values (tiles x Gaussians x pixels) evaluated at a time: bounds the memory."""
+TRANSPARENT = -1e4
+"""log alpha of padding."""
+
+
+@dataclass(frozen=True)
+class Bins:
+    """Which Gaussians are drawn in which tile.
+
+    Args:
+        gaussian: [M] Gaussian of each (Gaussian, tile) pair; pairs are sorted by tile, then by depth.
+        tile: [M] tile of each pair, row-major.
+        groups: for every group of tiles (tile indices [B], pair indices [B, K]); M stands for padding.
+        columns: tiles per row.
+        rows: tiles per column.
+    """
+
+    gaussian: Tensor
+    tile: Tensor
+    groups: list[tuple[Tensor, Tensor]]
+    columns: int
+    rows: int
+
+
+def rasterise(
+    projected: Projected, log_alphas: Tensor, features: Tensor, width: int, height: int
+) -> tuple[Tensor, Tensor]:
+    """Composite `features` front to back.
+
+    Args:
+        projected: N Gaussians on the screen.
+        log_alphas: [N] logarithm of the opacities.
+        features: [N, F] colours or anything else.
+        width: pixels.
+        height: pixels.
+
+    Returns:
+        [H, W, F] sum of weight x feature (no background) and [H, W] sum of weights.
+    """
+    bins = bin_gaussians(projected, log_alphas.detach(), width, height)
+    coefficients = _coefficients(projected, log_alphas, bins)
+    with_weight = torch.cat([features, torch.ones_like(features[:, :1])], dim=1)
+    tiles = _Composite.apply(coefficients, with_weight, bins)
+    channels = with_weight.shape[1]
+    image = tiles.view(bins.rows, bins.columns, TILE, TILE, channels).transpose(1, 2)
+    image = image.reshape(bins.rows * TILE, bins.columns * TILE, channels)[:height, :width]
+    return image[..., :-1], image[..., -1]
+
+
+@torch.no_grad()
+def bin_gaussians(projected: Projected, log_alphas: Tensor, width: int, height: int) -> Bins:
+    """Sort the visible Gaussians by depth and list those that may reach each tile."""
+    columns, rows = math.ceil(width / TILE), math.ceil(height / TILE)
+    reach = (2 * (log_alphas - math.log(ALPHA_MIN))).clamp_min(0).sqrt().clamp_max(REACH)
+    extent = reach[:, None] * projected.variances.sqrt()
+    limit = torch.tensor([columns, rows], device=extent.device)
+    low = ((projected.means - extent) / TILE).floor().clamp_min(0).minimum(limit).long()
+    high = ((projected.means + extent) / TILE).floor().clamp_min(-1).add(1).minimum(limit).long()
+    size = (high - low).clamp_min(0)
+    count = torch.where(projected.visible & (log_alphas > math.log(ALPHA_MIN)), size[:, 0] * size[:, 1], 0)
+    order = torch.argsort(projected.depths, stable=True)
+    order = order[count[order] > 0]
+    gaussian = torch.repeat_interleave(order, count[order])
+    ends = count[order].cumsum(0)
+    within = torch.arange(len(gaussian), device=gaussian.device) - torch.repeat_interleave(
+        ends - count[order], count[order]
+    )
+    across = size[gaussian, 0]
+    tile = (low[gaussian, 1] + within // across) * columns + low[gaussian, 0] + within % across
+    tile, by_tile = torch.sort(tile, stable=True)
+    return Bins(gaussian[by_tile], tile, _groups(tile, columns * rows), columns, rows)
+
+
+def _groups(tile: Tensor, tiles: int) -> list[tuple[Tensor, Tensor]]:
+    """Tiles with similar counts together: (tile indices [B], pair indices [B, K] padded with M)."""
+    counts = torch.bincount(tile, minlength=tiles)
+    starts = counts.cumsum(0) - counts
+    counts, order = torch.sort(counts, descending=True)
+    lengths = counts.tolist()
+    used = tiles - lengths.count(0)
+    groups, first = [], 0
+    while first < used:
+        longest = lengths[first]
+        most = max(1, GROUP_VOLUME // (longest * TILE * TILE))
+        last = first
+        while last < used and last - first < most and lengths[last] * PADDING >= longest:
+            last += 1
+        members = order[first:last]
+        place = torch.arange(longest, device=tile.device)
+        pairs = torch.where(place < counts[first:last, None], starts[members][:, None] + place, len(tile))
+        groups.append((members, pairs))
+        first = last
+    return groups
+
+
+def _coefficients(projected: Projected, log_alphas: Tensor, bins: Bins) -> Tensor:
+    """[M, 6] of log alpha = c . (u^2, uv, v^2, u, v, 1), with u, v in pixels from the middle of the pair's
+    tile.
+
+    Local coordinates keep the terms small, so that float32 is accurate wherever the tile lies.
+    """
+    packed = torch.cat([projected.means, projected.conics, log_alphas[:, None]], dim=1)
+    x, y, a, b, c, log_alpha = packed.index_select(0, bins.gaussian).unbind(1)
+    x = x - ((bins.tile % bins.columns) * TILE + TILE / 2)
+    y = y - ((bins.tile // bins.columns) * TILE + TILE / 2)
+    u, v = a * x + b * y, b * x + c * y
+    return torch.stack([-a / 2, -b, -c / 2, u, v, log_alpha - (u * x + v * y) / 2], dim=1)
+
+
+def _basis(like: Tensor) -> Tensor:
+    """[6, P]: (u^2, uv, v^2, u, v, 1) at the pixel centres of a tile."""
+    line = torch.arange(TILE, dtype=like.dtype, device=like.device) + 0.5 - TILE / 2
+    v, u = torch.meshgrid(line, line, indexing="ij")
+    u, v = u.reshape(-1), v.reshape(-1)
+    return torch.stack([u * u, u * v, v * v, u, v, torch.ones_like(u)])
+
+
+class _Composite(torch.autograd.Function):
+    """Coefficients [M, 6] and features [N, F] -> tiles [tiles, P, F]. The backward pass is written out:
+    with w the weights and g the gradient of a pixel, d/dlog alpha_k = w_k (c_k . g) - alpha_k / (1 -
+    alpha_k) sum_{j>k} w_j (c_j . g).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, coefficients: Tensor, features: Tensor, bins: Bins) -> Tensor:
+        basis = _basis(coefficients)
+        padded = torch.cat([coefficients, coefficients.new_zeros(1, 6)])
+        padded[-1, 5] = TRANSPARENT
+        gaussian = torch.cat([bins.gaussian, bins.gaussian.new_zeros(1)])
+        tiles = features.new_zeros(bins.columns * bins.rows, TILE * TILE, features.shape[1])
+        saved = []
+        for members, pairs in bins.groups:
+            alpha, weight = _weights(padded[pairs], basis)
+            tiles[members] = weight.mT @ features[gaussian[pairs]]
+            saved += [alpha, weight]
+        ctx.save_for_backward(features, gaussian, *saved)
+        ctx.bins = bins
+        return tiles
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+        features, gaussian, *saved = ctx.saved_tensors
+        basis = _basis(features)
+        d_coefficients = features.new_zeros(len(gaussian), 6)
+        d_features = torch.zeros_like(features)
+        for i, (members, pairs) in enumerate(ctx.bins.groups):
+            alpha, weight = saved[2 * i], saved[2 * i + 1]
+            gradient = gradients[0][members]
+            ids = gaussian[pairs]
+            d_features.index_add_(0, ids.view(-1), (weight @ gradient).view(-1, features.shape[1]))
+            pull = weight * (features[ids] @ gradient.mT)
+            behind = _suffix_sum(pull) - pull
+            d_log_alpha = pull - alpha / (1 - alpha) * behind
+            d_log_alpha.masked_fill_(alpha >= ALPHA_MAX, 0)
+            d_coefficients[pairs] = d_log_alpha @ basis.T
+        return d_coefficients[:-1], d_features, None
+
+
+def _weights(coefficients: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
+    """[B, K, 6] and [6, P] -> alpha and weight, both [B, K, P]."""
+    alpha = (coefficients @ basis).exp_().clamp_max_(ALPHA_MAX)
+    alpha.masked_fill_(alpha < ALPHA_MIN, 0)
+    after = _prefix_sum(torch.log1p(-alpha)).exp_()
+    weight = alpha * after / (1 - alpha)
+    return alpha, weight.masked_fill_(after <= TRANSMITTANCE_MIN, 0)
+
+
+def _prefix_sum(x: Tensor) -> Tensor:
+    """Inclusive sum over dim 1 of [B, K, P]; as a triangular product where K is small, which is faster."""
+    if x.shape[1] > 256:
+        return x.cumsum(1)
+    return torch.ones(x.shape[1], x.shape[1], dtype=x.dtype, device=x.device).tril_() @ x
+
+
+def _suffix_sum(x: Tensor) -> Tensor:
+    """Inclusive sum from the end over dim 1 of [B, K, P]."""
+    if x.shape[1] > 256:
+        return x.flip(1).cumsum(1).flip(1)
+    return torch.ones(x.shape[1], x.shape[1], dtype=x.dtype, device=x.device).triu_() @ x
