@@ -1,9 +1,10 @@
 """Intervals: no number that decides goes without one.
 
 Three sources of variation meet in a probe accuracy: which labels were drawn, which test objects there are,
-and which random points stood for an object. `mean_interval` and `paired_difference` speak of draws (Student's t);
-`paired_bootstrap` of test objects, or of draws and test objects together. Comparisons are always paired (same
-labels, same test objects): the shared part of the noise, about five points at five labels per class, cancels.
+and which random points stood for an object. `mean_interval` and `paired_difference` speak of draws (Student's
+t); `paired_bootstrap` of test objects, or of draws and test objects together. Comparisons are always paired
+(same labels, same test objects): the shared part of the noise, about five points at five labels per class,
+cancels.
 """
 
 from collections.abc import Sequence

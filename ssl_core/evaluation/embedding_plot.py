@@ -1,0 +1,130 @@
+"""Two pictures of an encoder: where its features put the test objects, and which classes a probe confuses.
+
+Drawn with matplotlib's object interface on the Agg canvas: no window system, no global state, safe in
+threads.
+"""
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
+from sklearn.preprocessing import StandardScaler
+
+MOST_POINTS = 2000
+"""t-SNE takes seconds per thousand objects; more than this are thinned out evenly"""
+INK, GREY = "#1f2430", "#6b7280"
+
+
+def tsne_embedding(features: NDArray[np.floating], seed: int = 0) -> NDArray[np.float64]:
+    """[n, F] -> [n, 2] by t-SNE (van der Maaten & Hinton 2008) on standardised features, fixed seed.
+
+    Fewer than five objects have no neighbourhoods to keep: their first two principal components are returned.
+    """
+    x = StandardScaler().fit_transform(features.astype(np.float64))
+    n = len(x)
+    width = min(50, *x.shape)
+    if width >= 1 and n > 1:
+        x = PCA(width, random_state=seed).fit_transform(x)
+    if n < 5 or x.shape[1] < 2:
+        return np.pad(x, ((0, 0), (0, max(0, 2 - x.shape[1]))))[:, :2]
+    # a constant encoder has no directions at all; a hair of noise lets t-SNE draw its honest blob
+    x = x + 1e-6 * np.random.default_rng(seed).normal(size=x.shape)
+    method = TSNE(2, perplexity=min(30.0, (n - 1) / 3), init="random", random_state=seed)
+    if x[:, :2].std() > 1e-3:
+        method.set_params(init=x[:, :2] / x[:, 0].std() * 1e-4)
+    embedded: NDArray[np.float64] = method.fit_transform(x).astype(np.float64)
+    return embedded
+
+
+def embedding_png(
+    features: NDArray[np.floating], labels: NDArray[np.integer], class_names: Sequence[str], title: str
+) -> bytes:
+    """PNG of the t-SNE map of `features [n, F]`, coloured by `labels [n]`, names at class medians."""
+    if len(features) > MOST_POINTS:
+        keep = np.linspace(0, len(features) - 1, MOST_POINTS).astype(int)
+        features, labels = features[keep], labels[keep]
+    places = tsne_embedding(features)
+    figure = Figure(figsize=(7.2, 6.4), layout="constrained")
+    axes = figure.add_subplot()
+    colours = class_colours(len(class_names))
+    for index, name in enumerate(class_names):
+        members = places[labels == index]
+        if len(members) == 0:
+            continue
+        axes.scatter(
+            members[:, 0],
+            members[:, 1],
+            s=22,
+            color=colours[index],
+            edgecolors="white",
+            linewidths=0.4,
+            label=name,
+        )
+        centre = np.median(members, axis=0)
+        axes.annotate(
+            name, tuple(centre), ha="center", va="center", fontsize=8, color=INK,
+            bbox={"boxstyle": "round,pad=0.15", "fc": "white", "ec": colours[index], "alpha": 0.8},
+        )  # fmt: skip
+    axes.set(xticks=[], yticks=[])
+    axes.set_title(title, fontsize=11, color=INK, loc="left")
+    axes.set_xlabel("t-SNE of the test objects' features: near is similar, distances far apart mean little",
+                    fontsize=8, color=GREY)  # fmt: skip
+    for side in ("top", "right", "left", "bottom"):
+        axes.spines[side].set_color("#d1d5db")
+    return png(figure)
+
+
+def confusion_png(counts: NDArray[np.floating], class_names: Sequence[str], title: str) -> bytes:
+    """PNG of `counts [true class, predicted class]`: shade = share of the true class, number = objects."""
+    size = len(class_names)
+    totals = counts.sum(axis=1, keepdims=True)
+    shares = counts / np.maximum(totals, 1e-12)
+    side = max(5.0, 0.45 * size + 2.5)
+    figure = Figure(figsize=(side, side * 0.9), layout="constrained")
+    axes = figure.add_subplot()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    if size <= 20:
+        for row in range(size):
+            for column in range(size):
+                if counts[row, column] > 0:
+                    ink = "white" if shares[row, column] > 0.55 else INK
+                    axes.text(
+                        column,
+                        row,
+                        f"{counts[row, column]:.3g}",
+                        ha="center",
+                        va="center",
+                        fontsize=7,
+                        color=ink,
+                    )
+    names = [name.replace("_", " ") for name in class_names]
+    axes.set_xticks(range(size), names, rotation=45, ha="right", fontsize=8)
+    axes.set_yticks(range(size), names, fontsize=8)
+    axes.set_xlabel("predicted", fontsize=9, color=GREY)
+    axes.set_ylabel("true", fontsize=9, color=GREY)
+    axes.set_title(title, fontsize=11, color=INK, loc="left")
+    axes.tick_params(length=0)
+    return png(figure)
+
+
+def class_colours(count: int) -> list[tuple[float, float, float, float]]:
+    """Distinct colours: the ten or twenty of a qualitative map, evenly spaced hues beyond."""
+    if count <= 10:
+        return [colormaps["tab10"](index) for index in range(count)]
+    if count <= 20:
+        return [colormaps["tab20"](index) for index in range(count)]
+    return [colormaps["hsv"](index / count) for index in range(count)]
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as PNG, 120 dots per inch."""
+    FigureCanvasAgg(figure)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120)
+    return buffer.getvalue()
