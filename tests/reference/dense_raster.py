@@ -1,7 +1,7 @@
 """The slow twin of the tile rasteriser: every pixel against every Gaussian, in float64, by textbook formulas.
 
 Written from Zwicker et al. 2001 and Kerbl et al. 2023 and not from the code under test: 3D covariances are
-formed as matrices, projected by the explicit Jacobian and inverted by torch; compositing is a loop over depth.
+formed as matrices, projected by the explicit Jacobian and inverted by torch; compositing loops over depth.
 """
 
 import torch

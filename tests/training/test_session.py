@@ -1,0 +1,161 @@
+"""A trial: reproducible, resumable bit for bit, stopped by non-finite losses, able to overfit."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from ssl_core.config import override
+from ssl_core.errors import CheckpointError, DivergedError, InfeasibleError
+from ssl_core.losses.cross_modal import CONSTANT_ACCURACY
+from ssl_core.recipe import LossTerms
+from ssl_core.recipes import recipe_named
+from ssl_core.training.checkpoint import has_checkpoint
+from ssl_core.training.session import TrialSession
+from ssl_core.training.single import train_single
+
+TIMES = ("seconds/", "train/samples_per_second", "train/data_wait")
+
+
+def session(config, pack, seed=0):
+    torch.set_num_threads(1)
+    return TrialSession(recipe_named("cross_modal"), config, pack, seed)
+
+
+def steady(metrics):
+    """Metrics without the clock's."""
+    return {name: value for name, value in metrics.items() if not name.startswith(TIMES)}
+
+
+def weights(trial):
+    return {k: v.clone() for k, v in trial.training.module.state_dict().items()}
+
+
+def assert_same(a, b):
+    assert a.keys() == b.keys()
+    for name in a:
+        assert torch.equal(a[name], b[name]), name
+
+
+def test_metrics_of_an_epoch(tiny_pack, tiny_config):
+    metrics = session(tiny_config, tiny_pack).run_epoch()
+    for name in (
+        "train/loss", "train/triplet", "train/cross_entropy", "train/lr", "train/samples_per_second",
+        "train/data_wait_seconds", "val/matching_accuracy", "val/matching_constant", "val/matching_class_oracle",
+        "val/distance_positive", "val/distance_negative", "val/distance_ratio", "val/points_probe", "val/image_probe",
+    ):  # fmt: skip
+        assert math.isfinite(metrics[name]), name
+    assert metrics["val/matching_constant"] == CONSTANT_ACCURACY
+    assert metrics["val/matching_class_oracle"] == 1, "negatives of another class only: a class matcher is perfect"
+    expected = metrics["train/triplet"] + tiny_config.loss.beta * metrics["train/cross_entropy"]
+    assert metrics["train/loss"] == pytest.approx(expected, rel=1e-4)
+    assert 1.5 < metrics["train/cross_entropy"] < 2.6
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_resume_is_bit_for_bit(tiny_pack, tiny_config, tmp_path, optimizer):
+    config = override(tiny_config, {"training.optimizer.kind": optimizer})
+    whole = session(config, tiny_pack)
+    expected = [steady(whole.run_epoch()) for _ in range(3)]
+    first = session(config, tiny_pack)
+    first.run_epoch()
+    first.save(tmp_path / "last")
+    second = session(config, tiny_pack)
+    second.load(tmp_path / "last")
+    assert second.epoch == 1
+    assert [steady(second.run_epoch()) for _ in range(2)] == expected[1:]
+    assert_same(weights(second), weights(whole))
+
+
+def test_same_seed_same_trial_other_seed_other_trial(tiny_pack, tiny_config):
+    a, b, c = session(tiny_config, tiny_pack), session(tiny_config, tiny_pack), session(tiny_config, tiny_pack, seed=1)
+    torch.manual_seed(123)  # global randomness must not matter
+    np.random.seed(5)  # noqa: NPY002
+    ma, mb, mc = steady(a.run_epoch()), steady(b.run_epoch()), steady(c.run_epoch())
+    assert ma == mb != mc
+    assert_same(weights(a), weights(b))
+
+
+def test_non_finite_loss_stops_before_the_optimizer(tiny_pack, tiny_config):
+    trial = session(tiny_config, tiny_pack)
+    before = {k: v for k, v in weights(trial).items() if "running" not in k and "num_batches" not in k}
+    real = trial.training.objective.loss
+
+    class Poisoned:
+        def loss(self, batch):
+            terms = real(batch)
+            return LossTerms(total=terms.total * float("nan"), terms=terms.terms)
+
+    trial.training.objective = Poisoned()
+    with pytest.raises(DivergedError, match="iteration 0"):
+        trial.run_epoch()
+    after = weights(trial)
+    assert_same(before, {k: after[k] for k in before})
+
+
+def test_checkpoint_of_another_trial_is_refused(tiny_pack, tiny_config, tmp_path):
+    session(tiny_config, tiny_pack).save(tmp_path / "last")
+    with pytest.raises(CheckpointError, match="seed"):
+        session(tiny_config, tiny_pack, seed=3).load(tmp_path / "last")
+    other = override(tiny_config, {"loss.beta": 1.0})
+    with pytest.raises(CheckpointError, match="config_digest"):
+        session(other, tiny_pack).load(tmp_path / "last")
+    (tmp_path / "last/model.safetensors").write_bytes(b"junk")
+    with pytest.raises(CheckpointError, match="unreadable"):
+        session(tiny_config, tiny_pack).load(tmp_path / "last")
+    assert not has_checkpoint(tmp_path / "elsewhere")
+
+
+def test_infeasible_before_anything_is_built(tiny_pack, tiny_config):
+    with pytest.raises(InfeasibleError, match="num_points"):
+        session(override(tiny_config, {"points.num_points": 5000}), tiny_pack)
+
+
+def test_train_single_resumes_and_exports(tiny_pack, tiny_config, tmp_path):
+    seen = []
+
+    def stop_after_one(epoch, metrics, left):
+        seen.append(epoch)
+        if len(seen) == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_single(session(tiny_config, tiny_pack), tmp_path, stop_after_one)
+    written = train_single(session(tiny_config, tiny_pack), tmp_path, stop_after_one)
+    assert seen == [1, 2, 3]
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 3
+    assert set(written) == {"points", "image"}
+    assert (written["points"] / "encoder.safetensors").is_file()
+    with pytest.raises(CheckpointError, match="another config"):
+        train_single(session(override(tiny_config, {"loss.beta": 1.0}), tiny_pack), tmp_path, stop_after_one)
+
+
+def test_quick_overfits_eight_objects(tmp_path):
+    from ssl_core.data.pack import PackConfig
+    from ssl_core.data.pack_writer import write_pack
+    from ssl_core.recipes.cross_modal.config import quick
+    from tests.conftest import write_tiny_set
+
+    root = write_tiny_set(tmp_path / "set", train=4, test=1)
+    pack = write_pack(root / "points", root / "images", tmp_path / "pack", PackConfig(cached_points=128, starts=1))
+    config = override(
+        quick(),
+        {
+            "points.num_points": 64,
+            "image.image_size": 24,
+            "training.epochs": 40,
+            "training.batch_size": 8,
+            "training.schedule.kind": "constant",
+            "negatives": "any",
+            "augment.crop_min_scale": 1.0,
+            "augment.flip": False,
+        },
+    )
+    trial = session(config, pack)
+    trial.data.fit = trial.data.fit[:8]
+    trial.data.batch_size, trial.data.iterations_per_epoch = 8, 1
+    from ssl_core.training.loop import train_epoch
+
+    losses = [train_epoch(trial.training, trial.data.epoch(epoch))["train/cross_entropy"] for epoch in range(60)]
+    assert np.mean(losses[-5:]) < 0.5 < 1.5 < losses[0]
