@@ -156,7 +156,9 @@ def _entries(
             members = [entry for entry in _children(split) if wanted(entry)]
             if not members:
                 problems.append(
-                    Problem(str(split), "empty class: no object in this split; delete the folder")
+                    Problem(
+                        str(split), "empty class: no object in this split; add some or leave the class out"
+                    )
                 )
             for entry in members:
                 if _safe(entry, problems):
@@ -173,7 +175,10 @@ def _wrong_splits(folder: Path, found: list[Path], everywhere: set[str]) -> list
         for entry in others
     ]
     if not found:
-        return [*problems, Problem(str(folder), "empty class: no train or test folder; delete or fill it")]
+        return [
+            *problems,
+            Problem(str(folder), "empty class: no train or test folder; fill it or leave it out"),
+        ]
     missing = sorted(everywhere - names)
     return problems + [
         Problem(str(folder), f"class without '{name}', which other classes have") for name in missing
@@ -237,8 +242,15 @@ def _views_without_object(images: Path, seen: set[tuple[str, str, str]]) -> list
 
 
 def _nothing_found(root: Path, expected: str, problems: list[Problem]) -> str:
-    """One line: what was looked for, the first problem or what lies there instead."""
-    if problems:
+    """One line: what was looked for, and the first problem or what lies there instead."""
+    inner = next((root / name for name in ("points", "train") if (root / name).is_dir()), None)
+    if expected == POINTS_LAYOUT and next(root.glob("*/*/*.off"), None):
+        instead = "it holds meshes: turn them into Gaussians with `splatsweep splat` first"
+    elif inner is not None and inner.name == "points":
+        instead = f"give {inner}"
+    elif inner is not None:
+        instead = f"it looks like one class: give {root.parent}"
+    elif problems:
         instead = f"{len(problems)} problems, first: {problems[0].path}: {problems[0].reason}"
     else:
         names = [entry.name for entry in _children(root)[:5]]
