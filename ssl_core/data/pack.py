@@ -80,10 +80,10 @@ class Refused(Config):
 
 
 class PackManifest(Config):
-    """What a pack holds. `digest` identifies its content: same input and config, same digest."""
+    """What a pack holds. `pack_digest` identifies its content: same input and config, same digest."""
 
     schema_version: int = SCHEMA_VERSION
-    digest: str
+    pack_digest: str
     source_fingerprint: str
     config: PackConfig
     class_names: tuple[str, ...]
@@ -123,6 +123,11 @@ class Pack:
             if found != size:
                 raise PackError(f"{path / name}: {size} bytes expected, {found} found; make the pack again")
         return cls(path, manifest)
+
+    @property
+    def digest(self) -> str:
+        """Identity of the content: same input and config, same digest."""
+        return self.manifest.pack_digest
 
     @property
     def image_size(self) -> int:

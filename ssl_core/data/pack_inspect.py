@@ -22,7 +22,7 @@ def describe_pack(pack: Pack) -> dict[str, Any]:
     }
     return {
         "path": str(pack.path),
-        "digest": manifest.digest,
+        "digest": pack.digest,
         "objects": len(manifest.objects),
         "classes": per_class,
         "groups": list(manifest.groups),

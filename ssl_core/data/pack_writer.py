@@ -247,7 +247,7 @@ class _Writer:
             "normals",
         ]
         manifest = PackManifest(
-            digest=content_digest(self.config, objects, size),
+            pack_digest=content_digest(self.config, objects, size),
             source_fingerprint=fingerprint,
             config=self.config,
             class_names=tuple(sorted({item.class_name for item in objects})),

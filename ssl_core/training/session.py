@@ -96,7 +96,7 @@ class TrialSession:
         return CheckpointState(
             recipe=self.recipe.name,
             config_digest=self.config.digest(),
-            pack_digest=self.pack.manifest.digest,
+            pack_digest=self.pack.digest,
             seed=self.seed,
             epoch=self.epoch,
             iteration=self.training.iteration,

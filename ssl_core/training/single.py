@@ -46,5 +46,5 @@ def train_single(session: TrialSession, out: Path, report: Report) -> dict[Modal
             file.write(json.dumps({"epoch": session.epoch, **metrics}) + "\n")
         pace = (time.perf_counter() - began) / (session.epoch - first)
         report(session.epoch, metrics, pace * (session.epochs - session.epoch))
-    lineage = {"pack_digest": session.pack.manifest.digest, "config_digest": session.config.digest()}
+    lineage = {"pack_digest": session.pack.digest, "config_digest": session.config.digest()}
     return session.export(out / "encoders", {**lineage, "seed": str(session.seed), "recipe": session.recipe.name})

@@ -1,0 +1,110 @@
+"""The cross-modal recipe's batches, negatives and presets."""
+
+import numpy as np
+import pytest
+import torch
+
+from ssl_core.config import override
+from ssl_core.errors import ConfigError, InfeasibleError
+from ssl_core.models.encoder import PointsContract
+from ssl_core.recipes.cross_modal.config import CrossModalConfig, paper, paper_pointnet2, quick
+from ssl_core.recipes.cross_modal.data import CrossModalData, draw_negatives, draw_views
+from ssl_core.recipes.cross_modal.objective import CrossModalObjective
+from ssl_core.training.optim import learning_rate_factor
+
+
+def data_of(config, pack):
+    return CrossModalData(config, pack, 0, torch.device("cpu"))
+
+
+def test_batches_have_their_shapes_and_repeat(tiny_pack, tiny_config):
+    data = data_of(tiny_config, tiny_pack)
+    first, again = list(data.epoch(0)), list(data.epoch(0))
+    assert len(first) == data.iterations_per_epoch == len(tiny_pack.objects("fit")) // 6
+    assert first[0]["points"].shape == (6, 64, 3)
+    assert first[0]["images"].shape == (3, 6, 3, 24, 24)
+    assert 0 <= first[0]["images"].min() <= first[0]["images"].max() <= 1
+    assert all(torch.equal(a["images"], b["images"]) for a, b in zip(first, again, strict=True))
+    assert not torch.equal(first[0]["points"], next(iter(data.epoch(1)))["points"])
+
+
+def test_views_are_distinct_and_of_the_right_objects(tiny_pack):
+    rng = np.random.default_rng(0)
+    fit = tiny_pack.objects("fit")
+    owner = np.repeat(np.arange(len(tiny_pack.manifest.objects)), tiny_pack.num_views)
+    for _ in range(20):
+        views, negatives = draw_views(tiny_pack, fit, fit, "any", rng)
+        assert (owner[views[0]] == fit).all()
+        assert (owner[views[1]] == fit).all()
+        assert (views[0] != views[1]).all()
+        assert (owner[views[2]] == negatives).all()
+        assert (negatives != fit).all()
+
+
+def test_negatives_of_another_class(tiny_pack):
+    rng, fit = np.random.default_rng(0), tiny_pack.objects("fit")
+    other = draw_negatives(tiny_pack.labels, fit, fit, "other_class", rng)
+    assert (tiny_pack.labels[other] != tiny_pack.labels[fit]).all()
+    same = [np.mean(tiny_pack.labels[draw_negatives(tiny_pack.labels, fit, fit, "any", rng)] == tiny_pack.labels[fit])
+            for _ in range(200)]  # fmt: skip
+    per_class = np.bincount(tiny_pack.labels[fit])[0]
+    assert np.mean(same) == pytest.approx((per_class - 1) / (len(fit) - 1), abs=0.03)
+    with pytest.raises(InfeasibleError, match="no negative"):
+        draw_negatives(np.zeros(9, dtype=np.int64), np.arange(4), np.arange(4), "other_class", rng)
+
+
+def test_validation_never_reads_test_objects(tiny_pack, tiny_config, monkeypatch):
+    data = data_of(tiny_config, tiny_pack)
+    test = set(tiny_pack.objects("test").tolist())
+    read: set[int] = set()
+    real = data.sampler._gather
+    monkeypatch.setattr(data.sampler, "_gather", lambda o, p: (read.update(np.asarray(o).tolist()), real(o, p))[1])
+    data.validate(CrossModalObjective(tiny_config, 0))
+    list(data.epoch(0))
+    assert read
+    assert not read & test
+
+
+def test_class_oracle_counts_same_class_negatives(tiny_pack, tiny_config):
+    data = data_of(override(tiny_config, {"negatives": "any"}), tiny_pack)
+    metrics = data.validate(CrossModalObjective(data.config, 0))
+    assert 2 / 3 < metrics["val/matching_class_oracle"] < 1
+
+
+def test_transform_regulariser_is_added(tiny_pack, tiny_config):
+    values = {"point_backbone.feature_transform": True, "loss.transform_weight": 0.5}
+    config = override(tiny_config, values)
+    objective = CrossModalObjective(config, 0)
+    loss = objective.loss(next(iter(data_of(config, tiny_pack).epoch(0))))
+    plain = loss.terms["triplet"] + config.loss.beta * loss.terms["cross_entropy"]
+    assert float(loss.terms["transform"]) > 0
+    assert float(loss.total) == pytest.approx(float(plain + 0.5 * loss.terms["transform"]), rel=1e-5)
+    with pytest.raises(ConfigError, match="feature_transform"):
+        override(tiny_config, {"loss.transform_weight": 0.5})
+
+
+@pytest.mark.parametrize("preset", [quick, paper, paper_pointnet2])
+def test_presets_round_trip(preset):
+    assert CrossModalConfig.from_json(preset().to_json()) == preset()
+
+
+def test_paper_is_the_logged_run():
+    config = paper()
+    assert config.points.num_points == 2048
+    assert config.negatives == "any"
+    assert (config.loss.beta, config.loss.margin) == (3.0, 2.0)
+    rates = [1e-3 * learning_rate_factor(config.training.schedule, (epoch - 1) * 124, 12400) for epoch in (1, 50, 51, 71)]
+    assert rates == pytest.approx([1e-3, 1e-3, 1e-4, 1e-5])
+
+
+def test_unknown_key_names_the_nearest():
+    with pytest.raises(ConfigError, match=r"did you mean 'loss\.beta'"):
+        override(quick(), {"loss.betta": 1})
+
+
+def test_feature_group_missing_from_the_pack(tiny_pack, tiny_config):
+    manifest = tiny_pack.manifest.model_copy(update={"groups": ("xyz", "opacity")})
+    poor = type(tiny_pack)(tiny_pack.path, manifest)
+    config = tiny_config.model_copy(update={"points": PointsContract(features=("xyz", "sh_rest"), num_points=32)})
+    with pytest.raises(InfeasibleError, match="sh_rest"):
+        data_of(config, poor)
