@@ -18,10 +18,10 @@ QUANTILES = (0.0, 0.01, 0.25, 0.5, 0.75, 0.99, 1.0)
 def inspect_ply(path: Path) -> dict[str, Any]:
     """Counts, bounds and distributions of a Gaussian .ply, as plain values for JSON.
 
-    Keys: `path`, `bytes`, `gaussians`, `sh_degree`, `sh_rest_is_zero`, `finite` (always true: the rest is refused),
-    `bounds` (low, high, centre, extent), `alpha` and `scale` (quantile -> value; scale in object units),
-    `kept_above_alpha` (threshold -> count), `anisotropy` (median of longest / shortest scale), `quaternion_norm`
-    (low, high) and `colour` (mean and deviation of the constant colour).
+    Keys: `path`, `bytes`, `gaussians`, `sh_degree`, `sh_rest_is_zero`, `finite` (always true: the reader
+    refuses the rest), `bounds` (low, high, centre, extent), `alpha` and `scale` (quantile -> value; scale in
+    object units), `kept_above_alpha` (threshold -> count), `anisotropy` (median of longest / shortest scale),
+    `quaternion_norm` (low, high) and `colour` (mean and deviation of the constant colour).
 
     Raises:
         PlyError: as `read_gaussian_ply`.
@@ -59,6 +59,7 @@ def inspect_ply(path: Path) -> dict[str, Any]:
 def format_inspection(found: dict[str, Any]) -> str:
     """The result of `inspect_ply` as lines for a person."""
     bounds, norm = found["bounds"], found["quaternion_norm"]
+    low, high, extent = (_vector(bounds[name]) for name in ("low", "high", "extent"))
     sh = f"degree {found['sh_degree']}" + (
         " (all higher coefficients zero)" if found["sh_rest_is_zero"] else ""
     )
@@ -67,7 +68,7 @@ def format_inspection(found: dict[str, Any]) -> str:
         "file": f"{found['path']} ({found['bytes'] / 1e6:.2f} MB)",
         "Gaussians": f"{count:,}, all values finite",
         "spherical harmonics": sh,
-        "bounds": f"{_vector(bounds['low'])} to {_vector(bounds['high'])}, extent {_vector(bounds['extent'])}",
+        "bounds": f"{low} to {high}, extent {extent}",
         "alpha quantiles": _line(found["alpha"]),
         "kept above alpha": ", ".join(
             f"{level}: {kept:,} ({kept / count:.0%})" for level, kept in found["kept_above_alpha"].items()
