@@ -55,7 +55,7 @@ def connect(tracking_uri: str | None, home: Path, experiment: str) -> Connection
         raise StorageError(
             f"cannot write to {home}: {error}; set SPLATSWEEP_HOME to another folder"
         ) from None
-    embedded = tracking_uri is None
+    embedded = not tracking_uri
     address = tracking_uri or f"sqlite:///{home / 'mlflow.db'}"
     if address.startswith(("http://", "https://")):
         _knock(address)

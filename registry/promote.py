@@ -1,0 +1,141 @@
+"""From candidate to champion, and back: the gate applied to registered versions, each step an event.
+
+A candidate and the champion are compared on one pack under one protocol: whichever lacks such an evaluation
+is evaluated first, so that the test objects and the label draws are the same.
+"""
+
+import tempfile
+from pathlib import Path
+
+import torch
+
+from registry.evaluate import Evaluation, evaluate_encoder
+from registry.evaluation_log import log_decision, log_evaluation, read_report
+from registry.gate import GateConfig, decide
+from registry.pull import fetch
+from registry.records import CHAMPION, Decision, EncoderVersion
+from registry.reports import EvaluationConfig, EvaluationReport
+from registry.store import EncoderStore
+from ssl_core.data.pack import Pack
+from ssl_core.errors import RegistryError
+from ssl_core.models.build import build_encoder
+from ssl_core.models.bundle import EncoderCard, load_bundle, read_card
+from ssl_core.models.encoder import Encoder
+
+
+def evaluate_version(
+    store: EncoderStore,
+    pack: Pack,
+    version: EncoderVersion,
+    config: EvaluationConfig = EvaluationConfig(),
+    *,
+    device: torch.device | str = "cpu",
+    parent_run_id: str | None = None,
+) -> EvaluationReport:
+    """The version's report on this pack under this protocol: the stored one if it fits, else a new one.
+
+    The evaluation's run is nested in `parent_run_id`, by default the run of the version's trial.
+
+    Raises:
+        InfeasibleError: the pack cannot serve the encoder.
+        IntegrityError: the registered files do not match their checksums.
+    """
+    known = read_report(store, version)
+    if known is not None and known.pack_digest == str(pack.manifest.digest) and known.config == config:
+        return known
+    with tempfile.TemporaryDirectory() as scratch:
+        bundle = fetch(store, version, Path(scratch))
+        card = read_card(bundle)
+        evaluation = evaluate_bundle(bundle, pack, config, device=device, title=version.reference)
+    log_evaluation(store, version, evaluation, card, parent_run_id or version.lineage.run_id)
+    return evaluation.report
+
+
+def evaluate_bundle(
+    bundle: Path,
+    pack: Pack,
+    config: EvaluationConfig = EvaluationConfig(),
+    *,
+    device: torch.device | str = "cpu",
+    title: str = "encoder",
+) -> Evaluation:
+    """Evaluate a bundle folder against random twins of its own architecture. Raises as `evaluate_version`."""
+    encoder = load_bundle(bundle).to(device)
+    card = read_card(bundle)
+    return evaluate_encoder(
+        encoder, pack, config, twin=lambda seed: random_twin(card, seed).to(device), title=title
+    )
+
+
+def random_twin(card: EncoderCard, seed: int) -> Encoder:
+    """The card's architecture and contract with weights drawn from `seed`."""
+    return build_encoder(card.contract, card.backbone, seed=seed)
+
+
+def promote(
+    store: EncoderStore,
+    pack: Pack,
+    version: EncoderVersion,
+    config: EvaluationConfig = EvaluationConfig(),
+    gate: GateConfig = GateConfig(),
+    *,
+    device: torch.device | str = "cpu",
+) -> Decision:
+    """Put one version before the gate; the decision is stored either way, the alias moves if it won.
+
+    A version that is the champion already stays so, and nothing is stored.
+    """
+    version = store.get(version.name, version.version)
+    incumbent = store.with_alias(version.name, CHAMPION)
+    if incumbent is not None and incumbent.version == version.version:
+        return Decision(promoted=True, reason="it is the champion already", incumbent=incumbent.version)
+    report = evaluate_version(store, pack, version, config, device=device)
+    theirs = None
+    if incumbent is not None:
+        theirs = evaluate_version(store, pack, incumbent, config, device=device)
+    decision = decide(report, theirs, gate)
+    if incumbent is not None:
+        decision = decision.model_copy(update={"incumbent": incumbent.version})
+    version = _record(store, version, decision)
+    if decision.promoted:
+        _crown(store, version, incumbent, decision.reason)
+    else:
+        store.add_event(version, "refused", decision.reason)
+    return decision
+
+
+def rollback(store: EncoderStore, name: str, reason: str) -> EncoderVersion:
+    """Give the alias `champion` back to the version that had it before the present one.
+
+    Raises:
+        RegistryError: there is no champion, or never was another.
+    """
+    present = store.with_alias(name, CHAMPION)
+    if present is None:
+        raise RegistryError(
+            f"{name} has no champion to roll back; `splatsweep models {name}` lists its versions"
+        )
+    former = [version for version in store.list(name) if version.status == "former champion"]
+    if not former:
+        raise RegistryError(
+            f"{name} v{present.version} is the only champion there has been; nothing to go back to"
+        )
+    # the one demoted last: the present champion's predecessor
+    target = max(former, key=lambda version: version.events[-1].time)
+    return _crown(store, target, present, f"rollback: {reason}")
+
+
+def _crown(
+    store: EncoderStore, version: EncoderVersion, incumbent: EncoderVersion | None, reason: str
+) -> EncoderVersion:
+    """Move the alias first: a program that dies here leaves one champion, at worst without its event."""
+    version = store.add_event(store.set_alias(version, CHAMPION), "promoted", reason)
+    if incumbent is not None:
+        store.add_event(incumbent, "demoted", f"followed by version {version.version}: {reason}")
+    return version
+
+
+def _record(store: EncoderStore, version: EncoderVersion, decision: Decision) -> EncoderVersion:
+    with tempfile.TemporaryDirectory() as scratch:
+        card = read_card(fetch(store, version, Path(scratch)))
+    return log_decision(store, version, decision, card)

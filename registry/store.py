@@ -1,0 +1,289 @@
+"""Registered encoders in MLflow's model registry: put in once, found by name and alias, described by tags.
+
+A version's files live in an MLflow logged model (its page shows signature, parameters and metrics); its
+state lives in version tags, one tag per event. Registering is idempotent: the same weights and card from
+the same trial are one version, however often a study is resumed.
+"""
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from registry.connection import Client, explained, import_mlflow, is_missing
+from registry.mlmodel import contract_params, write_mlmodel
+from registry.model_card import describe, render_card
+from registry.records import (
+    CANDIDATE,
+    PREFIX,
+    Decision,
+    EncoderVersion,
+    EvaluationSummary,
+    Event,
+    EventKind,
+    Lineage,
+    event_tag,
+    events_of,
+    optional,
+    parse_reference,
+    safe_name,
+)
+from registry.run_log import RunLog
+from ssl_core.errors import RegistryError
+from ssl_core.models.bundle import read_card, verify_checksums
+
+BUNDLE_FILES = ("encoder.safetensors", "encoder.json", "program.pt2", "checksums.json")
+CARD_FILE = "model_card.md"
+
+
+class EncoderStore:
+    """The registry at a run log's address."""
+
+    def __init__(self, run_log: RunLog) -> None:
+        self.run_log = run_log
+
+    @property
+    def client(self) -> Client:
+        """The `MlflowClient`."""
+        return self.run_log.client
+
+    def register(self, bundle: Path, name: str, lineage: Lineage, run_id: str) -> EncoderVersion:
+        """Register a bundle folder (see `ssl_core.models.bundle`) under `name`, as a model of the run.
+
+        The new version gets the alias `candidate`. The same weights and card from the same run: the
+        existing version.
+
+        Raises:
+            IntegrityError: the bundle's files do not match their checksums.
+            RegistryError: an unusable name, or the registry refuses.
+        """
+        safe_name(name)
+        verify_checksums(bundle)
+        digest = bundle_digest(bundle)
+        with explained(f"registering {name}"):
+            there = self.list(name)
+            for version in there:
+                if version.bundle_digest == digest and version.run_id == run_id:
+                    # a program that died before the alias was set is made good for
+                    return self.set_alias(version, CANDIDATE) if version == there[-1] else version
+            self._ensure_model(name, read_card(bundle).contract.modality)
+            model_id, location = self._upload(bundle, name, lineage, run_id)
+            number = self._create_version(bundle, name, lineage, run_id, (model_id, location))
+        return self.set_alias(self.get(name, number), CANDIDATE)
+
+    def list(self, name: str | None = None) -> tuple[EncoderVersion, ...]:
+        """Registered encoders, by name and version; of one name (none such: empty), or of all."""
+        with explained("listing registered encoders"):
+            models = self._pages(self.client.search_registered_models, f"tags.`{PREFIX}kind` = 'encoder'")
+            found = []
+            for model in models:
+                if name is None or model.name == name:
+                    aliases = dict(model.aliases)
+                    versions = self._pages(self.client.search_model_versions, f"name = '{model.name}'")
+                    found += [_read(version, aliases) for version in versions]
+        return tuple(sorted(found, key=lambda version: (version.name, version.version)))
+
+    def get(self, name: str, version: int) -> EncoderVersion:
+        """One version, as it is now. Raises RegistryError naming what exists."""
+        safe_name(name)
+        try:
+            with explained(f"reading {name}/{version}"):
+                aliases = dict(self.client.get_registered_model(name).aliases)
+                return _read(self.client.get_model_version(name, str(version)), aliases)
+        except RegistryError as error:
+            if is_missing(error.__cause__ or error):
+                raise self._not_found(name, f"version {version}") from None
+            raise
+
+    def resolve(self, reference: str) -> EncoderVersion:
+        """`NAME@ALIAS` or `NAME/VERSION`. Raises RegistryError naming what exists."""
+        name, wanted = parse_reference(reference)
+        if isinstance(wanted, int):
+            return self.get(name, wanted)
+        for version in self.list(name):
+            if wanted in version.aliases:
+                return version
+        raise self._not_found(name, f"alias '{wanted}'")
+
+    def with_alias(self, name: str, alias: str) -> EncoderVersion | None:
+        """The version an alias points to, None if it points nowhere."""
+        return next((version for version in self.list(name) if alias in version.aliases), None)
+
+    def set_alias(self, version: EncoderVersion, alias: str) -> EncoderVersion:
+        """Point `alias` at this version (and away from any other)."""
+        with explained(f"pointing {version.name}@{alias} to version {version.version}"):
+            self.client.set_registered_model_alias(version.name, alias, str(version.version))
+        return self.get(version.name, version.version)
+
+    def tag(self, version: EncoderVersion, tags: Mapping[str, str]) -> EncoderVersion:
+        """Set version tags; names are taken as given."""
+        with explained(f"tagging {version.reference}"):
+            for key, value in tags.items():
+                self.client.set_model_version_tag(version.name, str(version.version), key, value)
+        return self.get(version.name, version.version)
+
+    def add_event(self, version: EncoderVersion, kind: EventKind, reason: str) -> EncoderVersion:
+        """Append an event, now."""
+        tagged = self.tag(version, event_tag(new_event(kind, reason)))
+        return self.tag(tagged, {f"{PREFIX}status": tagged.status})
+
+    def set_description(self, version: EncoderVersion, text: str) -> None:
+        """Markdown shown on the version's page."""
+        with explained(f"describing {version.reference}"):
+            self.client.update_model_version(version.name, str(version.version), text)
+
+    def put_file(self, version: EncoderVersion, path: Path) -> None:
+        """Add (or replace) a file among the version's artifacts; not one of the checked ones."""
+        assert path.name not in BUNDLE_FILES, "weights and card of a version never change"
+        with explained(f"storing {path.name} with {version.reference}"):
+            self.client.log_model_artifact(version.model_id, str(path))
+
+    def download(self, version: EncoderVersion, folder: Path) -> Path:
+        """Copy all files of a version into the existing `folder`, unchecked; returns where they lie.
+
+        `registry.pull.pull` is the checked way.
+        """
+        artifacts = import_mlflow().artifacts
+        with explained(f"downloading {version.reference}"):
+            uri = self.client.get_model_version_download_uri(version.name, str(version.version))
+            return Path(
+                artifacts.download_artifacts(
+                    artifact_uri=uri, dst_path=str(folder), tracking_uri=self.run_log.tracking_uri
+                )
+            )
+
+    # inside
+
+    def _ensure_model(self, name: str, modality: str) -> None:
+        """Create the registered model, or mark an existing one as holding encoders."""
+        self_made = {f"{PREFIX}kind": "encoder", f"{PREFIX}modality": modality}
+        text = f"Self-supervised {modality} encoders. `@champion` is the one to use, `@candidate` the newest."
+        try:
+            tags = self.client.get_registered_model(name).tags
+        except import_mlflow().MlflowException as error:
+            if not is_missing(error):
+                raise
+            self.client.create_registered_model(name, self_made, text)
+            return
+        if f"{PREFIX}kind" not in tags:
+            raise RegistryError(
+                f"registered model '{name}' exists and was not made by splatsweep; choose another name"
+            )
+
+    def _upload(self, bundle: Path, name: str, lineage: Lineage, run_id: str) -> tuple[str, str]:
+        """Files into a new logged model of the run; (its id, where its files lie)."""
+        from mlflow.entities import LoggedModelOutput
+
+        card = read_card(bundle)
+        model = self.client.create_logged_model(
+            self.run_log.connection.experiment_id,
+            name=name,
+            source_run_id=run_id,
+            tags={**lineage.tags(), f"{PREFIX}kind": "encoder"},
+            params=contract_params(card.contract, card.backbone),
+            model_type="encoder",
+        )
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch)
+            for file in BUNDLE_FILES:
+                shutil.copyfile(bundle / file, folder / file)
+            (folder / CARD_FILE).write_text(
+                render_card(name, card.contract, card.backbone, card.feature_dim, lineage), encoding="utf-8"
+            )
+            write_mlmodel(folder, card.contract, card.feature_dim, model_id=model.model_id, run_id=run_id)
+            self.client.log_model_artifacts(model.model_id, str(folder))
+        self.client.finalize_logged_model(model.model_id, "READY")
+        self.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+        return str(model.model_id), str(model.artifact_location)
+
+    def _create_version(
+        self, bundle: Path, name: str, lineage: Lineage, run_id: str, model: tuple[str, str]
+    ) -> int:
+        card = read_card(bundle)
+        model_id, location = model
+        remote = self.run_log.tracking_uri.startswith("http")
+        version = self.client.create_model_version(
+            name,
+            # a server resolves the model id itself; in-process, MLflow would look it up at its global address
+            source=f"models:/{model_id}" if remote else location,
+            run_id=run_id,
+            tags={
+                **lineage.tags(),
+                **event_tag(new_event("registered", f"from study {lineage.study}, trial {lineage.trial}")),
+                f"{PREFIX}status": "registered",
+                f"{PREFIX}digest": bundle_digest(bundle),
+                f"{PREFIX}checksums": file_digest(bundle / "checksums.json"),
+                f"{PREFIX}modality": card.contract.modality,
+                f"{PREFIX}feature_dim": str(card.feature_dim),
+                f"{PREFIX}model_id": model_id,
+            },
+            description=describe(None, card.contract, card.backbone, lineage),
+            model_id=model_id,
+        )
+        return int(version.version)
+
+    def _pages(self, search: Any, query: str) -> Any:
+        token: str | None = None
+        while True:
+            page = search(query, max_results=200, page_token=token)
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+    def _not_found(self, name: str, what: str) -> RegistryError:
+        versions = self.list(name)
+        if versions:
+            aliases = sorted(f"{alias} (version {v.version})" for v in versions for alias in v.aliases)
+            numbers = ", ".join(str(v.version) for v in versions)
+            known = f"its aliases are {', '.join(aliases)}" if aliases else "it has no aliases"
+            return RegistryError(f"{name} has no {what}; {known}, its versions {numbers}")
+        names = sorted({v.name for v in self.list()})
+        there = (
+            f"there are {', '.join(names)}"
+            if names
+            else "none are registered: run a study first (make sweep)"
+        )
+        return RegistryError(f"no registered encoder '{name}' at {self.run_log.tracking_uri}; {there}")
+
+
+def bundle_digest(folder: Path) -> str:
+    """16 hex digits over weights and card. Not the program: two exports have different bytes."""
+    both = file_digest(folder / "encoder.safetensors") + file_digest(folder / "encoder.json")
+    return hashlib.sha256(both.encode()).hexdigest()[:16]
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file, hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def new_event(kind: EventKind, reason: str) -> Event:
+    """An event of this moment."""
+    return Event(kind=kind, time=datetime.now(UTC).isoformat(timespec="microseconds"), reason=reason)
+
+
+def _read(version: Any, aliases: Mapping[str, str]) -> EncoderVersion:
+    tags = dict(version.tags)
+    return EncoderVersion(
+        name=version.name,
+        version=int(version.version),
+        modality="image" if tags.get(f"{PREFIX}modality") == "image" else "points",
+        feature_dim=int(tags.get(f"{PREFIX}feature_dim", 0)),
+        bundle_digest=tags.get(f"{PREFIX}digest", ""),
+        checksums=tags.get(f"{PREFIX}checksums", ""),
+        lineage=Lineage.from_tags(tags),
+        created=datetime.fromtimestamp(version.creation_timestamp / 1000, UTC).isoformat(timespec="seconds"),
+        aliases=tuple(
+            sorted(alias for alias, number in aliases.items() if int(number) == int(version.version))
+        ),
+        events=events_of(tags),
+        evaluation=optional(EvaluationSummary, tags.get(f"{PREFIX}evaluation")),
+        decision=optional(Decision, tags.get(f"{PREFIX}decision")),
+        run_id=version.run_id or "",
+        model_id=tags.get(f"{PREFIX}model_id", ""),
+    )

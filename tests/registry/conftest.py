@@ -1,0 +1,93 @@
+"""One migrated MLflow database per session (migrating takes seconds), copied for each test; small bundles."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from registry.records import Lineage
+from registry.run_log import RunLog, open_run_log
+from registry.store import EncoderStore
+from ssl_core.models.build import build_encoder
+from ssl_core.models.bundle import save_bundle
+from ssl_core.models.encoder import ImageContract, PointsContract
+from ssl_core.models.image import ResNetConfig
+from ssl_core.models.pointnet import PointNetConfig
+
+POINTS = PointsContract(num_points=64)
+POINT_BACKBONE = PointNetConfig(input_transform=False, feature_transform=False, feature_dim=64)
+IMAGE = ImageContract(image_size=32)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database file with MLflow's tables and nothing else."""
+    home = tmp_path_factory.mktemp("migrated")
+    open_run_log(None, home, experiment="only-for-tables").close()
+    return home / "mlflow.db"
+
+
+@pytest.fixture
+def home(tmp_path: Path, migrated: Path) -> Path:
+    """A home folder with a migrated, empty store."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    shutil.copyfile(migrated, folder / "mlflow.db")
+    return folder
+
+
+@pytest.fixture
+def log(home: Path) -> Iterator[RunLog]:
+    """A run log on the embedded store."""
+    with open_run_log(None, home) as opened:
+        yield opened
+
+
+@pytest.fixture
+def store(log: RunLog) -> EncoderStore:
+    """An encoder store on the same."""
+    return EncoderStore(log)
+
+
+@pytest.fixture
+def trial(log: RunLog) -> str:
+    """Run id of a trial in a study."""
+    return log.start_trial(log.start_study("a-study", {}, {}), 4, {"lr": 0.1}, {})
+
+
+@pytest.fixture
+def lineage(trial: str) -> Lineage:
+    """Of that trial."""
+    return Lineage(
+        study="a-study",
+        trial=4,
+        run_id=trial,
+        seed=7,
+        recipe="cross_modal",
+        config_digest="c0ffee",
+        pack_digest="feed",
+    )
+
+
+def make_bundle(folder: Path, seed: int, modality: str = "points") -> Path:
+    """A bundle of an untrained encoder."""
+    contract, backbone = (
+        (POINTS, POINT_BACKBONE) if modality == "points" else (IMAGE, ResNetConfig(kind="resnet18"))
+    )
+    encoder = build_encoder(contract, backbone, seed=seed)
+    save_bundle(encoder, backbone, folder, name=f"tiny-{modality}", lineage={"seed": str(seed)})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Three different point encoders; tests copy what they change."""
+    root = tmp_path_factory.mktemp("bundles")
+    return [make_bundle(root / f"points-{seed}", seed) for seed in range(3)]
