@@ -1,18 +1,25 @@
 """What an encoder is: an input contract that travels with the weights, and one forward.
 
-    points  [B, N, D] float32, columns in the contract's order  ->  [B, feature_dim]
-    image   [B, 3, H, W] float32 in [0, 1]                      ->  [B, feature_dim]
+points  [B, N, D] float32, columns in the contract's order  ->  [B, feature_dim]
+image   [B, 3, H, W] float32 in [0, 1]                      ->  [B, feature_dim]
 """
 
 from typing import Annotated, Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from ssl_core.config import Config
+from ssl_core.errors import ConfigError
 
-FeatureGroup = Literal["xyz", "opacity", "scale", "rotation", "sh_dc", "sh_rest", "normals", "reference_color"]
-"""Ordered groups of Gaussian columns. `reference_color` is the cross-modal reference's defect: f_rest_0..43."""
+FeatureGroup = Literal[
+    "xyz", "opacity", "scale", "rotation", "sh_dc", "sh_rest", "normals", "reference_color"
+]
+"""Ordered groups of Gaussian columns.
+
+`reference_color` is the cross-modal reference's defect: f_rest_0..43.
+"""
 
 FEATURE_WIDTH: dict[FeatureGroup, int] = {
     "xyz": 3,
@@ -33,11 +40,14 @@ class PointsContract(Config):
     modality: Literal["points"] = "points"
     features: tuple[FeatureGroup, ...] = ("xyz",)
     num_points: int = Field(default=1024, ge=8)
-    alpha_threshold: float = Field(default=0.3, ge=0.0, lt=1.0, description="keep Gaussians with alpha above this")
+    alpha_threshold: float = Field(
+        default=0.3, ge=0.0, lt=1.0, description="keep Gaussians with alpha above this"
+    )
     sampling: Sampling = "fps"
     normalisation: Literal["unit_sphere"] = "unit_sphere"
     standardise_attributes: bool = Field(
-        default=True, description="log-scales, opacity and SH brought to order one; quaternions to unit norm, w >= 0"
+        default=True,
+        description="log-scales, opacity and SH brought to order one; quaternions to unit norm, w >= 0",
     )
 
     @property
@@ -47,7 +57,10 @@ class PointsContract(Config):
 
 
 class ImageContract(Config):
-    """How an image becomes the `[3, H, W]` input of an image encoder. Mean and std are applied inside `forward`."""
+    """How an image becomes the `[3, H, W]` input of an image encoder.
+
+    Mean and std are applied inside `forward`.
+    """
 
     modality: Literal["image"] = "image"
     image_size: int = Field(default=64, ge=8)
@@ -67,17 +80,43 @@ class Encoder(nn.Module):
         feature_dim: width of the output.
     """
 
-    def __init__(self, contract: PointsContract | ImageContract, backbone: nn.Module, feature_dim: int) -> None:
+    def __init__(
+        self, contract: PointsContract | ImageContract, backbone: nn.Module, feature_dim: int
+    ) -> None:
         super().__init__()
         self.contract = contract
         self.backbone = backbone
         self.feature_dim = feature_dim
+        if isinstance(contract, ImageContract):
+            # buffers move with the module and are not weights: the contract holds them
+            self.register_buffer("mean", torch.tensor(contract.mean).view(1, 3, 1, 1), persistent=False)
+            self.register_buffer("std", torch.tensor(contract.std).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, N, D] or [B, 3, H, W] -> [B, feature_dim]."""
+        """[B, N, D] or [B, 3, H, W] -> [B, feature_dim]. Raises ConfigError for an input the contract does
+        not allow.
+
+        Points may be more or fewer than `contract.num_points`.
+        """
+        check_input(x, self.contract)
         if isinstance(self.contract, ImageContract):
-            mean = x.new_tensor(self.contract.mean).view(1, 3, 1, 1)
-            std = x.new_tensor(self.contract.std).view(1, 3, 1, 1)
-            x = (x - mean) / std
+            x = (x - self.get_buffer("mean")) / self.get_buffer("std")
         features: Tensor = self.backbone(x)
         return features
+
+
+def check_input(x: Tensor, contract: PointsContract | ImageContract) -> None:
+    """Shapes and type only: values are the data's business. Raises ConfigError saying what was expected."""
+    given = f"got {list(x.shape)} of {str(x.dtype).removeprefix('torch.')}"
+    if isinstance(contract, ImageContract):
+        size = contract.image_size
+        if x.ndim != 4 or x.shape[1:] != (3, size, size) or not x.is_floating_point():
+            raise ConfigError(
+                f"this image encoder takes [B, 3, {size}, {size}] float in [0, 1], {given}; "
+                f"resize to the encoder's contract (image_size={size}) and divide bytes by 255"
+            )
+    elif x.ndim != 3 or x.shape[2] != contract.columns or x.shape[1] < 1 or not x.is_floating_point():
+        raise ConfigError(
+            f"this point encoder takes [B, N, {contract.columns}] float with columns "
+            f"{', '.join(contract.features)}, {given}; sample the points with the encoder's contract"
+        )

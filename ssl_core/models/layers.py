@@ -1,8 +1,8 @@
 """A linear layer shared by all points, with batch normalisation and an activation.
 
-The literature writes it as a convolution with kernel 1 and keeps weights as [out, in, 1] or [out, in, 1, 1]; so do we,
-so that published weights fit without reshaping. It is computed as one matrix product over rows, channels last: that
-needs no transposition before a gather and is what the processor is fastest at.
+The literature writes it as a convolution with kernel 1 and keeps weights as [out, in, 1] or [out, in, 1, 1];
+so do we, so that published weights fit without reshaping. It is computed as one matrix product over rows,
+channels last: that needs no transposition before a gather and is what the processor is fastest at.
 """
 
 from typing import Literal, assert_never
@@ -29,11 +29,14 @@ def shared_linear(columns: int, out: int, kernel_dims: KernelDims) -> nn.Linear 
 
 def weight_matrix(linear: nn.Linear | nn.Conv1d | nn.Conv2d) -> Tensor:
     """The weights as [out, columns]."""
-    return linear.weight.flatten(1)
+    weight: Tensor = linear.weight
+    return weight.flatten(1)
 
 
 def activate(x: Tensor, activation: Activation) -> Tensor:
-    """Apply in place: callers hand over the fresh output of a normalisation, which keeps its input, not its output."""
+    """Apply in place: callers hand over the fresh output of a normalisation, which keeps its input, not its
+    output.
+    """
     match activation:
         case "relu":
             return F.relu(x, inplace=True)
@@ -48,7 +51,9 @@ def activate(x: Tensor, activation: Activation) -> Tensor:
 class PointwiseLayer(nn.Module):
     """[..., columns] -> [..., out]: linear, batch normalisation over all leading axes, activation."""
 
-    def __init__(self, columns: int, out: int, kernel_dims: KernelDims, activation: Activation = "relu") -> None:
+    def __init__(
+        self, columns: int, out: int, kernel_dims: KernelDims, activation: Activation = "relu"
+    ) -> None:
         super().__init__()
         self.linear = shared_linear(columns, out, kernel_dims)
         self.norm = nn.BatchNorm1d(out)
@@ -56,4 +61,4 @@ class PointwiseLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         rows = F.linear(x.flatten(0, -2), weight_matrix(self.linear), self.linear.bias)
-        return activate(self.norm(rows), self.activation).unflatten(0, x.shape[:-1])
+        return activate(self.norm(rows), self.activation).view(*x.shape[:-1], -1)

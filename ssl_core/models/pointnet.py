@@ -1,6 +1,7 @@
 """PointNet (Qi, Su, Mo, Guibas, CVPR 2017, arXiv 1612.00593) as the cross-modal reference uses it.
 
-    x [B, N, D] -> T-Net on all D columns gives a 3x3, applied to xyz only -> 64 -> T-Net 64x64 -> 128 -> 512, max.
+    x [B, N, D] -> T-Net on all D columns gives a 3x3, applied to xyz only -> 64 -> T-Net 64x64 -> 128 ->
+    512, max.
 
 The last layer is normalised but not activated. Both T-Nets can be left out.
 """
@@ -42,7 +43,7 @@ class TransformNet(nn.Module):
         pooled = self.pooled(self.points_2(self.points_1(x)))
         matrix: Tensor = self.matrix(self.head_2(self.head_1(pooled)))
         identity = torch.eye(self.size, dtype=matrix.dtype, device=matrix.device)
-        return matrix.unflatten(1, (self.size, self.size)) + identity
+        return matrix.view(-1, self.size, self.size) + identity
 
 
 class PointNet(nn.Module):
@@ -60,7 +61,7 @@ class PointNet(nn.Module):
         return self.features_and_transform(x)[0]
 
     def features_and_transform(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Features [B, feature_dim] and the feature transform [B, 64, 64] (None without one) for the regulariser."""
+        """Features [B, feature_dim] and, for the regulariser, the feature transform [B, 64, 64] or None."""
         if self.input_transform is not None:
             xyz = torch.bmm(x[..., :3], self.input_transform(x))
             x = torch.cat([xyz, x[..., 3:]], dim=-1)
@@ -81,4 +82,5 @@ def transform_regulariser(transform: Tensor) -> Tensor:
     """
     transform = transform.float()
     identity = torch.eye(transform.shape[-1], device=transform.device)
-    return torch.linalg.matrix_norm(identity - torch.bmm(transform, transform.mT)).mean()
+    distance: Tensor = torch.linalg.matrix_norm(identity - torch.bmm(transform, transform.mT))
+    return distance.mean()

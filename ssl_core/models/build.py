@@ -1,0 +1,90 @@
+"""Contract + backbone config + seed -> Encoder.
+
+The seed decides every initial weight and touches no global state.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, assert_never
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from ssl_core.errors import ConfigError
+from ssl_core.models.dgcnn import DGCNN, DGCNNConfig
+from ssl_core.models.encoder import Encoder, ImageContract, PointsContract
+from ssl_core.models.image import ResNetConfig, build_resnet
+from ssl_core.models.pointnet import PointNet, PointNetConfig
+from ssl_core.models.pointnet2 import PointNet2, PointNet2MSGConfig, PointNet2SSGConfig
+
+PointBackbone = Annotated[
+    PointNetConfig | PointNet2SSGConfig | PointNet2MSGConfig | DGCNNConfig, Field(discriminator="kind")
+]
+ImageBackbone = ResNetConfig
+Backbone = Annotated[
+    PointNetConfig | PointNet2SSGConfig | PointNet2MSGConfig | DGCNNConfig | ResNetConfig,
+    Field(discriminator="kind"),
+]
+
+
+@contextmanager
+def seeded_weights(seed: int) -> Iterator[None]:
+    """Modules built inside draw their initial weights from `seed`; torch's global generators are as before
+    after it.
+    """
+    with torch.random.fork_rng(devices=[]):
+        # torch.manual_seed would also reseed every accelerator, which fork_rng(devices=[]) does not restore
+        torch.default_generator.manual_seed(seed)
+        yield
+
+
+def build_point_encoder(contract: PointsContract, backbone: PointBackbone, *, seed: int) -> Encoder:
+    """Points encoder [B, N, contract.columns] -> [B, backbone.feature_dim] on the CPU.
+
+    Raises:
+        ConfigError: the contract's first feature group is not xyz.
+    """
+    if contract.features[:1] != ("xyz",):
+        raise ConfigError(
+            f"features {list(contract.features)}: point backbones need positions in the "
+            "first three columns; put xyz first"
+        )
+    if len(set(contract.features)) != len(contract.features):
+        raise ConfigError(f"features {list(contract.features)}: a group is named twice; name each once")
+    with seeded_weights(seed):
+        return Encoder(contract, _point_network(contract.columns, backbone), backbone.feature_dim)
+
+
+def build_image_encoder(contract: ImageContract, backbone: ImageBackbone, *, seed: int) -> Encoder:
+    """Image encoder [B, 3, H, W] -> [B, backbone.feature_dim] on the CPU.
+
+    Raises ConfigError for a bad weights file.
+    """
+    with seeded_weights(seed):
+        return Encoder(contract, build_resnet(backbone), backbone.feature_dim)
+
+
+def build_encoder(
+    contract: PointsContract | ImageContract, backbone: PointBackbone | ImageBackbone, *, seed: int
+) -> Encoder:
+    """Either kind. Raises ConfigError when contract and backbone are of different modality."""
+    if isinstance(contract, ImageContract) and isinstance(backbone, ResNetConfig):
+        return build_image_encoder(contract, backbone, seed=seed)
+    if isinstance(contract, PointsContract) and not isinstance(backbone, ResNetConfig):
+        return build_point_encoder(contract, backbone, seed=seed)
+    raise ConfigError(
+        f"backbone.kind '{backbone.kind}' does not read {contract.modality}; choose one for that modality"
+    )
+
+
+def _point_network(columns: int, backbone: PointBackbone) -> nn.Module:
+    match backbone:
+        case PointNetConfig():
+            return PointNet(columns, backbone)
+        case PointNet2SSGConfig() | PointNet2MSGConfig():
+            return PointNet2(columns, backbone)
+        case DGCNNConfig():
+            return DGCNN(columns, backbone)
+        case _:
+            assert_never(backbone)
