@@ -73,8 +73,8 @@ def household_cloud(mesh: Mesh, n: int, rng: np.random.Generator) -> GaussianClo
     """`n` Gaussians as a fit to `mesh` leaves them: flat ones on the surface, a tenth floaters.
 
     Surface Gaussians are discs of about 0.4 sqrt(area / n) with a tenth of that as thickness, opacity mostly
-    above 0.5, colours from their face under a fixed light. As in trained files, which local axis is the short one
-    differs, and so does the norm of the quaternion.
+    above 0.5, colours from their face under a fixed light. As in trained files, quaternions have any norm and
+    any local axis may be the short one.
     """
     floaters = round(n * FLOATER_SHARE)
     points, faces = sample_surface(mesh, n, rng)

@@ -8,6 +8,7 @@ from ssl_core.data.household_parts import (
     METAL,
     WHITE,
     WOOD,
+    Colour,
     block,
     ellipse,
     pick,
@@ -91,35 +92,36 @@ def toilet(rng: np.random.Generator) -> list[Mesh]:
     foot = rng.uniform(0.45, 0.75)
     bowl = ellipse(width * foot, length * foot, sides=16)
     parts = [shell(bowl, low, height, rng.uniform(0.65, 0.8), height * 0.7, colour, 1 / foot)]
-    parts.append(
-        shell(ellipse(width * 1.03, length * 1.03), height, height + 0.025, 0.68, height + 0.001, seat)
-    )
+    rim = ellipse(width * 1.03, length * 1.03)
+    parts.append(shell(rim, height, height + 0.025, 0.68, height + 0.001, seat))
     lid = prism(ellipse(width, length), height + 0.025, height + 0.05, seat)
     if rng.random() < 0.5:
         lid = tilted(lid, rng.uniform(80, 100), (0, length / 2, height + 0.03))
-    parts.append(lid)
+    if rng.random() < 0.85:
+        parts.append(lid)
+    if not hung and rng.random() < 0.35:
+        parts.append(prism(rectangle(width * 0.75, length * 0.8), 0, rng.uniform(0.03, 0.12), colour))
     back = length / 2
     wide, deep = width * rng.uniform(0.8, 1.3), rng.uniform(0.14, 0.24)
     if hung or rng.random() < 0.15:
-        parts.append(
-            block((-wide / 2, back, low), (wide / 2, back + 0.06, height + rng.uniform(0, 0.5)), colour)
-        )
-        return parts
-    tall = rng.uniform(0.3, 0.5)
-    tank = rectangle(wide, deep, 0, back + deep / 2)
-    parts.append(prism(tank, height, height + tall, colour, rng.uniform(1.0, 1.1)))
-    parts.append(
-        prism(
-            rectangle(wide * 1.12, deep * 1.12, 0, back + deep / 2),
-            height + tall,
-            height + tall + 0.03,
-            colour,
-        )
-    )
-    parts.append(
-        prism(rectangle(width * 0.5, deep + 0.15, 0, back), 0, height, colour, rng.uniform(0.9, 1.2))
-    )
+        top = height + rng.uniform(0, 0.5)
+        return [*parts, block((-wide / 2, back, low), (wide / 2, back + 0.06, top), colour)]
+    return parts + _tank(rng, (wide, deep), back, height, colour)
+
+
+def _tank(
+    rng: np.random.Generator, size: tuple[float, float], front: float, low: float, colour: Colour
+) -> list[Mesh]:
+    """A cistern with its cover from `low` upwards, the column under it, sometimes a lever."""
+    wide, deep = size
+    high = low + rng.uniform(0.3, 0.5)
+    y = front + deep / 2
+    parts = [
+        prism(rectangle(wide, deep, 0, y), low, high, colour, rng.uniform(1.0, 1.1)),
+        prism(rectangle(wide * 1.12, deep * 1.12, 0, y), high, high + 0.03, colour),
+        prism(rectangle(wide * 0.5, deep + 0.15, 0, front), 0, low, colour, rng.uniform(0.9, 1.2)),
+    ]
     if rng.random() < 0.5:
-        lever = (-wide / 2, back - 0.02, height + tall * 0.8), (-wide / 2 + 0.08, back, height + tall * 0.86)
-        parts.append(block(*lever, pick(rng, METAL)))
+        corner = (-wide / 2, front - 0.02, high - 0.1), (-wide / 2 + 0.08, front, high - 0.07)
+        parts.append(block(*corner, pick(rng, METAL)))
     return parts

@@ -26,32 +26,23 @@ def desk(rng: np.random.Generator) -> list[Mesh]:
         corners = (x - cabinet / 2, -depth / 2 + 0.03, foot), (x + cabinet / 2, depth / 2, under)
         parts += drawers(rng, *corners, (int(rng.integers(2, 5)), 1), (body, top))
     if len(sides) < 2 and rng.random() < 0.5:
-        for side in {-1, 1} - set(sides):
+        for side in (side for side in (-1, 1) if side not in sides):
             parts.append(prism(rectangle(0.04, depth * 0.95, side * (width / 2 - 0.02)), 0, under, body))
     elif len(sides) < 2 or foot:
         parts += legs(rng, width, depth, under, body)
     if rng.random() < 0.55:
-        parts.append(
-            block(
-                (-width / 2, depth / 2 - 0.03, under * rng.uniform(0.2, 0.6)),
-                (width / 2, depth / 2, under),
-                body,
-            )
-        )
+        low = under * rng.uniform(0.2, 0.6)
+        parts.append(block((-width / 2, depth / 2 - 0.03, low), (width / 2, depth / 2, under), body))
     if rng.random() < 0.2:
         rise = height + rng.uniform(0.25, 0.6)
         parts.append(block((-width / 2, depth / 2 - 0.25, rise - 0.03), (width / 2, depth / 2, rise), top))
-        parts += [
-            prism(rectangle(0.03, 0.25, x, depth / 2 - 0.125), height, rise, top)
-            for x in (-width / 2, width / 2)
-        ]
+        for x in (-width / 2, width / 2):
+            parts.append(prism(rectangle(0.03, 0.25, x, depth / 2 - 0.125), height, rise, top))
     if rng.random() < 0.2:
         side, reach = rng.choice([-1, 1]), rng.uniform(0.4, 0.9)
-        corner = rectangle(depth * 0.8, reach, side * (width / 2 - depth * 0.4), -depth / 2 - reach / 2)
-        parts.append(prism(corner, height - thick, height, top))
-        parts.append(
-            prism(rectangle(depth * 0.7, 0.04, *(corner.mean(axis=0) - (0, reach / 2))), 0, under, body)
-        )
+        x, wide = side * (width / 2 - depth * 0.4), depth * 0.8
+        parts.append(prism(rectangle(wide, reach, x, -(depth + reach) / 2), under, height, top))
+        parts.append(prism(rectangle(wide * 0.9, 0.04, x, -depth / 2 - reach), 0, under, body))
     return parts
 
 
