@@ -30,8 +30,12 @@ PADDING = 1.5
 """A group holds tiles with at least 1 / PADDING of its largest tile's Gaussians."""
 GROUP_VOLUME = 2_000_000
 """Most alpha values (tiles x Gaussians x pixels) evaluated at a time: bounds the memory."""
+ROUNDING = 1e-3
+"""Slack for the rounding of log alpha where a Gaussian is dropped from a whole tile."""
 TRANSPARENT = -1e4
 """log alpha of padding."""
+SMALL = 128
+"""Up to this many Gaussians per tile a triangular matrix product is the faster running sum."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ def rasterise(
         [H, W, F] sum of weight x feature (no background) and [H, W] sum of weights.
     """
     bins = bin_gaussians(projected, log_alphas.detach(), width, height)
-    coefficients = _coefficients(projected, log_alphas, bins)
+    coefficients = _coefficients(projected, log_alphas, bins.gaussian, bins.tile, bins.columns)
     with_weight = torch.cat([features, torch.ones_like(features[:, :1])], dim=1)
     tiles = _Composite.apply(coefficients, with_weight, bins)
     channels = with_weight.shape[1]
@@ -98,8 +102,12 @@ def bin_gaussians(projected: Projected, log_alphas: Tensor, width: int, height: 
     )
     across = size[gaussian, 0]
     tile = (low[gaussian, 1] + within // across) * columns + low[gaussian, 0] + within % across
-    tile, by_tile = torch.sort(tile, stable=True)
-    return Bins(gaussian[by_tile], tile, _groups(tile, columns * rows), columns, rows)
+    # the rectangle around an oblique ellipse has tiles that it misses: a quarter of all pairs
+    coefficients = _coefficients(projected, log_alphas, gaussian, tile, columns)
+    peak = (coefficients @ _basis(coefficients)).amax(1)
+    touched = (peak >= math.log(ALPHA_MIN) - ROUNDING).nonzero()[:, 0]
+    tile, by_tile = torch.sort(tile[touched], stable=True)
+    return Bins(gaussian[touched[by_tile]], tile, _groups(tile, columns * rows), columns, rows)
 
 
 def _groups(tile: Tensor, tiles: int) -> list[tuple[Tensor, Tensor]]:
@@ -124,16 +132,18 @@ def _groups(tile: Tensor, tiles: int) -> list[tuple[Tensor, Tensor]]:
     return groups
 
 
-def _coefficients(projected: Projected, log_alphas: Tensor, bins: Bins) -> Tensor:
+def _coefficients(
+    projected: Projected, log_alphas: Tensor, gaussian: Tensor, tile: Tensor, columns: int
+) -> Tensor:
     """[M, 6] of log alpha = c . (u^2, uv, v^2, u, v, 1), with u, v in pixels from the middle of the pair's
     tile.
 
     Local coordinates keep the terms small, so that float32 is accurate wherever the tile lies.
     """
     packed = torch.cat([projected.means, projected.conics, log_alphas[:, None]], dim=1)
-    x, y, a, b, c, log_alpha = packed.index_select(0, bins.gaussian).unbind(1)
-    x = x - ((bins.tile % bins.columns) * TILE + TILE / 2)
-    y = y - ((bins.tile // bins.columns) * TILE + TILE / 2)
+    x, y, a, b, c, log_alpha = packed.index_select(0, gaussian).unbind(1)
+    x = x - ((tile % columns) * TILE + TILE / 2)
+    y = y - ((tile // columns) * TILE + TILE / 2)
     u, v = a * x + b * y, b * x + c * y
     return torch.stack([-a / 2, -b, -c / 2, u, v, log_alpha - (u * x + v * y) / 2], dim=1)
 
@@ -180,8 +190,7 @@ class _Composite(torch.autograd.Function):
             ids = gaussian[pairs]
             d_features.index_add_(0, ids.view(-1), (weight @ gradient).view(-1, features.shape[1]))
             pull = weight * (features[ids] @ gradient.mT)
-            behind = _suffix_sum(pull) - pull
-            d_log_alpha = pull - alpha / (1 - alpha) * behind
+            d_log_alpha = pull - alpha / (1 - alpha) * _sum_behind(pull)
             d_log_alpha.masked_fill_(alpha >= ALPHA_MAX, 0)
             d_coefficients[pairs] = d_log_alpha @ basis.T
         return d_coefficients[:-1], d_features, None
@@ -190,21 +199,22 @@ class _Composite(torch.autograd.Function):
 def _weights(coefficients: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
     """[B, K, 6] and [6, P] -> alpha and weight, both [B, K, P]."""
     alpha = (coefficients @ basis).exp_().clamp_max_(ALPHA_MAX)
-    alpha.masked_fill_(alpha < ALPHA_MIN, 0)
-    after = _prefix_sum(torch.log1p(-alpha)).exp_()
-    weight = alpha * after / (1 - alpha)
-    return alpha, weight.masked_fill_(after <= TRANSMITTANCE_MIN, 0)
+    torch.threshold_(alpha, ALPHA_MIN, 0)
+    before = _sum_in_front(torch.log1p(-alpha)).exp_()
+    weight = alpha * before
+    return alpha, weight.masked_fill_(before - weight <= TRANSMITTANCE_MIN, 0)
 
 
-def _prefix_sum(x: Tensor) -> Tensor:
-    """Inclusive sum over dim 1 of [B, K, P]; as a triangular product where K is small, which is faster."""
-    if x.shape[1] > 256:
-        return x.cumsum(1)
-    return torch.ones(x.shape[1], x.shape[1], dtype=x.dtype, device=x.device).tril_() @ x
+def _sum_in_front(x: Tensor) -> Tensor:
+    """Exclusive prefix sum over dim 1 of [B, K, P]; a triangular product where K is small, which is
+    faster."""
+    if x.shape[1] > SMALL:
+        return x.cumsum(1) - x
+    return x.new_ones(x.shape[1], x.shape[1]).tril_(-1) @ x
 
 
-def _suffix_sum(x: Tensor) -> Tensor:
-    """Inclusive sum from the end over dim 1 of [B, K, P]."""
-    if x.shape[1] > 256:
-        return x.flip(1).cumsum(1).flip(1)
-    return torch.ones(x.shape[1], x.shape[1], dtype=x.dtype, device=x.device).triu_() @ x
+def _sum_behind(x: Tensor) -> Tensor:
+    """Exclusive suffix sum over dim 1 of [B, K, P]."""
+    if x.shape[1] > SMALL:
+        return x.flip(1).cumsum(1).flip(1) - x
+    return x.new_ones(x.shape[1], x.shape[1]).triu_(1) @ x
