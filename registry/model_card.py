@@ -153,7 +153,7 @@ def _use(contract: Contract, feature_dim: int) -> str:
         "with torch.inference_mode():\n"
         f"    features = encoder({variable})  # [4, {feature_dim}]\n```\n\n"
         "`encoder.safetensors` and `encoder.json` hold the same weights with architecture and input contract;"
-        " with this project,, `ssl_core.models.bundle.load_bundle(folder)` gives a trainable module. "
+        " with this project installed, `ssl_core.models.bundle.load_bundle(folder)` gives a trainable module. "
         "`checksums.json` holds the sha256 of each."
     )
 

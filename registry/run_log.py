@@ -106,9 +106,9 @@ class RunLog:
 
     def find_study(self, name: str) -> str | None:
         """Run id of the study with this name, None if there is none."""
-        quoted = name.replace("'", "''")
-        runs = self._search(f"tags.`{KIND}` = 'study' and tags.`{STUDY}` = '{quoted}'")
-        return str(runs[0].info.run_id) if runs else None
+        # compared here: MLflow's filter language has no way to write a quote inside a value
+        studies = self._search(f"tags.`{KIND}` = 'study'")
+        return next((str(run.info.run_id) for run in studies if run.data.tags.get(STUDY) == name), None)
 
     def running(self, study_run_id: str) -> list[str]:
         """Ids of the study's nested runs that are still RUNNING."""
@@ -155,7 +155,7 @@ class RunLog:
 
     def close(self, seconds: float = FLUSH_SECONDS) -> bool:
         """Flush and stop. False: what could not be sent is kept in a file for the next opening."""
-        return self._writer.close(seconds if self._writer.healthy else PATIENCE)
+        return self._writer.close(seconds if self._writer.healthy else min(seconds, PATIENCE))
 
     # inside
 
