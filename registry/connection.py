@@ -67,7 +67,7 @@ def connect(tracking_uri: str | None, home: Path, experiment: str) -> Connection
 
 
 def import_mlflow() -> Any:
-    """MLflow, quiet: no usage reports to its makers (unless the user wants them), no migration log, no progress bars."""
+    """MLflow, quiet: no usage reports (unless the user wants them), no migration log, no progress bars."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     for name in ("alembic", "mlflow.store.db.utils"):

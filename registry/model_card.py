@@ -152,8 +152,8 @@ def _use(contract: Contract, feature_dim: int) -> str:
         f"{make}\n"
         "with torch.inference_mode():\n"
         f"    features = encoder({variable})  # [4, {feature_dim}]\n```\n\n"
-        "`encoder.safetensors` and `encoder.json` hold the same weights with architecture and input contract;"
-        " with this project installed, `ssl_core.models.bundle.load_bundle(folder)` gives a trainable module. "
+        "`encoder.safetensors` and `encoder.json` hold the same weights, architecture and input contract; "
+        "with this project installed, `ssl_core.models.bundle.load_bundle(folder)` gives a trainable module. "
         "`checksums.json` holds the sha256 of each."
     )
 

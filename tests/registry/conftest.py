@@ -6,19 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_bundles import make_bundle
 
 from registry.records import Lineage
 from registry.run_log import RunLog, open_run_log
 from registry.store import EncoderStore
-from ssl_core.models.build import build_encoder
-from ssl_core.models.bundle import save_bundle
-from ssl_core.models.encoder import ImageContract, PointsContract
-from ssl_core.models.image import ResNetConfig
-from ssl_core.models.pointnet import PointNetConfig
-
-POINTS = PointsContract(num_points=64)
-POINT_BACKBONE = PointNetConfig(input_transform=False, feature_transform=False, feature_dim=64)
-IMAGE = ImageContract(image_size=32)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -74,16 +66,6 @@ def lineage(trial: str) -> Lineage:
         config_digest="c0ffee",
         pack_digest="feed",
     )
-
-
-def make_bundle(folder: Path, seed: int, modality: str = "points") -> Path:
-    """A bundle of an untrained encoder."""
-    contract, backbone = (
-        (POINTS, POINT_BACKBONE) if modality == "points" else (IMAGE, ResNetConfig(kind="resnet18"))
-    )
-    encoder = build_encoder(contract, backbone, seed=seed)
-    save_bundle(encoder, backbone, folder, name=f"tiny-{modality}", lineage={"seed": str(seed)})
-    return folder
 
 
 @pytest.fixture(scope="session")

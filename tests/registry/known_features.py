@@ -1,0 +1,49 @@
+"""Synthetic features: classes as clouds around centres, so that the truth about an encoder is known."""
+
+import numpy as np
+
+from registry.probing import Cells, Labels, feature_health, probe_grid
+from registry.reports import EvaluationConfig, EvaluationReport, LabelSetting
+
+CLASSES, WIDTH = 5, 32
+LABELS = Labels(np.arange(100) % CLASSES, np.arange(80) % CLASSES, CLASSES)
+CONFIG = EvaluationConfig(
+    label_settings=(LabelSetting(per_class=3, draws=6), LabelSetting(fraction=0.5, draws=3), LabelSetting()),
+    point_draws=2,
+    twin_seeds=(0, 1),
+)
+
+
+def clouds(noise: float, seed: int, draws: int = 2) -> list[np.ndarray]:
+    """Features of train then test objects, one array per point draw; `noise` decides how hard the classes are."""
+    centres = np.random.default_rng(5).normal(size=(CLASSES, WIDTH))
+    classes = np.concatenate([LABELS.train, LABELS.test])
+    rng = np.random.default_rng(seed)
+    body = centres[classes] + noise * rng.normal(size=(len(classes), WIDTH))
+    return [(body + 0.1 * rng.normal(size=body.shape)).astype(np.float32) for _ in range(draws)]
+
+
+def report_of(
+    cells: Cells,
+    twins: list[Cells] | None = None,
+    config: EvaluationConfig = CONFIG,
+    pack: str = "pack",
+    modality: str = "points",
+) -> EvaluationReport:
+    """The report that evaluation would write for these features."""
+    most = max(cells, key=lambda views: views or 0)
+    grid = probe_grid(modality, cells, twins or [], LABELS, config)
+    return EvaluationReport(
+        modality=modality,
+        pack_digest=pack,
+        config=config,
+        class_names=tuple("abcde"),
+        train_objects=100,
+        test_objects=80,
+        max_views=most,
+        health=feature_health(cells[most][0][100:], LABELS.test),
+        rows=grid.rows,
+        deciding=grid.deciding,
+        full_labels=grid.full_labels,
+        confusion=tuple(tuple(row) for row in grid.confusion.tolist()),
+    )

@@ -1,0 +1,104 @@
+"""Who passes the gate, who does not, and that a reason is always given."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from known_features import clouds, report_of
+
+from registry.gate import GateConfig, decide
+from registry.reports import Correctness, EvaluationReport
+
+GOOD, MIDDLE, POOR = ({None: clouds(noise, 1)} for noise in (0.8, 2.0, 4.0))
+
+
+def changed(report: EvaluationReport, **health: float) -> EvaluationReport:
+    return report.model_copy(update={"health": report.health.model_copy(update=health)})
+
+
+def test_the_first_champion_need_only_not_be_worse_than_its_twin():
+    better = decide(report_of(GOOD, [POOR]), None)
+    assert better.promoted
+    assert better.numbers["low"] > 0
+    assert better.reason.startswith("first champion: linear SVM at 3 per class labels")
+    equal = decide(report_of(MIDDLE, [MIDDLE]), None)
+    assert equal.promoted
+    assert "chance" in equal.reason
+    worse = decide(report_of(POOR, [GOOD]), None)
+    assert not worse.promoted
+    assert "worse than its random twin" in worse.reason
+    assert decide(report_of(GOOD), None).promoted
+
+
+def test_an_incumbent_must_be_beaten_beyond_chance_and_margin():
+    good, middle = report_of(GOOD), report_of(MIDDLE)
+    won = decide(good, middle)
+    assert won.promoted
+    assert won.numbers["low"] > 0
+    assert won.numbers["difference"] == pytest.approx(won.numbers["accuracy"] - won.numbers["incumbent"])
+    assert not decide(middle, good).promoted
+    assert not decide(good, good).promoted
+    assert not decide(good, middle, GateConfig(margin=0.9)).promoted
+
+
+def test_what_collapsed_or_is_incomplete_is_refused_whatever_it_scores():
+    good = report_of(GOOD)
+    for refused, word in [
+        (changed(good, finite=False), "NaN"),
+        (changed(good, relative_std=1e-9), "hardly differ"),
+        (changed(good, effective_rank=1.0), "effective rank"),
+        (changed(good, constant_accuracy=1.0), "constant answer"),
+        (good.model_copy(update={"deciding": None}), "incomplete"),
+        (good.model_copy(update={"rows": ()}), "incomplete"),
+    ]:
+        for incumbent in (None, report_of(POOR)):
+            decision = decide(refused, incumbent)
+            assert not decision.promoted
+            assert word in decision.reason
+
+
+def test_different_data_or_protocol_is_not_compared():
+    decision = decide(report_of(GOOD), report_of(POOR, pack="another"))
+    assert not decision.promoted
+    assert "evaluate it" in decision.reason
+
+
+def test_an_incumbent_that_broke_is_replaced():
+    broken = report_of(POOR).model_copy(update={"deciding": None, "rows": ()})
+    assert decide(report_of(GOOD), broken).promoted
+
+
+def test_luck_seldom_passes():
+    """Two encoders of equal truth: the gate promotes in at most a few of a hundred draws."""
+    report = report_of(MIDDLE)
+    rng = np.random.default_rng(0)
+    promoted = 0
+    for _ in range(60):
+        chance = rng.uniform(0.4, 0.9, 80)
+
+        def drawn(p: np.ndarray = chance) -> EvaluationReport:
+            values = (rng.random((6, 80)) < p).astype(float)
+            own = Correctness(labels="3 per class", views=None, encoder=values.tolist(), twin=None)
+            return report.model_copy(update={"deciding": own})
+
+        promoted += decide(drawn(), drawn()).promoted
+    assert promoted <= 5
+
+
+@settings(max_examples=20, deadline=None)
+@given(a=st.floats(0.3, 0.95), b=st.floats(0.3, 0.95), seed=st.integers(0, 1000))
+def test_never_both_ways_and_always_a_reason(a, b, seed):
+    rng = np.random.default_rng(seed)
+    base = report_of(MIDDLE)
+
+    def drawn(p: float) -> EvaluationReport:
+        values = (rng.random((6, 80)) < p).astype(float).tolist()
+        return base.model_copy(
+            update={"deciding": Correctness(labels="x", views=None, encoder=values, twin=None)}
+        )
+
+    one, two = drawn(a), drawn(b)
+    forth, back = decide(one, two), decide(two, one)
+    assert not (forth.promoted and back.promoted)
+    assert forth.reason
+    assert back.reason

@@ -1,0 +1,113 @@
+"""Laws of the evaluation grid, on features whose quality is known."""
+
+import numpy as np
+import pytest
+from known_features import CLASSES, CONFIG, LABELS, clouds, report_of
+
+from registry.probing import feature_health, probe_cell
+from registry.reports import EvaluationConfig, EvaluationReport, LabelSetting
+from ssl_core.config import validated
+from ssl_core.errors import ConfigError
+
+
+def test_an_encoder_equal_to_its_twins_has_no_difference():
+    same = {None: clouds(2.0, 1)}
+    report = report_of(same, [same, same])
+    for row in report.rows:
+        assert row.difference is not None
+        assert row.twin == row.accuracy
+        assert (row.difference.mean, row.difference.se) == (0.0, 0.0)
+
+
+def test_a_better_encoder_beats_its_twin_and_pairing_sharpens_it():
+    report = report_of({None: clouds(1.0, 1)}, [{None: clouds(3.0, 2)}, {None: clouds(3.0, 3)}])
+    row = report.headline
+    assert row is not None
+    assert row.difference is not None
+    assert row.difference.low > 0.1
+    assert row.accuracy.mean - row.twin.mean == pytest.approx(row.difference.mean)
+
+
+def test_more_labels_help_and_every_row_is_there():
+    report = report_of({None: clouds(2.0, 1)})
+    few, half, full = (report.row("svm", name).accuracy for name in ("3 per class", "50 %", "all"))
+    assert few.mean < half.mean < full.mean
+    assert few.n == 6
+    assert len(report.rows) == 2 * 3
+    assert {row.over for row in report.rows if row.labels == "all"} == {"test objects"}
+    assert all(
+        0 <= row.accuracy.low <= row.accuracy.high <= 1.001 for row in report.rows if row.labels == "all"
+    )
+
+
+def test_report_parts_agree_with_each_other():
+    report = report_of({None: clouds(2.0, 1)}, [{None: clouds(2.5, 2)}])
+    assert np.mean(report.deciding.encoder) == pytest.approx(report.headline.accuracy.mean, abs=1e-4)
+    assert np.mean(report.deciding.twin) == pytest.approx(report.headline.twin.mean, abs=1e-4)
+    confusion = np.array(report.confusion)
+    assert confusion.shape == (CLASSES, CLASSES)
+    assert confusion.sum(axis=1).tolist() == np.bincount(LABELS.test).tolist()
+    full = report.row("svm", "all").accuracy.mean
+    assert (
+        confusion.trace() / confusion.sum()
+        == pytest.approx(full)
+        == pytest.approx(np.mean(report.full_labels.encoder))
+    )
+
+
+def test_the_same_input_gives_the_same_report_and_survives_json():
+    cells = {None: clouds(2.0, 1)}
+    a, b = report_of(cells, [cells]), report_of(cells, [cells])
+    assert a == b
+    assert EvaluationReport.from_json(a.to_json()) == a
+
+
+def test_views_are_separate_rows_and_the_headline_takes_all_of_them():
+    cells = {1: clouds(3.0, 1), 4: clouds(1.5, 1, draws=1)}
+    report = report_of(cells, modality="image")
+    assert report.max_views == 4
+    assert report.headline.views == 4
+    assert report.row("svm", "all", 1).accuracy.mean < report.row("svm", "all", 4).accuracy.mean
+    assert report.headline.key == "svm/3_per_class/views_4"
+
+
+def test_every_encoder_sees_the_same_labels():
+    """A feature that is the object's number: with one label per class, kNN reveals which object was labelled."""
+    n = len(LABELS.train) + len(LABELS.test)
+    a = np.eye(n, dtype=np.float32)
+    b = a.copy()
+    b[len(LABELS.train) :] = 0
+    setting = LabelSetting(per_class=1, draws=4)
+    first = probe_cell([a], LABELS, setting, "svm", CONFIG)
+    again = probe_cell([a], LABELS, setting, "svm", CONFIG)
+    assert (first.correct == again.correct).all()
+    assert first.correct.shape == (4, 80)
+
+
+def test_health_tells_a_working_encoder_from_a_collapsed_one():
+    x = clouds(1.0, 1)[0]
+    healthy = feature_health(x, LABELS.test)
+    assert healthy.effective_rank > 4
+    assert healthy.relative_std > 0.3
+    assert healthy.constant_accuracy == pytest.approx(1 / CLASSES)
+    constant = feature_health(np.ones_like(x) * x[:1], LABELS.test)
+    assert constant.relative_std < 1e-6
+    assert constant.effective_rank == 0.0
+    line = feature_health(np.linspace(0, 1, 50)[:, None] * x[:1], LABELS.test[:50])
+    assert line.effective_rank == pytest.approx(1.0, abs=0.05)
+    broken = x.copy()
+    broken[0, 0] = np.inf
+    assert not feature_health(broken, LABELS.test).finite
+    assert feature_health(np.zeros_like(x), LABELS.test).relative_std == 0.0
+
+
+def test_effective_rank_of_equal_directions_is_their_number():
+    x = np.concatenate([np.eye(12), -np.eye(12)])
+    assert feature_health(x, np.zeros(24, np.int64)).effective_rank == pytest.approx(12)
+
+
+def test_settings_that_make_no_sense_are_refused():
+    both = {"per_class": 2, "fraction": 0.1}
+    for values in ({"label_settings": [both]}, {"label_settings": [{"draws": 3}]}, {"views": []}):
+        with pytest.raises(ConfigError):
+            validated(EvaluationConfig, values)

@@ -1,0 +1,110 @@
+"""Pulling: whole and checked, or not at all."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_bundles import POINTS
+
+from registry.pull import pull
+from ssl_core.errors import IntegrityError, RegistryError, StorageError
+from ssl_core.models.bundle import load_bundle
+
+NAME = "cross-modal-points"
+
+
+@pytest.fixture
+def version(store, bundles, lineage, trial):
+    return store.register(bundles[0], NAME, lineage, trial)
+
+
+def artifacts_of(store, version) -> Path:
+    location = store.client.get_logged_model(version.model_id).artifact_location
+    return Path(location.removeprefix("file://"))
+
+
+def test_a_pulled_encoder_equals_the_registered_one(store, version, bundles, tmp_path):
+    folder = pull(store, f"{NAME}@candidate", tmp_path / "models" / "points")
+    assert folder == tmp_path / "models" / "points"
+    x = torch.rand(3, POINTS.num_points, 3)
+    with torch.inference_mode():
+        assert (load_bundle(folder)(x) == load_bundle(bundles[0])(x)).all()
+    assert "torch.export.load" in (folder / "model_card.md").read_text()
+    assert list(tmp_path.glob("models/.*")) == []
+
+
+def test_the_program_runs_with_torch_alone(store, version, bundles, tmp_path):
+    folder = pull(store, f"{NAME}/1", tmp_path / "out")
+    code = (
+        "import sys, torch\n"
+        "encoder = torch.export.load(sys.argv[1]).module()\n"
+        "print([tuple(encoder(torch.zeros(b, 64, 3)).shape) for b in (1, 2, 7)])\n"
+        "assert not [name for name in sys.modules if name.startswith(('ssl_core', 'registry', 'mlflow'))]\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(folder / "program.pt2")],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[(1, 64), (2, 64), (7, 64)]"
+
+
+def test_pulling_again_changes_nothing_and_another_encoder_is_not_overwritten(
+    store, version, bundles, lineage, trial, tmp_path
+):
+    folder = pull(store, f"{NAME}/1", tmp_path / "out")
+    stamp = (folder / "encoder.safetensors").stat().st_mtime_ns
+    assert pull(store, f"{NAME}/1", tmp_path / "out") == folder
+    assert (folder / "encoder.safetensors").stat().st_mtime_ns == stamp
+    store.register(bundles[1], NAME, lineage, trial)
+    with pytest.raises(RegistryError, match="already holds something other"):
+        pull(store, f"{NAME}/2", tmp_path / "out")
+    other = tmp_path / "mine"
+    other.mkdir()
+    (other / "notes.txt").write_text("mine")
+    with pytest.raises(RegistryError, match="choose another --to"):
+        pull(store, f"{NAME}/1", other)
+    assert [file.name for file in other.iterdir()] == ["notes.txt"]
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert (pull(store, f"{NAME}/1", empty) / "program.pt2").exists()
+
+
+@pytest.mark.parametrize("name", ["encoder.safetensors", "program.pt2", "encoder.json", "checksums.json"])
+def test_changed_bytes_are_refused_and_leave_nothing(store, version, tmp_path, name):
+    file = artifacts_of(store, version) / name
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(IntegrityError):
+        pull(store, f"{NAME}/1", tmp_path / "out")
+    assert list(tmp_path.glob("*out*")) == []
+
+
+def test_files_and_checksums_changed_together_are_refused(store, version, bundles, tmp_path):
+    """Another whole bundle in its place: every checksum fits, but it is not what was registered."""
+    for file in bundles[1].iterdir():
+        (artifacts_of(store, version) / file.name).write_bytes(file.read_bytes())
+    with pytest.raises(IntegrityError, match="not the one that was registered"):
+        pull(store, f"{NAME}/1", tmp_path / "out")
+
+
+def test_a_missing_file_or_a_link_out_is_refused(store, version, tmp_path):
+    file = artifacts_of(store, version) / "program.pt2"
+    file.rename(tmp_path / "elsewhere.pt2")
+    with pytest.raises(RegistryError):
+        pull(store, f"{NAME}/1", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_place_that_cannot_be_written(store, version, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RegistryError, match="not a folder"):
+        pull(store, f"{NAME}/1", tmp_path / "file")
+    with pytest.raises(StorageError):
+        pull(store, f"{NAME}/1", tmp_path / "file" / "below")
