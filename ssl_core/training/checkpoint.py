@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -63,7 +64,7 @@ def load_checkpoint(folder: Path, device: torch.device) -> tuple[dict[str, Tenso
         training = torch.load(folder / "training.pt", map_location=device, weights_only=True)
     except FileNotFoundError as error:
         raise CheckpointError(f"no whole checkpoint at {folder} ({error.filename} is missing)") from None
-    except (OSError, ValueError, RuntimeError, ConfigError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError, ConfigError) as error:
         raise CheckpointError(f"checkpoint {folder} is unreadable: {error}") from None
     return model, training, state
 

@@ -52,7 +52,9 @@ def evaluate(
     from ssl_core.data.pack import Pack
     from study.assess import evaluate_reference
 
-    outcome = evaluate_reference(reference, Pack.open(pack), home(), promote=promote)
+    outcome = evaluate_reference(
+        reference, Pack.open(pack), home(), os.environ.get("MLFLOW_TRACKING_URI"), to_gate=promote
+    )
     if json:
         print_json(outcome.model_dump(mode="json"))
         return

@@ -40,7 +40,7 @@ def test_splits_partition_train_per_class(tiny_pack):
 
 def test_same_input_same_digest_and_reuse(tiny_pack, tiny_set, tmp_path):
     again = write_pack(tiny_set / "points", tiny_set / "images", tmp_path / "p", CONFIG)
-    assert again.digest == tiny_pack.manifest.digest
+    assert again.digest == tiny_pack.digest
     before = (tmp_path / "p/manifest.json").stat().st_mtime_ns
     write_pack(tiny_set / "points", tiny_set / "images", tmp_path / "p", CONFIG)
     assert (tmp_path / "p/manifest.json").stat().st_mtime_ns == before

@@ -1,0 +1,147 @@
+"""After a study, without being asked: register the best encoders, evaluate them on the test split, let the gate decide.
+
+Each step leaves a trace in the registry and is skipped when it is found there, so an interrupted assessment goes on.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from registry.promote import evaluate_version, promote
+from registry.records import EncoderVersion, Lineage
+from registry.reports import EvaluationReport
+from registry.run_log import RunLog, open_run_log
+from registry.store import EncoderStore
+from ssl_core.config import Config
+from ssl_core.data.pack import Pack
+from ssl_core.errors import StudyError
+from ssl_core.recipes import recipe_named
+from study.driver import StudyPlan, StudySummary
+from study.trial_record import TrialRecord
+from study.trials import TrialOpener
+
+Say = Callable[[str], None]
+
+
+class Assessed(Config):
+    """One registered encoder and what was found about it."""
+
+    name: str
+    version: int
+    trial: int
+    status: str
+    headline: str
+    decision: str
+
+
+class EvaluationOutcome(Config):
+    """An evaluation for people and scripts: percent with half-widths, and the gate's reason."""
+
+    reference: str
+    rows: list[dict[str, Any]]
+    decision: str = ""
+
+
+def assess_study(
+    plan: StudyPlan, opener: TrialOpener, pack: Pack, summary: StudySummary, run_log: RunLog, say: Say
+) -> list[Assessed]:
+    """Register, evaluate and judge the study's best trials, best first.
+
+    Raises:
+        StudyError: a best trial has lost its checkpoint.
+    """
+    store = EncoderStore(run_log)
+    versions: list[EncoderVersion] = []
+    for record in summary.leaders:
+        versions += register_trial(plan, opener, record, store)
+    judged = []
+    for version in sorted(versions, key=lambda v: v.name):
+        if version.decision is None:
+            say(f"evaluating {version.name} v{version.version} (trial {version.lineage.trial}) on the test split")
+            promote(store, pack, version)
+        judged.append(_assessed(store.get(version.name, version.version)))
+    return judged
+
+
+def register_trial(
+    plan: StudyPlan, opener: TrialOpener, record: TrialRecord, store: EncoderStore
+) -> list[EncoderVersion]:
+    """Both encoders of a trial's best epoch as registered versions; those that are already, as they are."""
+    run_id = record.run_id or ""
+    known = [
+        version
+        for modality in ("points", "image")
+        for version in store.list(recipe_named(plan.space.recipe).model_name(modality))
+        if version.lineage.run_id == run_id and version.lineage.study == plan.name
+    ]
+    if len(known) == 2:
+        return known
+    lineage = _lineage(plan, record)
+    folder = plan.folder / "trials" / f"{record.number:04d}"
+    bundles = _export(opener, record, folder, lineage.model_dump())
+    recipe = recipe_named(plan.space.recipe)
+    return [
+        store.register(bundle, recipe.model_name(modality), lineage, run_id) for modality, bundle in bundles.items()
+    ]
+
+
+def _export(opener: TrialOpener, record: TrialRecord, folder: Path, lineage: Mapping[str, Any]) -> Any:
+    best = folder / "best"
+    if not best.is_dir():
+        raise StudyError(f"trial {record.number} has lost its checkpoint {best}; it cannot be registered any more")
+    session = opener.open(record.values or {}, record.seed or 0)
+    session.load(best)
+    return session.export(folder / "encoders", {key: str(value) for key, value in lineage.items()})
+
+
+def _lineage(plan: StudyPlan, record: TrialRecord) -> Lineage:
+    return Lineage(
+        study=plan.name,
+        trial=record.number,
+        run_id=record.run_id or "",
+        seed=record.seed or 0,
+        recipe=plan.space.recipe,
+        config_digest=plan.space.configure(record.values or {}).digest(),
+        space_digest=plan.space.digest,
+        pack_digest=plan.pack_digest,
+        code_revision=plan.facts.get("code_revision", ""),
+    )
+
+
+def _assessed(version: EncoderVersion) -> Assessed:
+    return Assessed(
+        name=version.name,
+        version=version.version,
+        trial=version.lineage.trial,
+        status=version.status,
+        headline=version.evaluation.headline if version.evaluation else "",
+        decision=version.decision.reason if version.decision else "",
+    )
+
+
+def evaluate_reference(
+    reference: str, pack: Pack, home: Path, tracking_uri: str | None, *, to_gate: bool
+) -> EvaluationOutcome:
+    """Evaluate a registered encoder on a pack, and put it before the gate if asked. Raises RegistryError."""
+    with open_run_log(tracking_uri, home) as log:
+        store = EncoderStore(log)
+        version = store.resolve(reference)
+        report = evaluate_version(store, pack, version)
+        decision = promote(store, pack, version).reason if to_gate else ""
+    return EvaluationOutcome(reference=version.reference, rows=report_rows(report), decision=decision)
+
+
+def report_rows(report: EvaluationReport) -> list[dict[str, Any]]:
+    """A report's rows as plain text: accuracies in percent, half-widths of the intervals after ±."""
+    return [
+        {
+            "probe": row.probe,
+            "labels": row.labels,
+            "views": "-" if row.views is None else row.views,
+            "accuracy": row.accuracy.percent(),
+            "random twin": "-" if row.twin is None else row.twin.percent(),
+            "difference": "-" if row.difference is None else row.difference.percent(signed=True),
+            "over": row.over,
+        }
+        for row in report.rows
+    ]

@@ -1,0 +1,73 @@
+"""The whole journey in one command: what `make sweep` runs."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from study.console import console, errors
+from study.home import checked_name, home, packs
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command()(journey)
+
+
+def journey(
+    space: Annotated[Path, typer.Argument(help="search-space file")],
+    data: Annotated[Path | None, typer.Option(help="folder with points/ and, if there are views, images/")] = None,
+    meshes: Annotated[Path | None, typer.Option(help="folder of meshes to splat first")] = None,
+    name: Annotated[str | None, typer.Option(help="name of pack and study")] = None,
+    trials: Annotated[int | None, typer.Option(help="number of trials")] = None,
+) -> None:
+    """Data (a sample set unless --data or --meshes), pack, study, registry, champion. Again: what is done is not redone."""
+    from study.leaderboard import print_study
+    from study.running import Request, run_and_assess
+
+    label = checked_name(name) if name else (data or meshes or Path("sample")).resolve().name
+    checked_name(label)
+    folder = _data(data, meshes, label)
+    pack = _pack(folder, packs() / label)
+    request = Request(space, pack, name or f"{space.stem}-{label}", trials)
+    plan, summary, judged = run_and_assess(request)
+    print_study(plan, summary, judged, request)
+    if summary.interrupted:
+        raise typer.Exit(130)
+
+
+def _data(data: Path | None, meshes: Path | None, label: str) -> Path:
+    """A folder with points/ and perhaps images/."""
+    from ssl_core.errors import ConfigError
+
+    if data and meshes:
+        raise ConfigError("give --data or --meshes, not both")
+    if data:
+        return data
+    if meshes:
+        from ssl_core.render.splat_object import SplatConfig
+        from study.splatting import splat_meshes
+
+        folder = home() / "splats" / label
+        console.print(splat_meshes(meshes, folder, SplatConfig(), workers=0, limit=0, skip_bad=False)["text"])
+        return folder
+    from study.commands.data import sample
+
+    folder = home() / "sample"
+    sample(folder)
+    return folder
+
+
+def _pack(folder: Path, out: Path) -> Path:
+    from ssl_core.data.pack import PackConfig
+    from ssl_core.data.pack_writer import write_pack
+    from study.console import progress_bar
+
+    points = folder / "points" if (folder / "points").is_dir() else folder
+    images = folder / "images" if (folder / "images").is_dir() else None
+    if images is None:
+        errors.print(f"no images/ in {folder}: views are rendered from the Gaussians")
+    with progress_bar("packing objects") as progress:
+        pack = write_pack(points, images, out, PackConfig(), progress=progress)
+    console.print(f"pack {out}: {len(pack.manifest.objects)} objects, digest {pack.digest}", soft_wrap=True)
+    return out

@@ -1,0 +1,82 @@
+"""One study from a space file and a pack to judged encoders: what `sweep` and `journey` do."""
+
+import os
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from registry.run_log import open_run_log
+from search_spaces.presets import shipped_preset
+from search_spaces.space import load_space
+from ssl_core.data.pack import Pack
+from study.assess import Assessed, assess_study
+from study.console import errors
+from study.driver import StudyPlan, StudySummary, run_study
+from study.home import home, study_folder
+from study.spec import study_spec
+from study.trials import TrialOpener, trial_opener
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asks for; None means the space file's or the default value."""
+
+    space: Path
+    pack: Path
+    name: str | None = None
+    trials: int | None = None
+    concurrency: int | None = None
+    overrides: Mapping[str, Any] | None = None
+
+
+def plan_study(request: Request) -> tuple[StudyPlan, TrialOpener, Pack]:
+    """Everything is checked here, before anything is spent.
+
+    Raises:
+        SpaceError, ConfigError: the space file or an override is wrong.
+        PackError, InfeasibleError: the pack is unusable, or cannot serve the base config.
+    """
+    pack = Pack.open(request.pack)
+    space = load_space(request.space, shipped_preset, request.overrides)
+    given = {"trials": request.trials, "concurrency": request.concurrency}
+    spec = study_spec(space.study, given, request.space)
+    opener = trial_opener(space, pack)
+    opener.check({})
+    name = request.name or f"{request.space.stem}-{pack.path.name}"
+    facts = {"code_revision": code_revision(), "pack": str(pack.path)}
+    plan = StudyPlan(
+        name=name,
+        folder=study_folder(name),
+        pack_digest=pack.digest,
+        spec=spec,
+        space=space,
+        open_session=opener,
+        check=opener.check,
+        facts=facts,
+    )
+    return plan, opener, pack
+
+
+def run_and_assess(request: Request) -> tuple[StudyPlan, StudySummary, list[Assessed]]:
+    """Run, continue or confirm the study, then register, evaluate and judge its best encoders."""
+    plan, opener, pack = plan_study(request)
+    with open_run_log(os.environ.get("MLFLOW_TRACKING_URI"), home()) as log:
+        summary = run_study(plan, log, errors)
+        if summary.interrupted:
+            return plan, summary, []
+        say = lambda text: errors.print(text, soft_wrap=True)  # noqa: E731
+        return plan, summary, assess_study(plan, opener, pack, summary, log, say)
+
+
+def code_revision() -> str:
+    """The checkout's git revision, with `+changes` when it is not clean; empty outside a checkout."""
+    root = Path(__file__).resolve().parents[1]
+    try:
+        run = lambda *words: subprocess.run(  # noqa: E731
+            ["git", "-C", str(root), *words], capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+        return run("rev-parse", "HEAD") + ("+changes" if run("status", "--porcelain") else "")
+    except (OSError, subprocess.SubprocessError):
+        return ""

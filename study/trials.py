@@ -1,0 +1,69 @@
+"""How a worker opens a trial: the recipe's session over a pack, rebuilt from plain values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from search_spaces.space import SearchSpace
+from ssl_core.config import override
+from ssl_core.data.pack import Pack
+from ssl_core.errors import PackError
+from ssl_core.recipe import RecipeConfig
+from ssl_core.recipes import recipe_named
+from ssl_core.training.session import TrialSession
+from study.session import TrialRequest
+
+
+@dataclass(frozen=True)
+class TrialOpener:
+    """Opens sessions in workers. Holds plain values only, so it travels by any means.
+
+    Attributes:
+        recipe: its name.
+        base: the base config as canonical JSON.
+        pack: folder of the pack, as all workers see it.
+        pack_digest: what the pack must be.
+    """
+
+    recipe: str
+    base: str
+    pack: str
+    pack_digest: str
+
+    def config(self, values: Mapping[str, Any]) -> RecipeConfig:
+        """The config that searched values mean. Raises ConfigError."""
+        return override(recipe_named(self.recipe).config_type.from_json(self.base), values)
+
+    def check(self, values: Mapping[str, Any]) -> None:
+        """Raises ConfigError for values that are wrong or that the pack cannot serve."""
+        recipe_named(self.recipe).check(self.config(values), self._open_pack())
+
+    def open(self, values: Mapping[str, Any], seed: int) -> TrialSession:
+        """A fresh session."""
+        return TrialSession(recipe_named(self.recipe), self.config(values), self._open_pack(), seed)
+
+    def __call__(self, request: TrialRequest) -> TrialSession:
+        """The session of a request; what `StudyPlan.open_session` wants."""
+        return self.open(request.values, request.seed)
+
+    def _open_pack(self) -> Pack:
+        pack = _mapped(self.pack)
+        if pack.digest != self.pack_digest:
+            raise PackError(
+                f"{self.pack} changed since the study began (digest {pack.digest}, expected {self.pack_digest}); "
+                "restore it, or start a study of another name"
+            )
+        return pack
+
+
+def trial_opener(space: SearchSpace, pack: Pack) -> TrialOpener:
+    """The opener of a study."""
+    return TrialOpener(space.recipe, space.base_config.to_json(), str(Path(pack.path).absolute()), pack.digest)
+
+
+@lru_cache(maxsize=2)
+def _mapped(path: str) -> Pack:
+    """A warm worker keeps its pack mapped between trials."""
+    return Pack.open(path)
