@@ -15,12 +15,15 @@ OUTLIERS = 0.01
 """Share of the Gaussians, on either side, that may lie outside the frame: floaters must not shrink the
 object."""
 
+EDGE = 2.0
+"""Standard deviations from its centre at which a Gaussian counts as ended."""
+
 
 def render_views(
     cloud: GaussianCloud, count: int, image_size: int, *, device: str | torch.device = "cpu"
 ) -> NDArray[np.uint8]:
-    """`count` views of `cloud` on white, uint8 [V, H, W, 3]; the first views are the same whatever `count`
-    is.
+    """`count` views of `cloud` on white, uint8 [V, H, W, 3]; the first ones do not depend on
+    `count`.
 
     The cameras stand around the object and above it, where up is the cloud's z axis: a cloud with another
     axis up is seen lying on its side, as whole and as large.
@@ -42,12 +45,12 @@ def render_views(
 def framed(cloud: GaussianCloud) -> GaussianCloud:
     """The cloud moved and scaled so that its solid part fills the unit sphere. Colours do not change."""
     xyz = cloud.xyz.astype(np.float64)
-    solid = cloud.alphas() > SOLID
-    body = xyz[solid] if solid.any() else xyz
-    centre = np.quantile(body, [OUTLIERS, 1 - OUTLIERS], axis=0).mean(axis=0)
-    radius = float(np.quantile(np.linalg.norm(body - centre, axis=1), 1 - OUTLIERS))
-    if not radius > 0:  # a single Gaussian, or all in one place: their own size is the object's
-        radius = 3 * float(np.exp(cloud.log_scales.astype(np.float64).max(axis=1).mean()))
+    alphas = cloud.alphas()
+    solid = alphas > SOLID if (alphas > SOLID).any() else np.ones(len(cloud), dtype=bool)
+    centre = np.quantile(xyz[solid], [OUTLIERS, 1 - OUTLIERS], axis=0).mean(axis=0)
+    sizes = np.exp(cloud.log_scales[solid].astype(np.float64).max(axis=1))
+    reach = np.linalg.norm(xyz[solid] - centre, axis=1) + EDGE * sizes
+    radius = float(np.quantile(reach, 1 - OUTLIERS))
     return GaussianCloud(
         xyz=(xyz - centre) / radius,
         opacity_logits=cloud.opacity_logits,
