@@ -25,7 +25,7 @@ class FitConfig(Config):
     """How Gaussians are fitted. Learning rates are for objects in the unit sphere."""
 
     gaussians: int = Field(default=2000, ge=1, le=1_000_000)
-    steps: int = Field(default=150, ge=0, le=1_000_000)
+    steps: int = Field(default=100, ge=0, le=1_000_000)
     xyz_lr: float = Field(default=1e-3, gt=0)
     quaternion_lr: float = Field(default=1e-2, gt=0)
     log_scale_lr: float = Field(default=2e-2, gt=0)
