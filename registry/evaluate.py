@@ -72,7 +72,7 @@ def evaluate_encoder(
     health = feature_health(test_features, labels.test)
     base = EvaluationReport(
         modality=encoder.contract.modality,
-        pack_digest=str(pack.manifest.digest),
+        pack_digest=pack.manifest.pack_digest,
         config=config,
         class_names=names,
         train_objects=len(train),

@@ -41,7 +41,7 @@ def evaluate_version(
         IntegrityError: the registered files do not match their checksums.
     """
     known = read_report(store, version)
-    if known is not None and known.pack_digest == str(pack.manifest.digest) and known.config == config:
+    if known is not None and known.pack_digest == pack.manifest.pack_digest and known.config == config:
         return known
     with tempfile.TemporaryDirectory() as scratch:
         bundle = fetch(store, version, Path(scratch))

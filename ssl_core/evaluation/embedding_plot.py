@@ -29,11 +29,11 @@ def tsne_embedding(features: NDArray[np.floating], seed: int = 0) -> NDArray[np.
     x = StandardScaler().fit_transform(features.astype(np.float64))
     n = len(x)
     width = min(50, *x.shape)
-    if width >= 1 and n > 1:
+    # a constant encoder has no components, and the noise below gives it its honest blob
+    if n > 1 and x.std() > 1e-12:
         x = PCA(width, random_state=seed).fit_transform(x)
     if n < 5 or x.shape[1] < 2:
         return np.pad(x, ((0, 0), (0, max(0, 2 - x.shape[1]))))[:, :2]
-    # a constant encoder has no directions at all; a hair of noise lets t-SNE draw its honest blob
     x = x + 1e-6 * np.random.default_rng(seed).normal(size=x.shape)
     method = TSNE(2, perplexity=min(30.0, (n - 1) / 3), init="random", random_state=seed)
     if x[:, :2].std() > 1e-3:

@@ -15,7 +15,7 @@ CONFIG = EvaluationConfig(
 
 
 def clouds(noise: float, seed: int, draws: int = 2) -> list[np.ndarray]:
-    """Features of train then test objects, one array per point draw; `noise` decides how hard the classes are."""
+    """Features of train then test objects, one array per point draw; `noise` makes the classes hard."""
     centres = np.random.default_rng(5).normal(size=(CLASSES, WIDTH))
     classes = np.concatenate([LABELS.train, LABELS.test])
     rng = np.random.default_rng(seed)

@@ -34,7 +34,7 @@ def test_points_are_evaluated_against_twins(tiny_pack):
     assert len(report.rows) == 2 * 2
     assert report.max_views is None
     assert (report.train_objects, report.test_objects) == (24, 9)
-    assert report.pack_digest == tiny_pack.manifest.digest
+    assert report.pack_digest == tiny_pack.manifest.pack_digest
     assert (
         report.row("svm", "all").accuracy.mean > 0.6
     )  # a box, a disc and a rod differ even to random weights

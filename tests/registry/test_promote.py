@@ -27,7 +27,7 @@ def test_an_evaluation_is_stored_where_people_look(store, bundles, lineage, tria
     version = store.get(NAME, 1)
     assert read_report(store, version) == report
     assert [event.kind for event in version.events] == ["registered", "evaluated"]
-    assert version.evaluation.pack_digest == tiny_pack.manifest.digest
+    assert version.evaluation.pack_digest == tiny_pack.manifest.pack_digest
     run = store.client.get_run(version.evaluation.run_id)
     assert run.data.tags["mlflow.parentRunId"] == trial
     assert run.info.run_name == "evaluate cross-modal-points v1"

@@ -50,7 +50,7 @@ def test_mlflow_reads_signature_and_example(store, bundles, lineage, trial, tmp_
     assert model.signature.inputs.inputs[0].shape == (-1, 64, 3)
     assert model.signature.outputs.inputs[0].shape == (-1, 64)
     example = model.load_input_example(str(folder))
-    assert np.asarray(example).shape == (1, 64, 3)
+    assert np.asarray(example["points"]).shape == (1, 64, 3)
 
 
 def test_registering_twice_is_one_version(store, bundles, lineage, trial):
