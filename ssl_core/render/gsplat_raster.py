@@ -3,7 +3,8 @@ extra `gpu`).
 
 gsplat builds its CUDA code at the first call: that takes minutes and needs nvcc and g++. Set
 TORCH_EXTENSIONS_DIR to keep the build, and TORCH_CUDA_ARCH_LIST where it is built without a visible device.
-Verified against the torch rasteriser by tests marked `gpu`, which run only where there is a CUDA device.
+Tests marked `gpu` compare it with the torch rasteriser and need a CUDA device; so far this file has been
+read and type-checked, not run on one.
 """
 
 from typing import Any
