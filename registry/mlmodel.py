@@ -40,7 +40,7 @@ def write_mlmodel(
         example = rng.uniform(-0.5, 0.5, (1, *shape))
     # three decimals: 2048 points × 54 columns would be 2 MB of digits otherwise
     (folder / EXAMPLE).write_text(
-        json.dumps({"inputs": {contract.modality: np.round(example, 3).tolist()}}, separators=(",", ":"))
+        json.dumps({contract.modality: np.round(example, 3).tolist()}, separators=(",", ":"))
     )
     float32 = np.dtype(np.float32)
     signature = ModelSignature(
