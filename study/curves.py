@@ -1,0 +1,55 @@
+"""A picture of one trial for its MLflow page: every metric over its epochs, the objective first."""
+
+import math
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from study.metrics_file import Curves
+from study.trial_record import TrialRecord
+
+INK, GREY, LINE, BEST = "#1f2937", "#6b7280", "#2563eb", "#f59e0b"
+COLUMNS = 3
+MOST = 15
+
+
+def draw_curves(record: TrialRecord, curves: Curves, metric: str, path: Path) -> None:
+    """Write a PNG with one small panel per metric (the objective, then by name; at most 15)."""
+    names = sorted(
+        (name for name in curves if len(curves[name]) > 0), key=lambda name: (name != metric, name)
+    )
+    shown = names[:MOST]
+    rows = max(1, math.ceil(len(shown) / COLUMNS))
+    figure = Figure(figsize=(3.7 * COLUMNS, 2.3 * rows + 0.7), layout="constrained", dpi=80)
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, COLUMNS, squeeze=False)
+    for place, axis in enumerate(axes.flat):
+        if place < len(shown):
+            _panel(axis, shown[place], curves[shown[place]], record, is_objective=shown[place] == metric)
+        else:
+            axis.set_axis_off()
+    more = f" · {len(names) - MOST} more metrics in the run" if len(names) > MOST else ""
+    title = f"trial {record.number} · {record.state}{more}"
+    figure.suptitle(title, fontsize=12, color=INK, x=0.01, ha="left", weight="bold")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.new")
+    figure.savefig(partial, format="png")
+    partial.replace(path)
+
+
+def _panel(axis: Axes, name: str, curve: dict[int, float], record: TrialRecord, is_objective: bool) -> None:
+    epochs = list(curve)
+    axis.plot(epochs, [curve[e] for e in epochs], color=LINE, linewidth=1.8, marker="o", markersize=2.5)
+    if is_objective and record.best_epoch in curve:
+        axis.plot([record.best_epoch], [curve[record.best_epoch]], marker="*", markersize=13, color=BEST)
+    axis.set_title(f"{name} (objective)" if is_objective else name, fontsize=9, color=INK, loc="left")
+    axis.tick_params(labelsize=7, colors=GREY)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    axis.grid(color="#e5e7eb", linewidth=0.6)
+    for side in ("top", "right"):
+        axis.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axis.spines[side].set_color("#d1d5db")

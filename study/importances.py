@@ -1,0 +1,59 @@
+"""Which parameters mattered, as far as the trials can tell."""
+
+from dataclasses import dataclass
+
+import optuna
+from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator, get_param_importances
+from optuna.trial import TrialState
+
+LEAST = 4
+FEW = 20
+
+
+@dataclass(frozen=True)
+class Importances:
+    """Shares by parameter for each method (empty when it does not apply), and what to say about them."""
+
+    fanova: dict[str, float]
+    ped_anova: dict[str, float]
+    note: str
+
+
+def importances(study: optuna.Study) -> Importances:
+    """Importances over complete trials and the parameters that all of them have.
+
+    fANOVA: share of the variance of the objective (Hutter et al., ICML 2014). PED-ANOVA: what sets the best trials
+    apart (Watanabe et al., IJCAI 2023).
+    """
+    complete = [trial for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE]
+    if len(complete) < LEAST:
+        return Importances(
+            {}, {}, f"Importances need at least {LEAST} complete trials; there are {len(complete)}."
+        )
+    common = set.intersection(*[set(trial.params) for trial in complete])
+    varied = [name for name in sorted(common) if len({str(trial.params[name]) for trial in complete}) > 1]
+    if not varied:
+        return Importances({}, {}, "All complete trials have the same values; there is nothing to compare.")
+    fanova = _shares(study, FanovaImportanceEvaluator(seed=0), varied)
+    ped = _shares(study, PedAnovaImportanceEvaluator(), varied)
+    notes = []
+    if len(complete) < FEW:
+        notes.append(f"Only {len(complete)} complete trials: read these bars as hints, not as findings.")
+    every = {name for trial in study.get_trials(deepcopy=False) for name in trial.params}
+    if left_out := sorted(every - set(varied)):
+        notes.append(
+            f"Left out, for not varying or taking part in every complete trial: {', '.join(left_out)}."
+        )
+    if not fanova:
+        notes.append("The objective hardly varies between trials, so fANOVA has nothing to explain.")
+    return Importances(fanova, ped, " ".join(notes))
+
+
+def _shares(
+    study: optuna.Study, evaluator: FanovaImportanceEvaluator | PedAnovaImportanceEvaluator, params: list[str]
+) -> dict[str, float]:
+    try:
+        found = get_param_importances(study, evaluator=evaluator, params=params)
+    except (RuntimeError, ValueError):  # no variance, or too few trials among the best
+        return {}
+    return {name: float(share) for name, share in found.items()}

@@ -1,0 +1,107 @@
+"""Tune's three questions, put to the director: what runs next, does it go on, shall all stop."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ray.tune import Stopper
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from ssl_core.errors import StorageError, StudyError
+from study.director import Director
+from study.outcome import EpochReport
+from study.session import TrialRequest
+from study.trainable import CRASH, FATAL, REPORT, REQUEST
+
+
+class DirectedSearcher(Searcher):
+    """Suggests what the director hands out: unfinished trials first, then new ones."""
+
+    def __init__(self, director: Director) -> None:
+        super().__init__()
+        self._director = director
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The next trial's request; None while all slots are taken; FINISHED when nothing is left."""
+        request = self._director.next_request()
+        if request is not None:
+            return {REQUEST: request.to_json()}
+        return Searcher.FINISHED if self._director.finished else None
+
+    def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
+        """The director has heard of it already, through the scheduler."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save: the ledger has it."""
+
+    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
+        """Nothing to save: the ledger has it."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore: a study continues from its ledger."""
+
+
+class DirectedScheduler(FIFOScheduler):
+    """Takes every report to the director and returns the decision."""
+
+    def __init__(self, director: Director) -> None:
+        super().__init__()
+        self._director = director
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """Called for every epoch of every trial."""
+        if FATAL in result:
+            self._director.on_fatal(_fatal(result[FATAL]))
+            return str(TrialScheduler.STOP)
+        if CRASH in result:
+            self._director.on_death(_number(trial), result[CRASH])
+            return str(TrialScheduler.STOP)
+        goes_on = self._director.on_report(EpochReport.from_json(result[REPORT]))
+        return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        """The attempt raised, or its process died."""
+        self._director.on_death(_number(trial), f"the worker process failed: {_last_words(trial.error_file)}")
+
+
+class DirectedStopper(Stopper):
+    """Asked once per turn of Tune's loop: the place where it is safe to leave it."""
+
+    def __init__(self, each_turn: Callable[[], None]) -> None:
+        self._each_turn = each_turn
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune's last snapshot holds an empty shell: nobody restores it."""
+        return {}
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Single trials are stopped by the scheduler."""
+        return False
+
+    def stop_all(self) -> bool:
+        """May raise to leave the loop."""
+        self._each_turn()
+        return False
+
+
+def _number(trial: Any) -> int:
+    return TrialRequest.from_json(trial.config[REQUEST]).number
+
+
+def _last_words(path: str | None) -> str:
+    """What Tune wrote about the latest failure: the exception's line, or Ray's first words."""
+    try:
+        text = Path(path or "").read_text()
+    except OSError:
+        return "it died without a word"
+    lines = [line.strip() for line in text.rpartition("Failure #")[2].splitlines()[1:] if line.strip()]
+    named = [line for line in lines if re.match(r"[\w.]+(Error|Exception|Interrupt): ", line)]
+    words = named[-1] if named else next(iter(lines), "it died without a word")
+    return words if len(words) <= 300 else words[:299] + "…"
+
+
+def _fatal(text: str) -> Exception:
+    kind, _, message = text.partition(": ")
+    return StorageError(message) if kind == "StorageError" else StudyError(message)

@@ -1,0 +1,149 @@
+"""Runs trials one epoch at a time and turns every way they can fail into a report. Knows nothing of Ray."""
+
+import errno
+import gc
+import math
+import time
+import traceback
+from collections.abc import Mapping
+
+from ssl_core.errors import ConfigError, DivergedError, StorageError
+from study.outcome import EpochReport, Outcome, better, finite_only, one_line
+from study.session import OpenSession, Session, TrialRequest
+from study.trial_folder import TrialFolder
+
+
+class TrialCrashedError(Exception):
+    """An attempt failed; the text is the reason.
+
+    Attributes:
+        tainted: the process that ran it must not run another trial: its device or memory may be broken.
+    """
+
+    def __init__(self, reason: str, tainted: bool = False) -> None:
+        super().__init__(reason, tainted)
+        self.reason, self.tainted = reason, tainted
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+_TAINTING = ("CUDA", "cuDNN", "NCCL", "out of memory", "MemoryError", "AcceleratorError")
+
+
+class TrialRunner:
+    """One slot's trials, one after the other.
+
+    Args:
+        open_session: builds the session of a request.
+        metric, direction: the objective, for deciding which epoch is the best.
+    """
+
+    def __init__(self, open_session: OpenSession, metric: str, direction: str) -> None:
+        self._open_session = open_session
+        self._metric, self._direction = metric, direction
+        self._request: TrialRequest | None = None
+        self._session: Session | None = None
+        self._last: EpochReport | None = None
+
+    def begin(self, request: TrialRequest) -> None:
+        """Take over a trial. Cheap: the first `step` opens the session, where failures are reported."""
+        self.close()
+        self._request = request
+
+    def close(self) -> None:
+        """Let go of the current trial and its memory."""
+        if self._session is not None:
+            self._session, self._last = None, None
+            # models sit in reference cycles; the next trial needs their memory now
+            gc.collect()
+        self._request, self._last = None, None
+
+    def step(self) -> EpochReport:
+        """Run one epoch (opening or restoring the session first) and report it.
+
+        Raises:
+            TrialCrashedError: an unforeseen exception; reason and traceback are in the trial's folder.
+            StorageError: the disk takes no checkpoint. The trial can go on later.
+        """
+        request = self._request
+        assert request is not None, "step before begin"
+        began = time.perf_counter()
+        try:
+            return self._step(request, began)
+        except StorageError:
+            raise
+        except ConfigError as error:
+            return self._end(request, Outcome.INFEASIBLE, str(error), began)
+        except DivergedError as error:
+            return self._end(request, Outcome.DIVERGED, str(error), began)
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise StorageError(
+                    f"{request.folder}: {error.strerror}; free space and start again"
+                ) from error
+            reason = one_line(error)
+            TrialFolder(request.path).write_crash(request.attempt, reason, traceback.format_exc())
+            raise TrialCrashedError(reason, any(word in reason for word in _TAINTING)) from None
+
+    def _step(self, request: TrialRequest, began: float) -> EpochReport:
+        folder = TrialFolder(request.path)
+        if self._session is None:
+            session = self._open_session(request)
+            self._last = folder.restore(session)
+            self._session = session
+            saved = self._last
+            if saved is not None and (
+                saved.epoch > request.reported_epoch or session.epoch >= session.epochs
+            ):
+                # the checkpoint is ahead of the ledger: its epoch is told again, not trained again
+                return saved
+        session = self._session
+        metrics = session.run_epoch()
+        report = self._report(request, session, metrics, time.perf_counter() - began)
+        if report.end is Outcome.DIVERGED:
+            return report
+        folder.save(session, report)
+        self._last = report
+        return report
+
+    def _report(
+        self, request: TrialRequest, session: Session, metrics: Mapping[str, float], seconds: float
+    ) -> EpochReport:
+        if self._metric not in metrics:
+            raise ConfigError(
+                f"the trial reports no metric '{self._metric}'; it has {', '.join(sorted(metrics)) or 'none'}"
+            )
+        best_epoch = self._last.best_epoch if self._last else None
+        best_value = self._last.best_value if self._last else None
+        wrong = sorted(name for name, value in metrics.items() if not math.isfinite(value))
+        if not wrong and better(metrics[self._metric], best_value, self._direction):
+            best_epoch, best_value = session.epoch, float(metrics[self._metric])
+        end: Outcome | None = Outcome.COMPLETE if session.epoch >= session.epochs else None
+        reason = ""
+        if wrong:
+            end, reason = Outcome.DIVERGED, f"{', '.join(wrong)} became non-finite in epoch {session.epoch}"
+        return EpochReport(
+            number=request.number,
+            epoch=session.epoch,
+            epochs=session.epochs,
+            metrics=finite_only(metrics),
+            seconds=seconds,
+            end=end,
+            reason=reason,
+            best_epoch=best_epoch,
+            best_value=best_value,
+        )
+
+    def _end(self, request: TrialRequest, end: Outcome, reason: str, began: float) -> EpochReport:
+        session, last = self._session, self._last
+        return EpochReport(
+            number=request.number,
+            epoch=last.epoch if last else request.reported_epoch,
+            epochs=session.epochs if session else 0,
+            seconds=time.perf_counter() - began,
+            end=end,
+            reason=reason,
+            best_epoch=last.best_epoch if last else None,
+            best_value=last.best_value if last else None,
+        )
