@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ssl_core.config import Config
-from ssl_core.models.layers import activate, shared_linear, weight_matrix
+from ssl_core.models.layers import activate, at_least_single, shared_linear, weight_matrix
 from ssl_core.models.neighbours import gather_rows, nearest, row_indices
 from ssl_core.models.pooled import PooledLayer, channel_signs, normalise_pooled, running_statistics, track
 
@@ -50,7 +50,7 @@ class EdgeLayer(nn.Module):
         if self.norm.training:
             index = row_indices(neighbours, x.shape[1]).flatten(0, 1)
             pooled, mean, var = pool_edges(
-                at_neighbour.flatten(0, 1).float(), at_point.flatten(0, 1).float(), index
+                at_least_single(at_neighbour.flatten(0, 1)), at_least_single(at_point.flatten(0, 1)), index
             )
             track(self.norm, mean.detach() * signs, var.detach(), index.numel())
             pooled = pooled.view_as(at_point)

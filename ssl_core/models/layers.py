@@ -48,6 +48,11 @@ def activate(x: Tensor, activation: Activation) -> Tensor:
             assert_never(activation)
 
 
+def at_least_single(x: Tensor) -> Tensor:
+    """Half precision to float32; sums over many rows need it."""
+    return x.float() if x.dtype.itemsize < 4 else x
+
+
 class PointwiseLayer(nn.Module):
     """[..., columns] -> [..., out]: linear, batch normalisation over all leading axes, activation."""
 

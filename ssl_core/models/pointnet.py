@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ssl_core.config import Config
-from ssl_core.models.layers import PointwiseLayer
+from ssl_core.models.layers import PointwiseLayer, at_least_single
 from ssl_core.models.pooled import PooledLayer
 
 
@@ -80,7 +80,7 @@ def transform_regulariser(transform: Tensor) -> Tensor:
     PointNet's equation 2 squares the norm; this is the unsquared form common in code and in the cross-modal
     reference (which computes it and never adds it to its loss).
     """
-    transform = transform.float()
-    identity = torch.eye(transform.shape[-1], device=transform.device)
+    transform = at_least_single(transform)
+    identity = torch.eye(transform.shape[-1], dtype=transform.dtype, device=transform.device)
     distance: Tensor = torch.linalg.matrix_norm(identity - torch.bmm(transform, transform.mT))
     return distance.mean()

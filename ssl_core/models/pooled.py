@@ -59,51 +59,59 @@ def track(norm: nn.BatchNorm1d, mean: Tensor, var: Tensor, rows: int) -> None:
 
 
 class PooledLinear(torch.autograd.Function):
-    """x [G, K, C], weight [out, C] -> max_k W x [G, out], mean of x [C], Cov(x) [C, C].
+    """x [G, K, C], weight [out, C] -> max_k W (x - mean) [G, out], mean of x [C], Cov(x) [C, C].
 
-    Mean and covariance are over all G K rows; the covariance is the biased one, of centred rows. Only x and
-    the winners' indices are kept for the backward pass.
+    Mean and (biased) covariance are over all G K rows; the mean carries no gradient of its own. Only x and
+    the winners' indices are kept for the backward pass. Everything is centred, for digits.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        # [G, out, K]: the search runs along contiguous memory
-        pooled, winner = torch.bmm(weight.expand(x.shape[0], -1, -1), x.transpose(1, 2)).max(2)
         rows = x.flatten(0, 1)
         mean = rows.mean(0)
         centred = rows - mean
         covariance = centred.T @ centred / rows.shape[0]
+        # [G, out, K]: the search runs along contiguous memory
+        columns_first = centred.view_as(x).transpose(1, 2)
+        pooled, winner = torch.bmm(weight.expand(x.shape[0], -1, -1), columns_first).max(2)
         ctx.save_for_backward(x, weight, winner, mean)
+        ctx.mark_non_differentiable(mean)
         return pooled, mean, covariance
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
         x, weight, winner, mean = ctx.saved_tensors
-        pooled_grad, mean_grad, covariance_grad = grads
+        pooled_grad, _, covariance_grad = grads
         rows = x.flatten(0, 1)
         # d Cov / d x: centring adds nothing, the centred rows sum to zero
         spread = (covariance_grad + covariance_grad.T) / rows.shape[0]
-        constant = mean_grad / rows.shape[0] - mean @ spread
+        total = pooled_grad.sum(0)
+        constant = -(total @ weight) / rows.shape[0] - mean @ spread
         rows_grad = torch.addmm(constant, rows, spread)
         if x.shape[1] >= x.shape[2]:
-            weight_grad = _add_winners(rows_grad, x, weight, winner, pooled_grad)
+            weight_grad = _add_winners(rows_grad, (x, mean), weight, winner, pooled_grad)
         else:
             wide = x.new_zeros(*x.shape[:2], weight.shape[0])
             wide = wide.scatter_(1, winner[:, None], pooled_grad[:, None]).flatten(0, 1)
             rows_grad.addmm_(wide, weight)
-            weight_grad = wide.T @ rows
+            weight_grad = torch.addr(wide.T @ rows, total, mean, alpha=-1)
         return rows_grad.view_as(x), weight_grad
 
 
-def _add_winners(rows_grad: Tensor, x: Tensor, weight: Tensor, winner: Tensor, pooled_grad: Tensor) -> Tensor:
-    """Add the maxima's gradient to `rows_grad` in place and return the weight's: large groups, where few
-    rows win.
+def _add_winners(
+    rows_grad: Tensor, x_and_mean: tuple[Tensor, Tensor], weight: Tensor, winner: Tensor, pooled_grad: Tensor
+) -> Tensor:
+    """Add the maxima's gradient to `rows_grad` in place, return the weight's.
+
+    For large groups, where few rows win: no [G, K, out] tensor is made.
     """
+    x, mean = x_and_mean
     offset = torch.arange(x.shape[0], device=x.device)[:, None] * x.shape[1]
     index = (winner + offset).flatten()
     scale = pooled_grad[:, :, None]
     rows_grad.index_add_(0, index, (scale * weight).flatten(0, 1))
-    return (x.flatten(0, 1).index_select(0, index).view(*winner.shape, -1) * scale).sum(0)
+    winning = x.flatten(0, 1).index_select(0, index).sub_(mean).view(*winner.shape, -1)
+    return winning.mul_(scale).sum(0)
 
 
 class PooledLayer(nn.Module):
@@ -135,8 +143,9 @@ class PooledLayer(nn.Module):
 
     def _train(self, x: Tensor, weight: Tensor, bias: Tensor, signs: Tensor) -> Tensor:
         pooled, centre, covariance = PooledLinear.apply(x.flatten(0, -3), weight)
-        pooled = pooled.unflatten(0, x.shape[:-2]) + bias
-        mean = F.linear(centre, weight, bias)
         var = (weight @ covariance * weight).sum(1)
-        track(self.norm, mean.detach() * signs, var.detach(), x.shape[:-1].numel())
-        return normalise_pooled(self.norm, pooled, mean, var)
+        with torch.no_grad():
+            track(self.norm, F.linear(centre, weight, bias) * signs, var, x.shape[:-1].numel())
+        # the batch's mean takes the bias with it: its gradient is zero, and must be that rather than missing
+        pooled = pooled.view(*x.shape[:-2], -1) + bias * 0.0
+        return normalise_pooled(self.norm, pooled, torch.zeros_like(var), var)
