@@ -50,7 +50,7 @@ def splat(
     views: Annotated[int, typer.Option(min=1, help="images written per object")] = 8,
     image_size: Annotated[int, typer.Option(min=16, help="side in pixels")] = 128,
     gaussians: Annotated[int, typer.Option(min=64)] = 2000,
-    steps: Annotated[int, typer.Option(min=0, help="Adam steps per object")] = 150,
+    steps: Annotated[int, typer.Option(min=0, help="Adam steps per object")] = 100,
     workers: Annotated[int, typer.Option(min=0, help="parallel objects; 0 = one per core")] = 0,
     limit: Annotated[int, typer.Option(min=0, help="at most this many objects per class and split; 0 = all")] = 0,
     skip_bad: Annotated[bool, typer.Option(help="go on without unusable meshes")] = False,
@@ -92,7 +92,7 @@ def pack(
     with progress_bar("packing objects") as progress:
         made = write_pack(points, images, out, config, skip_bad=skip_bad, progress=progress)
     facts = describe_pack(made)
-    print_json(facts) if json else console.print(format_pack(facts))
+    print_json(facts) if json else console.print(format_pack(facts), soft_wrap=True)
 
 
 def inspect(
@@ -110,4 +110,4 @@ def inspect(
     else:
         facts = inspect_ply(path)
         text = format_inspection(facts)
-    print_json(facts) if json else console.print(text)
+    print_json(facts) if json else console.print(text, soft_wrap=True)

@@ -1,0 +1,141 @@
+"""The whole road on a small procedural set, through the command line, with real Ray, Optuna and MLflow."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+COMMAND = [str(Path(sys.executable).with_name("splatsweep"))]
+SPACE = """
+recipe: cross_modal
+preset: quick
+base:
+  points.num_points: 64
+  image.image_size: 32
+  training.batch_size: 8
+  training.epochs: 2
+  validation: {label_draws: 2, labels_per_class: 2, point_draws: 1, views: 2, pool_per_class: 4, matching_repeats: 1}
+study: {trials: 2, metric: val/probe, grace: 1, top_k: 1, first_is_base: false}
+space:
+  points.features: {choice: [[xyz], [xyz, normals]]}
+  loss.beta: {log: [0.5, 5]}
+"""
+
+
+class Journey:
+    """A home folder and the commands run in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environment = {**os.environ, "SPLATSWEEP_HOME": str(folder / "runs"), "COLUMNS": "200"}
+        for name in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS"):
+            self.environment.pop(name, None)
+
+    def run(self, *words: str, code: int = 0) -> str:
+        done = subprocess.run(
+            [*COMMAND, *words], cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+        return done.stdout if code == 0 else done.stderr
+
+    def sweep(self, *words: str, code: int = 0) -> str:
+        return self.run("sweep", "space.yaml", "--pack", "pack", "--name", "small", *words, code=code)
+
+
+@pytest.fixture(scope="module")
+def journey(tmp_path_factory):
+    made = Journey(tmp_path_factory.mktemp("journey"))
+    (made.folder / "space.yaml").write_text(SPACE)
+    made.run("sample", "--out", "data", "--train-per-class", "5", "--test-per-class", "2", "--views", "4",
+             "--image-size", "32", "--gaussians", "200")  # fmt: skip
+    made.run("pack", "--points", "data/points", "--images", "data/images", "--out", "pack")
+    return made
+
+
+@pytest.fixture(scope="module")
+def swept(journey):
+    """The study, run once; its JSON summary."""
+    return journey, json.loads(journey.sweep("--json"))
+
+
+@pytest.mark.timeout(400)
+def test_a_study_ends_with_judged_encoders(swept):
+    journey, facts = swept
+    assert sum(facts["outcomes"].values()) == 2
+    assert {item["name"] for item in facts["encoders"]} == {"cross-modal-points", "cross-modal-image"}
+    for item in facts["encoders"]:
+        assert item["status"] in ("champion", "refused")
+        assert item["decision"]
+        assert "±" in item["headline"]
+    status = json.loads(journey.run("status", "small", "--json"))
+    assert status["state"] == "finished"
+    assert {trial["outcome"] for trial in status["trials"]} <= {"COMPLETE", "STOPPED"}
+    page = journey.folder / "report.html"
+    journey.run("report", "small", "--out", str(page))
+    assert "small" in page.read_text()
+
+
+@pytest.mark.timeout(400)
+def test_again_is_quick_and_changes_nothing(swept):
+    journey, facts = swept
+    before = json.loads(journey.run("models", "--json"))
+    again = json.loads(journey.sweep("--json"))
+    assert again["was_finished"]
+    assert again["encoders"] == facts["encoders"]
+    assert json.loads(journey.run("models", "--json")) == before
+
+
+@pytest.mark.timeout(400)
+def test_mlflow_agrees(swept):
+    journey, facts = swept
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{journey.folder / 'runs/mlflow.db'}")
+    experiment = client.get_experiment_by_name("splatsweep")
+    runs = client.search_runs([experiment.experiment_id])
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    parents = [run for run in runs if run.info.run_name == "small"]
+    trials = [run for run in runs if run.data.tags.get("splatsweep.trial") and "splatsweep.encoder" not in run.data.tags]
+    assert len(parents) == 1
+    assert len(trials) == 2
+    assert all(run.data.tags["mlflow.parentRunId"] == parents[0].info.run_id for run in trials)
+    history = client.get_metric_history(trials[0].info.run_id, "val/probe")
+    assert [point.step for point in history] == list(range(1, len(history) + 1))
+
+
+@pytest.mark.timeout(400)
+def test_a_pulled_program_runs_with_torch(swept):
+    journey, facts = swept
+    reference = "cross-modal-points@candidate"
+    journey.run("pull", reference, "--to", "pulled")
+    card = json.loads((journey.folder / "pulled/encoder.json").read_text())
+    columns = 6 if "normals" in json.dumps(card) else 3
+    program = torch.export.load(journey.folder / "pulled/program.pt2").module()
+    assert program(torch.rand(3, 64, columns)).shape == (3, 512)
+
+
+@pytest.mark.timeout(400)
+def test_bad_requests_are_one_line(swept, tmp_path):
+    journey, _ = swept
+    cases = {
+        "no registered encoder 'nothing'": ("pull", "nothing@champion", "--to", "x"),
+        "not a pack": ("sweep", "space.yaml", "--pack", "data"),
+        "unknown key 'loss.betta'": ("sweep", "space.yaml", "--pack", "pack", "--set", "loss.betta=1"),
+        "at least one trial": ("sweep", "space.yaml", "--pack", "pack", "--trials", "0"),
+        "num_points 99999": ("sweep", "space.yaml", "--pack", "pack", "--name", "y", "--set", "points.num_points=99999"),
+        "no study": ("status", "unheard"),
+        "not usable": ("status", "../up"),
+    }
+    for message, words in cases.items():
+        text = journey.run(*words, code=2)
+        assert message in text, (message, text)
+        assert text.count("\n") == 1, text
+    other = journey.sweep("--set", "loss.margin=1.0", code=2)
+    assert "small" in other
+    assert "space" in other
