@@ -52,9 +52,7 @@ def connect(tracking_uri: str | None, home: Path, experiment: str) -> Connection
     try:
         home.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StorageError(
-            f"cannot write to {home}: {error}; set SPLATSWEEP_HOME to another folder"
-        ) from None
+        raise StorageError(f"cannot write to {home}: {error}; set SPLATSWEEP_HOME to another folder") from None
     embedded = not tracking_uri
     address = tracking_uri or f"sqlite:///{home / 'mlflow.db'}"
     if address.startswith(("http://", "https://")):

@@ -34,11 +34,7 @@ def _panel(axes: Axes, ticks: Sequence[str], rows: Sequence[Row], label: str) ->
     places = range(len(rows))
     for kind, colour in (("twin", TWIN), ("accuracy", ENCODER)):
         intervals = [row.twin if kind == "twin" else row.accuracy for row in rows]
-        known = [
-            (place, interval)
-            for place, interval in zip(places, intervals, strict=True)
-            if interval is not None
-        ]
+        known = [(place, interval) for place, interval in zip(places, intervals, strict=True) if interval is not None]
         if not known:
             continue
         low, high = ([100 * abs(getattr(i, side) - i.mean) for _, i in known] for side in ("low", "high"))

@@ -97,9 +97,7 @@ def read_report(store: EncoderStore, version: EncoderVersion) -> EvaluationRepor
         return None
 
 
-def log_decision(
-    store: EncoderStore, version: EncoderVersion, decision: Decision, card: EncoderCard
-) -> EncoderVersion:
+def log_decision(store: EncoderStore, version: EncoderVersion, decision: Decision, card: EncoderCard) -> EncoderVersion:
     """Store the decision on the version (tag), beside the report (artifact) and in the card."""
     version = store.tag(
         version, {f"{PREFIX}decision": decision.to_json(), f"{PREFIX}decision_reason": decision.reason[:1000]}
@@ -155,9 +153,7 @@ def _write_card(
     report: EvaluationReport | None,
     decision: Decision | None,
 ) -> None:
-    text = render_card(
-        version.name, card.contract, card.backbone, card.feature_dim, version.lineage, report, decision
-    )
+    text = render_card(version.name, card.contract, card.backbone, card.feature_dim, version.lineage, report, decision)
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / CARD_FILE
         path.write_text(text, encoding="utf-8")

@@ -90,9 +90,7 @@ def _first(report: EvaluationReport, config: GateConfig) -> Decision:
         return Decision(promoted=False, reason=f"worse than its random twin: {text}", numbers=numbers)
     if interval.low > 0:
         return Decision(promoted=True, reason=f"first champion: {text}", numbers=numbers)
-    return Decision(
-        promoted=True, reason=f"first champion, no better than chance explains: {text}", numbers=numbers
-    )
+    return Decision(promoted=True, reason=f"first champion, no better than chance explains: {text}", numbers=numbers)
 
 
 def _against(report: EvaluationReport, incumbent: EvaluationReport, config: GateConfig) -> Decision:
@@ -112,17 +110,11 @@ def _against(report: EvaluationReport, incumbent: EvaluationReport, config: Gate
         f"against {100 * numbers['incumbent']:.1f} %, {_points(interval)}; "
         f"the lower bound has to exceed {100 * config.margin:g}"
     )
-    verdict = (
-        "better than the champion"
-        if interval.low > config.margin
-        else "not shown to be better than the champion"
-    )
+    verdict = "better than the champion" if interval.low > config.margin else "not shown to be better than the champion"
     return Decision(promoted=interval.low > config.margin, reason=f"{verdict}: {text}", numbers=numbers)
 
 
-def _paired(
-    a: tuple[tuple[float, ...], ...], b: tuple[tuple[float, ...], ...], config: GateConfig
-) -> Interval:
+def _paired(a: tuple[tuple[float, ...], ...], b: tuple[tuple[float, ...], ...], config: GateConfig) -> Interval:
     left, right = np.array(a), np.array(b)
     # one label draw only (all labels): there are no draws to resample, only objects
     if len(left) == 1:

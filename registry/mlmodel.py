@@ -39,9 +39,7 @@ def write_mlmodel(
     else:
         example = rng.uniform(-0.5, 0.5, (1, *shape))
     # three decimals: 2048 points × 54 columns would be 2 MB of digits otherwise
-    (folder / EXAMPLE).write_text(
-        json.dumps({contract.modality: np.round(example, 3).tolist()}, separators=(",", ":"))
-    )
+    (folder / EXAMPLE).write_text(json.dumps({contract.modality: np.round(example, 3).tolist()}, separators=(",", ":")))
     float32 = np.dtype(np.float32)
     signature = ModelSignature(
         inputs=Schema([TensorSpec(float32, (-1, *shape), contract.modality)]),
@@ -67,9 +65,7 @@ def write_mlmodel(
 
 def contract_params(contract: PointsContract | ImageContract, backbone: Config) -> dict[str, str]:
     """Contract and backbone as flat texts, for the parameters on the model's page."""
-    flat: dict[str, Any] = {
-        f"contract.{key}": value for key, value in contract.model_dump(mode="json").items()
-    }
+    flat: dict[str, Any] = {f"contract.{key}": value for key, value in contract.model_dump(mode="json").items()}
     flat |= {f"backbone.{key}": value for key, value in backbone.model_dump(mode="json").items()}
     return {key: _text(value) for key, value in flat.items()}
 

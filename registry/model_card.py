@@ -45,9 +45,7 @@ def describe(report: EvaluationReport | None, contract: Contract, backbone: Conf
     labels = f"linear SVM, {row.labels}" + (f", {row.views} views" if row.views is not None else "")
     text = f"{head}\n\nTest accuracy ({labels}): **{row.accuracy.percent()} %**"
     if row.twin is not None and row.difference is not None:
-        text += (
-            f"; random twin {row.twin.percent()} %, difference {row.difference.percent(signed=True)} points"
-        )
+        text += f"; random twin {row.twin.percent()} %, difference {row.difference.percent(signed=True)} points"
     return text + ". Intervals are 95 %." if row.accuracy.confidence == 0.95 else text + "."
 
 
@@ -77,9 +75,7 @@ def _input(contract: Contract) -> str:
                 "- position: centred on the mean, scaled to the unit sphere",
             ]
             if contract.standardise_attributes:
-                lines.append(
-                    "- attributes: log-scales, opacity and SH brought to order one; unit quaternions, w >= 0"
-                )
+                lines.append("- attributes: log-scales, opacity and SH brought to order one; unit quaternions, w >= 0")
             return f"`float32 [{shape}]`\n\n" + "\n".join(lines)
         case ImageContract():
             return (
@@ -159,11 +155,7 @@ def _use(contract: Contract, feature_dim: int) -> str:
 
 
 def _lineage(lineage: Lineage) -> str:
-    rows = [
-        f"| {name.replace('_', ' ')} | `{value}` |"
-        for name, value in lineage.model_dump().items()
-        if value != ""
-    ]
+    rows = [f"| {name.replace('_', ' ')} | `{value}` |" for name, value in lineage.model_dump().items() if value != ""]
     return "\n".join(["| | |", "|---|---|", *rows])
 
 

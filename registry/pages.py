@@ -38,6 +38,4 @@ def serve_pages(tracking_uri: str | None, home: Path, port: int, announce: Calla
         process.wait(timeout=20)
         return
     if code:
-        raise RegistryError(
-            f"MLflow's server ended with code {code}; is port {port} taken? try PORT={port + 1}"
-        )
+        raise RegistryError(f"MLflow's server ended with code {code}; is port {port} taken? try PORT={port + 1}")

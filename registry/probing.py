@@ -120,9 +120,7 @@ def feature_health(features: Features, test_labels: NDArray[np.int64]) -> Featur
     singular = np.linalg.svd(centred, compute_uv=False)
     # what is left of a constant after centring is rounding, and rounding has full rank
     if relative < 1e-6:
-        return FeatureHealth(
-            finite=True, relative_std=relative, effective_rank=0.0, constant_accuracy=constant
-        )
+        return FeatureHealth(finite=True, relative_std=relative, effective_rank=0.0, constant_accuracy=constant)
     p = singular / singular.sum()
     p = p[p > 0]
     rank = float(np.exp(-(p * np.log(p)).sum()))

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import torch
 
-from registry.evaluate import Evaluation, evaluate_encoder
+from registry.evaluate import Evaluation, Twins, evaluate_encoder
 from registry.evaluation_log import log_decision, log_evaluation, read_report
+from registry.features import TwinMemory
 from registry.gate import GateConfig, decide
 from registry.pull import fetch
 from registry.records import CHAMPION, Decision, EncoderVersion
@@ -21,6 +22,9 @@ from ssl_core.errors import RegistryError
 from ssl_core.models.build import build_encoder
 from ssl_core.models.bundle import EncoderCard, load_bundle, read_card
 from ssl_core.models.encoder import Encoder
+
+_TWINS = TwinMemory()
+"""the best trials of a study often share an architecture, and then their twins"""
 
 
 def evaluate_version(
@@ -62,9 +66,12 @@ def evaluate_bundle(
     """Evaluate a bundle folder against random twins of its own architecture. Raises as `evaluate_version`."""
     encoder = load_bundle(bundle).to(device)
     card = read_card(bundle)
-    return evaluate_encoder(
-        encoder, pack, config, twin=lambda seed: random_twin(card, seed).to(device), title=title
+    twins = Twins(
+        build=lambda seed: random_twin(card, seed).to(device),
+        name=f"{card.backbone.digest()} on {torch.device(device).type}",
+        memory=_TWINS,
     )
+    return evaluate_encoder(encoder, pack, config, twins=twins, title=title)
 
 
 def random_twin(card: EncoderCard, seed: int) -> Encoder:
@@ -112,14 +119,10 @@ def rollback(store: EncoderStore, name: str, reason: str) -> EncoderVersion:
     """
     present = store.with_alias(name, CHAMPION)
     if present is None:
-        raise RegistryError(
-            f"{name} has no champion to roll back; `splatsweep models {name}` lists its versions"
-        )
+        raise RegistryError(f"{name} has no champion to roll back; `splatsweep models {name}` lists its versions")
     former = [version for version in store.list(name) if version.status == "former champion"]
     if not former:
-        raise RegistryError(
-            f"{name} v{present.version} is the only champion there has been; nothing to go back to"
-        )
+        raise RegistryError(f"{name} v{present.version} is the only champion there has been; nothing to go back to")
     # the one demoted last: the present champion's predecessor
     target = max(former, key=lambda version: version.events[-1].time)
     return _crown(store, target, present, f"rollback: {reason}")

@@ -148,9 +148,7 @@ def parse_reference(text: str) -> tuple[str, str | int]:
     name, slash, version = body.partition("/")
     if slash and re.fullmatch(r"[1-9][0-9]{0,8}", version):
         return safe_name(name), int(version)
-    raise RegistryError(
-        f"{text!r} names no encoder; write NAME@ALIAS (cross-modal-points@champion) or NAME/VERSION"
-    )
+    raise RegistryError(f"{text!r} names no encoder; write NAME@ALIAS (cross-modal-points@champion) or NAME/VERSION")
 
 
 def event_tag(event: Event) -> dict[str, str]:

@@ -74,9 +74,7 @@ class RunLog:
                 return found
             return self._create(name, {KIND: "study", STUDY: name, **tags}, params)
 
-    def start_trial(
-        self, study_run_id: str, number: int, params: Mapping[str, Any], tags: Mapping[str, str]
-    ) -> str:
+    def start_trial(self, study_run_id: str, number: int, params: Mapping[str, Any], tags: Mapping[str, str]) -> str:
         """The trial's run id, nested in the study's; the run of the same number is reopened, not doubled."""
         with self._starting:
             query = f"tags.`{PARENT}` = '{study_run_id}' and tags.`{TRIAL}` = '{number}'"
@@ -87,9 +85,7 @@ class RunLog:
             own = {KIND: "trial", TRIAL: str(number), PARENT: study_run_id}
             return self._create(f"trial-{number:03d}", {**own, **tags}, params)
 
-    def start_nested(
-        self, parent_run_id: str, name: str, tags: Mapping[str, str], params: Mapping[str, Any]
-    ) -> str:
+    def start_nested(self, parent_run_id: str, name: str, tags: Mapping[str, str], params: Mapping[str, Any]) -> str:
         """A new run nested in another, for example an evaluation. Always a new one."""
         return self._create(name, {PARENT: parent_run_id, **tags}, params)
 
@@ -172,9 +168,7 @@ class RunLog:
 
         ours = {"mlflow.user": _user(), "mlflow.source.name": "splatsweep", "mlflow.source.type": "LOCAL"}
         with explained(f"creating run '{name}'"):
-            run = self.client.create_run(
-                self.connection.experiment_id, tags={**ours, **_tags(tags)}, run_name=name
-            )
+            run = self.client.create_run(self.connection.experiment_id, tags={**ours, **_tags(tags)}, run_name=name)
             values = [Param(_key(key), _short(str(value), PARAM_LIMIT)) for key, value in params.items()]
             for start in range(0, len(values), 100):
                 self.client.log_batch(run.info.run_id, params=values[start : start + 100])

@@ -169,9 +169,7 @@ class EncoderStore:
             self.client.create_registered_model(name, self_made, text)
             return
         if f"{PREFIX}kind" not in tags:
-            raise RegistryError(
-                f"registered model '{name}' exists and was not made by splatsweep; choose another name"
-            )
+            raise RegistryError(f"registered model '{name}' exists and was not made by splatsweep; choose another name")
 
     def _upload(self, bundle: Path, name: str, lineage: Lineage, run_id: str) -> tuple[str, str]:
         """Files into a new logged model of the run; (its id, where its files lie)."""
@@ -199,9 +197,7 @@ class EncoderStore:
         self.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
         return str(model.model_id), str(model.artifact_location)
 
-    def _create_version(
-        self, bundle: Path, name: str, lineage: Lineage, run_id: str, model: tuple[str, str]
-    ) -> int:
+    def _create_version(self, bundle: Path, name: str, lineage: Lineage, run_id: str, model: tuple[str, str]) -> int:
         card = read_card(bundle)
         model_id, location = model
         remote = self.run_log.tracking_uri.startswith("http")
@@ -242,11 +238,7 @@ class EncoderStore:
             known = f"its aliases are {', '.join(aliases)}" if aliases else "it has no aliases"
             return RegistryError(f"{name} has no {what}; {known}, its versions {numbers}")
         names = sorted({v.name for v in self.list()})
-        there = (
-            f"there are {', '.join(names)}"
-            if names
-            else "none are registered: run a study first (make sweep)"
-        )
+        there = f"there are {', '.join(names)}" if names else "none are registered: run a study first (make sweep)"
         return RegistryError(f"no registered encoder '{name}' at {self.run_log.tracking_uri}; {there}")
 
 
@@ -278,9 +270,7 @@ def _read(version: Any, aliases: Mapping[str, str]) -> EncoderVersion:
         checksums=tags.get(f"{PREFIX}checksums", ""),
         lineage=Lineage.from_tags(tags),
         created=datetime.fromtimestamp(version.creation_timestamp / 1000, UTC).isoformat(timespec="seconds"),
-        aliases=tuple(
-            sorted(alias for alias, number in aliases.items() if int(number) == int(version.version))
-        ),
+        aliases=tuple(sorted(alias for alias, number in aliases.items() if int(number) == int(version.version))),
         events=events_of(tags),
         evaluation=optional(EvaluationSummary, tags.get(f"{PREFIX}evaluation")),
         decision=optional(Decision, tags.get(f"{PREFIX}decision")),

@@ -139,9 +139,7 @@ def send(client: Client, write: Write) -> None:
     points = [Metric(key, value, write.time_ms, write.step) for key, value in write.metrics.items()]
     tags = [RunTag(key, value) for key, value in write.tags.items()]
     for start in range(0, max(len(points), 1), 900):  # MLflow's limits: 1000 metrics, 100 tags
-        client.log_batch(
-            write.run_id, metrics=points[start : start + 900], tags=tags[:100] if start == 0 else []
-        )
+        client.log_batch(write.run_id, metrics=points[start : start + 900], tags=tags[:100] if start == 0 else [])
     for start in range(100, len(tags), 100):
         client.log_batch(write.run_id, tags=tags[start : start + 100])
     match write.status:

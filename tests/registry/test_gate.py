@@ -93,9 +93,7 @@ def test_never_both_ways_and_always_a_reason(a, b, seed):
 
     def drawn(p: float) -> EvaluationReport:
         values = (rng.random((6, 80)) < p).astype(float).tolist()
-        return base.model_copy(
-            update={"deciding": Correctness(labels="x", views=None, encoder=values, twin=None)}
-        )
+        return base.model_copy(update={"deciding": Correctness(labels="x", views=None, encoder=values, twin=None)})
 
     one, two = drawn(a), drawn(b)
     forth, back = decide(one, two), decide(two, one)

@@ -35,9 +35,7 @@ def test_more_labels_help_and_every_row_is_there():
     assert few.n == 6
     assert len(report.rows) == 2 * 3
     assert {row.over for row in report.rows if row.labels == "all"} == {"test objects"}
-    assert all(
-        0 <= row.accuracy.low <= row.accuracy.high <= 1.001 for row in report.rows if row.labels == "all"
-    )
+    assert all(0 <= row.accuracy.low <= row.accuracy.high <= 1.001 for row in report.rows if row.labels == "all")
 
 
 def test_report_parts_agree_with_each_other():
@@ -49,9 +47,7 @@ def test_report_parts_agree_with_each_other():
     assert confusion.sum(axis=1).tolist() == np.bincount(LABELS.test).tolist()
     full = report.row("svm", "all").accuracy.mean
     assert (
-        confusion.trace() / confusion.sum()
-        == pytest.approx(full)
-        == pytest.approx(np.mean(report.full_labels.encoder))
+        confusion.trace() / confusion.sum() == pytest.approx(full) == pytest.approx(np.mean(report.full_labels.encoder))
     )
 
 

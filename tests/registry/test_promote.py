@@ -71,9 +71,7 @@ def test_the_first_fit_encoder_becomes_champion_and_the_card_says_why(
     assert len(store.get(NAME, 1).events) == len(champion.events)
 
 
-def test_a_collapsed_candidate_is_refused_and_the_decision_kept(
-    store, bundles, collapsed, lineage, trial, tiny_pack
-):
+def test_a_collapsed_candidate_is_refused_and_the_decision_kept(store, bundles, collapsed, lineage, trial, tiny_pack):
     promote(store, tiny_pack, store.register(bundles[0], NAME, lineage, trial), CONFIG)
     decision = promote(store, tiny_pack, store.register(collapsed, NAME, lineage, trial), CONFIG)
     assert not decision.promoted
@@ -88,9 +86,7 @@ def test_a_collapsed_candidate_is_refused_and_the_decision_kept(
     assert store.resolve(f"{NAME}@champion").version == 1
 
 
-def test_a_worse_champion_is_followed_and_rollback_brings_it_back(
-    store, bundles, collapsed, lineage, trial, tiny_pack
-):
+def test_a_worse_champion_is_followed_and_rollback_brings_it_back(store, bundles, collapsed, lineage, trial, tiny_pack):
     """The champion never had an evaluation on this pack: it is evaluated for the comparison."""
     with pytest.raises(RegistryError, match="no champion"):
         rollback(store, NAME, "test")

@@ -73,9 +73,7 @@ def test_values_that_are_not_finite(log: RunLog):
 
 
 def test_long_and_odd_texts_are_kept_recognisable(log: RunLog):
-    params = {"long": "x" * 7000, "other": "x" * 7000 + "y", "odd key (%)": 1} | {
-        f"p{i}": i for i in range(150)
-    }
+    params = {"long": "x" * 7000, "other": "x" * 7000 + "y", "odd key (%)": 1} | {f"p{i}": i for i in range(150)}
     run_id = log.start_study("s", {"big": "t" * 9000}, params)
     run = log.client.get_run(run_id)
     assert len(run.data.params) == 153

@@ -12,9 +12,7 @@ from ssl_core.errors import IntegrityError, RegistryError
 NAME = "cross-modal-points"
 
 
-def test_a_registered_encoder_is_a_candidate_with_lineage_signature_and_example(
-    store, bundles, lineage, trial
-):
+def test_a_registered_encoder_is_a_candidate_with_lineage_signature_and_example(store, bundles, lineage, trial):
     version = store.register(bundles[0], NAME, lineage, trial)
     assert version.reference == f"{NAME}/1"
     assert version.aliases == ("candidate",)
@@ -137,9 +135,7 @@ def test_lineage_survives_tags():
     assert Lineage.from_tags({**lineage.tags(), "mlflow.other": "x"}) == lineage
 
 
-def test_a_tag_edited_by_hand_does_not_break_the_listing(
-    store: EncoderStore, bundles, lineage, trial, log: RunLog
-):
+def test_a_tag_edited_by_hand_does_not_break_the_listing(store: EncoderStore, bundles, lineage, trial, log: RunLog):
     version = store.register(bundles[0], NAME, lineage, trial)
     store.tag(version, {"splatsweep.evaluation": "nonsense", "splatsweep.event.2000-01-01T00:00:00": "{"})
     found = store.list(NAME)[0]
