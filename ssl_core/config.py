@@ -10,7 +10,7 @@ import hashlib
 import json
 import types
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Self, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Self, TypeVar, Union, cast, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -103,7 +103,7 @@ def override(config: C, values: Mapping[str, Any]) -> C:
     tree = config.model_dump(mode="python")
     for key, value in sorted(values.items(), key=lambda item: (not item[0].endswith("kind"), item[0])):
         parts = key.split(".")
-        node, model = tree, kind
+        node, model = tree, cast(type[BaseModel], kind)
         for part in parts[:-1]:
             node = node[part]
             models = _models_of(model.model_fields[part].annotation)
@@ -126,7 +126,8 @@ def _member(models: list[type[BaseModel]], node: Mapping[str, Any]) -> Any:
 def _switch_kind(node: dict[str, Any], kind: Any, models: list[type[BaseModel]]) -> None:
     target = _member(models, {"kind": kind})
     if target is None:
-        choices = sorted(str(v) for m in models if "kind" in m.model_fields for v in get_args(m.model_fields["kind"].annotation))
+        kinds = [m.model_fields["kind"].annotation for m in models if "kind" in m.model_fields]
+        choices = sorted(str(choice) for annotation in kinds for choice in get_args(annotation))
         raise ConfigError(f"unknown kind '{kind}'; choose one of {', '.join(choices)}")
     for name in [name for name in node if name not in target.model_fields]:
         del node[name]

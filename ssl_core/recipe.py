@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ssl_core.config import Config
 from ssl_core.data.pack import Pack
+from ssl_core.models.build import ImageBackbone, PointBackbone
 from ssl_core.models.encoder import Encoder
 from ssl_core.training.optim import AdamWConfig, CosineSchedule, OptimizerConfig, ScheduleConfig
 
@@ -51,7 +52,7 @@ class TrainedEncoder:
     """An encoder and the config of its backbone, ready for a bundle."""
 
     encoder: Encoder
-    backbone: Config
+    backbone: PointBackbone | ImageBackbone
 
 
 class Objective(Protocol):

@@ -30,7 +30,8 @@ def main() -> None:
         errors.print(f"[bold red]error:[/] {_escape(str(error))}", soft_wrap=True)
         sys.exit(error.exit_code)
     except ModuleNotFoundError as error:
-        errors.print(f"[bold red]error:[/] the library '{error.name}' is not installed; run `make setup`", soft_wrap=True)
+        text = f"the library '{error.name}' is not installed; run `make setup`"
+        errors.print(f"[bold red]error:[/] {text}", soft_wrap=True)
         sys.exit(2)
     except KeyboardInterrupt:
         errors.print("interrupted; the same command continues where it stopped")

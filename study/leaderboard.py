@@ -38,7 +38,8 @@ def print_study(plan: StudyPlan, summary: StudySummary, judged: list[Assessed], 
          ", ".join(f"{key.split('.', 1)[-1]}={_short(value)}" for key, value in (r.values or {}).items())]
         for r in records[:_SHOWN]
     ]  # fmt: skip
-    table(f"{plan.name}: best of {len(records)} trials", ["trial", "outcome", plan.spec.metric, "epochs", "values"], rows)
+    columns = ["trial", "outcome", plan.spec.metric, "epochs", "values"]
+    table(f"{plan.name}: best of {len(records)} trials", columns, rows)
     table(
         "registered encoders, test split: linear SVM at 5 labels per class",
         ["encoder", "version", "trial", "status", "accuracy (against random twin)"],

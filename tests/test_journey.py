@@ -93,7 +93,7 @@ def test_again_is_quick_and_changes_nothing(swept):
 
 @pytest.mark.timeout(400)
 def test_mlflow_agrees(swept):
-    journey, facts = swept
+    journey, _ = swept
     from mlflow import MlflowClient
 
     client = MlflowClient(f"sqlite:///{journey.folder / 'runs/mlflow.db'}")
@@ -101,7 +101,8 @@ def test_mlflow_agrees(swept):
     runs = client.search_runs([experiment.experiment_id])
     assert {run.info.status for run in runs} == {"FINISHED"}
     parents = [run for run in runs if run.info.run_name == "small"]
-    trials = [run for run in runs if run.data.tags.get("splatsweep.trial") and "splatsweep.encoder" not in run.data.tags]
+    tags = [run.data.tags for run in runs]
+    trials = [r for r, t in zip(runs, tags, strict=True) if "splatsweep.trial" in t and "splatsweep.encoder" not in t]
     assert len(parents) == 1
     assert len(trials) == 2
     assert all(run.data.tags["mlflow.parentRunId"] == parents[0].info.run_id for run in trials)
@@ -111,7 +112,7 @@ def test_mlflow_agrees(swept):
 
 @pytest.mark.timeout(400)
 def test_a_pulled_program_runs_with_torch(swept):
-    journey, facts = swept
+    journey, _ = swept
     reference = "cross-modal-points@candidate"
     journey.run("pull", reference, "--to", "pulled")
     card = json.loads((journey.folder / "pulled/encoder.json").read_text())
@@ -128,7 +129,7 @@ def test_bad_requests_are_one_line(swept, tmp_path):
         "not a pack": ("sweep", "space.yaml", "--pack", "data"),
         "unknown key 'loss.betta'": ("sweep", "space.yaml", "--pack", "pack", "--set", "loss.betta=1"),
         "at least one trial": ("sweep", "space.yaml", "--pack", "pack", "--trials", "0"),
-        "num_points 99999": ("sweep", "space.yaml", "--pack", "pack", "--name", "y", "--set", "points.num_points=99999"),
+        "num_points 99999": ("sweep", "space.yaml", "--pack", "pack", "--set", "points.num_points=99999"),
         "no study": ("status", "unheard"),
         "not usable": ("status", "../up"),
     }

@@ -27,8 +27,6 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
         temporary.replace(path)
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
-        raise StorageError(
-            f"{path}: cannot be written: {reason}; free some space or choose another place"
-        ) from error
+        raise StorageError(f"{path}: cannot be written: {reason}; free some space or choose another place") from error
     finally:
         temporary.unlink(missing_ok=True)

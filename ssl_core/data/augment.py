@@ -16,9 +16,7 @@ def resize(images: Tensor, size: int) -> Tensor:
     """[B, 3, H, W] -> [B, 3, size, size], antialiased bilinear; unchanged when it has that size."""
     if images.shape[-1] == size and images.shape[-2] == size:
         return images
-    return functional.interpolate(
-        images, size=(size, size), mode="bilinear", antialias=True, align_corners=False
-    )
+    return functional.interpolate(images, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
 
 
 def random_resized_crop(

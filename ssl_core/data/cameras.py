@@ -40,9 +40,7 @@ class Camera:
         return centre
 
 
-def look_at(
-    position: Sequence[float] | NDArray[Any], target: Sequence[float] | NDArray[Any]
-) -> NDArray[np.float64]:
+def look_at(position: Sequence[float] | NDArray[Any], target: Sequence[float] | NDArray[Any]) -> NDArray[np.float64]:
     """[4, 4] world -> camera of a camera at `position` that looks at `target`, z axis of the world up.
 
     Looking straight up or down, the world's y axis is up in the image.
@@ -91,13 +89,7 @@ def orbit_cameras(
         DataError: no camera asked for, or a radius, field of view or elevation that is no orbit.
     """
     low, high = elevations
-    if (
-        count < 1
-        or image_size < 1
-        or radius <= 0
-        or not 0 < fov_degrees < 180
-        or not -90 <= low <= high <= 90
-    ):
+    if count < 1 or image_size < 1 or radius <= 0 or not 0 < fov_degrees < 180 or not -90 <= low <= high <= 90:
         raise DataError(
             f"no orbit: count={count}, image_size={image_size}, radius={radius}, fov_degrees={fov_degrees}, "
             f"elevations={elevations}; give positive numbers, a field of view below 180, "

@@ -75,9 +75,7 @@ def assemble(rows: Array, contract: PointsContract) -> Array:
     centre = xyz.mean(axis=-2, keepdims=True)
     radius = np.linalg.norm(xyz - centre, axis=-1).max(axis=-1)[..., None, None]
     radius = np.maximum(radius, 1e-12)
-    parts = [
-        _group(group, rows, centre, radius, contract.standardise_attributes) for group in contract.features
-    ]
+    parts = [_group(group, rows, centre, radius, contract.standardise_attributes) for group in contract.features]
     return np.ascontiguousarray(np.concatenate(parts, axis=-1), dtype=np.float32)
 
 

@@ -50,9 +50,7 @@ class GaussianCloud:
         count = len(self.xyz)
         rest = np.shape(self.sh_rest)[1] if np.ndim(self.sh_rest) == 3 else -1
         if rest not in SH_REST:
-            raise DataError(
-                f"sh_rest has shape {np.shape(self.sh_rest)}; expected [N, K, 3] with K in {SH_REST}"
-            )
+            raise DataError(f"sh_rest has shape {np.shape(self.sh_rest)}; expected [N, K, 3] with K in {SH_REST}")
         shapes = {
             "xyz": (count, 3),
             "opacity_logits": (count,),
@@ -64,9 +62,7 @@ class GaussianCloud:
         for name, shape in shapes.items():
             array = np.ascontiguousarray(getattr(self, name), dtype=np.float32)
             if array.shape != shape:
-                raise DataError(
-                    f"{name} of a cloud of {count} Gaussians has shape {array.shape}; expected {shape}"
-                )
+                raise DataError(f"{name} of a cloud of {count} Gaussians has shape {array.shape}; expected {shape}")
             object.__setattr__(self, name, array)
 
     def __len__(self) -> int:
@@ -89,9 +85,7 @@ class GaussianCloud:
         """The same cloud with zero coefficients up to `sh_degree`, which must not be below its own."""
         rest = np.zeros((len(self), SH_REST[sh_degree], 3), dtype=np.float32)
         rest[:, : self.sh_rest.shape[1]] = self.sh_rest
-        return GaussianCloud(
-            self.xyz, self.opacity_logits, self.log_scales, self.quaternions, self.sh_dc, rest
-        )
+        return GaussianCloud(self.xyz, self.opacity_logits, self.log_scales, self.quaternions, self.sh_dc, rest)
 
     def rotations(self) -> Floats:
         """Rotation matrices local to world, [N, 3, 3]; column i is the direction of scale i.
@@ -103,9 +97,7 @@ class GaussianCloud:
         quaternions = self.quaternions.astype(np.float64)
         norms = np.linalg.norm(quaternions, axis=1, keepdims=True)
         if not (norms > 0).all():
-            raise DataError(
-                f"{int((norms == 0).sum())} quaternions are zero; a rotation needs a non-zero one"
-            )
+            raise DataError(f"{int((norms == 0).sum())} quaternions are zero; a rotation needs a non-zero one")
         w, x, y, z = (quaternions / norms).T
         rows = [
             [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],

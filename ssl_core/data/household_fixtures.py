@@ -40,9 +40,7 @@ def bathtub(rng: np.random.Generator) -> list[Mesh]:
         parts.append(block((x - rng.uniform(0.1, 0.2), -0.02, top + 0.06), (x, 0.02, top + 0.1), metal))
     if not oval and rng.random() < 0.3:
         rim = length * taper * 1.04, width * taper * 1.06
-        parts.append(
-            shell(rectangle(*rim), lift + height - 0.04, lift + height, inner, lift + height - 0.01, colour)
-        )
+        parts.append(shell(rectangle(*rim), lift + height - 0.04, lift + height, inner, lift + height - 0.01, colour))
     return parts
 
 
@@ -58,27 +56,21 @@ def monitor(rng: np.random.Generator) -> list[Mesh]:
     screen.append(block(*pane, glass))
     if rng.random() < 0.2:
         # A tube: raised along z, then laid on its back.
-        tube = prism(
-            rectangle(width * 0.9, height * 0.9), 0, rng.uniform(0.25, 0.5), case, rng.uniform(0.4, 0.7)
-        )
+        tube = prism(rectangle(width * 0.9, height * 0.9), 0, rng.uniform(0.25, 0.5), case, rng.uniform(0.4, 0.7))
         turned = np.stack([tube.vertices[:, 0], tube.vertices[:, 2] + thick, tube.vertices[:, 1]], axis=1)
         centred = (turned + np.array([0, 0, lift + height / 2])).astype(np.float32)
         screen.append(Mesh(centred, tube.faces[:, ::-1], tube.face_colours))
     parts = [tilted(part, rng.uniform(-3, 12), (0, 0, lift)) for part in screen]
     if rng.random() < 0.75:
         neck = (
-            ellipse(0.06, 0.05, 0, thick + 0.02, 10)
-            if rng.random() < 0.5
-            else rectangle(width * 0.2, 0.03, 0, thick)
+            ellipse(0.06, 0.05, 0, thick + 0.02, 10) if rng.random() < 0.5 else rectangle(width * 0.2, 0.03, 0, thick)
         )
         parts.append(prism(neck, 0, lift + height * rng.uniform(0.2, 0.5), case))
         plate = width * rng.uniform(0.3, 0.7), rng.uniform(0.15, 0.28)
         foot = ellipse(*plate, 0, 0.02) if rng.random() < 0.5 else rectangle(*plate, 0, 0.02)
         parts.append(prism(foot, 0, rng.uniform(0.012, 0.03), case, rng.uniform(0.7, 1.0)))
     elif rng.random() < 0.7:
-        parts += [
-            prism(rectangle(0.03, 0.22, x, 0.02), 0, lift + 0.02, case, 0.5) for x in (-width / 3, width / 3)
-        ]
+        parts += [prism(rectangle(0.03, 0.22, x, 0.02), 0, lift + 0.02, case, 0.5) for x in (-width / 3, width / 3)]
     return parts
 
 
@@ -109,9 +101,7 @@ def toilet(rng: np.random.Generator) -> list[Mesh]:
     return parts + _tank(rng, (wide, deep), back, height, colour)
 
 
-def _tank(
-    rng: np.random.Generator, size: tuple[float, float], front: float, low: float, colour: Colour
-) -> list[Mesh]:
+def _tank(rng: np.random.Generator, size: tuple[float, float], front: float, low: float, colour: Colour) -> list[Mesh]:
     """A cistern with its cover from `low` upwards, the column under it, sometimes a lever."""
     wide, deep = size
     high = low + rng.uniform(0.3, 0.5)

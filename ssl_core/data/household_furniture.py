@@ -90,16 +90,12 @@ def table(rng: np.random.Generator) -> list[Mesh]:
         parts += pedestal(rng, min(width, depth) * 0.7, under, body)
     elif kind < 0.35:
         apart = width * reach * rng.uniform(0.6, 0.95)
-        parts += [
-            prism(rectangle(0.05, depth * reach * 0.9, x), 0, under, body) for x in (-apart / 2, apart / 2)
-        ]
+        parts += [prism(rectangle(0.05, depth * reach * 0.9, x), 0, under, body) for x in (-apart / 2, apart / 2)]
     else:
         parts += legs(rng, width * reach, depth * reach, under, body)
         if rng.random() < 0.4:
             apron = rng.uniform(0.04, 0.1)
-            parts.append(
-                prism(rectangle(width * reach * 0.9, depth * reach * 0.9), under - apron, under, body)
-            )
+            parts.append(prism(rectangle(width * reach * 0.9, depth * reach * 0.9), under - apron, under, body))
         if rng.random() < 0.25:
             z = height * rng.uniform(0.15, 0.4)
             parts.append(prism(rectangle(width * reach * 0.95, depth * reach * 0.95), z, z + 0.02, top))

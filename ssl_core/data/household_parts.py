@@ -98,9 +98,7 @@ def _coloured(vertices: NDArray[np.float64], faces: NDArray[np.int64], colour: C
 
 
 # Palettes overlap between classes on purpose: colour alone must not give a class away.
-WOOD = np.array(
-    [[0.55, 0.36, 0.2], [0.72, 0.53, 0.33], [0.36, 0.22, 0.13], [0.82, 0.69, 0.5], [0.47, 0.26, 0.16]]
-)
+WOOD = np.array([[0.55, 0.36, 0.2], [0.72, 0.53, 0.33], [0.36, 0.22, 0.13], [0.82, 0.69, 0.5], [0.47, 0.26, 0.16]])
 FABRIC = np.array(
     [
         [0.3, 0.35, 0.5],

@@ -31,9 +31,7 @@ def bed(rng: np.random.Generator) -> list[Mesh]:
         parts += legs(rng, width, length, base, frame)
     else:
         parts.append(prism(rectangle(width * 0.96, length * 0.96), 0, base, frame))
-    parts.append(
-        prism(rectangle(width * 0.96, length * 0.97), base + 0.1, top, cloth, rng.uniform(0.94, 1.0))
-    )
+    parts.append(prism(rectangle(width * 0.96, length * 0.97), base + 0.1, top, cloth, rng.uniform(0.94, 1.0)))
     thick = rng.uniform(0.03, 0.12)
     for y, chance, rise in (
         (length / 2, 0.85, rng.uniform(0.15, 0.8)),
@@ -59,9 +57,7 @@ def chair(rng: np.random.Generator) -> list[Mesh]:
     outline = ellipse(width, depth, sides=14) if rng.random() < 0.2 else rectangle(width, depth)
     parts = [prism(outline, seat - thick, seat, cover, rng.uniform(0.95, 1.05))]
     office = rng.random() < 0.25
-    parts += (
-        pedestal(rng, width, seat - thick, frame) if office else legs(rng, width, depth, seat - thick, frame)
-    )
+    parts += pedestal(rng, width, seat - thick, frame) if office else legs(rng, width, depth, seat - thick, frame)
     back, lean = rng.uniform(0.3, 0.7), rng.uniform(0, 15)
     y = depth / 2 - 0.04
     if rng.random() < 0.6:
@@ -77,9 +73,7 @@ def chair(rng: np.random.Generator) -> list[Mesh]:
         rest = seat + rng.uniform(0.15, 0.28)
         solid = rng.random() < 0.4
         for x in (-width / 2, width / 2 - 0.05):
-            parts.append(
-                block((x, -depth / 2, seat if solid else rest - 0.03), (x + 0.05, depth / 2, rest), frame)
-            )
+            parts.append(block((x, -depth / 2, seat if solid else rest - 0.03), (x + 0.05, depth / 2, rest), frame))
             if not solid:
                 parts.append(block((x, -depth / 2, seat), (x + 0.04, -depth / 2 + 0.04, rest), frame))
     return parts
@@ -108,9 +102,7 @@ def sofa(rng: np.random.Generator) -> list[Mesh]:
         parts.append(prism(pad, seat - 0.12, seat, cushion, rng.uniform(0.93, 1.0)))
         if rng.random() < 0.5:
             parts.append(
-                prism(
-                    rectangle(share * 0.9, 0.14, x, depth / 2 - deep - 0.05), seat, back - 0.05, cushion, 0.85
-                )
+                prism(rectangle(share * 0.9, 0.14, x, depth / 2 - deep - 0.05), seat, back - 0.05, cushion, 0.85)
             )
     if seats > 1 and rng.random() < 0.25:
         x = rng.choice([-1, 1]) * (width - share) / 2

@@ -65,20 +65,14 @@ def drawers(
     rows = np.linspace(low[2], high[2], grid[0] + 1)
     for left, right in pairwise(columns):
         for bottom, top in pairwise(rows):
-            parts.append(
-                block((left + gap, low[1] - 0.02, bottom + gap), (right - gap, low[1], top - gap), front)
-            )
+            parts.append(block((left + gap, low[1] - 0.02, bottom + gap), (right - gap, low[1], top - gap), front))
             x, z = (left + right) / 2, (bottom + top) / 2
             reach = (right - left) * 0.2 if bar else 0.02
-            parts.append(
-                block((x - reach, low[1] - 0.05, z - 0.012), (x + reach, low[1] - 0.02, z + 0.012), handle)
-            )
+            parts.append(block((x - reach, low[1] - 0.05, z - 0.012), (x + reach, low[1] - 0.02, z + 0.012), handle))
     return parts
 
 
-def chest(
-    rng: np.random.Generator, width: float, depth: float, height: float, grid: tuple[int, int]
-) -> list[Mesh]:
+def chest(rng: np.random.Generator, width: float, depth: float, height: float, grid: tuple[int, int]) -> list[Mesh]:
     """Drawers with an overhanging top, on feet, a plinth or the floor."""
     body = pick(rng, WOOD, WHITE, DARK)
     front = pick(rng, WOOD, WHITE) if rng.random() < 0.4 else body

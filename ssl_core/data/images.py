@@ -62,9 +62,7 @@ def read_image(path: Path) -> Pixels:
 
 def _rgb(path: Path, image: Image.Image) -> Pixels:
     if image.mode == "F":
-        raise ImageError(
-            f"{path}: holds floating-point values, not colours; export it with 8 bits per channel"
-        )
+        raise ImageError(f"{path}: holds floating-point values, not colours; export it with 8 bits per channel")
     if image.mode.startswith("I"):
         deep = np.asarray(image).astype(np.int64)
         grey = (np.clip(deep, 0, 65535) // 257).astype(np.uint8)
@@ -86,9 +84,7 @@ def write_image(path: Path, image: Pixels) -> None:
     """
     path = Path(path)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
-        raise ImageError(
-            f"{path}: not written: expected uint8 [H, W, 3], got {image.dtype} {list(image.shape)}"
-        )
+        raise ImageError(f"{path}: not written: expected uint8 [H, W, 3], got {image.dtype} {list(image.shape)}")
     kinds = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
     kind = kinds.get(path.suffix.lower())
     if kind is None:

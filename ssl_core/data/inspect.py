@@ -60,9 +60,7 @@ def format_inspection(found: dict[str, Any]) -> str:
     """The result of `inspect_ply` as lines for a person."""
     bounds, norm = found["bounds"], found["quaternion_norm"]
     low, high, extent = (_vector(bounds[name]) for name in ("low", "high", "extent"))
-    sh = f"degree {found['sh_degree']}" + (
-        " (all higher coefficients zero)" if found["sh_rest_is_zero"] else ""
-    )
+    sh = f"degree {found['sh_degree']}" + (" (all higher coefficients zero)" if found["sh_rest_is_zero"] else "")
     count = found["gaussians"]
     rows = {
         "file": f"{found['path']} ({found['bytes'] / 1e6:.2f} MB)",

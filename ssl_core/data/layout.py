@@ -92,9 +92,7 @@ def find_objects(points: Path, images: Path | None) -> tuple[list[SplatObject], 
         ply = _find_ply(entry)
         views = () if images is None else _find_views(images / class_name / split / entry.name)
         if ply is None:
-            problems.append(
-                Problem(str(entry), "object without .ply (point_cloud/iteration_N/point_cloud.ply)")
-            )
+            problems.append(Problem(str(entry), "object without .ply (point_cloud/iteration_N/point_cloud.ply)"))
         elif images is not None and not views:
             folder = view_path(images, class_name, split, entry.name, 0).parent
             problems.append(Problem(str(entry), f"object without views: expected pictures in {folder}"))
@@ -138,14 +136,10 @@ def _children(folder: Path) -> list[Path]:
     try:
         return sorted(entry for entry in folder.iterdir() if not entry.name.startswith((".", "__MACOSX")))
     except OSError as error:
-        raise LayoutError(
-            f"{folder}: cannot be listed: {error.strerror or error}; check its rights"
-        ) from None
+        raise LayoutError(f"{folder}: cannot be listed: {error.strerror or error}; check its rights") from None
 
 
-def _entries(
-    root: Path, problems: list[Problem], wanted: Callable[[Path], bool]
-) -> Iterator[tuple[str, str, Path]]:
+def _entries(root: Path, problems: list[Problem], wanted: Callable[[Path], bool]) -> Iterator[tuple[str, str, Path]]:
     """(class, split, entry) of every wanted entry; adds unsafe names, empty classes and missing splits."""
     splits = {folder: _splits(folder) for folder in _children(root) if folder.is_dir()}
     everywhere = {split.name for found in splits.values() for split in found}
@@ -156,9 +150,7 @@ def _entries(
             members = [entry for entry in _children(split) if wanted(entry)]
             if not members:
                 problems.append(
-                    Problem(
-                        str(split), "empty class: no object in this split; add some or leave the class out"
-                    )
+                    Problem(str(split), "empty class: no object in this split; add some or leave the class out")
                 )
             for entry in members:
                 if _safe(entry, problems):
@@ -171,8 +163,7 @@ def _wrong_splits(folder: Path, found: list[Path], everywhere: set[str]) -> list
     names = {split.name for split in found}
     others = [entry for entry in _children(folder) if entry.is_dir() and entry.name not in SPLITS]
     problems = [
-        Problem(str(entry), f"unknown split '{ascii(entry.name)[1:-1]}': use train or test")
-        for entry in others
+        Problem(str(entry), f"unknown split '{ascii(entry.name)[1:-1]}': use train or test") for entry in others
     ]
     if not found:
         return [
@@ -180,9 +171,7 @@ def _wrong_splits(folder: Path, found: list[Path], everywhere: set[str]) -> list
             Problem(str(folder), "empty class: no train or test folder; fill it or leave it out"),
         ]
     missing = sorted(everywhere - names)
-    return problems + [
-        Problem(str(folder), f"class without '{name}', which other classes have") for name in missing
-    ]
+    return problems + [Problem(str(folder), f"class without '{name}', which other classes have") for name in missing]
 
 
 def _splits(folder: Path) -> list[Path]:
@@ -194,9 +183,7 @@ def _safe(entry: Path, problems: list[Problem]) -> bool:
         return True
     shown = ascii(entry.name)
     problems.append(
-        Problem(
-            f"{entry.parent}/{shown}", f"unsafe name {shown}: use letters, digits, space and . , _ + - ( ) @"
-        )
+        Problem(f"{entry.parent}/{shown}", f"unsafe name {shown}: use letters, digits, space and . , _ + - ( ) @")
     )
     return False
 

@@ -53,9 +53,7 @@ def face_areas(mesh: Mesh) -> NDArray[np.float64]:
     return np.asarray(np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2)
 
 
-def sample_surface(
-    mesh: Mesh, n: int, rng: np.random.Generator
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def sample_surface(mesh: Mesh, n: int, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """`n` points uniform in area: points [n, 3] and the face each lies on, [n].
 
     Barycentric weights as in Osada et al. 2002, "Shape Distributions", equation 1.
@@ -82,9 +80,7 @@ def read_off(path: Path) -> Mesh:
     faces, colours = _faces(path, lines[counts[0] : counts[0] + counts[1]])
     if faces.size and (faces.min() < 0 or faces.max() >= len(vertices)):
         bad = faces.max() if faces.max() >= len(vertices) else faces.min()
-        raise MeshError(
-            f"{path}: a face names vertex {bad} of {len(vertices)} (counted from 0); export it again"
-        )
+        raise MeshError(f"{path}: a face names vertex {bad} of {len(vertices)} (counted from 0); export it again")
     return _without_degenerate(path, Mesh(vertices.astype(np.float32), faces, colours))
 
 
@@ -96,9 +92,7 @@ def _read_lines(path: Path) -> tuple[tuple[int, int], list[str]]:
         raise MeshError(f"{path}: cannot be opened: {error.strerror or error}; check the path") from None
     lines = [line for line in (raw.partition("#")[0].strip() for raw in text.splitlines()) if line]
     if not lines or not lines[0].startswith("OFF"):
-        raise MeshError(
-            f"{path}: is not an OFF mesh (it does not start with 'OFF'); give ModelNet's .off files"
-        )
+        raise MeshError(f"{path}: is not an OFF mesh (it does not start with 'OFF'); give ModelNet's .off files")
     if lines[0] == "OFF":
         del lines[0]
     else:

@@ -26,25 +26,13 @@ Split = Literal["train", "test", "fit", "val"]
 class PackConfig(Config):
     """How a pack is made."""
 
-    alpha_threshold: float = Field(
-        default=0.05, ge=0, lt=1, description="Gaussians below this alpha are not kept"
-    )
+    alpha_threshold: float = Field(default=0.05, ge=0, lt=1, description="Gaussians below this alpha are not kept")
     cached_points: int = Field(default=4096, ge=8, description="length of the cached farthest-point orders")
-    starts: int = Field(
-        default=4, ge=1, le=64, description="cached orders per object, each from another start"
-    )
-    max_gaussians: int = Field(
-        default=32768, ge=8, description="at most this many kept per object, farthest first"
-    )
-    image_size: int | None = Field(
-        default=None, ge=8, description="side in pixels; None: that of the first image"
-    )
-    rendered_views: int = Field(
-        default=12, ge=1, description="views rendered per object when no images are given"
-    )
-    rendered_size: int = Field(
-        default=64, ge=8, description="side of rendered views when image_size is not given"
-    )
+    starts: int = Field(default=4, ge=1, le=64, description="cached orders per object, each from another start")
+    max_gaussians: int = Field(default=32768, ge=8, description="at most this many kept per object, farthest first")
+    image_size: int | None = Field(default=None, ge=8, description="side in pixels; None: that of the first image")
+    rendered_views: int = Field(default=12, ge=1, description="views rendered per object when no images are given")
+    rendered_size: int = Field(default=64, ge=8, description="side of rendered views when image_size is not given")
     val_fraction: float = Field(
         default=0.2, gt=0, lt=1, description="share of train held out for validation, per class"
     )
@@ -107,9 +95,7 @@ class Pack:
     def __init__(self, path: Path, manifest: PackManifest) -> None:
         self.path = path
         self.manifest = manifest
-        self.gaussians: NDArray[np.float32] = np.load(
-            path / "gaussians.npy", mmap_mode="r", allow_pickle=False
-        )
+        self.gaussians: NDArray[np.float32] = np.load(path / "gaussians.npy", mmap_mode="r", allow_pickle=False)
         self.orders: NDArray[np.int32] = np.load(path / "orders.npy", mmap_mode="r", allow_pickle=False)
         self.views: NDArray[np.uint8] = np.load(path / "views.npy", mmap_mode="r", allow_pickle=False)
 
@@ -160,8 +146,7 @@ class Pack:
         wanted = [
             i
             for i, item in enumerate(self.manifest.objects)
-            if split == item.split
-            or (item.split == "train" and split == ("val" if item.validation else "fit"))
+            if split == item.split or (item.split == "train" and split == ("val" if item.validation else "fit"))
         ]
         return np.array(wanted, dtype=np.int64)
 
@@ -195,9 +180,7 @@ def read_manifest(path: Path) -> PackManifest:
         values = json.loads(file.read_text())
         version = values.get("schema_version")
         if version != SCHEMA_VERSION:
-            raise PackError(
-                f"{path} has pack schema {version}, this version reads {SCHEMA_VERSION}; make it again"
-            )
+            raise PackError(f"{path} has pack schema {version}, this version reads {SCHEMA_VERSION}; make it again")
         return PackManifest.from_json(file.read_text())
     except (json.JSONDecodeError, UnicodeDecodeError, AttributeError, ConfigError) as error:
         raise PackError(f"{file} is damaged ({error}); make the pack again") from None

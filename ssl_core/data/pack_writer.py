@@ -3,17 +3,16 @@
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterator
 
 import numpy as np
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
-from ssl_core.data.features import rows_of, sigmoid
+from ssl_core.data.features import rows_of
 from ssl_core.data.gaussians import GaussianCloud
 from ssl_core.data.images import read_image, resize_image
 from ssl_core.data.layout import Problem, SplatObject, find_objects
@@ -134,13 +133,12 @@ def prepare(item: SplatObject, config: PackConfig, image_size: int) -> Prepared:
     )
 
 
-def _farthest_first(
-    xyz: NDArray[np.float32], kept: NDArray[np.int64], config: PackConfig
-) -> NDArray[np.int64]:
+def _farthest_first(xyz: NDArray[np.float32], kept: NDArray[np.int64], config: PackConfig) -> NDArray[np.int64]:
     """Kept indices with the farthest-point prefix first, the rest behind it in file order."""
     prefix = farthest_point_order(xyz, min(config.cached_points, config.max_gaussians), 0)
     rest = np.setdiff1d(np.arange(len(xyz)), prefix, assume_unique=True)
-    return kept[np.concatenate([prefix, rest])[: config.max_gaussians]]
+    ordered: NDArray[np.int64] = kept[np.concatenate([prefix, rest])[: config.max_gaussians]]
+    return ordered
 
 
 def _views(
@@ -256,10 +254,7 @@ class _Writer:
             views_rendered=self._rendered,
             objects=objects,
             refused=tuple(Refused(path=problem.path, reason=problem.reason) for problem in refused),
-            files={
-                name: (self.folder / name).stat().st_size
-                for name in ("gaussians.npy", "orders.npy", "views.npy")
-            },
+            files={name: (self.folder / name).stat().st_size for name in ("gaussians.npy", "orders.npy", "views.npy")},
         )
         (self.folder / "manifest.json").write_text(manifest.model_dump_json(indent=1))
 
@@ -295,6 +290,4 @@ def _storage_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StorageError(
-            f"cannot write {path}: {error.strerror}; free space or choose another --out"
-        ) from error
+        raise StorageError(f"cannot write {path}: {error.strerror}; free space or choose another --out") from error

@@ -76,9 +76,7 @@ def write_gaussian_ply(path: Path, cloud: GaussianCloud) -> None:
     """
     path = Path(path)
     if len(cloud) == 0:
-        raise PlyError(
-            f"{path}: not written: the cloud has no Gaussians; lower the threshold that emptied it"
-        )
+        raise PlyError(f"{path}: not written: the cloud has no Gaussians; lower the threshold that emptied it")
     rest = cloud.padded(3).sh_rest.transpose(0, 2, 1).reshape(len(cloud), 45)
     columns = [
         cloud.xyz,
@@ -114,9 +112,7 @@ def _vertex_header(path: Path, header: PlyHeader) -> PlyElementHeader:
         )
     for name, kind in vertex.types.items():
         if (name in NEEDED or name.startswith("f_rest_")) and kind not in FLOATS:
-            raise PlyError(
-                f"{path}: property '{name}' is of type {kind}; expected float or double: export it again"
-            )
+            raise PlyError(f"{path}: property '{name}' is of type {kind}; expected float or double: export it again")
     return vertex
 
 
@@ -132,9 +128,7 @@ def _rest_names(path: Path, vertex: PlyElementHeader) -> tuple[str, ...]:
         )
     if found != set(names):
         gap = next(name for name in names if name not in found)
-        raise PlyError(
-            f"{path}: lacks property '{gap}' though it has {len(found)} f_rest properties; export it again"
-        )
+        raise PlyError(f"{path}: lacks property '{gap}' though it has {len(found)} f_rest properties; export it again")
     return names
 
 
@@ -146,13 +140,9 @@ def _read_rows(path: Path, *, ascii_text: bool) -> NDArray[np.void]:
         rows: NDArray[np.void] = PlyData.read(str(path))["vertex"].data
     # The parser lets malformed text surface as whatever numpy raised on it.
     except (PlyParseError, ValueError, TypeError, LookupError, ArithmeticError) as error:
-        raise PlyError(
-            f"{path}: is truncated or damaged: {_one_line(error)}; copy or export the file again"
-        ) from error
+        raise PlyError(f"{path}: is truncated or damaged: {_one_line(error)}; copy or export the file again") from error
     except OSError as error:
-        raise PlyError(
-            f"{path}: cannot be read: {_one_line(error)}; check the disk and the file's rights"
-        ) from error
+        raise PlyError(f"{path}: cannot be read: {_one_line(error)}; check the disk and the file's rights") from error
     return rows
 
 
@@ -161,9 +151,7 @@ def _check_last_line(path: Path) -> None:
     with path.open("rb") as stream:
         stream.seek(-1, 2)
         if stream.read(1) not in (b"\n", b"\r"):
-            raise PlyError(
-                f"{path}: is truncated: the last line has no line end; copy it again (or end the line)"
-            )
+            raise PlyError(f"{path}: is truncated: the last line has no line end; copy it again (or end the line)")
 
 
 def _check_finite(path: Path, names: tuple[str, ...], table: Floats) -> None:

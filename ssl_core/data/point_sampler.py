@@ -43,9 +43,7 @@ class PointSampler:
         eligible = np.flatnonzero(sigmoid(np.asarray(rows[:, 3])) > contract.alpha_threshold)
         if len(eligible) == 0:
             key = pack.manifest.objects[index].key
-            raise InfeasibleError(
-                f"{key} keeps no Gaussian above alpha_threshold {contract.alpha_threshold}; lower it"
-            )
+            raise InfeasibleError(f"{key} keeps no Gaussian above alpha_threshold {contract.alpha_threshold}; lower it")
         self._eligible[index] = eligible
         if contract.sampling != "fps":
             return
@@ -66,9 +64,7 @@ class PointSampler:
 
     def draw(self, objects: NDArray[np.int64], draw: int) -> Array:
         """Draw number `draw`, the same whenever it is asked for: [B, N, D] float32."""
-        picked = np.stack(
-            [self._pick(int(index), np.random.default_rng([draw, int(index)])) for index in objects]
-        )
+        picked = np.stack([self._pick(int(index), np.random.default_rng([draw, int(index)])) for index in objects])
         return self._gather(objects, picked)
 
     def _pick(self, index: int, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -23,10 +23,13 @@ def farthest_point_order(xyz: NDArray[np.float32], count: int, start: int) -> ND
     count = min(count, len(xyz))
     points = np.ascontiguousarray(xyz, dtype=np.float32)
     if len(points) >= 1024:
-        order = fpsample.bucket_fps_kdline_sampling(points, count, _BUCKET_HEIGHT, start_idx=start)
+        order: NDArray[np.int64] = fpsample.bucket_fps_kdline_sampling(
+            points, count, _BUCKET_HEIGHT, start_idx=start
+        ).astype(np.int64)
         if int(order[0]) == start:
-            return order.astype(np.int64)
-    return fpsample.fps_sampling(points, count, start_idx=start).astype(np.int64)
+            return order
+    plain: NDArray[np.int64] = fpsample.fps_sampling(points, count, start_idx=start).astype(np.int64)
+    return plain
 
 
 def farthest_point_orders(

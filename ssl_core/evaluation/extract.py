@@ -39,9 +39,7 @@ def point_features(
     return np.concatenate(parts)
 
 
-def image_features(
-    encoder: Encoder, pack: Pack, objects: NDArray[np.int64], *, views: int | None = None
-) -> Features:
+def image_features(encoder: Encoder, pack: Pack, objects: NDArray[np.int64], *, views: int | None = None) -> Features:
     """[len(objects), V, F] features of the first V views; V is `views`, or what every object has.
 
     When an object has more than V views, they are taken evenly spaced over its views.

@@ -1,16 +1,16 @@
 """Checkpoints: a folder of data, never of code, which appears whole or not at all.
 
-    model.safetensors    parameters and buffers
-    training.pt          optimiser and scaler state, read with weights_only=True
-    state.json           epoch, iteration, identity of the trial; written last
+model.safetensors    parameters and buffers
+training.pt          optimiser and scaler state, read with weights_only=True
+state.json           epoch, iteration, identity of the trial; written last
 """
 
-import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -29,13 +29,11 @@ class CheckpointState(Config):
     seed: int
     epoch: int
     iteration: int
-    metrics: dict[str, float] = {}
+    metrics: dict[str, float] = Field(default_factory=dict)
 
 
-def save_checkpoint(
-    folder: Path, model: dict[str, Tensor], training: dict[str, Any], state: CheckpointState
-) -> None:
-    """Replace `folder` by a new checkpoint. A crash at any moment leaves the old or the new one. Raises StorageError."""
+def save_checkpoint(folder: Path, model: dict[str, Tensor], training: dict[str, Any], state: CheckpointState) -> None:
+    """Replace `folder` by a new checkpoint; a crash leaves the old or the new one whole. Raises StorageError."""
     partial = folder.with_name(f".{folder.name}.new")
     retired = folder.with_name(f".{folder.name}.old")
     try:
@@ -47,7 +45,7 @@ def save_checkpoint(
         shutil.rmtree(retired, ignore_errors=True)
         if folder.exists():
             folder.rename(retired)
-        os.replace(partial, folder)
+        partial.rename(folder)
         shutil.rmtree(retired, ignore_errors=True)
     except OSError as error:
         raise StorageError(f"cannot write checkpoint {folder}: {error.strerror or error}; free space") from error

@@ -77,9 +77,7 @@ def build_optimizer(config: OptimizerConfig, parameters: Iterable[nn.Parameter])
     """The optimiser of a config over the parameters."""
     match config:
         case SGDConfig():
-            return torch.optim.SGD(
-                parameters, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
-            )
+            return torch.optim.SGD(parameters, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
         case AdamConfig():
             return torch.optim.Adam(parameters, lr=config.lr, weight_decay=config.weight_decay)
         case AdamWConfig():

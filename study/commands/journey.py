@@ -21,7 +21,7 @@ def journey(
     name: Annotated[str | None, typer.Option(help="name of pack and study")] = None,
     trials: Annotated[int | None, typer.Option(help="number of trials")] = None,
 ) -> None:
-    """Data (a sample set unless --data or --meshes), pack, study, registry, champion. Again: what is done is not redone."""
+    """Data (a sample set unless given), pack, study, registry, champion. Again: what is done is not redone."""
     from study.leaderboard import print_study
     from study.running import Request, run_and_assess
 

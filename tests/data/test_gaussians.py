@@ -36,9 +36,7 @@ def test_arrays_become_contiguous_float32(make_cloud):
 def test_wrong_shapes_are_refused(make_cloud, rest):
     cloud = make_cloud(6)
     with pytest.raises(DataError, match="sh_rest"):
-        GaussianCloud(
-            cloud.xyz, cloud.opacity_logits, cloud.log_scales, cloud.quaternions, cloud.sh_dc, np.zeros(rest)
-        )
+        GaussianCloud(cloud.xyz, cloud.opacity_logits, cloud.log_scales, cloud.quaternions, cloud.sh_dc, np.zeros(rest))
 
 
 @pytest.mark.parametrize("norm", [1e-30, 0.6, 1.0, 1e30])

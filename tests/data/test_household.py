@@ -24,9 +24,7 @@ def household(tmp_path_factory):
 
 
 def contents(root):
-    return {
-        str(file.relative_to(root)): file.read_bytes() for file in sorted(root.rglob("*")) if file.is_file()
-    }
+    return {str(file.relative_to(root)): file.read_bytes() for file in sorted(root.rglob("*")) if file.is_file()}
 
 
 @pytest.mark.parametrize("class_name", CLASSES)

@@ -124,9 +124,7 @@ def test_a_bomb_is_refused_before_decoding(tmp_path, side):
 
     header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
     path = tmp_path / "a.png"
-    path.write_bytes(
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
-    )
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b""))
     assert "pixels" in refusal(path)
 
 

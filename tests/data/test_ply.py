@@ -46,9 +46,7 @@ def test_what_we_write_is_read_back_to_the_last_bit(cloud, scratch, same):
 )
 def test_any_order_format_and_extras(cloud, form, order, extras, scratch, write_ply, columns_of, same):
     columns = columns_of(cloud)
-    columns |= {
-        f"extra_{i}": np.full(len(cloud), i, np.int32 if i % 2 else np.float64) for i in range(extras)
-    }
+    columns |= {f"extra_{i}": np.full(len(cloud), i, np.int32 if i % 2 else np.float64) for i in range(extras)}
     names = list(columns)
     order.shuffle(names)
     path = write_ply(scratch / "any.ply", {name: columns[name] for name in names}, form)

@@ -88,9 +88,7 @@ def test_compressed_ply_says_so(write_ply, tmp_path):
 
 @pytest.mark.parametrize("count", [1, 8, 12, 44, 46, 72])
 def test_other_numbers_of_harmonics(make_cloud, columns_of, write_ply, tmp_path, count):
-    columns = columns_of(make_cloud(degree=0)) | {
-        f"f_rest_{i}": np.zeros(6, np.float32) for i in range(count)
-    }
+    columns = columns_of(make_cloud(degree=0)) | {f"f_rest_{i}": np.zeros(6, np.float32) for i in range(count)}
     text = refusal(write_ply(tmp_path / "a.ply", columns))
     assert f"{count} f_rest properties; expected 0, 9, 24 or 45" in text
 
@@ -132,9 +130,7 @@ def test_integer_and_list_properties(make_cloud, columns_of, write_ply, tmp_path
     columns = columns_of(make_cloud(3, 0)) | {"opacity": np.zeros(3, np.uint8)}
     assert "'opacity' is of type uchar" in refusal(write_ply(tmp_path / "a.ply", columns))
     path = write_ply(tmp_path / "b.ply", columns_of(make_cloud(3, 0)))
-    path.write_bytes(
-        path.read_bytes().replace(b"property float opacity", b"property list uchar float opacity")
-    )
+    path.write_bytes(path.read_bytes().replace(b"property float opacity", b"property list uchar float opacity"))
     assert "'opacity' is of type list" in refusal(path)
 
 
@@ -156,9 +152,7 @@ def test_no_cut_is_taken_for_whole(make_cloud, columns_of, write_ply, tmp_path, 
 
 @settings(max_examples=150, deadline=None)
 @given(data=st.data(), form=st.sampled_from(["little", "big", "ascii"]))
-def test_damage_is_refused_or_read_never_anything_else(
-    data, form, make_cloud, columns_of, write_ply, scratch
-):
+def test_damage_is_refused_or_read_never_anything_else(data, form, make_cloud, columns_of, write_ply, scratch):
     path = write_ply(scratch / f"{form}.ply", columns_of(make_cloud(3, 0)), form)
     content = bytearray(path.read_bytes())
     end = data.draw(st.sampled_from([content.index(b"end_header"), len(content)]))

@@ -38,8 +38,9 @@ def test_prior_is_the_best_constant():
 def test_triplet_by_definition():
     generator = torch.Generator().manual_seed(0)
     a, p, n = torch.randn(3, 9, 5, generator=generator)
-    plain = sum(max(0.0, math.dist(x, y) - math.dist(x, z) + 2) for x, y, z in zip(a.tolist(), p.tolist(), n.tolist(), strict=True)) / 9
-    assert float(triplet(a, p, n, 2.0)) == pytest.approx(plain, abs=1e-5)
+    rows = zip(a.tolist(), p.tolist(), n.tolist(), strict=True)
+    plain = [max(0.0, math.dist(x, y) - math.dist(x, z) + 2) for x, y, z in rows]
+    assert float(triplet(a, p, n, 2.0)) == pytest.approx(sum(plain) / 9, abs=1e-5)
 
 
 def test_triplet_is_zero_when_negatives_are_far_and_margin_when_all_are_equal():

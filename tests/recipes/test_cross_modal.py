@@ -93,7 +93,8 @@ def test_paper_is_the_logged_run():
     assert config.points.num_points == 2048
     assert config.negatives == "any"
     assert (config.loss.beta, config.loss.margin) == (3.0, 2.0)
-    rates = [1e-3 * learning_rate_factor(config.training.schedule, (epoch - 1) * 124, 12400) for epoch in (1, 50, 51, 71)]
+    schedule = config.training.schedule
+    rates = [1e-3 * learning_rate_factor(schedule, (epoch - 1) * 124, 12400) for epoch in (1, 50, 51, 71)]
     assert rates == pytest.approx([1e-3, 1e-3, 1e-4, 1e-5])
 
 

@@ -5,10 +5,10 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from ssl_core.config import Config
+from ssl_core.models.build import ImageBackbone, PointBackbone
 from ssl_core.models.dgcnn import DGCNNConfig
 from ssl_core.models.encoder import ImageContract, PointsContract
 from ssl_core.models.image import ResNetConfig
-from ssl_core.models.build import ImageBackbone, PointBackbone
 from ssl_core.models.pointnet import PointNetConfig
 from ssl_core.models.pointnet2 import PointNet2MSGConfig, PointNet2SSGConfig
 from ssl_core.recipe import RecipeConfig, TrainingConfig
@@ -56,7 +56,7 @@ class ValidationConfig(Config):
 
 
 class CrossModalConfig(RecipeConfig):
-    """All settings of one trial. The defaults mend the reference's defects; README.md says which switch brings each back."""
+    """All settings of one trial. The defaults mend the reference's defects; README.md has the switch for each."""
 
     points: PointsContract = PointsContract()
     point_backbone: PointBackbone = PointNetConfig()
@@ -116,7 +116,7 @@ def paper() -> CrossModalConfig:
 
 
 def paper_pointnet2() -> CrossModalConfig:
-    """The reference's best run, `pointnet_plus_only_points`: PointNet++ MSG; rate 1e-4 from 51, 5e-5 from 66, 1e-5 from 96."""
+    """The reference's best run, `pointnet_plus_only_points`: PointNet++ MSG, other drops of the rate."""
     milestones = ((50 * 124, 0.1), (65 * 124, 0.05), (95 * 124, 0.01))
     base = paper()
     return base.model_copy(

@@ -59,12 +59,16 @@ class CrossModalData:
         images = self._images(views).flatten(0, 1)
         augment, size = self.config.augment, self.config.image.image_size
         cropped = random_resized_crop(images, size, augment.crop_min_scale, generator, flip=augment.flip)
-        return cropped.unflatten(0, views.shape)
+        return cropped.reshape(*views.shape, *cropped.shape[1:])
 
     def _images(self, views: Indices) -> Tensor:
         """Views [3, B] -> [3, B, 3, H, W] float in [0, 1]; uint8 travels to the device."""
         flat = torch.from_numpy(self.pack.views[views.reshape(-1)]).to(self.device)
-        return to_float(flat).unflatten(0, views.shape)
+        return to_float(flat).reshape(*views.shape, *flat.shape[1:])
+
+    def _resized(self, views: Indices) -> Tensor:
+        images = resize(self._images(views).flatten(0, 1), self.config.image.image_size)
+        return images.reshape(*views.shape, *images.shape[1:])
 
     def validate(self, objective: CrossModalObjective) -> dict[str, float]:
         """Matching and probes on the validation objects; see evaluate.py."""
@@ -77,7 +81,7 @@ class CrossModalData:
         labels = self.pack.labels
         batch = {
             "points": torch.from_numpy(self.sampler.draw(objects, repeat)).to(self.device),
-            "images": resize(self._images(views).flatten(0, 1), self.config.image.image_size).unflatten(0, views.shape),
+            "images": self._resized(views),
         }
         return batch, float(np.mean(labels[objects] == labels[negatives]))
 
@@ -85,7 +89,7 @@ class CrossModalData:
 def draw_views(
     pack: Pack, objects: Indices, pool: Indices, policy: Negatives, rng: np.random.Generator
 ) -> tuple[Indices, Indices]:
-    """View indices [3, B] (two distinct ones of the object where it has two, one of a negative) and the negatives [B]."""
+    """Views [3, B] (two of the object, distinct where it has two; one of a negative) and the negatives [B]."""
     count = pack.num_views[objects]
     first = rng.integers(0, count)
     second = (first + rng.integers(1, np.maximum(count, 2))) % count
@@ -101,7 +105,8 @@ def draw_negatives(
     """One other object of `pool` per object; with `other_class`, of another class (an oracle the reference lacks)."""
 
     def wrong(candidates: Indices) -> NDArray[np.bool_]:
-        return candidates == objects if policy == "any" else labels[candidates] == labels[objects]
+        same: NDArray[np.bool_] = candidates == objects if policy == "any" else labels[candidates] == labels[objects]
+        return same
 
     negatives = rng.choice(pool, size=len(objects))
     for _ in range(1000):

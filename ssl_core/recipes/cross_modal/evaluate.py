@@ -31,7 +31,7 @@ def validate(objective: CrossModalObjective, data: CrossModalData) -> dict[str, 
 
 
 def matching_metrics(objective: CrossModalObjective, data: CrossModalData) -> dict[str, float]:
-    """Matching accuracy beside what a constant predictor (2/3) and a perfect class matcher would reach, and distances."""
+    """Matching accuracy, what a constant predictor and a perfect class matcher would reach, and pair distances."""
     accuracies, positives, negatives, same_class = [], [], [], []
     for repeat in range(data.config.validation.matching_repeats):
         batch, same = data.validation_batch(data.val, repeat)
@@ -83,10 +83,6 @@ def draw_pool(labels: NDArray[np.int64], objects: NDArray[np.int64], per_class: 
     return np.concatenate([objects[labels[objects] == c][:per_class] for c in np.unique(labels[objects])])
 
 
-def _draw_accuracy(
-    features: list[Features], labels: NDArray[np.int64], pool: int, draw: NDArray[np.int64]
-) -> float:
+def _draw_accuracy(features: list[Features], labels: NDArray[np.int64], pool: int, draw: NDArray[np.int64]) -> float:
     """Accuracy on the objects after the first `pool`, trained on `draw` of the pool, over the feature draws."""
-    return float(
-        np.mean([linear_svm(x[draw], labels[draw], x[pool:], labels[pool:]).accuracy for x in features])
-    )
+    return float(np.mean([linear_svm(x[draw], labels[draw], x[pool:], labels[pool:]).accuracy for x in features]))

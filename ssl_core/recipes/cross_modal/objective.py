@@ -17,6 +17,11 @@ MATCHES = (1, 1, 0)
 """Class of the pairs (view 1, points), (view 2, points), (view of another object, points)."""
 
 
+def _by_view(rows: Tensor, views: int) -> Tensor:
+    """[views * B, F] -> [views, B, F]."""
+    return rows.reshape(views, -1, rows.shape[-1])
+
+
 class CrossModalObjective(nn.Module):
     """Point encoder, image encoder and fusion network of one trial.
 
@@ -39,13 +44,13 @@ class CrossModalObjective(nn.Module):
     def image_features(self, images: Tensor) -> Tensor:
         """[3, B, 3, S, S] -> [3, B, F], one pass: batch statistics are those of all three views."""
         features: Tensor = self.image(images.flatten(0, 1))
-        return features.unflatten(0, images.shape[:2])
+        return _by_view(features, len(images))
 
     def matching_logits(self, image_features: Tensor, point_features: Tensor) -> Tensor:
         """[3, B, Fi], [B, Fp] -> [3, B, 2]."""
         repeated = point_features.expand(len(image_features), *point_features.shape)
         logits: Tensor = self.fusion(image_features.flatten(0, 1), repeated.flatten(0, 1))
-        return logits.unflatten(0, image_features.shape[:2])
+        return _by_view(logits, len(image_features))
 
     def loss(self, batch: Batch) -> LossTerms:
         """Triplet + beta * cross-entropy + transform_weight * regulariser."""
