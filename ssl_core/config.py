@@ -126,8 +126,8 @@ def _member(models: list[type[BaseModel]], node: Mapping[str, Any]) -> Any:
 def _switch_kind(node: dict[str, Any], kind: Any, models: list[type[BaseModel]]) -> None:
     target = _member(models, {"kind": kind})
     if target is None:
-        kinds = [m.model_fields["kind"].annotation for m in models if "kind" in m.model_fields]
-        choices = sorted(str(choice) for annotation in kinds for choice in get_args(annotation))
+        fields = [model.model_fields["kind"] for model in models if "kind" in model.model_fields]
+        choices = sorted(str(choice) for field in fields for choice in get_args(field.annotation))
         raise ConfigError(f"unknown kind '{kind}'; choose one of {', '.join(choices)}")
     for name in [name for name in node if name not in target.model_fields]:
         del node[name]

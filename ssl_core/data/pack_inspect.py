@@ -51,11 +51,12 @@ def format_pack(facts: dict[str, Any]) -> str:
     """The same for people."""
     gaussians, views = facts["gaussians"], facts["views"]
     source = "rendered from the Gaussians" if views["rendered_from_gaussians"] else "from files"
+    kept = f"{gaussians['kept']:,} of {gaussians['in_files']:,} kept (alpha > {gaussians['alpha_threshold']})"
+    spread = f"{gaussians['kept_min']} to {gaussians['kept_max']}, median {gaussians['kept_median']}"
     lines = [
         f"pack {facts['path']} (digest {facts['digest']}, {facts['bytes'] / 2**20:.1f} MiB)",
         f"  {facts['objects']} objects; features {', '.join(facts['groups'])}",
-        f"  Gaussians: {gaussians['kept']:,} of {gaussians['in_files']:,} kept "
-        f"(alpha > {gaussians['alpha_threshold']}); per object {gaussians['kept_min']} to {gaussians['kept_max']}, median {gaussians['kept_median']}",
+        f"  Gaussians: {kept}; per object {spread}",
         f"  views: {views['total']} of {views['image_size']} px, {views['per_object_min']} to "
         f"{views['per_object_max']} per object, {source}",
         f"  {'class':<14}{'train':>7}{'of it val':>11}{'test':>7}{'kept':>9}",

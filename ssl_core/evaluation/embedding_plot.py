@@ -45,7 +45,7 @@ def tsne_embedding(features: NDArray[np.floating], seed: int = 0) -> NDArray[np.
 def embedding_png(
     features: NDArray[np.floating], labels: NDArray[np.integer], class_names: Sequence[str], title: str
 ) -> bytes:
-    """PNG of the t-SNE map of `features [n, F]`, coloured by `labels [n]`, names at class medians."""
+    """PNG of the t-SNE map of `features [n, F]`, coloured by `labels [n]`, names where a class is dense."""
     if len(features) > MOST_POINTS:
         keep = np.linspace(0, len(features) - 1, MOST_POINTS).astype(int)
         features, labels = features[keep], labels[keep]
@@ -66,10 +66,10 @@ def embedding_png(
             linewidths=0.4,
             label=name,
         )
-        centre = np.median(members, axis=0)
         axes.annotate(
-            name, tuple(centre), ha="center", va="center", fontsize=8, color=INK,
-            bbox={"boxstyle": "round,pad=0.15", "fc": "white", "ec": colours[index], "alpha": 0.8},
+            name, tuple(_crowded(members)), xytext=(0, 9), textcoords="offset points", ha="center", va="bottom",
+            fontsize=8, color=INK,
+            bbox={"boxstyle": "round,pad=0.15", "fc": "white", "ec": colours[index], "alpha": 0.85},
         )  # fmt: skip
     axes.set(xticks=[], yticks=[])
     axes.set_title(title, fontsize=11, color=INK, loc="left")
@@ -111,6 +111,14 @@ def confusion_png(counts: NDArray[np.floating], class_names: Sequence[str], titl
     axes.set_title(title, fontsize=11, color=INK, loc="left")
     axes.tick_params(length=0)
     return png(figure)
+
+
+def _crowded(places: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The one of `places [n, 2]` with the nearest neighbours: a class in two groups is named at one of them."""
+    apart = np.linalg.norm(places[:, None] - places[None], axis=-1)
+    few = np.sort(apart, axis=1)[:, : max(2, len(places) // 2)]
+    nearest: NDArray[np.float64] = places[few.sum(axis=1).argmin()]
+    return nearest
 
 
 def class_colours(count: int) -> list[tuple[float, float, float, float]]:

@@ -33,9 +33,7 @@ class ProbeResult:
     predictions: NDArray[np.int64]
 
 
-def linear_svm(
-    train_x: Features, train_y: Labels, test_x: Features, test_y: Labels, C: float = 1.0
-) -> ProbeResult:
+def linear_svm(train_x: Features, train_y: Labels, test_x: Features, test_y: Labels, C: float = 1.0) -> ProbeResult:
     """Fit on `train_x [n, F]`, `train_y [n]`; predict `test_x [m, F]`; score against `test_y [m]`.
 
     With labels of one class only, that class is predicted everywhere.
@@ -117,9 +115,7 @@ def _check(train_x: Features, train_y: Labels, test_x: Features, test_y: Labels)
 
 
 def _scored(predictions: NDArray[np.integer], truth: Labels) -> ProbeResult:
-    return ProbeResult(
-        accuracy=float((predictions == truth).mean()), predictions=predictions.astype(np.int64)
-    )
+    return ProbeResult(accuracy=float((predictions == truth).mean()), predictions=predictions.astype(np.int64))
 
 
 def _unit(x: Features) -> NDArray[np.float64]:
