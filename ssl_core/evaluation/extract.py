@@ -14,7 +14,7 @@ from ssl_core.errors import ConfigError
 from ssl_core.models.encoder import Encoder, ImageContract, PointsContract
 
 Features = NDArray[np.float32]
-_POINT_BATCH = 64
+_POINT_BATCH = 32  # PointNet++ MSG needs a gigabyte or two at this size
 _IMAGE_BATCH = 128
 
 
