@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from registry.reports import EvaluationReport, Row
+from registry.reports import EvaluationReport, LabelSetting, Row
 from ssl_core.evaluation.embedding_plot import GREY, INK, png
 
 ENCODER, TWIN = "#1d4ed8", "#9ca3af"
@@ -13,13 +13,14 @@ ENCODER, TWIN = "#1d4ed8", "#9ca3af"
 
 def accuracy_png(report: EvaluationReport, title: str) -> bytes:
     """PNG with one panel over label settings (at all views) and, for images, one over numbers of views."""
-    settings = [setting.name for setting in report.config.label_settings]
-    by_labels = [report.row("svm", name) for name in settings]
+    settings = sorted(report.config.label_settings, key=lambda setting: _labelled(report, setting))
+    by_labels = [report.row("svm", setting.name) for setting in settings]
+    ticks = [f"{setting.name}\n({_labelled(report, setting)})" for setting in settings]
     views = sorted({row.views for row in report.rows if row.views is not None})
     panels = 2 if len(views) > 1 else 1
     figure = Figure(figsize=(4.6 * panels + 0.6, 3.8), layout="constrained")
     axes = figure.subplots(1, panels, squeeze=False)[0]
-    _panel(axes[0], settings, [row for row in by_labels if row is not None], "labels")
+    _panel(axes[0], ticks, [row for row in by_labels if row is not None], "labels (labelled objects)")
     if panels == 2:
         name = report.config.deciding_labels.name
         rows = [row for v in views if (row := report.row("svm", name, v)) is not None]
@@ -49,3 +50,10 @@ def _panel(axes: Axes, ticks: Sequence[str], rows: Sequence[Row], label: str) ->
     axes.tick_params(labelsize=8)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
+
+
+def _labelled(report: EvaluationReport, setting: LabelSetting) -> int:
+    """About how many objects carry labels; exact when classes are of equal size."""
+    if setting.per_class is not None:
+        return min(setting.per_class * len(report.class_names), report.train_objects)
+    return report.train_objects if setting.fraction is None else int(setting.fraction * report.train_objects)
