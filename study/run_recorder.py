@@ -58,8 +58,9 @@ class RunRecorder:
 
     def reconcile(self) -> None:
         """Trials that are over in the ledger are over in the run log; runs nobody knows are closed."""
-        by_run = {record.run_id: record for record in self._ledger.records()}
-        for record in by_run.values():
+        records = self._ledger.records()
+        by_run = {record.run_id: record for record in records if record.run_id is not None}
+        for record in records:
             if record.outcome is not None and record.run_id is None:
                 self.ended(record.model_copy(update={"run_id": self._start(record)}))
         for run_id in self._log.running(self.study_run_id):

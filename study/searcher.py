@@ -9,7 +9,8 @@ from ray.tune import Stopper
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from ssl_core.errors import StorageError, StudyError
+from ssl_core import errors
+from ssl_core.errors import SplatsweepError, StudyError
 from study.director import Director
 from study.outcome import EpochReport
 from study.session import TrialRequest
@@ -103,5 +104,7 @@ def _last_words(path: str | None) -> str:
 
 
 def _fatal(text: str) -> Exception:
-    kind, _, message = text.partition(": ")
-    return StorageError(message) if kind == "StorageError" else StudyError(message)
+    """The worker's error, of the kind it had there (`KindOfError: message`)."""
+    name, _, message = text.partition(": ")
+    kind = getattr(errors, name, StudyError)
+    return kind(message) if issubclass(kind, SplatsweepError) else StudyError(text)

@@ -7,7 +7,7 @@ from typing import Any
 
 from ray import tune
 
-from ssl_core.errors import StorageError, StudyError
+from ssl_core.errors import SplatsweepError
 from study.session import OpenSession, TrialRequest
 from study.trial_runner import TrialCrashedError, TrialRunner
 
@@ -39,7 +39,7 @@ class WarmTrainable(tune.Trainable):
             if error.tainted:
                 raise
             return {CRASH: error.reason}
-        except (StorageError, StudyError) as error:
+        except SplatsweepError as error:
             # not this trial's fault, and no other would fare better
             return {FATAL: f"{type(error).__name__}: {error}"}
 

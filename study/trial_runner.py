@@ -7,7 +7,14 @@ import time
 import traceback
 from collections.abc import Mapping
 
-from ssl_core.errors import ConfigError, DivergedError, StorageError
+from ssl_core.errors import (
+    ConfigError,
+    DataError,
+    DivergedError,
+    MissingDependencyError,
+    StorageError,
+    StudyError,
+)
 from study.outcome import EpochReport, Outcome, better, finite_only, one_line
 from study.session import OpenSession, Session, TrialRequest
 from study.trial_folder import TrialFolder
@@ -28,6 +35,7 @@ class TrialCrashedError(Exception):
         return self.reason
 
 
+_NOT_THE_TRIALS_FAULT = (StorageError, DataError, MissingDependencyError, StudyError)
 _TAINTING = ("CUDA", "cuDNN", "NCCL", "out of memory", "MemoryError", "AcceleratorError")
 
 
@@ -64,14 +72,15 @@ class TrialRunner:
 
         Raises:
             TrialCrashedError: an unforeseen exception; reason and traceback are in the trial's folder.
-            StorageError: the disk takes no checkpoint. The trial can go on later.
+            StorageError, DataError, MissingDependencyError, StudyError: what would end every trial the same way.
+                This one can go on later.
         """
         request = self._request
         assert request is not None, "step before begin"
         began = time.perf_counter()
         try:
             return self._step(request, began)
-        except StorageError:
+        except _NOT_THE_TRIALS_FAULT:
             raise
         except ConfigError as error:
             return self._end(request, Outcome.INFEASIBLE, str(error), began)
@@ -111,8 +120,8 @@ class TrialRunner:
         self, request: TrialRequest, session: Session, metrics: Mapping[str, float], seconds: float
     ) -> EpochReport:
         if self._metric not in metrics:
-            raise ConfigError(
-                f"the trial reports no metric '{self._metric}'; it has {', '.join(sorted(metrics)) or 'none'}"
+            raise StudyError(
+                f"the trial reports no metric '{self._metric}'; it has {', '.join(sorted(metrics)) or 'none'}; set study.metric"
             )
         best_epoch = self._last.best_epoch if self._last else None
         best_value = self._last.best_value if self._last else None

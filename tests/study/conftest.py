@@ -1,0 +1,64 @@
+"""One local Ray for all tests of this folder that need it; workers find the fake sessions."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from fake_sessions import FakeConfig, OpenFake, fake_preset
+
+from search_spaces.space import SearchSpace, load_space
+from study.driver import StudyPlan
+from study.spec import StudySpec
+
+os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+
+MakePlan = Callable[..., StudyPlan]
+
+
+@pytest.fixture(scope="session")
+def ray_two() -> Iterator[None]:
+    """A local Ray with two slots, started once."""
+    from study.cluster import ray_cluster
+
+    with ray_cluster(2.0):
+        yield
+
+
+def make_space(folder: Path, space: dict[str, Any] | None = None, **base: Any) -> SearchSpace:
+    """A space over FakeConfig."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "space.yaml"
+    section = space or {"quality": {"float": [0.1, 1.0]}}
+    path.write_text(yaml.safe_dump({"recipe": "fake", "preset": "quick", "base": base, "space": section}))
+    return load_space(path, fake_preset)
+
+
+@pytest.fixture
+def make_plan(tmp_path: Path) -> MakePlan:
+    """`make_plan(space={...}, base={...}, name=..., trials=..., ...)`: a plan of fake trials under tmp_path."""
+
+    def make(
+        space: dict[str, Any] | None = None,
+        base: dict[str, Any] | None = None,
+        name: str = "demo",
+        pack: str = "pack0",
+        **spec: Any,
+    ) -> StudyPlan:
+        settings = {"trials": 4, "metric": "val/probe", "grace": 2, "concurrency": 2, **spec}
+        searched = make_space(tmp_path / "spaces", space, **(base or {}))
+        config = searched.base_config
+        assert isinstance(config, FakeConfig)
+        return StudyPlan(
+            name=name,
+            folder=tmp_path / "studies" / name,
+            pack_digest=pack,
+            spec=StudySpec(**settings),
+            space=searched,
+            open_session=OpenFake(config),
+            facts={"code_revision": "abc"},
+        )
+
+    return make

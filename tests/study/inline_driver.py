@@ -1,0 +1,50 @@
+"""The study's loop without Ray: slots are runners in this process, taken in turn. The slow twin of `tune_loop`."""
+
+from collections.abc import Callable
+
+from study.director import Director, Ruling, Witness
+from study.driver import StudyPlan
+from study.ledger import open_ledger
+from study.metrics_file import MetricsFile
+from study.trial_runner import TrialCrashedError, TrialRunner
+
+
+class PowerCut(BaseException):
+    """The machine is gone."""
+
+
+def run_inline(
+    plan: StudyPlan,
+    slots: int = 2,
+    witnesses: list[Witness] | None = None,
+    each_turn: Callable[[Director], None] | None = None,
+) -> Director:
+    """Run until the director is finished or has a fatal error. What `each_turn` raises ends it like a power cut."""
+    ledger = open_ledger(plan.folder, plan.identity, plan.spec, plan.space)
+    ruling = Ruling(plan.folder, slots, plan.check)
+    director = Director(ledger, plan.space, ruling, [*(witnesses or []), MetricsFile(plan.folder)])
+    busy: dict[int, TrialRunner] = {}
+    while not director.finished and director.fatal is None:
+        while (request := director.next_request()) is not None:
+            runner = TrialRunner(plan.open_session, plan.spec.metric, plan.spec.direction)
+            runner.begin(request)
+            busy[request.number] = runner
+        for number, runner in list(busy.items()):
+            if each_turn is not None:
+                each_turn(director)
+            if not _turn(director, number, runner):
+                del busy[number]
+    return director
+
+
+def _turn(director: Director, number: int, runner: TrialRunner) -> bool:
+    try:
+        return director.on_report(runner.step())
+    except TrialCrashedError as error:
+        director.on_death(number, str(error))
+        return False
+    except PowerCut:
+        raise
+    except Exception as error:
+        director.on_fatal(error)
+        return False

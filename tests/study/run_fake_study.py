@@ -1,0 +1,26 @@
+"""A program that runs a fake study, for tests that kill it. Arguments: home, trials, pace in seconds."""
+
+import sys
+from pathlib import Path
+
+from conftest import make_space
+from fake_sessions import FakeConfig, OpenFake
+
+from registry.run_log import open_run_log
+from study.driver import StudyPlan, run_study
+from study.spec import StudySpec
+
+
+def plan(home: Path, trials: int, pace: float) -> StudyPlan:
+    space = make_space(home / "spaces", {"quality": {"float": [0.1, 1.0]}}, pace=pace, epochs=6)
+    base = space.base_config
+    assert isinstance(base, FakeConfig)
+    spec = StudySpec(trials=trials, metric="val/probe", grace=2, concurrency=2)
+    return StudyPlan("killed", home / "studies" / "killed", "pack0", spec, space, OpenFake(base))
+
+
+if __name__ == "__main__":
+    home = Path(sys.argv[1])
+    with open_run_log(None, home) as log:
+        summary = run_study(plan(home, int(sys.argv[2]), float(sys.argv[3])), log)
+    print("interrupted" if summary.interrupted else "done", flush=True)

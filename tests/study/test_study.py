@@ -1,0 +1,203 @@
+"""Real Ray, real Optuna journal, real MLflow: they agree on every trial, whatever happened to it or to the driver."""
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import ray
+from conftest import MakePlan
+from fake_sessions import trained
+from rich.console import Console
+from run_fake_study import plan as killed_plan
+
+from registry.run_log import RunLog, open_run_log
+from ssl_core.errors import StorageError, StudyError
+from study.asha import SuccessiveHalving
+from study.driver import StudyPlan, StudySummary, run_study
+from study.ledger import read_ledger
+from study.outcome import Outcome
+from study.run_recorder import STATUS
+from study.status import study_status
+
+HERE = Path(__file__).parent
+
+
+def run(plan: StudyPlan, log: RunLog | None) -> tuple[StudySummary, str]:
+    console = Console(file=io.StringIO(), width=200)
+    summary = run_study(plan, log, console)
+    return summary, console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def runs_of(log: RunLog, study_run_id: str) -> dict[int, tuple[str, dict[str, str], dict[str, float]]]:
+    """Trial number -> (status, tags, last metrics); asserts that no trial has two runs."""
+    found = log.client.search_runs(
+        [log.connection.experiment_id], f"tags.`mlflow.parentRunId` = '{study_run_id}'", max_results=1000
+    )
+    numbers = [int(run.data.tags["splatsweep.trial"]) for run in found]
+    assert len(set(numbers)) == len(numbers), "a trial has two runs"
+    return {n: (r.info.status, r.data.tags, r.data.metrics) for n, r in zip(numbers, found, strict=True)}
+
+
+def assert_agreement(folder: Path, log: RunLog) -> None:
+    """Ledger, Optuna and MLflow tell the same story, and nothing is left running in any of them."""
+    ledger = read_ledger(folder)
+    records = ledger.records()
+    study_run = ledger.attrs["run_id"]
+    runs = runs_of(log, study_run)
+    assert set(runs) == {record.number for record in records} == set(range(len(records)))
+    assert log.running(study_run) == []
+    for record in records:
+        status, tags, metrics = runs[record.number]
+        assert record.outcome is not None
+        assert ledger.optuna_study.trials[record.number].state.is_finished()
+        assert status == STATUS[record.outcome]
+        assert tags["splatsweep.outcome"] == record.outcome.value
+        assert tags["splatsweep.reason"] == record.reason
+        if record.best_value is not None:
+            assert metrics["objective"] == pytest.approx(record.best_value)
+    assert log.client.get_run(study_run).info.status in ("FINISHED", "FAILED")
+
+
+@pytest.mark.usefixtures("ray_two")
+def test_outcomes_agree_everywhere(make_plan: MakePlan, tmp_path: Path) -> None:
+    modes = ["good", "nan", "diverge", "raise", "infeasible", "die_once"]
+    space = {"mode": {"choice": modes}, "quality": {"float": [0.1, 1.0]}}
+    # all random: which modes come up does not depend on which trial ends first
+    plan = make_plan(space, trials=10, seed=1, startup_trials=99, scheduler="none")
+    with open_run_log(None, tmp_path) as log:
+        summary, text = run(plan, log)
+        assert_agreement(plan.folder, log)
+        best = summary.best
+        assert best is not None
+        assert best.run_id is not None
+        kept = [item.path for item in log.client.list_artifacts(best.run_id, "checkpoint")]
+        assert sorted(kept) == ["checkpoint/report.json", "checkpoint/state.json"]
+        assert {item.path for item in log.client.list_artifacts(best.run_id)} >= {"curves.png", "config.json"}
+        parent = {item.path for item in log.client.list_artifacts(summary.run_id or "")}
+        assert parent >= {"report.html", "space.yaml", "space.json"}
+        history = log.client.get_metric_history(best.run_id, "val/probe")
+        assert [(m.step, m.value) for m in history] == list(best.curve.items())
+    states = {trial["params"]["mode"]: trial["outcome"] for trial in study_status(plan.folder)["trials"]}
+    assert set(states) == set(modes)
+    for mode, state in states.items():
+        expected = {"nan": "DIVERGED", "diverge": "DIVERGED", "raise": "CRASHED", "infeasible": "INFEASIBLE"}
+        assert state == expected.get(mode, "COMPLETE")
+    assert sum(summary.outcomes.values()) == len(read_ledger(plan.folder).records())
+    assert "10 trials" in text
+    assert "ValueError: boom" in text
+    assert not (plan.folder / ".tune").exists()
+    assert study_status(plan.folder)["state"] == "finished"
+    # a warm process serves many trials
+    pids = {line.split()[2] for line in (plan.folder / "trained.txt").read_text().splitlines()}
+    assert len(pids) <= 3
+
+
+@pytest.mark.usefixtures("ray_two")
+def test_a_study_works_without_a_run_log_and_a_full_disk_can_be_mended(make_plan: MakePlan) -> None:
+    with pytest.raises(StorageError, match="no space left"):
+        run(make_plan(base={"mode": "full"}), None)
+    folder = make_plan().folder
+    assert study_status(folder)["state"] == "interrupted"
+    assert {record.outcome for record in read_ledger(folder).records()} == {None}
+
+
+def test_a_finished_study_returns_at_once_and_without_ray(
+    make_plan: MakePlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from inline_driver import run_inline
+
+    run_inline(make_plan())
+    monkeypatch.setattr("study.driver.ray_cluster", lambda *_: pytest.fail("Ray was started"))
+    with open_run_log(None, tmp_path) as log:
+        for _ in range(2):
+            summary, _text = run(make_plan(), log)
+            assert summary.was_finished
+            assert len(summary.leaders) == 2
+        assert_agreement(make_plan().folder, log)
+
+
+def test_a_study_in_which_nothing_finished_is_an_error(make_plan: MakePlan) -> None:
+    from inline_driver import run_inline
+
+    plan = make_plan(base={"mode": "raise"})
+    run_inline(plan)
+    with pytest.raises(StudyError, match=r"no trial of study 'demo' finished \(4 CRASHED\); mostly: ValueError: boom"):
+        run(plan, None)
+
+
+def test_one_process_runs_a_study(make_plan: MakePlan) -> None:
+    from filelock import FileLock
+
+    plan = make_plan()
+    plan.folder.mkdir(parents=True)
+    with FileLock(plan.folder / "driver.lock"), pytest.raises(StudyError, match="run by another process"):
+        run(plan, None)
+
+
+@contextmanager
+def driver(home: Path, trials: int, pace: float) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, str(HERE / "run_fake_study.py"), str(home), str(trials), str(pace)]
+    # it joins the Ray of this process, as on a cluster; its actors end with it all the same
+    address = ray.get_runtime_context().gcs_address
+    environment = {**os.environ, "PYTHONPATH": f"{HERE}:{HERE.parents[1]}", "RAY_ADDRESS": address}
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate(timeout=60)
+
+
+def wait_until_trained(folder: Path, epochs: int, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while len(trained(folder)) < epochs:
+        assert process.poll() is None, process.communicate()[1][-2000:]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.usefixtures("ray_two")
+def test_ctrl_c_and_kill_leave_a_study_that_the_same_command_finishes(tmp_path: Path) -> None:
+    plan = killed_plan(tmp_path, 10, 0.15)
+    with driver(tmp_path, 10, 0.15) as first:
+        wait_until_trained(plan.folder, 5, first)
+        first.send_signal(signal.SIGINT)
+        out, errors = first.communicate(timeout=60)
+        assert first.returncode == 0, errors
+        assert "interrupted" in out
+        assert "the same command continues it" in errors
+    with open_run_log(None, tmp_path) as log:
+        study_run = read_ledger(plan.folder).attrs["run_id"]
+        assert log.running(study_run) == []
+        assert log.client.get_run(study_run).info.status == "KILLED"
+    with driver(tmp_path, 10, 0.15) as second:
+        wait_until_trained(plan.folder, 22, second)
+        second.kill()
+        second.wait(timeout=60)
+    killed = read_ledger(plan.folder).records()
+    finished = {record.number: record for record in killed if record.told}
+    assert finished
+    assert len(finished) < 10
+    with open_run_log(None, tmp_path) as log:
+        summary, text = run(plan, log)
+        assert_agreement(plan.folder, log)
+    assert "continuing with" in text
+    records = read_ledger(plan.folder).records()
+    assert [record.number for record in records] == list(range(10))
+    assert all(records[number] == before for number, before in finished.items())
+    epochs = trained(plan.folder)
+    assert len(epochs) - len(set(epochs)) <= 4, "at most the epoch under way in each slot is trained again"
+    assert summary.outcomes[Outcome.COMPLETE] >= 1
+    halving = SuccessiveHalving(plan.spec.grace, plan.spec.reduction, plan.spec.direction)
+    halving.rebuild((record.number, record.curve) for record in records)
+    assert set(halving.rungs[2]) == set(range(10))
