@@ -24,6 +24,7 @@ Client = Any
 """`mlflow.MlflowClient`; the library is untyped and takes seconds to import, so imported where used."""
 
 ANSWER_SECONDS = 10.0
+NOTE = "Self-supervised pretraining studies: one run per study, its trials nested in it, evaluations in their trial."
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,9 @@ def is_missing(error: BaseException) -> bool:
 def _experiment(client: Client, name: str, artifacts: str | None) -> str:
     found = client.get_experiment_by_name(name)
     if found is None:
-        return str(client.create_experiment(name, artifact_location=artifacts))
+        # the kind selects MLflow's pages for training; unset, it guesses and shows those for chat applications
+        tags = {"mlflow.experimentKind": "custom_model_development", "mlflow.note.content": NOTE}
+        return str(client.create_experiment(name, artifact_location=artifacts, tags=tags))
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
     return str(found.experiment_id)

@@ -104,10 +104,11 @@ def _against(report: EvaluationReport, incumbent: EvaluationReport, config: Gate
             numbers={"accuracy": accuracy},
         )
     interval = _paired(mine.encoder, theirs.encoder, config)
-    numbers = {"accuracy": accuracy, "incumbent": float(np.mean(theirs.encoder)), **_numbers(interval)}
+    champion = float(np.mean(theirs.encoder))
+    numbers = {"accuracy": round(accuracy, 6), "incumbent": round(champion, 6), **_numbers(interval)}
     text = (
         f"linear SVM at {mine.labels} labels {100 * accuracy:.1f} % "
-        f"against {100 * numbers['incumbent']:.1f} %, {_points(interval)}; "
+        f"against {100 * champion:.1f} %, {_points(interval)}; "
         f"the lower bound has to exceed {100 * config.margin:g}"
     )
     verdict = "better than the champion" if interval.low > config.margin else "not shown to be better than the champion"
@@ -123,7 +124,8 @@ def _paired(a: tuple[tuple[float, ...], ...], b: tuple[tuple[float, ...], ...], 
 
 
 def _numbers(interval: Interval) -> dict[str, float]:
-    return {"difference": interval.mean, "low": interval.low, "high": interval.high, "se": interval.se}
+    found = {"difference": interval.mean, "low": interval.low, "high": interval.high, "se": interval.se}
+    return {name: round(value, 6) for name, value in found.items()}
 
 
 def _points(interval: Interval) -> str:

@@ -1,41 +1,125 @@
 """MLflow's own pages over the embedded store, on loopback."""
 
+import os
+import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 from registry.connection import connect
 from ssl_core.errors import RegistryError
 
 LOOPBACK = "127.0.0.1"
+START_SECONDS = 120.0
+Server = subprocess.Popen[bytes]
 
 
 def serve_pages(tracking_uri: str | None, home: Path, port: int, announce: Callable[[str], None]) -> None:
     """Serve until interrupted. With a server's address given, only say where to look.
 
     The server binds to 127.0.0.1 and has no login: from elsewhere, use a tunnel, or run `mlflow server
-    --app-name basic-auth` behind TLS.
+    --app-name basic-auth` behind TLS. Ctrl-C and a termination signal end it with all its workers.
 
     Raises:
-        RegistryError: the store cannot be opened, or the port is taken.
+        RegistryError: the store cannot be opened, the port is taken, or the server ended by itself.
     """
     if tracking_uri and tracking_uri.startswith(("http://", "https://")):
         announce(f"MLflow is at {tracking_uri}")
         return
+    _check_free(port)
     connection = connect(tracking_uri, home, "splatsweep")
     artifacts = (home.resolve() / "mlartifacts").as_uri()
     command = [
         sys.executable, "-m", "mlflow", "server", "--backend-store-uri", connection.tracking_uri,
         "--default-artifact-root", artifacts, "--host", LOOPBACK, "--port", str(port), "--workers", "1",
     ]  # fmt: skip
-    announce(f"MLflow: http://{LOOPBACK}:{port}  (Ctrl-C stops it)")
-    process = subprocess.Popen(command)
+    log = home.resolve() / "mlflow-server.log"
+    announce("starting MLflow, which takes some seconds")
+    with log.open("wb") as output, _running(command, output) as server, _termination_interrupts():
+        try:
+            if _ready(server, port):
+                announce(f"MLflow: http://{LOOPBACK}:{port}  (Ctrl-C stops it)")
+            server.wait()
+        except KeyboardInterrupt:
+            announce("stopped")
+            return
+    raise RegistryError(f"MLflow's server ended with code {server.returncode}; its words are in {log}")
+
+
+@contextmanager
+def _running(command: list[str], output: object) -> Iterator[Server]:
+    """The server in a process group of its own: its workers do not end with it, so the group is ended."""
+    # the server's job runner serves features that are not used here, and slows its start
+    environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **os.environ}
+    server = subprocess.Popen(
+        command,
+        env=environment,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,  # type: ignore[call-overload]
+    )
     try:
-        code = process.wait()
-    except KeyboardInterrupt:
-        process.terminate()
-        process.wait(timeout=20)
-        return
-    if code:
-        raise RegistryError(f"MLflow's server ended with code {code}; is port {port} taken? try PORT={port + 1}")
+        yield server
+    finally:
+        _end_group(server)
+
+
+def _end_group(server: Server) -> None:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(server.pid, number)
+        except ProcessLookupError:
+            return
+        deadline = time.monotonic() + 8
+        while time.monotonic() < deadline and _group_lives(server):
+            time.sleep(0.1)
+
+
+def _group_lives(server: Server) -> bool:
+    server.poll()  # takes note of its end, or its entry would keep the group alive
+    try:
+        os.killpg(server.pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@contextmanager
+def _termination_interrupts() -> Iterator[None]:
+    """Inside, a termination signal acts like Ctrl-C, so that the server does not outlive the command."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _check_free(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            raise RegistryError(f"port {port} is taken on {LOOPBACK}; try PORT={port + 1}") from None
+
+
+def _ready(server: Server, port: int) -> bool:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            urllib.request.urlopen(f"http://{LOOPBACK}:{port}/health", timeout=2).close()
+            return True
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.3)
+    return False

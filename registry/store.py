@@ -6,6 +6,7 @@ the same trial are one version, however often a study is resumed.
 """
 
 import hashlib
+import json
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -219,6 +220,9 @@ class EncoderStore:
             description=describe(None, card.contract, card.backbone, lineage),
             model_id=model_id,
         )
+        # so that the logged model's page links to the version
+        link = json.dumps([{"name": name, "version": version.version}])
+        self.client.set_logged_model_tags(model_id, {"mlflow.modelVersions": link})
         return int(version.version)
 
     def _pages(self, search: Any, query: str) -> Any:
