@@ -45,7 +45,11 @@ def serve_pages(tracking_uri: str | None, home: Path, port: int, announce: Calla
     with log.open("wb") as output, _running(command, output) as server, _termination_interrupts():
         try:
             if _ready(server, port):
-                announce(f"MLflow: http://{LOOPBACK}:{port}  (Ctrl-C stops it)")
+                site = f"http://{LOOPBACK}:{port}"
+                announce(f"MLflow: {site}  (Ctrl-C stops it)")
+                # the last part selects the pages for training; those for chat applications are MLflow's default
+                studies = f"experiments/{connection.experiment_id}/runs?workflowType=machine_learning"
+                announce(f"studies: {site}/#/{studies}")
             server.wait()
         except KeyboardInterrupt:
             announce("stopped")

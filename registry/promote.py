@@ -90,25 +90,33 @@ def promote(
 ) -> Decision:
     """Put one version before the gate; the decision is stored either way, the alias moves if it won.
 
-    A version that is the champion already stays so, and nothing is stored.
+    A version that is the champion already stays so, without a new decision.
     """
     version = store.get(version.name, version.version)
     incumbent = store.with_alias(version.name, CHAMPION)
     if incumbent is not None and incumbent.version == version.version:
-        return Decision(promoted=True, reason="it is the champion already", incumbent=incumbent.version)
+        return _champion_already(store, version)
     report = evaluate_version(store, pack, version, config, device=device)
-    theirs = None
-    if incumbent is not None:
-        theirs = evaluate_version(store, pack, incumbent, config, device=device)
+    theirs = evaluate_version(store, pack, incumbent, config, device=device) if incumbent is not None else None
     decision = decide(report, theirs, gate)
     if incumbent is not None:
         decision = decision.model_copy(update={"incumbent": incumbent.version})
-    version = _record(store, version, decision)
+    # the decision is written last: where it stands, all that follows from it is done
     if decision.promoted:
-        _crown(store, version, incumbent, decision.reason)
+        _crown(store, version, decision.reason)
     else:
         store.add_event(version, "refused", decision.reason)
+    _record(store, version, decision)
     return decision
+
+
+def _champion_already(store: EncoderStore, version: EncoderVersion) -> Decision:
+    """Nothing to decide; what a program that died while promoting left undone is done."""
+    _demote_others(store, version, "its successor was promoted")
+    if version.decision is None and version.status == "champion":
+        reason = [event.reason for event in version.events if event.kind == "promoted"][-1]
+        _record(store, version, Decision(promoted=True, reason=reason))
+    return Decision(promoted=True, reason="it is the champion already", incumbent=version.version)
 
 
 def rollback(store: EncoderStore, name: str, reason: str) -> EncoderVersion:
@@ -123,19 +131,25 @@ def rollback(store: EncoderStore, name: str, reason: str) -> EncoderVersion:
     former = [version for version in store.list(name) if version.status == "former champion"]
     if not former:
         raise RegistryError(f"{name} v{present.version} is the only champion there has been; nothing to go back to")
-    # the one demoted last: the present champion's predecessor
-    target = max(former, key=lambda version: version.events[-1].time)
-    return _crown(store, target, present, f"rollback: {reason}")
+    target = max(former, key=_demoted_at)  # the present champion's predecessor
+    return _crown(store, target, f"rollback: {reason}")
 
 
-def _crown(
-    store: EncoderStore, version: EncoderVersion, incumbent: EncoderVersion | None, reason: str
-) -> EncoderVersion:
-    """Move the alias first: a program that dies here leaves one champion, at worst without its event."""
-    version = store.add_event(store.set_alias(version, CHAMPION), "promoted", reason)
-    if incumbent is not None:
-        store.add_event(incumbent, "demoted", f"followed by version {version.version}: {reason}")
+def _demoted_at(version: EncoderVersion) -> str:
+    return max(event.time for event in version.events if event.kind == "demoted")
+
+
+def _crown(store: EncoderStore, version: EncoderVersion, reason: str) -> EncoderVersion:
+    """Event, alias, then the others' events: in this order a second call completes a first one that died."""
+    version = store.set_alias(store.add_event(version, "promoted", reason), CHAMPION)
+    _demote_others(store, version, reason)
     return version
+
+
+def _demote_others(store: EncoderStore, champion: EncoderVersion, reason: str) -> None:
+    for other in store.list(champion.name):
+        if other.version != champion.version and other.status == "champion":
+            store.add_event(other, "demoted", f"followed by version {champion.version}: {reason}")
 
 
 def _record(store: EncoderStore, version: EncoderVersion, decision: Decision) -> EncoderVersion:

@@ -105,20 +105,16 @@ class EncoderVersion(Config):
 
     @property
     def status(self) -> Status:
-        """What the events say."""
-        for event in reversed(self.events):
-            match event.kind:
-                case "promoted":
-                    return "champion"
-                case "demoted":
-                    return "former champion"
-                case "refused":
-                    return "refused"
-                case "evaluated":
-                    return "evaluated"
-                case "registered":
-                    return "registered"
-        return "registered"
+        """What the events say: the last promotion or demotion, else the last of the others."""
+        kinds = [event.kind for event in self.events]
+        crowned = [kind for kind in kinds if kind in ("promoted", "demoted")]
+        match crowned[-1] if crowned else (kinds[-1] if kinds else "registered"):
+            case "promoted":
+                return "champion"
+            case "demoted":
+                return "former champion"
+            case kind:
+                return kind
 
 
 def safe_name(name: str) -> str:

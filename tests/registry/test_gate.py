@@ -35,7 +35,7 @@ def test_an_incumbent_must_be_beaten_beyond_chance_and_margin():
     won = decide(good, middle)
     assert won.promoted
     assert won.numbers["low"] > 0
-    assert won.numbers["difference"] == pytest.approx(won.numbers["accuracy"] - won.numbers["incumbent"])
+    assert won.numbers["difference"] == pytest.approx(won.numbers["accuracy"] - won.numbers["incumbent"], abs=1e-5)
     assert not decide(middle, good).promoted
     assert not decide(good, good).promoted
     assert not decide(good, middle, GateConfig(margin=0.9)).promoted

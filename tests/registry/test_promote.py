@@ -115,3 +115,23 @@ def test_an_equal_candidate_does_not_replace_the_champion(store, bundles, lineag
     decision = promote(store, tiny_pack, twice, CONFIG)
     assert not decision.promoted
     assert decision.numbers["difference"] == 0.0
+
+
+def test_a_promotion_that_died_half_way_is_completed(store, bundles, collapsed, lineage, trial, tiny_pack):
+    old = store.register(collapsed, NAME, lineage, trial)
+    old = store.add_event(store.set_alias(old, "champion"), "promoted", "by hand")
+    new = store.register(bundles[0], NAME, lineage, trial)
+    store.set_alias(store.add_event(new, "promoted", "better"), "champion")  # and no further
+    promote(store, tiny_pack, new, CONFIG)
+    assert store.get(NAME, 1).status == "former champion"
+    assert store.get(NAME, 2).status == "champion"
+    assert store.get(NAME, 2).decision.reason == "better"
+
+
+def test_a_former_champion_stays_one_when_it_is_evaluated_again(store, bundles, lineage, trial, tiny_pack):
+    version = store.register(bundles[0], NAME, lineage, trial)
+    for kind in ("promoted", "demoted"):
+        version = store.add_event(version, kind, "test")
+    evaluate_version(store, tiny_pack, version, CONFIG)
+    assert store.get(NAME, 1).events[-1].kind == "evaluated"
+    assert store.get(NAME, 1).status == "former champion"
