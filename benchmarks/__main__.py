@@ -1,0 +1,94 @@
+"""Runs the measurements, prints their tables and writes docs/BENCHMARKS.md.
+
+.venv/bin/python -m benchmarks                      all of them, about five minutes on a quiet machine
+.venv/bin/python -m benchmarks --only rasteriser    one, the other sections of the page stay
+.venv/bin/python -m benchmarks --quick              tiny sizes, nothing is written
+"""
+
+import argparse
+import os
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, assert_never, get_args
+
+Name = Literal["trials", "rasteriser", "backbones", "sampling", "splatting"]
+NAMES: tuple[Name, ...] = get_args(Name)
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "BENCHMARKS.md"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0, or 1 when a measurement failed or a bar was missed; sections that could be measured are written."""
+    options = _parse(arguments)
+    # before numpy is imported: libraries read it once
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    problems: list[str] = []
+    for name in options.only or NAMES:
+        print(f"measuring {name}", file=sys.stderr, flush=True)
+        try:
+            problems += run(name, quick=options.quick, out=options.out)
+        except Exception as error:  # the others can still be measured
+            traceback.print_exc()
+            problems.append(f"{name} was not measured: {type(error).__name__}")
+    for problem in problems:
+        print(f"error: {problem}", file=sys.stderr)
+    return 1 if problems else 0
+
+
+def run(name: Name, *, quick: bool, out: Path | None) -> tuple[str, ...]:
+    """Measure, print and, with `out`, renew one section of that page. Returns the bars that were missed."""
+    from benchmarks import machine, page
+    from benchmarks.table import Section, wrapped
+
+    load, started = machine.describe_load(), time.perf_counter()
+    section: Section
+    match name:
+        case "trials":
+            from benchmarks import trials
+
+            section = trials.measure(quick)
+        case "rasteriser":
+            from benchmarks import rasteriser
+
+            section = rasteriser.measure(quick)
+        case "backbones":
+            from benchmarks import backbones
+
+            section = backbones.measure(quick)
+        case "sampling":
+            from benchmarks import sampling
+
+            section = sampling.measure(quick)
+        case "splatting":
+            from benchmarks import splatting
+
+            section = splatting.measure(quick)
+        case _:
+            assert_never(name)
+    measured = wrapped(
+        f"*Measured on {machine.today()} at {machine.describe_revision()} in {time.perf_counter() - started:.0f} s on "
+        f"{machine.describe_machine()}; {load}{'; tiny sizes, good for nothing but a trial run' if quick else ''}.*"
+    )
+    print(f"{section.text()}\n\n{measured}\n", flush=True)
+    if out is not None:
+        page.renew(out, name, page.block(name, section, measured), NAMES)
+    return section.missed
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", action="append", choices=NAMES, help="measure this alone; may be repeated")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes; nothing is written unless --out is given")
+    parser.add_argument("--out", type=Path, help="page to write (default docs/BENCHMARKS.md)")
+    options = parser.parse_args(arguments)
+    if options.out is None and not options.quick:
+        options.out = PAGE
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())
