@@ -101,8 +101,7 @@ def trial_resources(spec: StudySpec, offered: Resources) -> dict[str, float]:
     for name, needed, there in (("CPU", spec.cpus_per_trial, offered.cpus), ("GPU", gpus, offered.gpus)):
         if needed > there:
             raise StudyError(
-                f"one trial asks for {needed:g} {name}s and the cluster has {there:g}; "
-                f"lower {name.lower()}s_per_trial"
+                f"one trial asks for {needed:g} {name}s and the cluster has {there:g}; lower {name.lower()}s_per_trial"
             )
     return {"CPU": spec.cpus_per_trial, "GPU": gpus}
 
@@ -113,11 +112,7 @@ def slots(spec: StudySpec, per_trial: dict[str, float], offered: Resources) -> i
     if per_trial["GPU"] > 0:
         # a GPU shared by fractions serves floor(1/fraction) trials; fractions never span two
         share = per_trial["GPU"]
-        whole = (
-            math.floor(offered.gpus / share)
-            if share >= 1
-            else int(offered.gpus) * math.floor(1 / share + 1e-9)
-        )
+        whole = math.floor(offered.gpus / share) if share >= 1 else int(offered.gpus) * math.floor(1 / share + 1e-9)
         fits = min(fits, whole)
     fits = max(1, fits)
     return fits if spec.concurrency is None else min(fits, spec.concurrency)

@@ -18,9 +18,7 @@ MOST = 15
 
 def draw_curves(record: TrialRecord, curves: Curves, metric: str, path: Path) -> None:
     """Write a PNG with one small panel per metric (the objective, then by name; at most 15)."""
-    names = sorted(
-        (name for name in curves if len(curves[name]) > 0), key=lambda name: (name != metric, name)
-    )
+    names = sorted((name for name in curves if len(curves[name]) > 0), key=lambda name: (name != metric, name))
     shown = names[:MOST]
     rows = max(1, math.ceil(len(shown) / COLUMNS))
     figure = Figure(figsize=(3.7 * COLUMNS, 2.3 * rows + 0.7), layout="constrained", dpi=80)

@@ -129,9 +129,7 @@ class Director:
         """A space whose every corner is refused must not be asked for ever."""
         self._refused_in_a_row += 1
         if self._refused_in_a_row >= self.spec.max_refused:
-            self.stop_reason = (
-                f"{self._refused_in_a_row} configurations in a row were refused, the last: {reason}"
-            )
+            self.stop_reason = f"{self._refused_in_a_row} configurations in a row were refused, the last: {reason}"
 
     # ---- what became of it
 
@@ -222,9 +220,7 @@ class Director:
             if record.outcome is not None and not record.told:
                 self.ledger.close(record.number, record.outcome, record.reason)
             elif record.outcome is None and record.told:
-                raise StudyError(
-                    f"trial {record.number} was ended by another program; use another study name"
-                )
+                raise StudyError(f"trial {record.number} was ended by another program; use another study name")
         self._halving.rebuild((record.number, record.curve) for record in records)
         self._prune()
         return [record.number for record in records if record.outcome is None]

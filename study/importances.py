@@ -1,5 +1,6 @@
 """Which parameters mattered, as far as the trials can tell."""
 
+import warnings
 from dataclasses import dataclass
 
 import optuna
@@ -27,9 +28,7 @@ def importances(study: optuna.Study) -> Importances:
     """
     complete = [trial for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE]
     if len(complete) < LEAST:
-        return Importances(
-            {}, {}, f"Importances need at least {LEAST} complete trials; there are {len(complete)}."
-        )
+        return Importances({}, {}, f"Importances need at least {LEAST} complete trials; there are {len(complete)}.")
     common = set.intersection(*[set(trial.params) for trial in complete])
     varied = [name for name in sorted(common) if len({str(trial.params[name]) for trial in complete}) > 1]
     if not varied:
@@ -41,9 +40,7 @@ def importances(study: optuna.Study) -> Importances:
         notes.append(f"Only {len(complete)} complete trials: read these bars as hints, not as findings.")
     every = {name for trial in study.get_trials(deepcopy=False) for name in trial.params}
     if left_out := sorted(every - set(varied)):
-        notes.append(
-            f"Left out, for not varying or taking part in every complete trial: {', '.join(left_out)}."
-        )
+        notes.append(f"Left out, for not varying or taking part in every complete trial: {', '.join(left_out)}.")
     if not fanova:
         notes.append("The objective hardly varies between trials, so fANOVA has nothing to explain.")
     return Importances(fanova, ped, " ".join(notes))
@@ -53,7 +50,10 @@ def _shares(
     study: optuna.Study, evaluator: FanovaImportanceEvaluator | PedAnovaImportanceEvaluator, params: list[str]
 ) -> dict[str, float]:
     try:
-        found = get_param_importances(study, evaluator=evaluator, params=params)
+        with warnings.catch_warnings():
+            # few trials make the best ones all of them; the note under the chart says so
+            warnings.simplefilter("ignore")
+            found = get_param_importances(study, evaluator=evaluator, params=params)
     except (RuntimeError, ValueError):  # no variance, or too few trials among the best
         return {}
     return {name: float(share) for name, share in found.items()}

@@ -193,9 +193,7 @@ def read_ledger(folder: Path) -> Ledger:
 def _load(storage: JournalStorage, folder: Path) -> optuna.Study:
     studies = storage.get_all_studies()
     if not studies:
-        raise StudyError(
-            f"study '{folder.name}' was never started completely; start it again with `splatsweep sweep`"
-        )
+        raise StudyError(f"study '{folder.name}' was never started completely; start it again with `splatsweep sweep`")
     return optuna.load_study(study_name=studies[0].study_name, storage=storage)
 
 
@@ -206,9 +204,7 @@ def _storage(folder: Path, repair: bool) -> JournalStorage:
     try:
         return JournalStorage(JournalFileBackend(str(path)))
     except (ValueError, KeyError) as error:
-        raise StudyError(
-            f"{path} is damaged ({error}); restore it from a copy or use another study name"
-        ) from None
+        raise StudyError(f"{path} is damaged ({error}); restore it from a copy or use another study name") from None
 
 
 def _repair(path: Path) -> None:
@@ -234,9 +230,7 @@ def _refuse_another(ledger: Ledger, identity: StudyIdentity, spec: StudySpec) ->
     for field in ("metric", "direction", "seed"):
         before, now = getattr(ledger.spec, field), getattr(spec, field)
         if before != now:
-            raise StudyError(
-                f"study '{identity.name}' was started with {field}={before}, now {now}; {remedy}"
-            )
+            raise StudyError(f"study '{identity.name}' was started with {field}={before}, now {now}; {remedy}")
 
 
 @contextmanager

@@ -71,9 +71,7 @@ def run_objects(
     return JobResults(
         values=[done[place][0] for place in range(len(items)) if done[place][1] is None],  # type: ignore[misc]
         failures=[
-            Failure(items[place], reason)
-            for place in range(len(items))
-            if (reason := done[place][1]) is not None
+            Failure(items[place], reason) for place in range(len(items)) if (reason := done[place][1]) is not None
         ],
     )
 

@@ -64,9 +64,7 @@ class Progress:
         self._ticks: deque[float] = deque(maxlen=200)
         for record in before:
             self._count(record)
-        self._live = (
-            Live(console=console, refresh_per_second=1, transient=True) if console.is_terminal else None
-        )
+        self._live = Live(console=console, refresh_per_second=1, transient=True) if console.is_terminal else None
 
     def __enter__(self) -> "Progress":
         if self._live is not None:

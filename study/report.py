@@ -107,8 +107,7 @@ def _leaderboard(ledger: Ledger, records: list[TrialRecord]) -> str:
     rows = []
     for place, record in enumerate(ranked(records, ledger.spec.direction), start=1):
         values = "".join(
-            f"<span>{escape(key)}={escape(short(value))}</span>"
-            for key, value in (record.values or {}).items()
+            f"<span>{escape(key)}={escape(short(value))}</span>" for key, value in (record.values or {}).items()
         )
         comparable = record.outcome is not None and record.outcome.has_value
         rows.append(
@@ -136,9 +135,7 @@ def _space_table(space: dict[str, Any]) -> str:
         else:
             step = f", step {domain['step']:g}" if domain.get("step") not in (None, 1) else ""
             text = f"{domain['kind']} {domain['low']:g} … {domain['high']:g}{step}"
-        when = ", ".join(
-            f"{other} = {' or '.join(short(v) for v in vs)}" for other, vs in entry["when"].items()
-        )
+        when = ", ".join(f"{other} = {' or '.join(short(v) for v in vs)}" for other, vs in entry["when"].items())
         rows.append([f"<div class=kv>{escape(key)}</div>", escape(text), escape(when)])
     return table([("key", False), ("values", False), ("takes part when", False)], rows)
 

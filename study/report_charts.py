@@ -49,9 +49,7 @@ def history_chart(records: Sequence[TrialRecord], metric: str, direction: str) -
             best_x.append(record.number)
             best_y.append(best)
     line = {"color": BEST, "width": 2, "shape": "hv"}
-    traces.append(
-        {"type": "scatter", "mode": "lines", "name": "best so far", "x": best_x, "y": best_y, "line": line}
-    )
+    traces.append({"type": "scatter", "mode": "lines", "name": "best so far", "x": best_x, "y": best_y, "line": line})
     layout = _layout("trial", metric)
     _whole_ticks(layout, len(records))
     return {"data": traces, "layout": layout}
@@ -121,15 +119,11 @@ def importance_chart(found: Importances) -> Chart | None:
 
 def parallel_chart(records: Sequence[TrialRecord], metric: str, logarithmic: set[str]) -> Chart | None:
     """Parallel coordinates over trials that have a value; needs two of them."""
-    shown = [
-        r for r in records if r.best_value is not None and r.outcome and r.outcome.has_value and r.values
-    ]
+    shown = [r for r in records if r.best_value is not None and r.outcome and r.outcome.has_value and r.values]
     if len(shown) < 2:
         return None
     keys = sorted({key for record in shown for key in record.values or {}})
-    dimensions = [
-        _dimension(key, [(r.values or {}).get(key) for r in shown], key in logarithmic) for key in keys
-    ]
+    dimensions = [_dimension(key, [(r.values or {}).get(key) for r in shown], key in logarithmic) for key in keys]
     objective = [r.best_value for r in shown]
     dimensions.append({"label": metric, "values": objective})
     line = {"color": objective, "colorscale": "Viridis", "showscale": True, "colorbar": {"thickness": 12}}

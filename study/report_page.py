@@ -103,11 +103,7 @@ def note(text: str) -> str:
 
 def facts(items: Sequence[tuple[str, str]]) -> str:
     """Names and values."""
-    return (
-        "<dl>"
-        + "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in items)
-        + "</dl>"
-    )
+    return "<dl>" + "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in items) + "</dl>"
 
 
 def table(columns: Sequence[tuple[str, bool]], rows: Sequence[Sequence[str]]) -> str:

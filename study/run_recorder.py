@@ -38,9 +38,7 @@ class RunRecorder:
         tags: lineage, set on the parent and on every trial.
     """
 
-    def __init__(
-        self, run_log: RunLogLike, ledger: Ledger, space: SearchSpace, tags: Mapping[str, str]
-    ) -> None:
+    def __init__(self, run_log: RunLogLike, ledger: Ledger, space: SearchSpace, tags: Mapping[str, str]) -> None:
         self._log, self._ledger, self._space, self._tags = run_log, ledger, space, dict(tags)
         self._metric = ledger.spec.metric
         self._chores = ThreadPoolExecutor(max_workers=1, thread_name_prefix="run-recorder")
@@ -118,9 +116,7 @@ class RunRecorder:
                 continue
             for file in sorted(path for path in best.rglob("*") if path.is_file()):
                 inside = file.parent.relative_to(best).as_posix()
-                self._log.log_file(
-                    record.run_id, file, "checkpoint" if inside == "." else f"checkpoint/{inside}"
-                )
+                self._log.log_file(record.run_id, file, "checkpoint" if inside == "." else f"checkpoint/{inside}")
             stored.add(record.number)
             self._ledger.set_attr("stored_checkpoints", sorted(stored))
 

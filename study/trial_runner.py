@@ -88,9 +88,7 @@ class TrialRunner:
             return self._end(request, Outcome.DIVERGED, str(error), began)
         except Exception as error:
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise StorageError(
-                    f"{request.folder}: {error.strerror}; free space and start again"
-                ) from error
+                raise StorageError(f"{request.folder}: {error.strerror}; free space and start again") from error
             reason = one_line(error)
             TrialFolder(request.path).write_crash(request.attempt, reason, traceback.format_exc())
             raise TrialCrashedError(reason, any(word in reason for word in _TAINTING)) from None
@@ -102,9 +100,7 @@ class TrialRunner:
             self._last = folder.restore(session)
             self._session = session
             saved = self._last
-            if saved is not None and (
-                saved.epoch > request.reported_epoch or session.epoch >= session.epochs
-            ):
+            if saved is not None and (saved.epoch > request.reported_epoch or session.epoch >= session.epochs):
                 # the checkpoint is ahead of the ledger: its epoch is told again, not trained again
                 return saved
         session = self._session
@@ -121,7 +117,8 @@ class TrialRunner:
     ) -> EpochReport:
         if self._metric not in metrics:
             raise StudyError(
-                f"the trial reports no metric '{self._metric}'; it has {', '.join(sorted(metrics)) or 'none'}; set study.metric"
+                f"the trial reports no metric '{self._metric}'; it has {', '.join(sorted(metrics)) or 'none'}; "
+                "set study.metric to one of them"
             )
         best_epoch = self._last.best_epoch if self._last else None
         best_value = self._last.best_value if self._last else None

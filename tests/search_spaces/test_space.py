@@ -214,9 +214,7 @@ def test_numbers_in_scientific_notation_are_numbers(tmp_path: Path) -> None:
         ({}, "section 'space' is empty"),
     ],
 )
-def test_wrong_spaces_are_refused_with_file_key_and_remedy(
-    tmp_path: Path, entry: dict[str, Any], message: str
-) -> None:
+def test_wrong_spaces_are_refused_with_file_key_and_remedy(tmp_path: Path, entry: dict[str, Any], message: str) -> None:
     with pytest.raises(SpaceError, match=message) as caught:
         load(tmp_path, entry)
     assert str(caught.value).startswith(str(tmp_path / "space.yaml"))

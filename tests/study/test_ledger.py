@@ -1,4 +1,4 @@
-"""The ledger: a study is one space, one pack, one objective; nothing half-written is believed; Optuna hears the truth."""
+"""The ledger: one study is one space, pack and objective; nothing half-written is believed; Optuna hears the truth."""
 
 import os
 from pathlib import Path

@@ -1,0 +1,172 @@
+"""What people see: the progress line, the table, the report; and what a cluster can hold."""
+
+import io
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from conftest import MakePlan
+from inline_driver import run_inline
+from rich.console import Console
+
+from ssl_core.errors import StudyError
+from study.cluster import Resources, slots, trial_resources
+from study.curves import draw_curves
+from study.importances import importances
+from study.ledger import read_ledger
+from study.metrics_file import MetricsFile, metrics_path, read_metrics
+from study.outcome import EpochReport, Outcome
+from study.progress import Progress, clock_text
+from study.report import write_report
+from study.spec import StudySpec
+from study.status import format_status, study_status
+from study.trial_record import TrialRecord
+
+MODES = ["good", "nan", "raise", "infeasible"]
+
+
+@pytest.fixture
+def mixed(make_plan: MakePlan) -> Path:
+    """A small study with every outcome and a key that needs escaping."""
+    space = {
+        "quality": {"log": [0.1, 1.0]},
+        "mode": {"choice": MODES},
+        "epochs": {"choice": [4, 6], "when": {"mode": "good"}},
+    }
+    plan = make_plan(space, trials=14, grace=1, seed=2)
+    run_inline(plan)
+    return plan.folder
+
+
+def test_status_is_json_and_a_table(mixed: Path) -> None:
+    facts = study_status(mixed)
+    assert json.loads(json.dumps(facts)) == facts
+    assert facts["counts"] == {k: v for k, v in facts["counts"].items() if v > 0}
+    assert sum(facts["counts"].values()) == len(facts["trials"])
+    assert facts["trials"][0]["number"] == facts["leaders"][0]
+    console = Console(file=io.StringIO(), width=160)
+    console.print(format_status(facts))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    for outcome in facts["counts"]:
+        assert outcome in text
+    assert "quality=" in text
+    assert "boom" in text
+
+
+class Links(HTMLParser):
+    """Everything a page would fetch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found += [value or "" for name, value in attrs if name in ("src", "href")]
+
+
+def test_the_report_is_one_page_that_fetches_nothing(mixed: Path, tmp_path: Path) -> None:
+    path = write_report(read_ledger(mixed), tmp_path / "out" / "report.html")
+    page = path.read_text()
+    links = Links()
+    links.feed(page)
+    assert links.found == []
+    ours = re.sub(r"<script>.*?</script>", "", page, flags=re.S)
+    assert "@import" not in ours
+    assert "url(" not in ours
+    charts = json.loads(re.search(r'id="charts">(.*?)</script>', page, re.S)[1].replace("<\\/", "</"))
+    assert set(charts) >= {"history", "curves", "parallel"}
+    shown = [x for trace in charts["history"]["data"] if trace["mode"] == "markers" for x in trace["x"]]
+    records = read_ledger(mixed).records()
+    assert sorted(shown) == [record.number for record in records if record.best_value is not None]
+    assert len(charts["curves"]["data"]) == len(shown)
+    for record in records:
+        assert record.state in page
+
+
+def test_a_report_of_an_empty_study_says_what_is_missing(make_plan: MakePlan, tmp_path: Path) -> None:
+    from study.ledger import open_ledger
+
+    plan = make_plan(name="a<b>&c", first_is_base=False)
+    ledger = open_ledger(plan.folder, plan.identity, plan.spec, plan.space)
+    page = write_report(ledger, tmp_path / "r.html").read_text()
+    assert "need at least 4 complete trials; there are 0" in page
+    assert "a&lt;b&gt;&amp;c" in page
+    assert "<b>&c" not in page
+
+
+def test_importances_find_the_parameter_that_matters(make_plan: MakePlan) -> None:
+    plan = make_plan({"quality": {"float": [0.1, 1.0]}, "pace": {"float": [0.0, 0.0001]}}, trials=16, scheduler="none")
+    run_inline(plan)
+    found = importances(read_ledger(plan.folder).optuna_study)
+    assert found.fanova["quality"] > 0.8
+    assert sum(found.fanova.values()) == pytest.approx(1.0)
+    assert "Only 16 complete trials" in found.note
+
+
+def test_importances_of_equal_trials(make_plan: MakePlan) -> None:
+    plan = make_plan({"mode": {"choice": ["good"]}}, trials=5)
+    run_inline(plan)
+    assert "nothing to compare" in importances(read_ledger(plan.folder).optuna_study).note
+
+
+def test_a_trials_curves_are_a_picture(tmp_path: Path) -> None:
+    record = TrialRecord(number=3, outcome=Outcome.COMPLETE, best_epoch=2, best_value=0.5)
+    names = ["val/probe", *[f"metric/{i}" for i in range(20)]]
+    draw_curves(record, {name: {1: 0.1, 2: 0.5} for name in names}, "val/probe", tmp_path / "t" / "curves.png")
+    assert (tmp_path / "t" / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_metrics_told_twice_count_once_and_torn_lines_not_at_all(tmp_path: Path) -> None:
+    file = MetricsFile(tmp_path)
+    for epoch, value in ((1, 0.1), (2, 0.2), (2, 0.3)):
+        file.reported(TrialRecord(number=0), EpochReport(number=0, epoch=epoch, metrics={"a": value}))
+    with metrics_path(tmp_path, 0).open("a") as stream:
+        stream.write('{"epoch": 3, "a"')
+    assert read_metrics(tmp_path, 0) == {"a": {1: 0.1, 2: 0.3}}
+    assert read_metrics(tmp_path, 1) == {}
+
+
+def ended(number: int, outcome: Outcome, value: float | None, epoch: int) -> TrialRecord:
+    return TrialRecord(number=number, outcome=outcome, best_value=value, best_epoch=epoch, epoch=epoch, epochs=10)
+
+
+def test_the_progress_line_counts_and_estimates() -> None:
+    now = [100.0]
+    console = Console(file=io.StringIO(), width=200)
+    before = [ended(0, Outcome.COMPLETE, 0.5, 10), ended(1, Outcome.INFEASIBLE, None, 0)]
+    progress = Progress(console, 4, "maximize", before, every=30, clock=lambda: now[0])
+    assert progress.summary() == "1 of 4 trials (1 complete, 1 infeasible) · 0 running · best 0.5 (trial 0)"
+    progress.started(TrialRecord(number=2))
+    for epoch in range(1, 6):
+        now[0] += 2
+        record = TrialRecord(number=2, best_value=0.1 * epoch + 0.2, best_epoch=epoch)
+        progress.reported(record, EpochReport(number=2, epoch=epoch, epochs=10))
+    # half an epoch per second; 5 epochs of this trial and 2 more trials of 10
+    assert "1 running (2: 5/10) · best 0.7 (trial 2) · 0.5 epochs/s · about 50 s left" in progress.summary()
+    progress.ended(ended(2, Outcome.STOPPED, 0.7, 5))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert text.count("\n") == 1, "between summaries only finished trials are printed"
+    assert "STOPPED" in text
+    now[0] += 30
+    progress.tick()
+    progress.tick()
+    assert console.file.getvalue().count("trials (") == 1  # type: ignore[attr-defined]
+
+
+def test_clock_text() -> None:
+    assert [clock_text(s) for s in (9, 127, 3909)] == ["9 s", "2:07", "1:05:09"]
+
+
+def test_slots_follow_cores_and_gpus() -> None:
+    cpu = Resources(cpus=8, gpus=0)
+    gpu = Resources(cpus=16, gpus=2)
+    assert slots(StudySpec(), trial_resources(StudySpec(), cpu), cpu) == 8
+    assert slots(StudySpec(concurrency=3), trial_resources(StudySpec(), cpu), cpu) == 3
+    assert slots(StudySpec(cpus_per_trial=3), {"CPU": 3.0, "GPU": 0.0}, cpu) == 2
+    assert trial_resources(StudySpec(), gpu) == {"CPU": 1.0, "GPU": 1.0}
+    assert slots(StudySpec(), {"CPU": 1.0, "GPU": 1.0}, gpu) == 2
+    assert slots(StudySpec(gpus_per_trial=0.4), {"CPU": 1.0, "GPU": 0.4}, gpu) == 4
+    with pytest.raises(StudyError, match="asks for 1 GPUs and the cluster has 0; lower gpus_per_trial"):
+        trial_resources(StudySpec(gpus_per_trial=1), cpu)
