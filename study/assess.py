@@ -16,6 +16,7 @@ from ssl_core.config import Config
 from ssl_core.data.pack import Pack
 from ssl_core.errors import StudyError
 from ssl_core.recipes import recipe_named
+from ssl_core.training.device import choose_device
 from study.driver import StudyPlan, StudySummary
 from study.trial_record import TrialRecord
 from study.trials import TrialOpener
@@ -58,7 +59,7 @@ def assess_study(
     for version in sorted(versions, key=lambda v: v.name):
         if version.decision is None:
             say(f"evaluating {version.name} v{version.version} (trial {version.lineage.trial}) on the test split")
-            promote(store, pack, version)
+            promote(store, pack, version, device=choose_device())
         judged.append(_assessed(store.get(version.name, version.version)))
     return judged
 
@@ -126,8 +127,9 @@ def evaluate_reference(
     with open_run_log(tracking_uri, home) as log:
         store = EncoderStore(log)
         version = store.resolve(reference)
-        report = evaluate_version(store, pack, version)
-        decision = promote(store, pack, version).reason if to_gate else ""
+        device = choose_device()
+        report = evaluate_version(store, pack, version, device=device)
+        decision = promote(store, pack, version, device=device).reason if to_gate else ""
     return EvaluationOutcome(reference=version.reference, rows=report_rows(report), decision=decision)
 
 

@@ -81,11 +81,11 @@ class CrossModalConfig(RecipeConfig):
 
 
 def quick() -> CrossModalConfig:
-    """Minutes on two cores: 256 points, 64-pixel views, AdamW with a cosine."""
+    """Minutes on two cores: 256 points, 48-pixel views, AdamW with a cosine."""
     return CrossModalConfig(
         points=PointsContract(num_points=256),
         point_backbone=PointNetConfig(input_transform=False, feature_transform=False),
-        image=ImageContract(image_size=64),
+        image=ImageContract(image_size=48),
         augment=AugmentConfig(crop_min_scale=0.3),
         training=TrainingConfig(
             epochs=12, batch_size=16, optimizer=AdamWConfig(lr=1e-3), schedule=CosineSchedule(warmup=0.1)
