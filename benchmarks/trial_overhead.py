@@ -117,8 +117,8 @@ def measure(quick: bool = False) -> Section:
     mine, theirs = measure_both(trials)
     return Section(
         title="Overhead of a trial",
-        shows=f"Wall time of {trials} trials that train for no time, divided by {trials}: two at a time, torch imported "
-        "in the worker; with Optuna journal, MLflow run, metrics, picture, checkpoints and report.",
+        shows=f"Wall time of {trials} trials that train for no time, divided by {trials}: two at a time, torch "
+        "imported in the worker; with Optuna journal, MLflow run, metrics, picture, checkpoints and report.",
         baseline="The baseline is stock Ray Tune: a fresh actor per trial, OptunaSearch, its own loggers, no MLflow.",
         tables=(ratio_table([Comparison("one trial", Samples((mine,)), Samples((theirs,)))], "fresh actors"),),
         notes=(f"Ours may take {LIMIT} s per trial on two idle cores.",),

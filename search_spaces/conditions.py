@@ -19,9 +19,7 @@ def in_order(parameters: Sequence[Parameter]) -> tuple[Parameter, ...]:
     while waiting:
         ready = [p for p in waiting if all(other in done or other not in searched for other in p.when)]
         if not ready:
-            raise SpaceError(
-                f"conditions go in a circle: {', '.join(repr(p.key) for p in waiting)}; remove one 'when'"
-            )
+            raise SpaceError(f"conditions go in a circle: {', '.join(repr(p.key) for p in waiting)}; remove one 'when'")
         # one at a time keeps the file's order among those that are ready
         waiting.remove(ready[0])
         done.add(ready[0].key)

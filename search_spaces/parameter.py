@@ -71,9 +71,7 @@ def suggest(domain: Domain, key: str, trial: optuna.trial.BaseTrial) -> Any:
         case Choice():
             return trial.suggest_categorical(key, [encode(value) for value in domain.values])
         case FloatRange():
-            return trial.suggest_float(
-                key, domain.low, domain.high, step=domain.step, log=domain.kind == "log"
-            )
+            return trial.suggest_float(key, domain.low, domain.high, step=domain.step, log=domain.kind == "log")
         case IntRange():
             return trial.suggest_int(key, domain.low, domain.high, step=domain.step)
         case _:
@@ -125,9 +123,7 @@ def describe(domain: Domain) -> str:
 def parse_parameter(key: str, entry: Any) -> Parameter:
     """A parameter from its YAML entry. Raises SpaceError naming the key (the caller adds the file)."""
     if not isinstance(entry, Mapping):
-        raise SpaceError(
-            f"'{key}': expected {{choice: [...]}} or {{float|log|int: [low, high]}}, got {entry!r}"
-        )
+        raise SpaceError(f"'{key}': expected {{choice: [...]}} or {{float|log|int: [low, high]}}, got {entry!r}")
     allowed = [*KINDS, "step", "when"]
     for name in entry:
         if name not in allowed:
@@ -174,9 +170,7 @@ def _range(key: str, kind: str, body: Any, step: Any) -> FloatRange | IntRange:
         )
     if kind == "int":
         if any(number != int(number) for number in (low, high, step or 1)):
-            raise SpaceError(
-                f"'{key}': int needs whole numbers, got [{low}, {high}] step {step or 1}; use float"
-            )
+            raise SpaceError(f"'{key}': int needs whole numbers, got [{low}, {high}] step {step or 1}; use float")
         return IntRange(low=int(low), high=int(high), step=int(step or 1))
     if kind == "log" and low <= 0:
         raise SpaceError(f"'{key}': a log range must start above 0, got {low}")
@@ -194,9 +188,7 @@ def _conditions(key: str, body: Any) -> dict[str, tuple[Any, ...]]:
     for other, values in body.items():
         listed = tuple(values) if isinstance(values, list) else (values,)
         if not listed:
-            raise SpaceError(
-                f"'{key}': when {other}: [] can never hold; list the values that let '{key}' take part"
-            )
+            raise SpaceError(f"'{key}': when {other}: [] can never hold; list the values that let '{key}' take part")
         conditions[str(other)] = listed
     return conditions
 

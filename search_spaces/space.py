@@ -75,9 +75,7 @@ class SearchSpace:
 
         def stored(parameter: Parameter) -> Any:
             if parameter.key not in params:
-                raise SpaceError(
-                    f"{self.source}: the trial has no value for '{parameter.key}'; it is of another space"
-                )
+                raise SpaceError(f"{self.source}: the trial has no value for '{parameter.key}'; it is of another space")
             used.add(parameter.key)
             return params[parameter.key]
 
@@ -104,9 +102,7 @@ class SearchSpace:
         return values
 
 
-def load_space(
-    path: Path, base_config: BaseConfig, overrides: Mapping[str, Any] | None = None
-) -> SearchSpace:
+def load_space(path: Path, base_config: BaseConfig, overrides: Mapping[str, Any] | None = None) -> SearchSpace:
     """Read, check and compile a space file.
 
     Args:
@@ -143,9 +139,7 @@ def _parameters(section: Mapping[Any, Any], base: Config, pinned: set[str]) -> t
     every = [parse_parameter(key, entry) for key, entry in section.items()]
     searched = {parameter.key: parameter for parameter in every if parameter.key not in pinned}
     if not searched:
-        raise SpaceError(
-            "nothing is left to search: every key of 'space' is set from outside; drop an override"
-        )
+        raise SpaceError("nothing is left to search: every key of 'space' is set from outside; drop an override")
     for parameter in every:
         check_conditions(parameter, searched, base)
     ordered = in_order(list(searched.values()))
@@ -162,6 +156,4 @@ def _check_edges(parameter: Parameter, parameters: Mapping[str, Parameter], base
                 override(base, {**context, parameter.key: value})
             except ConfigError as error:
                 given = f" (with {', '.join(f'{k}={v}' for k, v in context.items())})" if context else ""
-                raise SpaceError(
-                    f"'{parameter.key}': {value!r} is refused by the recipe{given}: {error}"
-                ) from None
+                raise SpaceError(f"'{parameter.key}': {value!r} is refused by the recipe{given}: {error}") from None

@@ -66,25 +66,18 @@ def _checked_sections(path: Path, document: dict[str, Any]) -> dict[str, Any]:
     for key in document:
         if key not in SECTIONS:
             raise SpaceError(
-                f"{path}: unknown section '{key}'{nearest(str(key), list(SECTIONS))}"
-                f"; known are {', '.join(SECTIONS)}"
+                f"{path}: unknown section '{key}'{nearest(str(key), list(SECTIONS))}; known are {', '.join(SECTIONS)}"
             )
     for key in ("recipe", "preset"):
         if not isinstance(document.get(key), str):
-            raise SpaceError(
-                f"{path}: section '{key}' is missing; write for example '{key}: {_EXAMPLE[key]}'"
-            )
+            raise SpaceError(f"{path}: section '{key}' is missing; write for example '{key}: {_EXAMPLE[key]}'")
     for key in ("base", "study", "space"):
         section = document.get(key)
         document[key] = {} if section is None else section
         if not isinstance(document[key], Mapping):
-            raise SpaceError(
-                f"{path}: section '{key}' must hold key: value pairs, not {type(section).__name__}"
-            )
+            raise SpaceError(f"{path}: section '{key}' must hold key: value pairs, not {type(section).__name__}")
     if not document["space"]:
-        raise SpaceError(
-            f"{path}: section 'space' is empty; name a key, for example 'loss.beta: {{log: [0.3, 10]}}'"
-        )
+        raise SpaceError(f"{path}: section 'space' is empty; name a key, for example 'loss.beta: {{log: [0.3, 10]}}'")
     return document
 
 
