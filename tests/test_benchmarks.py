@@ -13,13 +13,6 @@ from benchmarks import backbones, machine, page, rasteriser, sampling, splatting
 from benchmarks.table import Comparison, Samples, Section, Table, digits, ratio_table, seconds
 from benchmarks.timing import compare, one_thread
 
-PRINTED = """\
-trivial trials, 2 slots, torch in the worker; load 1.5 on 2 cores
-                                  s per trial    ratio
-ours, warm actors, everything on         0.51      1.0
-stock Tune, fresh actors                 4.80      9.4
-"""
-
 
 def section(title: str = "Tables", value: float = 2.0) -> Section:
     row = Comparison("legs", Samples((1.0,)), Samples((value,)))
@@ -133,26 +126,34 @@ def test_a_failed_measurement_leaves_its_section(tmp_path: Path, monkeypatch: py
     assert "error: sampling was not measured" in capsys.readouterr().err
 
 
-def test_trial_overhead_is_read() -> None:
-    assert trials.read(PRINTED) == {"ours": 0.51, "stock": 4.8}
-    assert trials.read("a traceback with 0.51 1.0") == {}
+def test_trials_are_read_from_the_last_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    printed = 'a log line\n{"ours": [0.5, 0.6], "stock": [4.8]}\n'
+    monkeypatch.setenv("RAY_ADDRESS", "cluster:6379")
+    asked: dict[str, str] = {}
+
+    def run(words: list[str], **options) -> subprocess.CompletedProcess:
+        asked.update(options["env"])
+        return subprocess.CompletedProcess(words, 0, stdout=printed, stderr="")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert trials.in_own_process(2, runs=2) == {"ours": [0.5, 0.6], "stock": [4.8]}
+    assert "RAY_ADDRESS" not in asked
 
 
-def test_trial_overhead_without_a_result_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trials_without_a_result_say_why(monkeypatch: pytest.MonkeyPatch) -> None:
     failed = subprocess.CompletedProcess([], 3, stdout="", stderr="one\nthe last line")
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
-    with pytest.raises(RuntimeError, match=r"ended with 3.*the last line"):
-        trials.run(2, stock_trials=2)
+    with pytest.raises(RuntimeError, match=r"ended with 3: the last line"):
+        trials.in_own_process(2, runs=1)
 
 
-def test_a_missed_bar_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trials, "run", lambda count, stock_trials: {"ours": 1.5, "stock": 6.0})
+@pytest.mark.parametrize(("seconds_per_trial", "kept"), [(0.5, True), (1.5, False)])
+def test_a_missed_bar_is_told(monkeypatch: pytest.MonkeyPatch, seconds_per_trial: float, kept: bool) -> None:
+    answer = {"ours": [seconds_per_trial] * 3, "stock": [6.0]}
+    monkeypatch.setattr(trials, "in_own_process", lambda count, runs: answer)
     found = trials.measure()
-    assert found.missed
-    assert "missed" in found.text()
-    assert "4.00" in found.text()
-    monkeypatch.setattr(trials, "run", lambda count, stock_trials: {"ours": 0.5, "stock": 6.0})
-    assert not trials.measure().missed
+    assert (found.missed == ()) == kept
+    assert ("per trial: kept" if kept else "per trial: missed") in found.text()
 
 
 def test_the_machine_is_described_without_names() -> None:
