@@ -25,7 +25,8 @@ def random_resized_crop(
     """Random crop of area share [min_scale, 1] and aspect ratio [3/4, 4/3], resized; horizontal flip with p = 1/2.
 
     Szegedy et al. 2015 ("Going deeper with convolutions"), §6. Crop corners are continuous, so one affine grid serves
-    the batch. A crop that would not fit is cut to the image, where torchvision would draw again.
+    the batch. A crop that would not fit is cut to the image, where torchvision would draw again. Images larger than
+    `size` are sampled on a finer grid and averaged, so that shrinking does not alias.
 
     Args:
         images: [B, 3, H, W] float in [0, 1].
@@ -50,5 +51,7 @@ def random_resized_crop(
         ],
         dim=1,
     ).to(images.device)
-    grid = functional.affine_grid(theta, [batch, images.shape[1], size, size], align_corners=False)
-    return functional.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    finer = min(4, math.ceil(images.shape[-1] / size))
+    grid = functional.affine_grid(theta, [batch, images.shape[1], finer * size, finer * size], align_corners=False)
+    crops = functional.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return functional.avg_pool2d(crops, finer) if finer > 1 else crops
