@@ -32,10 +32,11 @@ _OBJECT_STORE_BYTES = 200 * 2**20
 
 @dataclass(frozen=True)
 class Resources:
-    """What the cluster has."""
+    """What the cluster has, and whether leaving it ends all that we started there."""
 
     cpus: float
     gpus: float
+    ours: bool = True
 
 
 @contextmanager
@@ -60,7 +61,7 @@ def ray_cluster(least_cpus: float = 1.0) -> Iterator[Resources]:
         _connect(least_cpus)
     try:
         offered = ray.cluster_resources()
-        yield Resources(float(offered.get("CPU", 0.0)), float(offered.get("GPU", 0.0)))
+        yield Resources(float(offered.get("CPU", 0.0)), float(offered.get("GPU", 0.0)), ours)
     finally:
         if ours:
             ray.shutdown()

@@ -83,8 +83,8 @@ class Director:
 
     @property
     def finished(self) -> bool:
-        """Nothing runs, nothing waits, and no more may be started."""
-        return not self.live and not self._waiting and (self.fatal is not None or self._spent())
+        """Nothing runs, nothing waits, and no more may be started; or nothing can."""
+        return self.fatal is not None or (not self.live and not self._waiting and self._spent())
 
     def _spent(self) -> bool:
         if self.stop_reason is None:

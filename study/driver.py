@@ -7,7 +7,7 @@ one whose budget was raised.
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 
 from search_spaces.space import SearchSpace
-from ssl_core.errors import StudyError
+from ssl_core.errors import SplatsweepError, StudyError
 from study.cluster import ray_cluster, slots, trial_resources
 from study.director import Director, Ruling, Witness
 from study.interrupt import Interrupt, StudyInterrupted, watch_signals
@@ -118,13 +118,14 @@ def run_study(plan: StudyPlan, run_log: RunLogLike | None, console: Console | No
                     ledger.set_attr("closed", False)
                     ledger.set_attr("facts", dict(plan.facts))
                     ending = _run_trials(plan, ledger, recorder, console)
+                if ending.error is not None:
+                    raise ending.error
             except BaseException as error:
-                ending = Ending(one_line(error), interrupted=True, error=error)
+                # what can still be put in order is; what cannot must not hide the error
+                with suppress(SplatsweepError):
+                    _leave(ledger, recorder, Ending(one_line(error), interrupted=True, error=error), console)
                 raise
-            finally:
-                _leave(ledger, recorder, ending, console)
-        if ending.error is not None:
-            raise ending.error
+            _leave(ledger, recorder, ending, console)
         summary = _summary(ledger, ending, was_finished, time.monotonic() - began)
     if not ending.interrupted and not summary.leaders:
         raise StudyError(_nothing_finished(ledger))
@@ -189,20 +190,27 @@ def _run_trials(plan: StudyPlan, ledger: Ledger, recorder: RunRecorder | None, c
             ruling = Ruling(plan.folder, slots(spec, per_trial, offered), plan.check)
             director = Director(ledger, plan.space, ruling, witnesses)
             with progress:
-                tune_trials(director, plan.open_session, per_trial, _each_turn(interrupt, director, progress))
+                turn = _each_turn(interrupt, director, progress, at_once=offered.ours)
+                tune_trials(director, plan.open_session, per_trial, turn)
     except (StudyInterrupted, KeyboardInterrupt):
-        if director is not None and director.fatal is not None:
-            return Ending(str(director.fatal), interrupted=True, error=director.fatal)
+        if director is None or director.fatal is None:
+            return Ending("interrupted", interrupted=True)
+    if director.fatal is not None:
+        return Ending(str(director.fatal), interrupted=True, error=director.fatal)
+    if interrupt.signal is not None:
         return Ending("interrupted", interrupted=True)
     return Ending(director.stop_reason or "nothing is left to try")
 
 
-def _each_turn(interrupt: Interrupt, director: Director, progress: Progress) -> Callable[[], None]:
-    def turn() -> None:
-        interrupt.check()
-        if director.fatal is not None:
-            raise StudyInterrupted
+def _each_turn(interrupt: Interrupt, director: Director, progress: Progress, at_once: bool) -> Callable[[], bool]:
+    """Whether to end the loop; when Ray, and so every worker, ends with it, it is left at once."""
+
+    def turn() -> bool:
         progress.tick()
+        over = director.fatal is not None or interrupt.signal is not None
+        if over and at_once:
+            raise StudyInterrupted
+        return over
 
     return turn
 

@@ -8,7 +8,7 @@ from types import FrameType
 
 
 class StudyInterrupted(BaseException):
-    """Raised at a safe place after a signal. No `Exception`: nothing on the way may take it for a failure."""
+    """Raised at a safe place to leave Tune's loop. No `Exception`: nothing on the way may take it for a failure."""
 
 
 class Interrupt:
@@ -16,11 +16,6 @@ class Interrupt:
 
     def __init__(self) -> None:
         self.signal: int | None = None
-
-    def check(self) -> None:
-        """Raise StudyInterrupted after a signal."""
-        if self.signal is not None:
-            raise StudyInterrupted
 
 
 @contextmanager

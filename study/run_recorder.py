@@ -10,10 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from search_spaces.space import SearchSpace
-from ssl_core.errors import ConfigError, SplatsweepError
+from ssl_core.errors import ConfigError
 from study.ledger import Ledger
 from study.metrics_file import read_metrics
-from study.outcome import EpochReport, Outcome
+from study.outcome import EpochReport, Outcome, one_line
 from study.session import RunLogLike, RunStatus
 from study.trial_record import TrialRecord, leaders
 
@@ -137,8 +137,8 @@ class RunRecorder:
         def guarded() -> None:
             try:
                 chore()
-            except SplatsweepError as error:  # a run log that fails must not end the study
-                log.warning("%s", error)
+            except Exception as error:  # a picture or a run log that fails must not end the study
+                log.warning("%s", one_line(error))
 
         self._chores.submit(guarded)
 

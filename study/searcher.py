@@ -26,10 +26,14 @@ class DirectedSearcher(Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next trial's request; None while all slots are taken; FINISHED when nothing is left."""
-        request = self._director.next_request()
-        if request is not None:
-            return {REQUEST: request.to_json()}
-        return Searcher.FINISHED if self._director.finished else None
+        try:
+            request = self._director.next_request()
+            if request is not None:
+                return {REQUEST: request.to_json()}
+            return Searcher.FINISHED if self._director.finished else None
+        except Exception as error:  # Tune would turn it into the text of a traceback
+            self._director.on_fatal(error)
+            return None
 
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
         """The director has heard of it already, through the scheduler."""
@@ -53,24 +57,30 @@ class DirectedScheduler(FIFOScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Called for every epoch of every trial."""
-        if FATAL in result:
-            self._director.on_fatal(_fatal(result[FATAL]))
-            return str(TrialScheduler.STOP)
-        if CRASH in result:
-            self._director.on_death(_number(trial), result[CRASH])
-            return str(TrialScheduler.STOP)
-        goes_on = self._director.on_report(EpochReport.from_json(result[REPORT]))
+        goes_on = False
+        try:
+            if FATAL in result:
+                self._director.on_fatal(_fatal(result[FATAL]))
+            elif CRASH in result:
+                self._director.on_death(_number(trial), result[CRASH])
+            else:
+                goes_on = self._director.on_report(EpochReport.from_json(result[REPORT]))
+        except Exception as error:  # as in suggest
+            self._director.on_fatal(error)
         return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """The attempt raised, or its process died."""
-        self._director.on_death(_number(trial), f"the worker process failed: {_last_words(trial.error_file)}")
+        try:
+            self._director.on_death(_number(trial), f"the worker process failed: {_last_words(trial.error_file)}")
+        except Exception as error:  # as in suggest
+            self._director.on_fatal(error)
 
 
 class DirectedStopper(Stopper):
     """Asked once per turn of Tune's loop: the place where it is safe to leave it."""
 
-    def __init__(self, each_turn: Callable[[], None]) -> None:
+    def __init__(self, each_turn: Callable[[], bool]) -> None:
         self._each_turn = each_turn
 
     def __getstate__(self) -> dict[str, Any]:
@@ -82,9 +92,8 @@ class DirectedStopper(Stopper):
         return False
 
     def stop_all(self) -> bool:
-        """May raise to leave the loop."""
-        self._each_turn()
-        return False
+        """Whether to end the loop; may raise to leave it at once."""
+        return self._each_turn()
 
 
 def _number(trial: Any) -> int:

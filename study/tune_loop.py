@@ -11,7 +11,7 @@ from study.session import OpenSession
 
 
 def tune_trials(
-    director: Director, open_session: OpenSession, per_trial: dict[str, float], each_turn: Callable[[], None]
+    director: Director, open_session: OpenSession, per_trial: dict[str, float], each_turn: Callable[[], bool]
 ) -> None:
     """Run until the director has nothing left to hand out.
 
@@ -19,7 +19,8 @@ def tune_trials(
         director: decides.
         open_session: builds sessions in the workers.
         per_trial: CPU and GPU of one trial.
-        each_turn: called about ten times a second between decisions; may raise to leave.
+        each_turn: called about ten times a second between decisions. True ends the loop in good order, which
+            waits for workers; it may also raise to leave at once, when Ray ends anyway.
     """
     from ray import tune
 

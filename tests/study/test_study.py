@@ -1,5 +1,6 @@
 """Real Ray, real Optuna journal, real MLflow: they agree on every trial, whatever happened to it or to the driver."""
 
+import errno
 import io
 import os
 import signal
@@ -21,8 +22,8 @@ from registry.run_log import RunLog, open_run_log
 from ssl_core.errors import StorageError, StudyError
 from study.asha import SuccessiveHalving
 from study.driver import StudyPlan, StudySummary, run_study
-from study.ledger import read_ledger
-from study.outcome import Outcome
+from study.ledger import Ledger, disk_errors, read_ledger
+from study.outcome import EpochReport, Outcome
 from study.run_recorder import STATUS
 from study.status import study_status
 
@@ -106,6 +107,31 @@ def test_a_study_works_without_a_run_log_and_a_full_disk_can_be_mended(make_plan
     folder = make_plan().folder
     assert study_status(folder)["state"] == "interrupted"
     assert {record.outcome for record in read_ledger(folder).records()} == {None}
+
+
+@pytest.mark.usefixtures("ray_two")
+def test_a_disk_that_fills_under_the_driver_loses_nothing(
+    make_plan: MakePlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, calls, write = make_plan(), [0], Ledger.report
+
+    def full(self: Ledger, report: EpochReport, value: float, seconds: float) -> None:
+        calls[0] += 1
+        with disk_errors(plan.folder):
+            if calls[0] > 6:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "journal.log")
+        write(self, report, value, seconds)
+
+    with open_run_log(None, tmp_path) as log:
+        with monkeypatch.context() as patched:
+            patched.setattr(Ledger, "report", full)
+            with pytest.raises(StorageError, match=r"journal.log: No space left on device; nothing is lost"):
+                run(plan, log)
+        assert log.running(read_ledger(plan.folder).attrs["run_id"]) == []
+        run(plan, log)
+        assert_agreement(plan.folder, log)
+    epochs = trained(plan.folder)
+    assert len(epochs) - len(set(epochs)) <= 2
 
 
 def test_a_finished_study_returns_at_once_and_without_ray(
