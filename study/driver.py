@@ -18,7 +18,7 @@ from search_spaces.space import SearchSpace
 from ssl_core.errors import SplatsweepError, StudyError
 from study.cluster import ray_cluster, slots, trial_resources
 from study.director import Director, Ruling, Witness
-from study.interrupt import Interrupt, StudyInterrupted, watch_signals
+from study.interrupt import Interrupt, LeaveLoop, watch_signals
 from study.ledger import Ledger, StudyIdentity, disk_errors, open_ledger, study_tags
 from study.metrics_file import MetricsFile
 from study.outcome import one_line
@@ -192,12 +192,12 @@ def _run_trials(plan: StudyPlan, ledger: Ledger, recorder: RunRecorder | None, c
             with progress:
                 turn = _each_turn(interrupt, director, progress, at_once=offered.ours)
                 tune_trials(director, plan.open_session, per_trial, turn)
-    except (StudyInterrupted, KeyboardInterrupt):
-        if director is None or director.fatal is None:
+    except (LeaveLoop, KeyboardInterrupt):
+        if director is None or not director.finished:
             return Ending("interrupted", interrupted=True)
     if director.fatal is not None:
         return Ending(str(director.fatal), interrupted=True, error=director.fatal)
-    if interrupt.signal is not None:
+    if not director.finished:
         return Ending("interrupted", interrupted=True)
     return Ending(director.stop_reason or "nothing is left to try")
 
@@ -207,9 +207,9 @@ def _each_turn(interrupt: Interrupt, director: Director, progress: Progress, at_
 
     def turn() -> bool:
         progress.tick()
-        over = director.fatal is not None or interrupt.signal is not None
+        over = director.finished or interrupt.signal is not None
         if over and at_once:
-            raise StudyInterrupted
+            raise LeaveLoop
         return over
 
     return turn

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from types import FrameType
 
 
-class StudyInterrupted(BaseException):
-    """Raised at a safe place to leave Tune's loop. No `Exception`: nothing on the way may take it for a failure."""
+class LeaveLoop(BaseException):
+    """Raised at a safe place to leave Tune's loop at once. No `Exception`: nothing on the way may take it for a failure."""
 
 
 class Interrupt:

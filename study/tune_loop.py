@@ -1,6 +1,7 @@
 """Ray Tune's loop, with our searcher, scheduler and warm actors, and its own reporting switched off."""
 
 import logging
+import os
 import shutil
 import warnings
 from collections.abc import Callable
@@ -28,6 +29,8 @@ def tune_trials(
     from study.trainable import WarmTrainable
 
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    # by default Tune has one trial pending at a time, so the slots would start their processes one after the other
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(director.ruling.concurrency)
     spec, folder = director.spec, director.ruling.folder
     trainable = tune.with_parameters(
         WarmTrainable, open_session=open_session, metric=spec.metric, direction=spec.direction

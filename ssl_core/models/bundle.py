@@ -44,9 +44,7 @@ class EncoderCard(Config):
         if isinstance(self.backbone, ResNetConfig) != (self.contract.modality == "image"):
             raise ValueError(f"backbone '{self.backbone.kind}' does not read {self.contract.modality}")
         if self.backbone.feature_dim != self.feature_dim:
-            raise ValueError(
-                f"feature_dim {self.feature_dim} is not the backbone's {self.backbone.feature_dim}"
-            )
+            raise ValueError(f"feature_dim {self.feature_dim} is not the backbone's {self.backbone.feature_dim}")
         return self
 
 
@@ -81,17 +79,13 @@ def save_bundle(
         making.mkdir(parents=True)
         state = {key: value.detach().cpu().contiguous() for key, value in encoder.state_dict().items()}
         safetensors.torch.save_file(state, making / WEIGHTS)
-        (making / CARD).write_text(
-            json.dumps(card.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8"
-        )
+        (making / CARD).write_text(json.dumps(card.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8")
         export_program(encoder, making / PROGRAM)
         sums = {file: _sha256(making / file) for file in (CARD, PROGRAM, WEIGHTS)}
         (making / CHECKSUMS).write_text(json.dumps(sums, indent=2) + "\n", encoding="utf-8")
         _move_into_place(making, folder)
     except (OSError, safetensors.SafetensorError) as error:
-        raise StorageError(
-            f"{folder}: cannot be written ({error}); free some space or choose another folder"
-        ) from None
+        raise StorageError(f"{folder}: cannot be written ({error}); free some space or choose another folder") from None
     finally:
         shutil.rmtree(making, ignore_errors=True)
 
@@ -110,9 +104,7 @@ def load_bundle(folder: Path) -> Encoder:
         encoder.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
     except (RuntimeError, safetensors.SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise IntegrityError(
-            f"{folder / WEIGHTS}: does not fit the encoder that {CARD} describes ({reason})"
-        ) from None
+        raise IntegrityError(f"{folder / WEIGHTS}: does not fit the encoder that {CARD} describes ({reason})") from None
     return encoder.eval()
 
 
@@ -162,9 +154,7 @@ def verify_checksums(folder: Path) -> None:
         if not (folder / name).is_file():
             raise IntegrityError(f"{folder / name}: missing; pull the encoder again")
         if _sha256(folder / name) != wanted:
-            raise IntegrityError(
-                f"{folder / name}: its sha256 is not the recorded one; pull the encoder again"
-            )
+            raise IntegrityError(f"{folder / name}: its sha256 is not the recorded one; pull the encoder again")
 
 
 def _move_into_place(made: Path, folder: Path) -> None:

@@ -13,9 +13,7 @@ from torch import Tensor, nn
 from ssl_core.config import Config
 from ssl_core.errors import ConfigError
 
-FeatureGroup = Literal[
-    "xyz", "opacity", "scale", "rotation", "sh_dc", "sh_rest", "normals", "reference_color"
-]
+FeatureGroup = Literal["xyz", "opacity", "scale", "rotation", "sh_dc", "sh_rest", "normals", "reference_color"]
 """Ordered groups of Gaussian columns.
 
 `reference_color` is the cross-modal reference's defect: f_rest_0..43.
@@ -40,9 +38,7 @@ class PointsContract(Config):
     modality: Literal["points"] = "points"
     features: tuple[FeatureGroup, ...] = ("xyz",)
     num_points: int = Field(default=1024, ge=8)
-    alpha_threshold: float = Field(
-        default=0.3, ge=0.0, lt=1.0, description="keep Gaussians with alpha above this"
-    )
+    alpha_threshold: float = Field(default=0.3, ge=0.0, lt=1.0, description="keep Gaussians with alpha above this")
     sampling: Sampling = "fps"
     normalisation: Literal["unit_sphere"] = "unit_sphere"
     standardise_attributes: bool = Field(
@@ -80,9 +76,7 @@ class Encoder(nn.Module):
         feature_dim: width of the output.
     """
 
-    def __init__(
-        self, contract: PointsContract | ImageContract, backbone: nn.Module, feature_dim: int
-    ) -> None:
+    def __init__(self, contract: PointsContract | ImageContract, backbone: nn.Module, feature_dim: int) -> None:
         super().__init__()
         self.contract = contract
         self.backbone = backbone

@@ -55,9 +55,7 @@ def _load_weights(resnet: nn.Module, config: ResNetConfig) -> None:
     path = Path(config.weights_file or "")
     state = {name: tensor for name, tensor in _read_weights(path).items() if not name.startswith("fc.")}
     wanted = resnet.state_dict()
-    wrong = sorted(wanted.keys() ^ state.keys()) or sorted(
-        n for n in wanted if wanted[n].shape != state[n].shape
-    )
+    wrong = sorted(wanted.keys() ^ state.keys()) or sorted(n for n in wanted if wanted[n].shape != state[n].shape)
     if wrong:
         names = ", ".join(wrong[:3]) + (f" and {len(wrong) - 3} more" if len(wrong) > 3 else "")
         raise ConfigError(
@@ -70,8 +68,7 @@ def _load_weights(resnet: nn.Module, config: ResNetConfig) -> None:
 def _read_weights(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise ConfigError(
-            f"weights_file {path}: no such file; "
-            "give a local state dict or leave weights_file unset for random weights"
+            f"weights_file {path}: no such file; give a local state dict or leave weights_file unset for random weights"
         )
     try:
         if path.suffix == ".safetensors":
@@ -79,8 +76,7 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (safetensors.SafetensorError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
         raise ConfigError(
-            f"weights_file {path}: cannot be read ({_first_line(error)}); "
-            "expected .safetensors or a torch state dict"
+            f"weights_file {path}: cannot be read ({_first_line(error)}); expected .safetensors or a torch state dict"
         ) from None
     except Exception as error:  # pickle.UnpicklingError: weights_only refused what the file holds
         raise ConfigError(

@@ -56,9 +56,7 @@ def at_least_single(x: Tensor) -> Tensor:
 class PointwiseLayer(nn.Module):
     """[..., columns] -> [..., out]: linear, batch normalisation over all leading axes, activation."""
 
-    def __init__(
-        self, columns: int, out: int, kernel_dims: KernelDims, activation: Activation = "relu"
-    ) -> None:
+    def __init__(self, columns: int, out: int, kernel_dims: KernelDims, activation: Activation = "relu") -> None:
         super().__init__()
         self.linear = shared_linear(columns, out, kernel_dims)
         self.norm = nn.BatchNorm1d(out)

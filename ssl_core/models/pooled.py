@@ -119,9 +119,7 @@ class PooledLayer(nn.Module):
     points.
     """
 
-    def __init__(
-        self, columns: int, out: int, kernel_dims: KernelDims, activation: Activation = "relu"
-    ) -> None:
+    def __init__(self, columns: int, out: int, kernel_dims: KernelDims, activation: Activation = "relu") -> None:
         super().__init__()
         self.linear = shared_linear(columns, out, kernel_dims)
         self.norm = nn.BatchNorm1d(out)
@@ -137,9 +135,7 @@ class PooledLayer(nn.Module):
             with torch.autocast(x.device.type, enabled=False):
                 return activate(self._train(x.to(weight.dtype), weight, bias, signs), self.activation)
         pooled = F.linear(x, weight, bias).amax(-2)
-        return activate(
-            normalise_pooled(self.norm, pooled, *running_statistics(self.norm, signs)), self.activation
-        )
+        return activate(normalise_pooled(self.norm, pooled, *running_statistics(self.norm, signs)), self.activation)
 
     def _train(self, x: Tensor, weight: Tensor, bias: Tensor, signs: Tensor) -> Tensor:
         pooled, centre, covariance = PooledLinear.apply(x.flatten(0, -3), weight)

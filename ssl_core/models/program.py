@@ -48,9 +48,7 @@ def export_program(encoder: Encoder, file: Path) -> None:
     try:
         torch.export.save(program, file)
     except (OSError, RuntimeError) as error:
-        raise StorageError(
-            f"{file}: cannot be written ({error}); free some space or choose another folder"
-        ) from None
+        raise StorageError(f"{file}: cannot be written ({error}); free some space or choose another folder") from None
     check_program(twin, file)
 
 

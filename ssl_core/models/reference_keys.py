@@ -70,9 +70,7 @@ def _renamed(state: Mapping[str, V], prefixes: Mapping[str, str], model: Referen
     for name, value in state.items():
         prefix, _, leaf = name.rpartition(".")
         if prefix not in prefixes:
-            raise ConfigError(
-                f"parameter '{name}' is not one of {model}; check which model the weights belong to"
-            )
+            raise ConfigError(f"parameter '{name}' is not one of {model}; check which model the weights belong to")
         renamed[f"{prefixes[prefix]}.{leaf}"] = value
     return renamed
 

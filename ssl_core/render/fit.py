@@ -81,9 +81,7 @@ def fit_gaussians(
     targets = torch.as_tensor(images, dtype=torch.float32, device=device)
     losses = np.zeros(config.steps, dtype=np.float32)
     for step, view in enumerate(_view_order(len(cameras), config)):
-        drawn = render_gaussians(
-            _tensors(parameters), cameras[view], background=(background,) * 3, backend=backend
-        )
+        drawn = render_gaussians(_tensors(parameters), cameras[view], background=(background,) * 3, backend=backend)
         loss = (drawn.image - targets[view]).abs().mean()
         losses[step] = loss.item()
         if not math.isfinite(losses[step]):

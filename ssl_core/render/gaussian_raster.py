@@ -104,9 +104,7 @@ def render_gaussians(
     """
     colours = _colours(gaussians, camera)
     if len(background) != colours.shape[1]:
-        raise DataError(
-            f"background has {len(background)} values for {colours.shape[1]} channels; give one each"
-        )
+        raise DataError(f"background has {len(background)} values for {colours.shape[1]} channels; give one each")
     if _uses_gsplat(gaussians, backend):
         image, alpha, depth = gsplat_raster.rasterise(
             gaussians.xyz,

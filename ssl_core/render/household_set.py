@@ -89,9 +89,7 @@ def _write_object(out: Path, place: _Place, config: HouseholdConfig) -> None:
     views = [view_path(out / "images", *at, index) for index in range(config.views)]
     if ply.exists() and all(view.exists() for view in views):
         return
-    rng = np.random.default_rng(
-        [config.seed, CLASSES.index(place.class_name), SPLITS.index(place.split), place.number]
-    )
+    rng = np.random.default_rng([config.seed, CLASSES.index(place.class_name), SPLITS.index(place.split), place.number])
     mesh = household_mesh(place.class_name, rng).normalised()
     for view, camera in zip(views, orbit_cameras(config.views, config.image_size), strict=True):
         rgb = render_mesh(mesh, camera).rgb

@@ -149,9 +149,7 @@ def _at(a: NDArray[np.float64], b: NDArray[np.float64], y: NDArray[np.float64]) 
     return crossing
 
 
-def _expand(
-    first: NDArray[np.int64], count: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _expand(first: NDArray[np.int64], count: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """All integers of the ranges [first, first + count), and the range that each came from."""
     of = np.repeat(np.arange(len(count)), count)
     start = np.cumsum(count) - count

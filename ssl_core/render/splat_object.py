@@ -40,9 +40,7 @@ class SplatConfig(Config):
     views: int = Field(default=8, ge=1, le=1000, description="views written as images, all above the horizon")
     image_size: int = Field(default=128, ge=8, le=2048, description="pixels of the written images")
     fit_size: int = Field(default=128, ge=16, le=2048, description="pixels of the views that are fitted to")
-    fit_views: int = Field(
-        default=32, ge=1, le=1000, description="views fitted to, the written ones among them"
-    )
+    fit_views: int = Field(default=32, ge=1, le=1000, description="views fitted to, the written ones among them")
     heldout_views: int = Field(default=8, ge=1, le=1000, description="views that only measure the fit")
     seed: int = Field(default=0, ge=0, description="of the cameras and of the points the fit starts from")
     fit: FitConfig = FitConfig()
@@ -72,9 +70,7 @@ class Views:
         return np.stack([view.rgb for view in self.views])
 
 
-def splat_object(
-    item: MeshObject, out: Path, config: SplatConfig, *, device: str | None = None
-) -> SplatReport:
+def splat_object(item: MeshObject, out: Path, config: SplatConfig, *, device: str | None = None) -> SplatReport:
     """Write views and fitted Gaussians of one mesh under `out`, unless they are there and whole.
 
     What is there counts as whole if it was finished with the same config from the same mesh.
@@ -127,9 +123,7 @@ def _look(mesh: Mesh, config: SplatConfig) -> tuple[Views, Views, Views]:
     if more:
         first += orbit_cameras(more, config.fit_size, seed=config.seed + 1, elevations=ALL_AROUND)
     fitted = Views(first, render_mesh_views(mesh, first))
-    cameras = orbit_cameras(
-        config.heldout_views, config.fit_size, seed=config.seed + 2, elevations=ALL_AROUND
-    )
+    cameras = orbit_cameras(config.heldout_views, config.fit_size, seed=config.seed + 2, elevations=ALL_AROUND)
     heldout = Views(cameras, render_mesh_views(mesh, cameras))
     if config.image_size == config.fit_size and config.views <= config.fit_views:
         return Views(first[: config.views], fitted.views[: config.views]), fitted, heldout
@@ -158,10 +152,7 @@ def _finished(item: MeshObject, out: Path, config: SplatConfig, digest: str) -> 
     except (OSError, ValueError, KeyError, TypeError, ValidationError):
         return None
     files = [ply_path(out / "points", item.class_name, item.split, item.name)]
-    files += [
-        view_path(out / "images", item.class_name, item.split, item.name, index)
-        for index in range(config.views)
-    ]
+    files += [view_path(out / "images", item.class_name, item.split, item.name, index) for index in range(config.views)]
     whole = stored.get("digest") == digest and all(file.is_file() for file in files)
     return report if whole else None
 

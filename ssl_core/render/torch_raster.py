@@ -132,9 +132,7 @@ def _groups(tile: Tensor, tiles: int) -> list[tuple[Tensor, Tensor]]:
     return groups
 
 
-def _coefficients(
-    projected: Projected, log_alphas: Tensor, gaussian: Tensor, tile: Tensor, columns: int
-) -> Tensor:
+def _coefficients(projected: Projected, log_alphas: Tensor, gaussian: Tensor, tile: Tensor, columns: int) -> Tensor:
     """[M, 6] of log alpha = c . (u^2, uv, v^2, u, v, 1), with u, v in pixels from the middle of the pair's
     tile.
 

@@ -40,9 +40,7 @@ IMAGE = ImageContract(image_size=40, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
 
 CASES = (
     EncoderCase("pointnet", XYZ, PointNetConfig(), permutation_invariant=True),
-    EncoderCase(
-        "pointnet-attributes", ATTRIBUTES, PointNetConfig(feature_transform=False), permutation_invariant=True
-    ),
+    EncoderCase("pointnet-attributes", ATTRIBUTES, PointNetConfig(feature_transform=False), permutation_invariant=True),
     EncoderCase(
         "pointnet-plain",
         XYZ,
@@ -54,9 +52,7 @@ CASES = (
     EncoderCase("pointnet2_msg", XYZ, PointNet2MSGConfig(**SMALL_STAGES)),
     EncoderCase("pointnet2_msg-attributes", ATTRIBUTES, PointNet2MSGConfig(), slow_export=True),
     EncoderCase("dgcnn", XYZ, DGCNNConfig(k=8), permutation_invariant=True),
-    EncoderCase(
-        "dgcnn-attributes", ATTRIBUTES, DGCNNConfig(k=100, feature_dim=96), permutation_invariant=True
-    ),
+    EncoderCase("dgcnn-attributes", ATTRIBUTES, DGCNNConfig(k=100, feature_dim=96), permutation_invariant=True),
     EncoderCase("resnet18", IMAGE, ResNetConfig()),
     EncoderCase("resnet34", IMAGE, ResNetConfig(kind="resnet34"), slow_export=True),
     EncoderCase("resnet50", IMAGE, ResNetConfig(kind="resnet50"), slow_export=True),
@@ -108,11 +104,7 @@ def check_gradients(case: EncoderCase) -> None:
 def check_finite_for_duplicates(case: EncoderCase) -> None:
     """All points of a cloud in one place (a constant image): finite features and gradients."""
     x = case.input(3)
-    x = (
-        x[:, :1].expand_as(x).clone()
-        if isinstance(case.contract, PointsContract)
-        else torch.full_like(x, 0.5)
-    )
+    x = x[:, :1].expand_as(x).clone() if isinstance(case.contract, PointsContract) else torch.full_like(x, 0.5)
     for training in (True, False):
         encoder = case.build().train(training)
         features = encoder(x)

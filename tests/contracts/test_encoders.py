@@ -23,9 +23,7 @@ def test_shapes(case: kit.EncoderCase) -> None:
     kit.check_shapes(case)
 
 
-@pytest.mark.parametrize(
-    "case", [c for c in kit.CASES if c.permutation_invariant], ids=lambda case: case.name
-)
+@pytest.mark.parametrize("case", [c for c in kit.CASES if c.permutation_invariant], ids=lambda case: case.name)
 def test_permutation_invariance(case: kit.EncoderCase) -> None:
     kit.check_permutation_invariance(case)
 
@@ -50,9 +48,7 @@ def test_half_precision(case: kit.EncoderCase) -> None:
     kit.check_training_in_half_precision(case)
 
 
-@pytest.mark.parametrize(
-    "case", [c for c in kit.CASES if isinstance(c.contract, PointsContract)], ids=lambda c: c.name
-)
+@pytest.mark.parametrize("case", [c for c in kit.CASES if isinstance(c.contract, PointsContract)], ids=lambda c: c.name)
 def test_a_wrong_number_of_columns_is_refused(case: kit.EncoderCase) -> None:
     x = case.input(2)
     with pytest.raises(
@@ -90,9 +86,7 @@ def test_state_survives_the_bundle(case: kit.EncoderCase, bundle_of) -> None:
     assert (card.name, card.contract, card.backbone) == (case.name, case.contract, case.backbone)
     assert card.lineage == {"trial": "7"}
     assert loaded.state_dict().keys() == encoder.state_dict().keys()
-    assert all(
-        torch.equal(tensor, encoder.state_dict()[name]) for name, tensor in loaded.state_dict().items()
-    )
+    assert all(torch.equal(tensor, encoder.state_dict()[name]) for name, tensor in loaded.state_dict().items())
     with torch.no_grad():
         assert torch.equal(loaded(case.input(2)), encoder(case.input(2)))
 

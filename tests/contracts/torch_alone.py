@@ -67,9 +67,7 @@ def torch_and_its_dependencies() -> set[str]:
             if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
                 waiting.append(requirement.name.lower().replace("_", "-"))
     tops = metadata.packages_distributions()
-    modules = {
-        top for top, owners in tops.items() if wanted & {owner.lower().replace("_", "-") for owner in owners}
-    }
+    modules = {top for top, owners in tops.items() if wanted & {owner.lower().replace("_", "-") for owner in owners}}
     # an editable or site hook that the interpreter starts with is not something a program could use
     return modules | set(sys.stdlib_module_names) | startup_modules()
 

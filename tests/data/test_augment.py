@@ -13,7 +13,9 @@ def generator(seed=0):
 def ramp(batch, size):
     """Red grows with x from 0 to 1, green with y."""
     x = (torch.arange(size) + 0.5) / size
-    return torch.stack([x.expand(size, size), x[:, None].expand(size, size), torch.zeros(size, size)]).repeat(batch, 1, 1, 1)
+    return torch.stack([x.expand(size, size), x[:, None].expand(size, size), torch.zeros(size, size)]).repeat(
+        batch, 1, 1, 1
+    )
 
 
 def test_same_generator_same_crops_and_range():

@@ -64,9 +64,7 @@ def test_crossed_bootstrap_counts_both_sources():
     rng = np.random.default_rng(4)
     rows, columns = rng.normal(0, 1, (8, 1)), rng.normal(0, 1, (1, 200))
     se = paired_bootstrap(rows + columns, np.zeros((8, 200))).se
-    expected = np.sqrt(
-        rows.var() / 8 + columns.var() / 200
-    )  # two independent means, variances of the plug-in kind
+    expected = np.sqrt(rows.var() / 8 + columns.var() / 200)  # two independent means, variances of the plug-in kind
     assert se == pytest.approx(expected, rel=0.08)
 
 

@@ -29,9 +29,7 @@ def main(source: Path) -> None:
     resnet.fc = torch.nn.Identity()
     shapes["resnet18"] = {name: list(tensor.shape) for name, tensor in resnet.state_dict().items()}
     assert f"{len(shapes['resnet18'])} tensors" in listed["resnet18_state_dict"]
-    lines = [
-        f"{json.dumps(model)}: {json.dumps(names, separators=(',', ':'))}" for model, names in shapes.items()
-    ]
+    lines = [f"{json.dumps(model)}: {json.dumps(names, separators=(',', ':'))}" for model, names in shapes.items()]
     Path(__file__).with_name("reference_shapes.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 

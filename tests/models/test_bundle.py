@@ -148,16 +148,12 @@ def test_the_path_of_initial_weights_stays_at_home(tmp_path: Path) -> None:
     weights.parent.mkdir()
     torch.save(build_image_encoder(contract, ResNetConfig(), seed=1).backbone.state_dict(), weights)
     config = ResNetConfig(weights_file=str(weights))
-    save_bundle(
-        build_image_encoder(contract, config, seed=0), config, tmp_path / "b", name="image", lineage={}
-    )
+    save_bundle(build_image_encoder(contract, config, seed=0), config, tmp_path / "b", name="image", lineage={})
     weights.unlink()
     assert "secret" not in (tmp_path / "b/encoder.json").read_text()
     assert load_bundle(tmp_path / "b").feature_dim == 512
 
 
 def test_the_card_survives_json() -> None:
-    card = EncoderCard(
-        name="x", contract=PointsContract(), backbone=PLAIN, feature_dim=32, lineage={"a": "b"}
-    )
+    card = EncoderCard(name="x", contract=PointsContract(), backbone=PLAIN, feature_dim=32, lineage={"a": "b"})
     assert EncoderCard.from_json(card.to_json()) == card

@@ -13,9 +13,7 @@ torch.set_num_threads(1)
 
 
 def points(batch: int, count: int, seed: int, columns: int = 3) -> torch.Tensor:
-    return torch.rand(
-        batch, count, columns, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
-    )
+    return torch.rand(batch, count, columns, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
 @settings(max_examples=40, deadline=None)

@@ -13,9 +13,7 @@ from tests.reference.plain_pointnet2 import plain_pointnet2_msg
 torch.set_num_threads(1)
 
 
-def clouds(
-    batch: int, points: int, columns: int, seed: int = 0, dtype: torch.dtype = torch.float64
-) -> torch.Tensor:
+def clouds(batch: int, points: int, columns: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:
     x = torch.randn(batch, points, columns, dtype=dtype, generator=torch.Generator().manual_seed(seed))
     x[..., :3] /= x[..., :3].norm(dim=-1, keepdim=True).amax(1, keepdim=True)
     return x
@@ -85,9 +83,7 @@ def test_single_scale_widths() -> None:
     model = PointNet2(3, PointNet2SSGConfig(feature_dim=96))
     assert model.local_1.out == 128
     assert model.local_2.out == 256
-    assert [
-        tuple(p.shape[:2]) for n, p in model.all_points.named_parameters() if n.endswith("linear.weight")
-    ] == [
+    assert [tuple(p.shape[:2]) for n, p in model.all_points.named_parameters() if n.endswith("linear.weight")] == [
         (256, 259),
         (512, 256),
         (96, 512),

@@ -42,9 +42,7 @@ def assert_twins(layer: torch.nn.Module, cheap, usual, x: torch.Tensor, toleranc
         grads = {name: parameter.grad for name, parameter in twin.named_parameters()}
         results.append({"out": out.detach(), "x": leaf.grad, **grads, **dict(twin.named_buffers())})
     for name, value in results[0].items():
-        torch.testing.assert_close(
-            value, results[1][name], rtol=tolerance, atol=tolerance, msg=f"{name} differs"
-        )
+        torch.testing.assert_close(value, results[1][name], rtol=tolerance, atol=tolerance, msg=f"{name} differs")
 
 
 @pytest.mark.parametrize("training", [True, False])

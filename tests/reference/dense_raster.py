@@ -22,9 +22,7 @@ def quaternion_to_matrix(quaternion: Tensor) -> Tensor:
     return torch.stack(columns, dim=1)
 
 
-def screen_gaussian(
-    xyz: Tensor, log_scales: Tensor, quaternion: Tensor, camera: Camera
-) -> tuple[Tensor, ...]:
+def screen_gaussian(xyz: Tensor, log_scales: Tensor, quaternion: Tensor, camera: Camera) -> tuple[Tensor, ...]:
     """One Gaussian's mean [2], covariance [2, 2] and depth on the screen."""
     view, K = torch.as_tensor(camera.viewmat), torch.as_tensor(camera.K)
     W = view[:3, :3]
@@ -35,9 +33,7 @@ def screen_gaussian(
     slope_x = torch.clamp(x / z, min=-limit_x, max=limit_x)
     slope_y = torch.clamp(y / z, min=-limit_y, max=limit_y)
     zero = torch.zeros_like(z)
-    J = torch.stack(
-        [torch.stack([fx / z, zero, -fx * slope_x / z]), torch.stack([zero, fy / z, -fy * slope_y / z])]
-    )
+    J = torch.stack([torch.stack([fx / z, zero, -fx * slope_x / z]), torch.stack([zero, fy / z, -fy * slope_y / z])])
     R = quaternion_to_matrix(quaternion)
     sigma = R @ torch.diag(torch.exp(2 * log_scales)) @ R.T
     covariance = J @ W @ sigma @ W.T @ J.T + 0.3 * torch.eye(2, dtype=xyz.dtype)

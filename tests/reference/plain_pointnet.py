@@ -47,9 +47,7 @@ def transform(layers: PlainLayers, prefix: str, clouds: np.ndarray, size: int) -
     return np.stack([matrix.reshape(size, size) + np.eye(size) for matrix in matrices])
 
 
-def plain_pointnet(
-    state: dict[str, np.ndarray], x: np.ndarray, *, batch_statistics: bool = False
-) -> np.ndarray:
+def plain_pointnet(state: dict[str, np.ndarray], x: np.ndarray, *, batch_statistics: bool = False) -> np.ndarray:
     """[B, N, D] -> [B, 512]. A T-Net without parameters in `state` is left out."""
     layers = PlainLayers(state, batch_statistics)
     clouds = np.array(x, dtype=np.float64)

@@ -36,9 +36,7 @@ def scene(count: int, seed: int = 0, size: float = -2.5, channels: int = 3) -> d
     }
 
 
-def draw(
-    parameters: dict[str, Tensor], camera: Camera, background: tuple[float, ...] = BACKGROUND
-) -> Rendering:
+def draw(parameters: dict[str, Tensor], camera: Camera, background: tuple[float, ...] = BACKGROUND) -> Rendering:
     return render_gaussians(GaussianTensors(**parameters), camera, background=background, backend="torch")
 
 
@@ -67,9 +65,7 @@ def test_images_agree_with_the_dense_twin(count: int, size: float, width: int, h
     K = intrinsics(32, 50)
     K[:2, 2] = width / 2 + 1.5, height / 2 - 2  # the principal point need not be in the middle
     camera = Camera(orbit_cameras(1, 32, seed=count, elevations=(-60, 60))[0].viewmat, K, width, height)
-    expected = dense_render(
-        **parameters, camera=camera, background=torch.tensor(BACKGROUND, dtype=torch.float64)
-    )
+    expected = dense_render(**parameters, camera=camera, background=torch.tensor(BACKGROUND, dtype=torch.float64))
     for dtype, tolerance in ((torch.float64, 1e-9), (torch.float32, 1e-5)):
         drawn = draw({name: value.to(dtype) for name, value in parameters.items()}, camera)
         assert drawn.image.dtype == dtype
@@ -120,9 +116,7 @@ def test_gradients_agree_with_central_differences(name: str) -> None:
         direction /= direction.norm()
         up, down = loss(parameters[name] + step * direction), loss(parameters[name] - step * direction)
         slope = float((gradient * direction).sum())
-        errors.append(
-            abs(slope - float(up - down) / (2 * step)) / max(abs(slope), float(gradient.norm()) * 0.1)
-        )
+        errors.append(abs(slope - float(up - down) / (2 * step)) / max(abs(slope), float(gradient.norm()) * 0.1))
     assert np.median(errors) < 1e-5
 
 
@@ -218,9 +212,7 @@ def test_moving_world_and_camera_together_changes_nothing() -> None:
     moved = camera.viewmat.copy()
     shift = np.array([5.0, -3.0, 2.0])
     moved[:3, 3] -= moved[:3, :3] @ shift
-    there = draw(
-        parameters | {"xyz": parameters["xyz"] + torch.as_tensor(shift)}, Camera(moved, camera.K, 32, 32)
-    )
+    there = draw(parameters | {"xyz": parameters["xyz"] + torch.as_tensor(shift)}, Camera(moved, camera.K, 32, 32))
     assert torch.allclose(there.image, draw(parameters, camera).image, atol=1e-9)
 
 

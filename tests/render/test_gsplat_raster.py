@@ -65,12 +65,8 @@ gsplat = pytest.mark.skipif(importlib.util.find_spec("gsplat") is None, reason="
 @cuda
 def test_the_torch_rasteriser_draws_the_same_on_cuda() -> None:
     camera = orbit_cameras(1, 64, elevations=(-20, 60))[0]
-    expected = render_gaussians(
-        GaussianTensors(**scene(2000)), camera, background=BACKGROUND, backend="torch"
-    )
-    drawn = render_gaussians(
-        GaussianTensors(**scene(2000, "cuda")), camera, background=BACKGROUND, backend="torch"
-    )
+    expected = render_gaussians(GaussianTensors(**scene(2000)), camera, background=BACKGROUND, backend="torch")
+    drawn = render_gaussians(GaussianTensors(**scene(2000, "cuda")), camera, background=BACKGROUND, backend="torch")
     error = (drawn.image.cpu() - expected.image).abs()
     assert error.mean() < 1e-5
     assert error.max() < 2e-2

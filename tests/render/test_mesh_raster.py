@@ -45,9 +45,7 @@ def cast_rays(mesh: Mesh, camera: Camera) -> np.ndarray:
 def test_depth_and_faces_agree_with_ray_casting(seed: int, thin: float) -> None:
     rng = np.random.default_rng(seed)
     triangles = rng.uniform(-0.8, 0.8, (12, 3, 3))
-    triangles[:, 2] = triangles[:, 1] + thin * (
-        triangles[:, 2] - triangles[:, 1]
-    )  # slivers where thin is small
+    triangles[:, 2] = triangles[:, 1] + thin * (triangles[:, 2] - triangles[:, 1])  # slivers where thin is small
     mesh = mesh_of(triangles)
     camera = orbit_cameras(1, 40, seed=seed, elevations=(-80, 80))[0]
     view = render_mesh(mesh, camera, supersample=1)
@@ -82,9 +80,7 @@ def test_behind_the_camera_nothing_is_drawn() -> None:
 
 
 def test_background_and_far_off_screen() -> None:
-    view = render_mesh(
-        mesh_of(np.array([[[90, 0, 0], [91, 0, 0], [90, 0, 1]]], float)), FRONT, background=0.25
-    )
+    view = render_mesh(mesh_of(np.array([[[90, 0, 0], [91, 0, 0], [90, 0, 1]]], float)), FRONT, background=0.25)
     assert np.allclose(view.rgb, 0.25)
 
 

@@ -20,9 +20,7 @@ from ssl_core.render.splat_object import SplatConfig, splat_object
 QUICK = SplatConfig(
     views=3, image_size=24, fit_size=32, fit_views=5, heldout_views=2, fit=FitConfig(gaussians=80, steps=8)
 )
-PYRAMID = (
-    "OFF\n5 6 0\n0 0 0\n2 0 0\n2 2 0\n0 2 0\n1 1 2\n3 0 1 2\n3 0 2 3\n3 0 1 4\n3 1 2 4\n3 2 3 4\n3 3 0 4\n"
-)
+PYRAMID = "OFF\n5 6 0\n0 0 0\n2 0 0\n2 2 0\n0 2 0\n1 1 2\n3 0 1 2\n3 0 2 3\n3 0 1 4\n3 1 2 4\n3 2 3 4\n3 3 0 4\n"
 
 
 @pytest.fixture(autouse=True)
@@ -62,9 +60,7 @@ def test_the_reference_layout_is_written(item: MeshObject, tmp_path: Path) -> No
     assert not report.skipped
 
 
-def test_what_is_whole_is_not_made_again(
-    item: MeshObject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_whole_is_not_made_again(item: MeshObject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = splat_object(item, tmp_path / "out", QUICK)
     monkeypatch.setattr(module, "fit_gaussians", fail)
     again = splat_object(item, tmp_path / "out", QUICK)
@@ -126,9 +122,7 @@ def test_written_views_are_the_same_cameras_whatever_is_fitted(
     item: MeshObject, tmp_path: Path, sizes: tuple[int, int, int, int]
 ) -> None:
     image_size, fit_size, views, fit_views = sizes
-    config = override(
-        QUICK, {"image_size": image_size, "fit_size": fit_size, "views": views, "fit_views": fit_views}
-    )
+    config = override(QUICK, {"image_size": image_size, "fit_size": fit_size, "views": views, "fit_views": fit_views})
     written, fitted, heldout = module._look(module.read_off(item.path).normalised(), config)
     assert len(written.cameras) == views
     assert len(fitted.cameras) == fit_views

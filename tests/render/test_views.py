@@ -16,9 +16,7 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def ball(
-    count: int = 300, scale: float = 1.0, place: tuple[float, float, float] = (0, 0, 0)
-) -> GaussianCloud:
+def ball(count: int = 300, scale: float = 1.0, place: tuple[float, float, float] = (0, 0, 0)) -> GaussianCloud:
     """An opaque, coloured, lopsided ball."""
     rng = np.random.default_rng(0)
     direction = rng.normal(size=(count, 3))
@@ -79,9 +77,7 @@ def test_clouds_with_another_axis_up_are_framed_too(axes: tuple[int, int, int]) 
 
 def test_floaters_neither_move_nor_shrink_the_object() -> None:
     far, faint = ball(count=2, place=(300, 0, 0)), ball(count=40, place=(0, 9, 0))
-    faint = GaussianCloud(
-        faint.xyz, np.full(40, -3.0), faint.log_scales, faint.quaternions, faint.sh_dc, faint.sh_rest
-    )
+    faint = GaussianCloud(faint.xyz, np.full(40, -3.0), faint.log_scales, faint.quaternions, faint.sh_dc, faint.sh_rest)
     spoilt = framed(join(join(ball(), far), faint)).xyz[:300]
     assert np.abs(spoilt - framed(ball()).xyz).max() < 0.05
 
@@ -98,9 +94,7 @@ def test_framing_keeps_shape_and_colour() -> None:
 @pytest.mark.parametrize("logit", [4.0, -3.0])
 def test_a_single_gaussian_and_a_transparent_cloud_are_drawn(logit: float) -> None:
     one = ball(count=1, scale=100, place=(9, 9, 9))
-    one = GaussianCloud(
-        one.xyz, np.array([logit]), one.log_scales, one.quaternions, one.sh_dc - 2, one.sh_rest
-    )
+    one = GaussianCloud(one.xyz, np.array([logit]), one.log_scales, one.quaternions, one.sh_dc - 2, one.sh_rest)
     views = render_views(one, 2, 16)
     assert (views.min(-1) < 250).any()
 
