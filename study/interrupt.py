@@ -8,7 +8,7 @@ from types import FrameType
 
 
 class LeaveLoop(BaseException):
-    """Raised at a safe place to leave Tune's loop at once. No `Exception`: nothing on the way may take it for a failure."""
+    """Raised at a safe place to leave Tune's loop at once. No `Exception`: nobody may take it for a failure."""
 
 
 class Interrupt:
