@@ -17,15 +17,15 @@ MOST = 12
 
 
 def draw_curves(record: TrialRecord, curves: Curves, metric: str, path: Path) -> None:
-    """Write a PNG with one small panel per metric (the objective, then by name; at most 12)."""
-    names = sorted((name for name in curves if len(curves[name]) > 0), key=lambda name: (name != metric, name))
+    """Write a PNG with one small panel per metric (at most 12: the objective, validation, training, the rest)."""
+    names = sorted(curves, key=lambda name: (name != metric, _interest(name, curves[name]), name))
     shown = names[:MOST]
     rows = max(1, math.ceil(len(shown) / COLUMNS))
     height = 2.3 * rows + 0.5
     # margins by hand: a layout engine takes most of the time a small picture costs
     figure = Figure(figsize=(3.7 * COLUMNS, height), dpi=80)
     figure.subplots_adjust(
-        left=0.05, right=0.985, bottom=0.28 / height, top=1 - 0.72 / height, wspace=0.24, hspace=0.42
+        left=0.05, right=0.985, bottom=0.28 / height, top=1 - 0.72 / height, wspace=0.24, hspace=0.36
     )
     FigureCanvasAgg(figure)
     axes = figure.subplots(rows, COLUMNS, squeeze=False)
@@ -41,6 +41,15 @@ def draw_curves(record: TrialRecord, curves: Curves, metric: str, path: Path) ->
     partial = path.with_name(f".{path.name}.new")
     figure.savefig(partial, format="png")
     partial.replace(path)
+
+
+def _interest(name: str, curve: dict[int, float]) -> int:
+    """Held-out numbers first, then losses, then standard errors and clocks; what never changes comes last."""
+    if len(curve) > 1 and len(set(curve.values())) == 1:
+        return 4
+    if name.endswith("_se"):
+        return 3
+    return 0 if name.startswith("val/") else 1 if name.startswith("train/") else 2
 
 
 def _panel(axis: Axes, name: str, curve: dict[int, float], record: TrialRecord, is_objective: bool) -> None:

@@ -103,7 +103,7 @@ def _leaderboard(ledger: Ledger, records: list[TrialRecord]) -> str:
         (ledger.spec.metric, True),
         ("at epoch", True),
     ]
-    columns += [("epochs", True), ("s", True), ("values", False), ("reason", False)]
+    columns += [("epochs", True), ("s", True), ("values and reason", False)]
     rows = []
     for place, record in enumerate(ranked(records, ledger.spec.direction), start=1):
         values = "".join(
@@ -119,8 +119,7 @@ def _leaderboard(ledger: Ledger, records: list[TrialRecord]) -> str:
                 "" if record.best_epoch is None else str(record.best_epoch),
                 f"{record.epoch}/{record.epochs or '?'}",
                 f"{record.seconds:.1f}",
-                f"<div class=kv>{values}</div>",
-                f"<div class=why>{escape(record.reason)}</div>",
+                f"<div class=kv>{values}</div><div class=why>{escape(record.reason)}</div>",
             ]
         )
     return table(columns, rows) + note("★ checkpoint kept: candidate for the registry")

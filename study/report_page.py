@@ -27,7 +27,7 @@ td{border-bottom:1px solid var(--line);padding:6px 10px;vertical-align:top}
 td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 tr:last-child td{border-bottom:0}
 .badge{display:inline-block;border-radius:9px;padding:1px 9px;font-size:12px;font-weight:600;color:#fff}
-.why{color:var(--soft);font-size:12.5px;max-width:52ch}
+.why{color:var(--soft);font-size:12.5px}
 .kv{font-family:ui-monospace,SFMono-Regular,Menlo,monospace;font-size:12px}
 .kv span{display:inline-block;margin-right:10px;white-space:nowrap}
 .note{color:var(--soft);font-size:13.5px;margin:6px 0 0}

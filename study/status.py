@@ -81,13 +81,17 @@ def _cells(trial: dict[str, Any]) -> list[str]:
         "" if trial["best"] is None else f"{trial['best']:.4g}",
         f"{trial['epochs']}/{trial['epochs_planned'] or '?'}",
         f"{trial['seconds']:.0f}",
-        escape(values_text(trial["params"])) + reason,
+        escape(values_text(trial["params"], brief=True)) + reason,
     ]
 
 
-def values_text(values: dict[str, Any]) -> str:
-    """`loss.beta=1.2  optimizer.kind=sgd`."""
-    return "  ".join(f"{key}={short(value)}" for key, value in values.items())
+def values_text(values: dict[str, Any], *, brief: bool = False) -> str:
+    """`loss.beta=1.2  optimizer.kind=sgd`; brief: `beta=1.2  kind=sgd`, with more of the key where it is needed."""
+    names = {key: key for key in values}
+    if brief:
+        ends = Counter(key.split(".")[-1] for key in values)
+        names = {key: ".".join(key.split(".")[-1 - (ends[key.split(".")[-1]] > 1) :]) for key in values}
+    return "  ".join(f"{names[key]}={short(value)}" for key, value in values.items())
 
 
 def short(value: Any) -> str:

@@ -21,7 +21,7 @@ from study.outcome import EpochReport, Outcome
 from study.progress import Progress, clock_text
 from study.report import write_report
 from study.spec import StudySpec
-from study.status import format_status, study_status
+from study.status import format_status, study_status, values_text
 from study.trial_record import TrialRecord
 
 MODES = ["good", "nan", "raise", "infeasible"]
@@ -153,6 +153,12 @@ def test_the_progress_line_counts_and_estimates() -> None:
     progress.tick()
     progress.tick()
     assert console.file.getvalue().count("trials (") == 1  # type: ignore[attr-defined]
+
+
+def test_brief_values_stay_apart() -> None:
+    values = {"loss.beta": 0.123456, "points.kind": "a", "image.kind": "b", "points.features": ["xyz", "normals"]}
+    assert values_text(values, brief=True) == "beta=0.1235  points.kind=a  image.kind=b  features=xyz+normals"
+    assert values_text(values).startswith("loss.beta=0.1235  points.kind=a")
 
 
 def test_clock_text() -> None:
