@@ -18,6 +18,7 @@ from ssl_core.errors import StudyError
 from ssl_core.recipes import recipe_named
 from ssl_core.training.device import choose_device
 from study.driver import StudyPlan, StudySummary
+from study.metrics_file import read_metrics
 from study.trial_record import TrialRecord
 from study.trials import TrialOpener
 
@@ -46,7 +47,7 @@ class EvaluationOutcome(Config):
 def assess_study(
     plan: StudyPlan, opener: TrialOpener, pack: Pack, summary: StudySummary, run_log: RunLog, say: Say
 ) -> list[Assessed]:
-    """Register, evaluate and judge the study's best trials, best first.
+    """Register, evaluate and judge the encoders of the study's best trials, each kind in order of its own probe.
 
     Raises:
         StudyError: a best trial has lost its checkpoint.
@@ -56,12 +57,28 @@ def assess_study(
     for record in summary.leaders:
         versions += register_trial(plan, opener, record, store)
     judged = []
-    for version in sorted(versions, key=lambda v: v.name):
+    for version in promising_first(plan, summary, versions):
         if version.decision is None:
             say(f"evaluating {version.name} v{version.version} (trial {version.lineage.trial}) on the test split")
             promote(store, pack, version, device=choose_device())
         judged.append(_assessed(store.get(version.name, version.version)))
     return judged
+
+
+def promising_first(plan: StudyPlan, summary: StudySummary, versions: list[EncoderVersion]) -> list[EncoderVersion]:
+    """Versions by name, within a name by the validation probe of their own modality at the registered epoch.
+
+    The study ranks trials by one objective, which may weigh both branches; the gate compares encoders of one kind. The
+    order is fixed by validation data alone, before a test object is read.
+    """
+    best_epochs = {record.number: record.best_epoch for record in summary.leaders}
+
+    def key(version: EncoderVersion) -> tuple[str, float, int]:
+        number = version.lineage.trial
+        curve = read_metrics(plan.folder, number).get(f"val/{version.modality}_probe", {})
+        return version.name, -curve.get(best_epochs.get(number) or 0, 0.0), version.version
+
+    return sorted(versions, key=key)
 
 
 def register_trial(

@@ -47,8 +47,8 @@ def print_study(plan: StudyPlan, summary: StudySummary, judged: list[Assessed], 
     )
     for item in judged:
         console.print(f"  {item.name} v{item.version}: {item.decision}", soft_wrap=True)
-    best = next((item for item in judged if item.status == "champion"), None)
-    reference = f"{best.name}@champion" if best else "cross-modal-points@candidate"
+    champions = sorted((item.name for item in judged if item.status == "champion"), reverse=True)
+    reference = f"{champions[0]}@champion" if champions else f"{judged[-1].name}@candidate"
     larger = 4 * plan.spec.trials
     console.print("\nnext:")
     console.print("  look          make ui        (and make report: one page about this study)")

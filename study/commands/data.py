@@ -41,7 +41,7 @@ def sample(
     )
     with progress_bar("household objects") as progress:
         write_household(out, config, progress)
-    console.print(f"sample set at {out} (points/, images/)")
+    console.print(f"sample set at {out} (points/, images/)", soft_wrap=True)
 
 
 def splat(
@@ -68,7 +68,7 @@ def splat(
     if json:
         print_json(summary)
     else:
-        console.print(summary["text"])
+        console.print(summary["text"], soft_wrap=True)
 
 
 def pack(

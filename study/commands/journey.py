@@ -49,7 +49,9 @@ def _data(data: Path | None, meshes: Path | None, label: str) -> Path:
         from study.splatting import splat_meshes
 
         folder = home() / "splats" / label
-        console.print(splat_meshes(meshes, folder, SplatConfig(), workers=0, limit=0, skip_bad=False)["text"])
+        console.print(
+            splat_meshes(meshes, folder, SplatConfig(), workers=0, limit=0, skip_bad=False)["text"], soft_wrap=True
+        )
         return folder
     from study.commands.data import sample
 
