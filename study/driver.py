@@ -231,7 +231,8 @@ def _leave(ledger: Ledger, recorder: RunRecorder | None, ending: Ending, console
     if ledger.records():
         from study.report import write_report  # plotly is not needed before
 
-        report.append(write_report(ledger, ledger.folder / "report.html"))
+        state = "interrupted" if ending.interrupted else "finished"
+        report.append(write_report(ledger, ledger.folder / "report.html", state))
     if recorder is not None:
         unfinished = [record for record in ledger.records() if record.outcome is None]
         recorder.interrupted(unfinished)

@@ -17,8 +17,13 @@ from study.status import short, study_state
 from study.trial_record import TrialRecord, leaders, ranked
 
 
-def write_report(ledger: Ledger, path: Path) -> Path:
+def write_report(ledger: Ledger, path: Path, state: str = "") -> Path:
     """Write the page and return its path.
+
+    Args:
+        ledger: of the study.
+        path: file to write.
+        state: what to call the study's state; by default what an onlooker finds, which is `running` to its driver.
 
     Raises:
         StorageError: the place cannot be written.
@@ -40,7 +45,7 @@ def write_report(ledger: Ledger, path: Path) -> Path:
             charts[name] = chart
     body = [
         f"<h1>{escape(ledger.name)}</h1>",
-        f"<p class=sub>{escape(_subtitle(ledger, records))}</p>",
+        f"<p class=sub>{escape(_subtitle(ledger, state or study_state(ledger, records)))}</p>",
         tiles(_tiles(ledger, records)),
         section("History", chart_place("history"), note(_refused_note(records))),
         section("Leaderboard", _leaderboard(ledger, records)),
@@ -71,10 +76,9 @@ def write_report(ledger: Ledger, path: Path) -> Path:
     return path
 
 
-def _subtitle(ledger: Ledger, records: list[TrialRecord]) -> str:
+def _subtitle(ledger: Ledger, state: str) -> str:
     spec = ledger.spec
     recipe = ledger.attrs.get("identity", {}).get("recipe", "")
-    state = study_state(ledger, records)
     return f"{recipe} · {spec.metric}, {spec.direction}d · best value over the epochs of a trial · {state}"
 
 
