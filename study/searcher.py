@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ray.tune import Stopper
+from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
@@ -68,6 +69,15 @@ class DirectedScheduler(FIFOScheduler):
         except Exception as error:  # as in suggest
             self._director.on_fatal(error)
         return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        """The newest waiting trial: older ones have their process on the way.
+
+        Tune gives the first free warm process to the trial chosen here. Given to the oldest, whose own process is
+        about to be ready, that one is thrown away and another started for the newest.
+        """
+        waiting = [trial for trial in tune_controller.get_trials() if trial.status == Trial.PENDING]
+        return waiting[-1] if waiting else None
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """The attempt raised, or its process died."""
