@@ -55,3 +55,27 @@ def random_resized_crop(
     grid = functional.affine_grid(theta, [batch, images.shape[1], finer * size, finer * size], align_corners=False)
     crops = functional.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
     return functional.avg_pool2d(crops, finer) if finer > 1 else crops
+
+
+def color_distortion(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:
+    """Random hue, saturation and brightness per image, so that colour alone does not tell which object it is.
+
+    Chen et al. 2020 (SimCLR, §3.3) show that crops of one picture share their colours, which a network takes as a
+    shortcut; two views of one object do so even more. Hue turns colours about the grey axis (Rodrigues' formula).
+
+    Args:
+        images: [B, 3, H, W] float in [0, 1].
+        strength: in [0, 1]; hue by up to +-180 degrees x strength, saturation by a factor within 1 +- strength,
+            brightness by a factor within 1 +- 0.3 strength. 0 returns the images as they are.
+        generator: source of all randomness, on the CPU.
+    """
+    if strength == 0:
+        return images
+    draws = strength * (2 * torch.rand(3, len(images), generator=generator) - 1)
+    angle, saturation, brightness = math.pi * draws[0], 1 + draws[1], 1 + 0.3 * draws[2]
+    grey = torch.full((3, 3), 1 / 3)
+    cross = torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]]) / math.sqrt(3)
+    turn = angle.cos()[:, None, None] * (torch.eye(3) - grey) + angle.sin()[:, None, None] * cross
+    matrix = (brightness[:, None, None] * (grey + saturation[:, None, None] * turn)).to(images.device)
+    mixed = torch.bmm(matrix.to(images.dtype), images.flatten(2))
+    return mixed.reshape(images.shape).clamp(0, 1)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ssl_core.data.augment import random_resized_crop, resize, to_float
+from ssl_core.data.augment import color_distortion, random_resized_crop, resize, to_float
 
 
 def generator(seed=0):
@@ -53,3 +53,22 @@ def test_resize_and_to_float():
     images = to_float(torch.full((2, 3, 8, 8), 255, dtype=torch.uint8))
     assert torch.equal(resize(images, 8), images)
     assert torch.allclose(resize(images, 4), torch.ones(2, 3, 4, 4))
+
+
+def test_color_distortion_keeps_grey_grey_and_changes_colours():
+    grey = torch.rand(6, 1, 4, 4, generator=generator(3)).expand(6, 3, 4, 4) * 0.7
+    out = color_distortion(grey, 1.0, generator())
+    assert torch.allclose(out[:, 0], out[:, 1], atol=1e-5)
+    assert torch.allclose(out[:, 0], out[:, 2], atol=1e-5)
+    red = torch.tensor([0.6, 0.2, 0.2]).view(1, 3, 1, 1).expand(500, 3, 2, 2)
+    out = color_distortion(red, 1.0, generator())
+    assert 0.25 < (out[:, 0] == out.amax(1)).float().mean() < 0.45, "any channel may become the strongest"
+    assert torch.equal(color_distortion(red, 0.0, generator()), red)
+    assert torch.equal(out, color_distortion(red, 1.0, generator()))
+
+
+def test_hue_alone_keeps_the_mean_of_the_channels():
+    image = torch.rand(1, 3, 5, 5, generator=generator(1)) * 0.2 + 0.4
+    turned = color_distortion(image.expand(50, 3, 5, 5), 0.3, generator())
+    ratio = turned.mean(1) / image.mean(1)
+    assert torch.allclose(ratio, ratio[:, :1, :1].expand_as(ratio), atol=1e-4), "brightness is one factor per image"

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ssl_core.data.augment import random_resized_crop, resize, to_float
+from ssl_core.data.augment import color_distortion, random_resized_crop, resize, to_float
 from ssl_core.data.pack import Pack
 from ssl_core.data.point_sampler import PointSampler, check_contract
 from ssl_core.errors import InfeasibleError
@@ -59,6 +59,7 @@ class CrossModalData:
         images = self._images(views).flatten(0, 1)
         augment, size = self.config.augment, self.config.image.image_size
         cropped = random_resized_crop(images, size, augment.crop_min_scale, generator, flip=augment.flip)
+        cropped = color_distortion(cropped, augment.color, generator)
         return cropped.reshape(*views.shape, *cropped.shape[1:])
 
     def _images(self, views: Indices) -> Tensor:
