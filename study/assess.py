@@ -66,7 +66,7 @@ def assess_study(
 
 
 def promising_first(plan: StudyPlan, summary: StudySummary, versions: list[EncoderVersion]) -> list[EncoderVersion]:
-    """Versions by name, within a name by the validation probe of their own modality at the registered epoch.
+    """Versions by name, within a name by the best validation probe of their own modality up to the registered epoch.
 
     The study ranks trials by one objective, which may weigh both branches; the gate compares encoders of one kind. The
     order is fixed by validation data alone, before a test object is read.
@@ -76,7 +76,8 @@ def promising_first(plan: StudyPlan, summary: StudySummary, versions: list[Encod
     def key(version: EncoderVersion) -> tuple[str, float, int]:
         number = version.lineage.trial
         curve = read_metrics(plan.folder, number).get(f"val/{version.modality}_probe", {})
-        return version.name, -curve.get(best_epochs.get(number) or 0, 0.0), version.version
+        seen = [value for epoch, value in curve.items() if epoch <= (best_epochs.get(number) or 0)]
+        return version.name, -max(seen, default=0.0), version.version
 
     return sorted(versions, key=key)
 
@@ -84,7 +85,7 @@ def promising_first(plan: StudyPlan, summary: StudySummary, versions: list[Encod
 def register_trial(
     plan: StudyPlan, opener: TrialOpener, record: TrialRecord, store: EncoderStore
 ) -> list[EncoderVersion]:
-    """Both encoders of a trial's best epoch as registered versions; those that are already, as they are."""
+    """Both encoders of a trial, each of its own best epoch up to the trial's; those registered already, as they are."""
     run_id = record.run_id or ""
     known = [
         version

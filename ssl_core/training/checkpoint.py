@@ -30,6 +30,8 @@ class CheckpointState(Config):
     epoch: int
     iteration: int
     metrics: dict[str, float] = Field(default_factory=dict)
+    best: dict[str, float] = Field(default_factory=dict)
+    """best validation probe so far, by modality; its weights are among the model's tensors"""
 
 
 def save_checkpoint(folder: Path, model: dict[str, Tensor], training: dict[str, Any], state: CheckpointState) -> None:

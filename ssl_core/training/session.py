@@ -10,6 +10,7 @@ from ssl_core.data.pack import Pack
 from ssl_core.errors import CheckpointError
 from ssl_core.models.bundle import save_bundle
 from ssl_core.recipe import Modality, Recipe, RecipeConfig
+from ssl_core.training.best import PREFIX, BestEncoders
 from ssl_core.training.checkpoint import CheckpointState, load_checkpoint, save_checkpoint
 from ssl_core.training.device import choose_device
 from ssl_core.training.loop import Training, train_epoch
@@ -55,6 +56,7 @@ class TrialSession:
         self.epoch = 0
         self.epochs = settings.epochs
         self.metrics: dict[str, float] = {}
+        self.best = BestEncoders()
 
     def run_epoch(self) -> dict[str, float]:
         """Train one epoch, validate, and return all metrics. Raises DivergedError."""
@@ -66,6 +68,7 @@ class TrialSession:
         metrics["seconds/train"] = trained - began
         metrics["seconds/validate"] = time.perf_counter() - trained
         self.metrics = metrics
+        self.best.observe(self.objective.encoders(), metrics)
         return metrics
 
     def save(self, folder: Path) -> None:
@@ -74,7 +77,8 @@ class TrialSession:
             "optimizer": self.training.optimizer.state_dict(),
             "scaler": self.training.scaler.state_dict(),
         }
-        save_checkpoint(folder, dict(self.training.module.state_dict()), training, self._state())
+        model = {**self.training.module.state_dict(), **self.best.tensors()}
+        save_checkpoint(folder, model, training, self._state())
 
     def load(self, folder: Path) -> None:
         """Continue from a checkpoint of this very trial. Raises CheckpointError when it is another's."""
@@ -86,7 +90,8 @@ class TrialSession:
                     f"checkpoint {folder} has {field} {getattr(state, field)}, this trial {getattr(ours, field)}; "
                     "it belongs to another trial"
                 )
-        self.training.module.load_state_dict(model)
+        self.best.restore(model, state.best)
+        self.training.module.load_state_dict({k: v for k, v in model.items() if not k.startswith(PREFIX)})
         self.training.optimizer.load_state_dict(training["optimizer"])
         self.training.scaler.load_state_dict(training["scaler"])
         self.training.iteration, self.epoch = state.iteration, state.epoch
@@ -101,13 +106,15 @@ class TrialSession:
             epoch=self.epoch,
             iteration=self.training.iteration,
             metrics=self.metrics,
+            best=dict(self.best.values),
         )
 
     def export(self, folder: Path, lineage: Mapping[str, str]) -> dict[Modality, Path]:
-        """Write a bundle per encoder (`folder/points`, `folder/image`) from the current weights."""
+        """Write a bundle per encoder (`folder/points`, `folder/image`): each as it was at the best epoch of its own
+        validation probe so far, since the branches of one trial do not peak together."""
         written: dict[Modality, Path] = {}
         self.training.module.eval()
-        for modality, trained in self.objective.encoders().items():
+        for modality, trained in self.best.applied_to(self.objective.encoders()).items():
             target = folder / modality
             save_bundle(
                 trained.encoder, trained.backbone, target, name=self.recipe.model_name(modality), lineage=dict(lineage)

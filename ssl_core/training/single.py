@@ -14,7 +14,7 @@ Report = Callable[[int, dict[str, float], float], None]
 
 
 def train_single(session: TrialSession, out: Path, report: Report) -> dict[Modality, Path]:
-    """Train to the end, checkpointing each epoch, and export the encoders of the last one.
+    """Train to the end, checkpointing each epoch, and export each encoder of its own best epoch.
 
     Writes `config.json`, `metrics.jsonl` (one line per epoch), `last/` (checkpoint) and `encoders/<modality>/`.
 

@@ -14,7 +14,7 @@ def test_each_kind_goes_in_order_of_its_own_probe(tmp_path):
     for number, probe in probes.items():
         path = metrics_path(tmp_path, number)
         path.parent.mkdir(parents=True)
-        other = {"epoch": 1, "val/points_probe": 0.99 - probe["points"], "val/image_probe": 0.99}
+        other = {"epoch": 3, "val/points_probe": 0.99 - probe["points"], "val/image_probe": 0.99}
         best = {"epoch": 2, "val/points_probe": probe["points"], "val/image_probe": probe["image"]}
         path.write_text("".join(json.dumps(line) + "\n" for line in (other, best)))
         for modality in ("points", "image"):

@@ -156,3 +156,30 @@ def test_quick_overfits_eight_objects(tmp_path):
     trial.data.fit = trial.data.fit[:8]
     losses = [train_epoch(trial.training, trial.data.epoch(epoch))["train/cross_entropy"] for epoch in range(60)]
     assert np.mean(losses[-5:]) < 0.1 < 1.5 < losses[0]
+
+
+def test_each_encoder_is_exported_from_its_own_best_epoch(tiny_pack, tiny_config, tmp_path, monkeypatch):
+    probes = iter([(0.5, 0.9), (0.7, 0.2), (0.6, 0.3)])
+
+    def validate(_objective):
+        points, image = next(probes)
+        return {"val/points_probe": points, "val/image_probe": image}
+
+    trial = session(tiny_config, tiny_pack)
+    monkeypatch.setattr(trial.data, "validate", validate)
+    states = []
+    for epoch in range(3):
+        trial.run_epoch()
+        encoders = trial.objective.encoders()
+        states.append({m: {k: v.clone() for k, v in e.encoder.state_dict().items()} for m, e in encoders.items()})
+        if epoch == 1:
+            trial.save(tmp_path / "best")
+    resumed = session(tiny_config, tiny_pack)
+    resumed.load(tmp_path / "best")
+    for candidate in (trial, resumed):
+        best = candidate.best.applied_to(candidate.objective.encoders())
+        assert_same(best["points"].encoder.state_dict(), states[1]["points"])
+        assert_same(best["image"].encoder.state_dict(), states[0]["image"])
+    assert_same(weights(resumed), {f"{m}.{k}": v for m, s in states[1].items() for k, v in s.items()} | {
+        k: v for k, v in weights(resumed).items() if k.startswith("fusion")
+    })  # fmt: skip

@@ -89,7 +89,7 @@ def quick() -> CrossModalConfig:
         image=ImageContract(image_size=48),
         # a small beta and mild crops: with the reference's, few objects teach the image branch less than nothing
         loss=LossConfig(beta=0.5, margin=1.0),
-        augment=AugmentConfig(crop_min_scale=0.5, color=0.8),
+        augment=AugmentConfig(crop_min_scale=0.5),
         training=TrainingConfig(
             epochs=12, batch_size=16, optimizer=AdamWConfig(lr=1e-3), schedule=CosineSchedule(warmup=0.1)
         ),
