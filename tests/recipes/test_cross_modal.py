@@ -76,9 +76,10 @@ def test_transform_regulariser_is_added(tiny_pack, tiny_config):
     config = override(tiny_config, values)
     objective = CrossModalObjective(config, 0)
     loss = objective.loss(next(iter(data_of(config, tiny_pack).epoch(0))))
-    plain = loss.terms["triplet"] + config.loss.beta * loss.terms["cross_entropy"]
-    assert float(loss.terms["transform"].detach()) > 0
-    assert float(loss.total.detach()) == pytest.approx(float(plain.detach() + 0.5 * loss.terms["transform"].detach()), rel=1e-5)
+    terms = {name: float(value.detach()) for name, value in loss.terms.items()}
+    assert terms["transform"] > 0
+    expected = terms["triplet"] + config.loss.beta * terms["cross_entropy"] + 0.5 * terms["transform"]
+    assert float(loss.total.detach()) == pytest.approx(expected, rel=1e-5)
     with pytest.raises(ConfigError, match="feature_transform"):
         override(tiny_config, {"loss.transform_weight": 0.5})
 
