@@ -2,9 +2,11 @@
 
     SplatsweepError
     ├── DataError                 something on disk is not what it should be; names the file
-    │   ├── PlyError              a .ply file (property, count, value)
+    │   ├── GaussianFileError     a file of Gaussians (.splat, .spz, .sog, ...)
+    │   │   └── PlyError          a .ply file (property, count, value)
     │   ├── ImageError            an image file
     │   ├── MeshError             a mesh file
+    │   ├── CameraError           a camera file (cameras.json, transforms.json, COLMAP)
     │   ├── LayoutError           a folder tree (missing split, object without views, empty class)
     │   └── PackError             a DatasetPack (schema, digest, half-written)
     ├── ConfigError               a key, value or combination; names the key and the nearest valid one
@@ -33,7 +35,11 @@ class DataError(SplatsweepError):
     """Input data is unusable."""
 
 
-class PlyError(DataError):
+class GaussianFileError(DataError):
+    """A file of Gaussians cannot be read."""
+
+
+class PlyError(GaussianFileError):
     """A Gaussian .ply cannot be read."""
 
 
@@ -43,6 +49,10 @@ class ImageError(DataError):
 
 class MeshError(DataError):
     """A mesh cannot be read."""
+
+
+class CameraError(DataError):
+    """A camera file cannot be read."""
 
 
 class LayoutError(DataError):

@@ -1,0 +1,122 @@
+"""Where bytes come from: a file, or a member of a zip archive that is read in place.
+
+Both kinds are plain values, so that they travel to workers; nothing is open until it is read.
+"""
+
+import zipfile
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from ssl_core.errors import DataError
+
+_DAMAGED = (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError)
+
+
+@dataclass(frozen=True)
+class FileSource:
+    """A file on disk."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @property
+    def name(self) -> str:
+        """Last part of the path."""
+        return self.path.name
+
+    @property
+    def size(self) -> int:
+        """Bytes. Raises DataError when there is no such file."""
+        return self._stat()[0]
+
+    @property
+    def stamp(self) -> str:
+        """Cheap identity of the content: size and time of change."""
+        size, changed = self._stat()
+        return f"{size}:{changed}"
+
+    def open(self) -> BinaryIO:
+        """A seekable stream. Raises DataError when the file cannot be opened."""
+        try:
+            return self.path.open("rb")
+        except OSError as error:
+            raise DataError(f"{self}: cannot be opened: {error.strerror or error}; check the path") from None
+
+    def _stat(self) -> tuple[int, int]:
+        try:
+            found = self.path.stat()
+        except OSError as error:
+            raise DataError(f"{self}: cannot be opened: {error.strerror or error}; check the path") from None
+        return found.st_size, found.st_mtime_ns
+
+
+@dataclass(frozen=True)
+class ZipSource:
+    """A member of a zip archive. `size` and `crc` are what its directory claims; reading checks both."""
+
+    archive: Path
+    member: str
+    size: int
+    crc: int
+
+    def __str__(self) -> str:
+        return f"{self.archive}/{self.member}"
+
+    @property
+    def name(self) -> str:
+        """Last part of the member's name."""
+        return PurePosixPath(self.member).name
+
+    @property
+    def stamp(self) -> str:
+        """Cheap identity of the content: size and checksum."""
+        return f"{self.size}:{self.crc:08x}"
+
+    def open(self) -> BinaryIO:
+        """A stream that ends with an error when the checksum is wrong. Raises DataError for a damaged archive."""
+        try:
+            return open_archive(self.archive).open(self.member)  # type: ignore[return-value]
+        except (KeyError, OSError, *_DAMAGED) as error:
+            raise DataError(f"{self}: cannot be read from the archive ({error}); make the archive again") from None
+
+
+Source = FileSource | ZipSource
+
+
+def as_source(place: Source | Path | str) -> Source:
+    """A path as a source; sources stay what they are."""
+    return place if isinstance(place, FileSource | ZipSource) else FileSource(Path(place))
+
+
+def read_bytes(source: Source, limit: int) -> bytes:
+    """All bytes of a source, at most `limit`: what it claims is checked before anything is read.
+
+    Raises:
+        DataError: larger than `limit`, longer or shorter than claimed, or damaged; names the source.
+    """
+    size = source.size
+    if size > limit:
+        raise DataError(f"{source}: is {size:,} bytes long, more than the {limit:,} allowed here; split or shrink it")
+    try:
+        with source.open() as stream:
+            content = stream.read(size + 1)
+    except (OSError, *_DAMAGED) as error:
+        raise DataError(f"{source}: cannot be read ({error}); copy it again") from None
+    if len(content) != size:
+        raise DataError(f"{source}: has {len(content):,} bytes where {size:,} were expected; copy it again")
+    return content
+
+
+def open_archive(path: Path) -> zipfile.ZipFile:
+    """The archive, kept open by this process: its directory is parsed once, however many members are read."""
+    found = path.stat()
+    return _opened(path, found.st_size, found.st_mtime_ns)
+
+
+@lru_cache(maxsize=16)
+def _opened(path: Path, size: int, changed: int) -> zipfile.ZipFile:
+    return zipfile.ZipFile(path)
