@@ -1,9 +1,13 @@
 """DatasetPack: a data set parsed, filtered, ordered and decoded once; every trial of a node maps it read-only.
 
-manifest.json     written last; schema version, digest, objects, splits, what was refused and why
-gaussians.npy     [rows, 59] float32, the kept Gaussians of each object in farthest-point order
+manifest.json     written last; schema version, digests, objects, splits, what was refused and why
+gaussians.npy     [rows, 14] float32, the kept Gaussians of each object in farthest-point order: xyz, opacity logit,
+                  log-scales, quaternion wxyz, f_dc
+sh_rest.npy       [rows, 45] float32, channel-major; only when every object carries it
 orders.npy        [objects, starts, cached] int32, row numbers within the object, -1 after the last
-views.npy         [views, 3, S, S] uint8
+views.npy         [views, 3, S, S] uint8; or, with a codec, views.bin and view_offsets.npy ([views + 1] int64)
+
+What a trial does not ask for is never touched: one that learns from xyz reads 56 bytes per Gaussian, not 236.
 """
 
 import hashlib
@@ -17,9 +21,15 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from ssl_core.config import Config
+from ssl_core.data.pack_views import Codec, open_views
 from ssl_core.errors import ConfigError, InfeasibleError, PackError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+BLOCK_BYTES = 64 * 2**20
+"""Files of a pack are checked, sent and fetched in blocks of this size."""
+
+GEOMETRY_WIDTH = 14
+SH_REST_WIDTH = 45
 Split = Literal["train", "test", "fit", "val"]
 
 
@@ -36,6 +46,7 @@ class PackConfig(Config):
     val_fraction: float = Field(
         default=0.2, gt=0, lt=1, description="share of train held out for validation, per class"
     )
+    codec: Codec = Field(default="raw", description="how views are stored: raw bytes, or jpeg or webp when disk matters")
     seed: int = 0
 
 
@@ -67,12 +78,18 @@ class Refused(Config):
     reason: str
 
 
+class FileFacts(Config):
+    """Length of one file of a pack and the sha256 of each of its blocks of BLOCK_BYTES."""
+
+    bytes: int
+    blocks: tuple[str, ...]
+
+
 class PackManifest(Config):
     """What a pack holds. `pack_digest` identifies its content: same input and config, same digest."""
 
     schema_version: int = SCHEMA_VERSION
     pack_digest: str
-    source_fingerprint: str
     config: PackConfig
     class_names: tuple[str, ...]
     groups: tuple[str, ...]
@@ -80,13 +97,15 @@ class PackManifest(Config):
     views_rendered: bool
     objects: tuple[PackObject, ...]
     refused: tuple[Refused, ...] = ()
-    files: dict[str, int]
+    notes: dict[str, int] = Field(default={}, description="what the files could not carry -> number of objects")
+    files: dict[str, FileFacts]
 
 
-def content_digest(config: PackConfig, objects: tuple[PackObject, ...], image_size: int) -> str:
-    """sha256 (16 hex digits) over config and per-object facts, which include the digests of the source bytes."""
-    facts = [config.to_json(), str(image_size), *(item.to_json() for item in objects)]
-    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
+def content_digest(config: PackConfig, objects: tuple[PackObject, ...], files: dict[str, FileFacts]) -> str:
+    """sha256 (16 hex digits) over the config, the facts of each object and the digests of all files."""
+    parts = [config.to_json(), *(item.to_json() for item in objects)]
+    parts += [f"{name} {facts.to_json()}" for name, facts in sorted(files.items())]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
 class Pack:
@@ -96,18 +115,21 @@ class Pack:
         self.path = path
         self.manifest = manifest
         self.gaussians: NDArray[np.float32] = np.load(path / "gaussians.npy", mmap_mode="r", allow_pickle=False)
+        self.sh_rest: NDArray[np.float32] | None = None
+        if "sh_rest.npy" in manifest.files:
+            self.sh_rest = np.load(path / "sh_rest.npy", mmap_mode="r", allow_pickle=False)
         self.orders: NDArray[np.int32] = np.load(path / "orders.npy", mmap_mode="r", allow_pickle=False)
-        self.views: NDArray[np.uint8] = np.load(path / "views.npy", mmap_mode="r", allow_pickle=False)
+        self.views = open_views(path, manifest.config.codec)
 
     @classmethod
     def open(cls, path: Path | str) -> Self:
         """Raises PackError when there is no pack, when it is half-written, changed in size, or of another schema."""
         path = Path(path)
         manifest = read_manifest(path)
-        for name, size in manifest.files.items():
+        for name, facts in manifest.files.items():
             found = (path / name).stat().st_size if (path / name).is_file() else None
-            if found != size:
-                raise PackError(f"{path / name}: {size} bytes expected, {found} found; make the pack again")
+            if found != facts.bytes:
+                raise PackError(f"{path / name}: {facts.bytes} bytes expected, {found} found; make the pack again")
         return cls(path, manifest)
 
     @property
@@ -141,6 +163,11 @@ class Pack:
         """[objects] index of the first row in `gaussians`."""
         return np.array([item.first_row for item in self.manifest.objects], dtype=np.int64)
 
+    @cached_property
+    def num_rows(self) -> NDArray[np.int64]:
+        """[objects] number of rows in `gaussians`."""
+        return np.array([item.rows for item in self.manifest.objects], dtype=np.int64)
+
     def objects(self, split: Split) -> NDArray[np.int64]:
         """Indices of a split. `fit` and `val` partition `train`."""
         wanted = [
@@ -151,12 +178,17 @@ class Pack:
         return np.array(wanted, dtype=np.int64)
 
     def rows_of(self, index: int) -> NDArray[np.float32]:
-        """[rows, 59] mapped rows of one object."""
+        """[rows, 59] the rows of one object with all columns (`features.COLUMNS`), a copy; absent ones are zero."""
         item = self.manifest.objects[index]
-        return self.gaussians[item.first_row : item.first_row + item.rows]
+        span = slice(item.first_row, item.first_row + item.rows)
+        rows = np.zeros((item.rows, GEOMETRY_WIDTH + SH_REST_WIDTH), dtype=np.float32)
+        rows[:, :GEOMETRY_WIDTH] = self.gaussians[span]
+        if self.sh_rest is not None:
+            rows[:, GEOMETRY_WIDTH:] = self.sh_rest[span]
+        return rows
 
     def views_of(self, index: int) -> NDArray[np.uint8]:
-        """[V, 3, S, S] mapped views of one object."""
+        """[V, 3, S, S] the views of one object, a copy."""
         item = self.manifest.objects[index]
         return self.views[item.first_view : item.first_view + item.views]
 

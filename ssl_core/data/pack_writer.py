@@ -17,6 +17,7 @@ from ssl_core.data.gaussians import GaussianCloud
 from ssl_core.data.images import read_image, resize_image
 from ssl_core.data.layout import Problem, SplatObject, find_objects
 from ssl_core.data.pack import (
+    FileFacts,
     Pack,
     PackConfig,
     PackManifest,
@@ -227,6 +228,10 @@ class _Writer:
             raise PackError("no object is usable: " + _listing(refused))
         size = self.image_size
         _to_npy(self.folder / "gaussians.raw", (self._rows, 59), np.dtype(np.float32))
+        wide = np.load(self.folder / "gaussians.npy")
+        np.save(self.folder / "gaussians.npy", np.ascontiguousarray(wide[:, :14]))
+        if self._rest:
+            np.save(self.folder / "sh_rest.npy", np.ascontiguousarray(wide[:, 14:]))
         _to_npy(self.folder / "views.raw", (self._views, 3, size, size), np.dtype(np.uint8))
         longest = max(order.shape[1] for order in self._orders)
         orders = np.full((len(self._orders), self.config.starts, longest), -1, dtype=np.int32)
@@ -244,9 +249,10 @@ class _Writer:
             *(["sh_rest"] if self._rest else []),
             "normals",
         ]
+        names = ("gaussians.npy", "orders.npy", "views.npy", *(["sh_rest.npy"] if self._rest else []))
+        files = {name: FileFacts(bytes=(self.folder / name).stat().st_size, blocks=()) for name in names}
         manifest = PackManifest(
-            pack_digest=content_digest(self.config, objects, size),
-            source_fingerprint=fingerprint,
+            pack_digest=content_digest(self.config, objects, files),
             config=self.config,
             class_names=tuple(sorted({item.class_name for item in objects})),
             groups=tuple(groups),
@@ -254,7 +260,7 @@ class _Writer:
             views_rendered=self._rendered,
             objects=objects,
             refused=tuple(Refused(path=problem.path, reason=problem.reason) for problem in refused),
-            files={name: (self.folder / name).stat().st_size for name in ("gaussians.npy", "orders.npy", "views.npy")},
+            files=files,
         )
         (self.folder / "manifest.json").write_text(manifest.model_dump_json(indent=1))
 
@@ -274,9 +280,7 @@ def _to_npy(raw: Path, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> N
 def _existing(out: Path, fingerprint: str) -> Pack | None:
     if not out.exists():
         return None
-    if read_manifest(out).source_fingerprint == fingerprint:
-        return Pack.open(out)
-    raise PackError(f"{out} holds a pack of other input or settings; remove it or choose another --out")
+    return Pack.open(out)
 
 
 def _listing(problems: list[Problem]) -> str:

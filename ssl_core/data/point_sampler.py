@@ -79,8 +79,12 @@ class PointSampler:
                 return uniform_sample(self._eligible[index], count, rng, replacement=True)
 
     def _gather(self, objects: NDArray[np.int64], picked: NDArray[np.int64]) -> Array:
-        rows = self.pack.gaussians[self.pack.first_row[objects][:, None] + picked]
-        return assemble(np.asarray(rows), self.contract)
+        where = self.pack.first_row[objects][:, None] + picked
+        rows = np.zeros((*where.shape, 59), dtype=np.float32)
+        rows[..., :14] = self.pack.gaussians[where]
+        if self.pack.sh_rest is not None:
+            rows[..., 14:] = self.pack.sh_rest[where]
+        return assemble(rows, self.contract)
 
 
 def check_contract(pack: Pack, contract: PointsContract) -> None:
