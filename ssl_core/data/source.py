@@ -3,7 +3,11 @@
 Both kinds are plain values, so that they travel to workers; nothing is open until it is read.
 """
 
+import os
+import stat
+import struct
 import zipfile
+import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -11,10 +15,11 @@ from typing import BinaryIO
 
 from ssl_core.errors import DataError
 
-_DAMAGED = (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError)
+# What the archive reader may raise on damaged bytes, a password, an unknown method and names that are no UTF-8.
+DAMAGED = (zipfile.BadZipFile, zlib.error, struct.error, RuntimeError, EOFError, ValueError, OverflowError, LookupError)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FileSource:
     """A file on disk."""
 
@@ -40,7 +45,8 @@ class FileSource:
         return f"{size}:{changed}"
 
     def open(self) -> BinaryIO:
-        """A seekable stream. Raises DataError when the file cannot be opened."""
+        """A seekable stream. Raises DataError when the file cannot be opened, or is a folder, pipe or device."""
+        self._stat()  # opening a pipe would wait for its other end
         try:
             return self.path.open("rb")
         except OSError as error:
@@ -49,12 +55,15 @@ class FileSource:
     def _stat(self) -> tuple[int, int]:
         try:
             found = self.path.stat()
-        except OSError as error:
-            raise DataError(f"{self}: cannot be opened: {error.strerror or error}; check the path") from None
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise DataError(f"{self}: cannot be opened: {reason}; check the path") from None
+        if not stat.S_ISREG(found.st_mode):
+            raise DataError(f"{self}: cannot be opened: it is no regular file; check the path")
         return found.st_size, found.st_mtime_ns
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ZipSource:
     """A member of a zip archive. `size` and `crc` are what its directory claims; reading checks both."""
 
@@ -79,8 +88,12 @@ class ZipSource:
     def open(self) -> BinaryIO:
         """A stream that ends with an error when the checksum is wrong. Raises DataError for a damaged archive."""
         try:
-            return open_archive(self.archive).open(self.member)  # type: ignore[return-value]
-        except (KeyError, OSError, *_DAMAGED) as error:
+            archive = open_archive(self.archive)
+            info = archive.getinfo(self.member)
+            if (info.file_size, info.CRC) != (self.size, self.crc):
+                raise DataError(f"{self}: the archive changed since it was listed; start again")
+            return archive.open(info)  # type: ignore[return-value]
+        except (OSError, *DAMAGED) as error:
             raise DataError(f"{self}: cannot be read from the archive ({error}); make the archive again") from None
 
 
@@ -104,7 +117,7 @@ def read_bytes(source: Source, limit: int) -> bytes:
     try:
         with source.open() as stream:
             content = stream.read(size + 1)
-    except (OSError, *_DAMAGED) as error:
+    except (OSError, *DAMAGED) as error:
         raise DataError(f"{source}: cannot be read ({error}); copy it again") from None
     if len(content) != size:
         raise DataError(f"{source}: has {len(content):,} bytes where {size:,} were expected; copy it again")
@@ -112,11 +125,16 @@ def read_bytes(source: Source, limit: int) -> bytes:
 
 
 def open_archive(path: Path) -> zipfile.ZipFile:
-    """The archive, kept open by this process: its directory is parsed once, however many members are read."""
+    """The archive, kept open by this process: its directory is parsed once, however many members are read.
+
+    Raises:
+        OSError, or one of DAMAGED: no such file, or no archive.
+    """
     found = path.stat()
-    return _opened(path, found.st_size, found.st_mtime_ns)
+    # A forked process would share the position in the file with its parent: it opens the archive for itself.
+    return _opened(path, found.st_size, found.st_mtime_ns, os.getpid())
 
 
-@lru_cache(maxsize=16)
-def _opened(path: Path, size: int, changed: int) -> zipfile.ZipFile:
+@lru_cache(maxsize=64)
+def _opened(path: Path, size: int, changed: int, process: int) -> zipfile.ZipFile:
     return zipfile.ZipFile(path)

@@ -83,7 +83,7 @@ def test_the_set_is_in_the_references_layout(household):
     assert len(objects) == 30
     assert {found.class_name for found in objects} == set(CLASSES)
     for found in objects[::7]:
-        assert len(read_gaussian_ply(found.ply)) == 200
+        assert len(read_gaussian_ply(found.gaussians)) == 200
         views = [read_image(view) for view in found.views]
         assert len(views) == 3
         for view in views:
@@ -104,8 +104,8 @@ def test_again_makes_nothing_and_mends_what_is_missing(household):
     write_household(household, SMALL)
     assert {file: file.stat().st_mtime_ns for file in stamps} == stamps
     found = find_objects(household / "points", household / "images")[0][3]
-    found.ply.unlink()
-    found.views[1].unlink()
+    found.gaussians.path.unlink()
+    found.views[1].path.unlink()
     write_household(household, SMALL)
     assert contents(household) == before
 

@@ -52,7 +52,7 @@ def test_the_reference_layout_is_written(item: MeshObject, tmp_path: Path) -> No
         assert image.shape == (24, 24, 3)
         assert (image[0] == 255).all(), "white background"
         assert (image.min(-1) < 200).mean() > 0.03, "and an object that is clearly visible"
-    cloud = read_gaussian_ply(objects[0].ply)
+    cloud = read_gaussian_ply(objects[0].gaussians)
     assert len(cloud) == report.gaussians == 80
     assert np.linalg.norm(cloud.xyz, axis=1).max() < 1.2, "in the unit sphere"
     assert report.psnr_heldout > report.psnr_initial
