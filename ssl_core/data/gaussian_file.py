@@ -57,10 +57,12 @@ def read_gaussians(place: Source | Path | str, limit: int = MAX_GAUSSIANS) -> Ga
         case "spz":
             from ssl_core.data.formats.spz import decode
 
+            _refuse_disguise(source, "a .spz", ("gzip", "a .spz"))
             return decode(source, limit)
         case "sog":
             from ssl_core.data.formats.sog import decode
 
+            _refuse_disguise(source, "a .sog", ("a zip",))
             return decode(source, limit)
         case _:
             assert_never(kind)
@@ -78,3 +80,13 @@ def gaussian_format(source: Source) -> GaussianFormat:
         case ".sog":
             return "sog"
     raise GaussianFileError(f"{source}: is no known file of Gaussians; expected one of {', '.join(SUFFIXES)}")
+
+
+def _refuse_disguise(source: Source, expected: str, own: tuple[str, ...]) -> None:
+    """Refuse a file that starts as another kind does. The readers of .ply and .splat look for themselves."""
+    from ssl_core.data.formats.streams import looks_like, opened
+
+    with opened(source, GaussianFileError) as stream:
+        found = looks_like(stream.read(32))
+    if found and not found.startswith(own):
+        raise GaussianFileError(f"{source}: is not {expected}: it looks like {found}; give it its own ending")

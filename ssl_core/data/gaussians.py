@@ -118,3 +118,9 @@ class GaussianCloud:
         flip = np.einsum("ni,ni->n", axes, outward) < 0
         axes[flip] *= -1
         return axes
+
+
+def empty_cloud(count: int, rest: int) -> GaussianCloud:
+    """Arrays for `count` Gaussians with `rest` coefficients per channel, not yet filled."""
+    shapes = ((count, 3), (count,), (count, 3), (count, 4), (count, 3), (count, rest, 3))
+    return GaussianCloud(*(np.empty(shape, dtype=np.float32) for shape in shapes))

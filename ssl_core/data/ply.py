@@ -1,67 +1,69 @@
 """Gaussian .ply files: every dialect in, INRIA's 62 properties out.
 
-Reading finds properties by name, in any order, ignores those it does not need, and takes ascii and both byte
-orders. Whatever is wrong with a file is a PlyError that names the file, the property and what to do.
+Reading finds properties by name, in any order, skips those it does not need whatever their type, and takes ascii and
+both byte orders, other elements, lists, doubles, and SH degree 0 to 4. Memory is 236 bytes per Gaussian and one block.
+Whatever is wrong with a file is a PlyError that names the file, the property and what to do.
+
+Properties as in Kerbl et al. 2023, "3D Gaussian Splatting for Real-Time Radiance Field Rendering"
+(https://arxiv.org/abs/2308.04079), whose trainer fixed their names.
 """
 
 import re
+from itertools import islice
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
-from plyfile import PlyData, PlyElement, PlyParseError
+from plyfile import PlyData, PlyElement
 
 from ssl_core.config import nearest
 from ssl_core.data.atomic import atomic_write
-from ssl_core.data.gaussians import SH_REST, Floats, GaussianCloud
+from ssl_core.data.formats.compressed_ply import decode_compressed, is_compressed
+from ssl_core.data.formats.streams import columns_at, finish, opened
+from ssl_core.data.gaussian_file import MAX_GAUSSIANS, GaussianFile
+from ssl_core.data.gaussian_properties import (
+    INRIA_PROPERTIES,
+    NEEDED,
+    STORED_REST,
+    check_gaussians,
+    named_columns,
+)
+from ssl_core.data.gaussians import SH_REST, Floats, GaussianCloud, empty_cloud
 from ssl_core.data.ply_header import PlyElementHeader, PlyHeader, read_header
+from ssl_core.data.ply_rows import Rows, open_rows
+from ssl_core.data.source import Source, as_source
 from ssl_core.errors import PlyError
-
-XYZ = ("x", "y", "z")
-NORMALS = ("nx", "ny", "nz")
-DC = tuple(f"f_dc_{i}" for i in range(3))
-SCALES = tuple(f"scale_{i}" for i in range(3))
-ROTATION = tuple(f"rot_{i}" for i in range(4))
-NEEDED = (*XYZ, *DC, "opacity", *SCALES, *ROTATION)
-INRIA_PROPERTIES = (*XYZ, *NORMALS, *DC, *(f"f_rest_{i}" for i in range(45)), "opacity", *SCALES, *ROTATION)
-"""Names and order of the properties that the authors' trainer writes and their viewers expect."""
 
 FLOATS = ("float", "float32", "double", "float64")
 
 
-def read_gaussian_ply(path: Path) -> GaussianCloud:
-    """Read a Gaussian .ply of SH degree 0 to 3.
+def read_gaussian_ply(place: Source | Path | str, limit: int = MAX_GAUSSIANS) -> GaussianCloud:
+    """The Gaussians of a .ply. Raises PlyError as `decode` does."""
+    return decode(as_source(place), limit).cloud
+
+
+def decode(source: Source, limit: int) -> GaussianFile:
+    """Read a Gaussian .ply, SuperSplat's compressed kind too, of at most `limit` Gaussians.
 
     Raises:
         PlyError: missing, truncated, empty or no .ply; a property missing, of the wrong type or not finite; a
-            number of f_rest properties that belongs to no degree; a zero quaternion.
+            number of f_rest properties that belongs to no degree; a zero quaternion; too many Gaussians.
     """
-    path = Path(path)
-    header = read_header(path)
-    vertex = _vertex_header(path, header)
-    rest = _rest_names(path, vertex)
-    rows = _read_rows(path, ascii_text=header.format == "ascii")
-
-    def columns(names: tuple[str, ...]) -> Floats:
-        table = np.empty((len(rows), len(names)), dtype=np.float32)
-        # A double beyond float32 becomes inf and is refused below, by name.
-        with np.errstate(over="ignore"):
-            for i, name in enumerate(names):
-                table[:, i] = rows[name]
-        _check_finite(path, names, table)
-        return table
-
-    cloud = GaussianCloud(
-        xyz=columns(XYZ),
-        opacity_logits=columns(("opacity",))[:, 0],
-        log_scales=columns(SCALES),
-        quaternions=columns(ROTATION),
-        sh_dc=columns(DC),
-        # On disk channel-major: all of red, then green, then blue.
-        sh_rest=columns(rest).reshape(len(rows), 3, len(rest) // 3).transpose(0, 2, 1),
-    )
-    _check_quaternions(path, cloud)
-    return cloud
+    with opened(source, PlyError) as stream:
+        header = read_header(source, stream)
+        if is_compressed(header):
+            return decode_compressed(source, stream, header, limit)
+        vertex = _vertex_header(source, header)
+        stored_rest = _count_rest(source, vertex)
+        if vertex.count > limit:
+            raise PlyError(
+                f"{source}: has {vertex.count:,} Gaussians, more than the {limit:,} allowed here; "
+                "thin it out, or split it into objects"
+            )
+        cloud = _read_cloud(source, stream, header, vertex, stored_rest)
+    degree = STORED_REST.index(stored_rest)
+    notes = ("spherical harmonics of degree 4 were cut to degree 3",) if degree > 3 else ()
+    return GaussianFile(cloud, "ply", degree, notes)
 
 
 def write_gaussian_ply(path: Path, cloud: GaussianCloud) -> None:
@@ -77,6 +79,7 @@ def write_gaussian_ply(path: Path, cloud: GaussianCloud) -> None:
     path = Path(path)
     if len(cloud) == 0:
         raise PlyError(f"{path}: not written: the cloud has no Gaussians; lower the threshold that emptied it")
+    check_gaussians(f"{path}: not written", cloud, PlyError)
     rest = cloud.padded(3).sh_rest.transpose(0, 2, 1).reshape(len(cloud), 45)
     columns = [
         cloud.xyz,
@@ -88,97 +91,98 @@ def write_gaussian_ply(path: Path, cloud: GaussianCloud) -> None:
         cloud.quaternions,
     ]
     table = np.ascontiguousarray(np.concatenate(columns, axis=1), dtype="<f4")
-    _check_finite(path, INRIA_PROPERTIES, table)
-    _check_quaternions(path, cloud)
     rows = table.view([(name, "<f4") for name in INRIA_PROPERTIES])[:, 0]
     with atomic_write(path) as stream:
         PlyData([PlyElement.describe(rows, "vertex")], byte_order="<").write(stream)
 
 
-def _vertex_header(path: Path, header: PlyHeader) -> PlyElementHeader:
+def _vertex_header(source: Source, header: PlyHeader) -> PlyElementHeader:
     """The `vertex` element, which has rows and every needed property as a float."""
-    vertex = next((element for element in header.elements if element.name == "vertex"), None)
+    vertex = header.element("vertex")
     if vertex is None or vertex.count == 0:
-        raise PlyError(f"{path}: has no vertices, so no Gaussians; train or export it again")
-    if "packed_position" in vertex.types:
-        raise PlyError(f"{path}: is a compressed .ply (packed_position); export it uncompressed")
+        raise PlyError(f"{source}: has no vertices, so no Gaussians; train or export it again")
     missing = [name for name in NEEDED if name not in vertex.types]
     if missing:
-        hint = nearest(missing[0], [name for name in vertex.types if name not in NEEDED])
+        # Looking for near names is slow, and a header may name tens of thousands.
+        others = islice((name for name in vertex.types if name not in NEEDED and len(name) < 40), 200)
+        hint = nearest(missing[0], others)
         raise PlyError(
-            f"{path}: lacks property '{missing[0]}'{hint or ' and nothing like it'}"
+            f"{source}: lacks property '{missing[0]}'{hint or ' and nothing like it'}"
             f" ({len(missing)} of {len(NEEDED)} needed are missing: {', '.join(missing)}); "
             "a Gaussian .ply has centre, f_dc, opacity, scale and rot: export it from a splat trainer"
         )
     for name, kind in vertex.types.items():
-        if (name in NEEDED or name.startswith("f_rest_")) and kind not in FLOATS:
-            raise PlyError(f"{path}: property '{name}' is of type {kind}; expected float or double: export it again")
+        if (name in NEEDED or re.fullmatch(r"f_rest_\d+", name)) and kind not in FLOATS:
+            raise PlyError(
+                f"{source}: property '{name[:40]}' is of type {kind}; expected float or double: export it again"
+            )
     return vertex
 
 
-def _rest_names(path: Path, vertex: PlyElementHeader) -> tuple[str, ...]:
-    """f_rest_0 to f_rest_{n-1} for the degree the file has."""
+def _count_rest(source: Source, vertex: PlyElementHeader) -> int:
+    """Number of f_rest properties, which are f_rest_0 to f_rest_{n-1} of some degree."""
     found = {name for name in vertex.types if re.fullmatch(r"f_rest_\d+", name)}
-    names = tuple(f"f_rest_{i}" for i in range(len(found)))
-    allowed = [3 * count for count in SH_REST]
-    if len(found) not in allowed:
+    if len(found) not in STORED_REST:
         raise PlyError(
-            f"{path}: has {len(found)} f_rest properties; expected {', '.join(map(str, allowed[:-1]))} or "
-            f"{allowed[-1]} (SH degree 0, 1, 2 or 3): export it with one of these degrees"
+            f"{source}: has {len(found)} f_rest properties; expected {', '.join(map(str, STORED_REST[:-1]))} or "
+            f"{STORED_REST[-1]} (SH degree 0, 1, 2, 3 or 4): export it with one of these degrees"
         )
-    if found != set(names):
-        gap = next(name for name in names if name not in found)
-        raise PlyError(f"{path}: lacks property '{gap}' though it has {len(found)} f_rest properties; export it again")
-    return names
-
-
-def _read_rows(path: Path, *, ascii_text: bool) -> NDArray[np.void]:
-    """The structured rows of the vertex element."""
-    try:
-        if ascii_text:
-            _check_last_line(path)
-        rows: NDArray[np.void] = PlyData.read(str(path))["vertex"].data
-    # The parser lets malformed text surface as whatever numpy raised on it.
-    except (PlyParseError, ValueError, TypeError, LookupError, ArithmeticError) as error:
-        raise PlyError(f"{path}: is truncated or damaged: {_one_line(error)}; copy or export the file again") from error
-    except OSError as error:
-        raise PlyError(f"{path}: cannot be read: {_one_line(error)}; check the disk and the file's rights") from error
-    return rows
-
-
-def _check_last_line(path: Path) -> None:
-    """Refuse an ascii file whose last line is open: a number cut in half still looks like a number."""
-    with path.open("rb") as stream:
-        stream.seek(-1, 2)
-        if stream.read(1) not in (b"\n", b"\r"):
-            raise PlyError(f"{path}: is truncated: the last line has no line end; copy it again (or end the line)")
-
-
-def _check_finite(path: Path, names: tuple[str, ...], table: Floats) -> None:
-    """Refuse NaN and infinity, naming each property that holds them."""
-    finite = np.isfinite(table)
-    if finite.all():
-        return
-    bad = []
-    for i in np.flatnonzero(~finite.all(axis=0)):
-        nans = int(np.isnan(table[:, i]).sum())
-        infinite = int((~finite[:, i]).sum()) - nans
-        bad.append(f"'{names[i]}' ({nans} NaN, {infinite} infinite)")
-    first = int(np.flatnonzero(~finite.all(axis=1))[0])
-    raise PlyError(
-        f"{path}: not finite in {len(bad)} properties: {', '.join(bad[:6])}{' …' if len(bad) > 6 else ''}; "
-        f"{len(table)} Gaussians, first bad one {first}: drop these Gaussians or train again"
-    )
-
-
-def _check_quaternions(path: Path, cloud: GaussianCloud) -> None:
-    zero = ~cloud.quaternions.any(axis=1)
-    if zero.any():
+    gap = next((i for i in range(len(found)) if f"f_rest_{i}" not in found), None)
+    if gap is not None:
         raise PlyError(
-            f"{path}: rot_0 to rot_3 are all zero for {int(zero.sum())} of {len(cloud)} Gaussians "
-            f"(first: {int(np.argmax(zero))}); a quaternion may have any norm but zero: drop these Gaussians"
+            f"{source}: lacks property 'f_rest_{gap}' though it has {len(found)} f_rest properties; export it again"
+        )
+    return len(found)
+
+
+def _read_cloud(
+    source: Source, stream: BinaryIO, header: PlyHeader, vertex: PlyElementHeader, stored_rest: int
+) -> GaussianCloud:
+    """The rows of `vertex` as arrays, checked."""
+    rows = open_rows(source, stream, header, "vertex")
+    cloud = empty_cloud(vertex.count, min(stored_rest // 3, SH_REST[-1]))
+    runs = [run for names, table in named_columns(cloud, stored_rest) for run in _runs(rows, names, table)]
+    # A double beyond float32 becomes inf and is refused below, by name.
+    with np.errstate(over="ignore"):
+        for at, block in rows.blocks:
+            for table, offset, dtype in runs:
+                table[at] = columns_at(block, at.stop - at.start, rows.row_size, offset, dtype, table.shape[1])
+    finish(source, stream)
+    if header.format != "ascii":
+        _check_byte_order(source, header, cloud)
+    check_gaussians(source, cloud, PlyError, stored_rest)
+    return cloud
+
+
+def _check_byte_order(source: Source, header: PlyHeader, cloud: GaussianCloud) -> None:
+    """Refuse a file whose header names the wrong byte order: swapped bytes are often numbers too, of any size.
+
+    Only where many values have no believable size as they stand and nearly all have one when swapped.
+    """
+    arrays = (cloud.xyz, cloud.opacity_logits, cloud.log_scales, cloud.quaternions, cloud.sh_dc)
+    values = np.concatenate([array[:256].ravel() for array in arrays])
+    # Different ones: a single odd value in every place says nothing.
+    values = np.unique(values[values != 0])
+    if len(values) >= 8 and _believable(values) < 0.6 and _believable(values.byteswap()) > 0.95:
+        raise PlyError(
+            f"{source}: the values of x to rot_3 make sense only with their bytes swapped: the header's "
+            f"'{header.format}' is wrong; export it again, or correct that word"
         )
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+def _believable(values: Floats) -> float:
+    """Share of values between 1e-7 and 1e7; of random exponents it is a fifth."""
+    sizes = np.abs(values)
+    return float(((sizes > 1e-7) & (sizes < 1e7)).sum() / len(values))
+
+
+def _runs(rows: Rows, names: tuple[str, ...], table: Floats) -> list[tuple[Floats, int, np.dtype[Any]]]:
+    """Columns that stand side by side in the file too, to be copied as one: (columns of table, offset, type)."""
+    found = [rows.fields[name] for name in names]
+    starts = [
+        i
+        for i, (offset, dtype) in enumerate(found)
+        if i == 0 or found[i - 1][1] != dtype or found[i - 1][0] + dtype.itemsize != offset
+    ]
+    ends = [*starts[1:], len(names)]
+    return [(table[:, start:end], *found[start]) for start, end in zip(starts, ends, strict=True)]

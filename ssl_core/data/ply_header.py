@@ -1,114 +1,173 @@
 """What the header of a .ply promises, checked against the file before any of its data is read.
 
-The parser of the data trusts the header; this one does not. A header is a few kilobytes, so nothing here can
-be slow or large whatever the file is.
+Nothing after the header is trusted to be what the header says. A header is a few kilobytes, so nothing here can be
+slow or large whatever the file is. Format: G. Turk, "The PLY Polygon File Format", 1994.
 """
 
+import re
+from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any, BinaryIO
 
+import numpy as np
+
+from ssl_core.data.formats.streams import looks_like
+from ssl_core.data.source import Source
 from ssl_core.errors import PlyError
 
 HEADER_LIMIT = 1 << 20
 """Bytes in which a header must end. INRIA's is 1.5 kB."""
 
 FORMATS = ("ascii", "binary_little_endian", "binary_big_endian")
-WIDTHS = {
-    **dict.fromkeys(("char", "uchar", "int8", "uint8"), 1),
-    **dict.fromkeys(("short", "ushort", "int16", "uint16"), 2),
-    **dict.fromkeys(("int", "uint", "float", "int32", "uint32", "float32"), 4),
-    **dict.fromkeys(("double", "float64"), 8),
+CODES = {
+    **dict.fromkeys(("char", "int8"), "i1"),
+    **dict.fromkeys(("uchar", "uint8"), "u1"),
+    **dict.fromkeys(("short", "int16"), "i2"),
+    **dict.fromkeys(("ushort", "uint16"), "u2"),
+    **dict.fromkeys(("int", "int32"), "i4"),
+    **dict.fromkeys(("uint", "uint32"), "u4"),
+    **dict.fromkeys(("float", "float32"), "f4"),
+    **dict.fromkeys(("double", "float64"), "f8"),
 }
-"""Bytes per value of each .ply type."""
+"""numpy's code for each .ply type, without byte order."""
+
+_LENGTHS = frozenset(name for name, code in CODES.items() if code[0] != "f")
+
+_END = {b"\n": re.compile(rb"\nend_header[ \t\r]*\n"), b"\r": re.compile(rb"\rend_header[ \t]*\r")}
 
 
 @dataclass(frozen=True)
 class PlyElementHeader:
-    """One `element` of a header: its row count and, in order, property name -> type (`list` for a list)."""
+    """One `element` of a header.
+
+    Args:
+        name: of the element.
+        count: rows.
+        types: property name -> type, in order; a list is `list <length> <value>`.
+        row_size: fewest bytes a row can take: exact for binary rows without lists.
+    """
 
     name: str
     count: int
     types: dict[str, str]
     row_size: int
-    """Fewest bytes a row can take: exact for binary rows without lists."""
+
+    @property
+    def has_lists(self) -> bool:
+        """Whether rows differ in length."""
+        return any(kind.startswith("list ") for kind in self.types.values())
 
 
 @dataclass(frozen=True)
 class PlyHeader:
-    """Format and elements of a .ply file."""
+    """Format and elements of a .ply file, where its data starts and what ends a line."""
 
     format: str
     elements: tuple[PlyElementHeader, ...]
+    size: int
+    line_end: bytes
+    lines: int
+
+    def element(self, name: str) -> PlyElementHeader | None:
+        """The element of that name, if there is one."""
+        return next((element for element in self.elements if element.name == name), None)
+
+    def dtype(self, kind: str) -> np.dtype[Any]:
+        """numpy's type for a .ply type in this file's byte order."""
+        return np.dtype((">" if self.format == "binary_big_endian" else "<") + CODES[kind])
+
+    def fields(self, element: PlyElementHeader) -> dict[str, tuple[int, np.dtype[Any]]]:
+        """Where the scalars of a binary row stand when lists are left out: name -> (offset in bytes, type)."""
+        found, at = {}, 0
+        for name, kind in element.types.items():
+            if not kind.startswith("list "):
+                found[name] = (at, self.dtype(kind))
+                at += found[name][1].itemsize
+        return found
 
 
-def read_header(path: Path) -> PlyHeader:
-    """Read the header of `path` and check that the file can hold what it promises.
+def read_header(source: Source, stream: BinaryIO) -> PlyHeader:
+    """Read the header, check that the file can hold what it promises, and leave `stream` at the data.
 
     Raises:
-        PlyError: the file is missing, empty, no .ply, or shorter than its header says.
+        PlyError: no .ply, not understood, or shorter than its header says.
     """
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as stream:
-            start = stream.read(HEADER_LIMIT)
-    except OSError as error:
-        raise PlyError(f"{path}: cannot be opened: {error.strerror or error}; check the path") from None
-    if size == 0:
-        raise PlyError(f"{path}: is empty (0 bytes); write or copy it again")
-    if start[:3] != b"ply" or start[3:4] not in (b"\n", b"\r", b" "):
-        raise PlyError(f"{path}: is not a .ply file (it does not start with 'ply'); give a Gaussian .ply")
-    text, offset = _header_text(path, start)
-    header = _parse(path, text)
-    needed = sum(element.count * element.row_size for element in header.elements)
-    # The last line of an ascii file needs no separator of its own.
-    if needed - (header.format == "ascii") > size - offset:
-        rows = ", ".join(f"{element.count} x {element.name}" for element in header.elements)
-        raise PlyError(
-            f"{path}: is truncated: the header promises {rows}, at least {needed} bytes, "
-            f"but {size - offset} follow it; copy or export the file again"
-        )
+    start = stream.read(8192)
+    first = re.match(rb"ply[ \t]*(\r?\n|\r)", start)
+    if first is None:
+        found = looks_like(start)
+        what = f"it looks like {found}" if found else "it does not start with 'ply'"
+        raise PlyError(f"{source}: is not a .ply file ({what}); give a Gaussian .ply")
+    line_end = b"\r" if first.group(1) == b"\r" else b"\n"
+    end, searched = None, 0
+    while end is None and len(start) <= HEADER_LIMIT:
+        end = _END[line_end].search(start, searched)
+        if end is None:
+            # The line may straddle two reads; it is short.
+            searched = max(0, len(start) - 64)
+            more = stream.read(8192)
+            if not more:
+                break
+            start += more
+    if end is None:
+        raise PlyError(f"{source}: the header never ends (no 'end_header' line); the file is truncated or no .ply")
+    stream.seek(end.end())
+    lines = start[: end.start()].decode("ascii", errors="replace").split(line_end.decode())
+    kind, elements = _parse(source, lines)
+    header = PlyHeader(kind, elements, end.end(), line_end, len(lines) + 1)
+    _check_size(source, header)
     return header
 
 
-def _header_text(path: Path, start: bytes) -> tuple[str, int]:
-    """The header's text and the offset of the first byte after it."""
-    offset = 0
-    for line in start.splitlines(keepends=True):
-        offset += len(line)
-        if line.strip() == b"end_header" and line != line.strip():
-            return start[:offset].decode("ascii", errors="replace"), offset
-    raise PlyError(f"{path}: the header never ends (no 'end_header' line); the file is truncated or no .ply")
+def _check_size(source: Source, header: PlyHeader) -> None:
+    needed = sum(element.count * element.row_size for element in header.elements)
+    left = source.size - header.size
+    # The last line of an ascii file needs no separator of its own.
+    if needed - (header.format == "ascii") > left:
+        rows = ", ".join(f"{element.count} x {element.name[:40]!r}" for element in header.elements[:6])
+        raise PlyError(
+            f"{source}: is truncated: the header promises {rows}, at least {needed} bytes, "
+            f"but {left} follow it; copy or export the file again"
+        )
 
 
-def _parse(path: Path, text: str) -> PlyHeader:
+def _parse(source: Source, lines: list[str]) -> tuple[str, tuple[PlyElementHeader, ...]]:
     kind = ""
-    elements: list[tuple[str, int, dict[str, str], list[int]]] = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    elements: list[tuple[str, int, dict[str, str]]] = []
+    for number, line in enumerate(lines, start=1):
         match line.split():
-            case ["format", name, "1.0"] if name in FORMATS:
+            case ["format", name, "1.0"] if name in FORMATS and not kind and not elements:
                 kind = name
             case ["element", name, count] if count.isdecimal() and len(count) <= 18:
-                elements.append((name, int(count), {}, []))
-            case ["property", "list", length, value, name] if elements and {length, value} <= WIDTHS.keys():
-                _add_property(path, elements[-1], name, "list", 2 if kind == "ascii" else WIDTHS[length])
-            case ["property", value, name] if elements and value in WIDTHS:
-                _add_property(path, elements[-1], name, value, 2 if kind == "ascii" else WIDTHS[value])
-            case [] | ["ply" | "comment" | "obj_info" | "end_header", *_]:
+                elements.append((name, int(count), {}))
+            case ["property", "list", length, value, name] if elements and length in _LENGTHS and value in CODES:
+                _add_property(source, elements[-1], name, f"list {length} {value}")
+            case ["property", value, name] if elements and value in CODES:
+                _add_property(source, elements[-1], name, value)
+            case [] | ["ply" | "comment" | "obj_info", *_]:
                 pass
             case _:
                 raise PlyError(
-                    f"{path}: header line {number} is not understood: {line.strip()[:80]!r}; export it again"
+                    f"{source}: header line {number} is not understood: {line.strip()[:80]!r}; export it again"
                 )
     if not kind:
-        raise PlyError(f"{path}: the header names no format; expected one of {', '.join(FORMATS)}")
-    found = tuple(PlyElementHeader(name, count, types, sum(sizes)) for name, count, types, sizes in elements)
-    return PlyHeader(kind, found)
+        raise PlyError(f"{source}: the header names no format; expected one of {', '.join(FORMATS)}")
+    counts = Counter(name for name, _, _ in elements)
+    twice = [name for name, count in counts.items() if count > 1]
+    if twice:
+        raise PlyError(f"{source}: has element {twice[0][:40]!r} twice; export the file again")
+    return kind, tuple(
+        PlyElementHeader(name, count, types, sum(_least_bytes(kind, value) for value in types.values()))
+        for name, count, types in elements
+    )
 
 
-def _add_property(
-    path: Path, element: tuple[str, int, dict[str, str], list[int]], name: str, kind: str, width: int
-) -> None:
+def _least_bytes(file_format: str, kind: str) -> int:
+    """Fewest bytes that a value takes: a digit and a separator in text; of a list, its length."""
+    return 2 if file_format == "ascii" else int(CODES[kind.removeprefix("list ").split()[0]][1])
+
+
+def _add_property(source: Source, element: tuple[str, int, dict[str, str]], name: str, kind: str) -> None:
     if name in element[2]:
-        raise PlyError(f"{path}: element '{element[0]}' has property '{name}' twice; export the file again")
+        raise PlyError(f"{source}: element {element[0][:40]!r} has property {name[:40]!r} twice; export the file again")
     element[2][name] = kind
-    element[3].append(width)

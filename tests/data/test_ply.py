@@ -2,19 +2,35 @@
 
 import json
 import struct
+import zipfile
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from plyfile import PlyData, PlyElement
 
+from ssl_core.data.gaussian_file import read_gaussians
+from ssl_core.data.gaussian_properties import INRIA_PROPERTIES, NEEDED
 from ssl_core.data.gaussians import SH_REST, GaussianCloud
-from ssl_core.data.inspect import inspect_ply
-from ssl_core.data.ply import INRIA_PROPERTIES, read_gaussian_ply, write_gaussian_ply
+from ssl_core.data.inspect import inspect_gaussians
+from ssl_core.data.ply import read_gaussian_ply, write_gaussian_ply
+from ssl_core.data.source import ZipSource
 from ssl_core.errors import PlyError, StorageError
+from tests.reference.plain_splat_formats import plain_ply
 
 FORMS = ("little", "big", "ascii")
+TYPES = {
+    "i1": "char",
+    "u1": "uchar",
+    "i2": "short",
+    "u2": "ushort",
+    "i4": "int",
+    "u4": "uint",
+    "f4": "float",
+    "f8": "double",
+}
 
 
 @st.composite
@@ -60,26 +76,140 @@ def test_every_degree_in_every_format(make_cloud, columns_of, write_ply, same, t
         assert same(read_gaussian_ply(write_ply(tmp_path / f"{form}.ply", columns_of(cloud), form)), cloud)
 
 
-def test_doubles_and_other_elements(make_cloud, columns_of, same, tmp_path):
-    from plyfile import PlyData, PlyElement
+def ply_bytes(elements, form: str) -> bytes:
+    """A .ply of elements (name, structured rows); columns of objects become lists of ints with a short length.
 
-    cloud = make_cloud(5)
+    plyfile writes big-endian rows with lists in the machine's own order, so this is written out.
+    """
+    order = ">" if form == "big" else "<"
+    header = ["ply", "format " + ("ascii 1.0" if form == "ascii" else f"binary_{form}_endian 1.0")]
+    body = b""
+    for name, rows in elements:
+        header.append(f"element {name} {len(rows)}")
+        for key in rows.dtype.names:
+            kind = rows.dtype[key]
+            header.append(f"property {'list ushort int' if kind.hasobject else TYPES[kind.str[1:]]} {key}")
+        for row in rows:
+            cells = [np.atleast_1d(value) for value in row]
+            if form == "ascii":
+                words = []
+                for cell, kind in zip(cells, kinds(rows), strict=True):
+                    words += [len(cell), *cell.tolist()] if kind == "list" else cell.tolist()
+                body += (" ".join(map(repr, words)) + "\n").encode()
+                continue
+            for cell, kind in zip(cells, kinds(rows), strict=True):
+                if kind == "list":
+                    body += np.array(len(cell), order + "u2").tobytes()
+                body += cell.astype(cell.dtype.newbyteorder(order)).tobytes()
+    return "\n".join([*header, "end_header\n"]).encode() + body
+
+
+def kinds(rows) -> list[str]:
+    return ["list" if rows.dtype[key].hasobject else "scalar" for key in rows.dtype.names]
+
+
+def random_rows(rng, fields, count):
+    """Structured rows; a field of type "list" holds up to four ints."""
+    rows = np.empty(count, dtype=[(name, "O" if kind == "list" else kind) for name, kind in fields])
+    for name, kind in fields:
+        if kind == "list":
+            for i in range(count):
+                rows[name][i] = rng.integers(0, 100, rng.integers(0, 5), dtype=np.int32)
+        else:
+            rows[name] = rng.normal(size=count) if kind[0] == "f" else rng.integers(0, 100, count)
+    return rows
+
+
+@pytest.mark.filterwarnings("ignore:loadtxt")  # plyfile, on an empty list in text
+@settings(max_examples=100, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    form=st.sampled_from(FORMS),
+    degree=st.integers(0, 4),
+    strangers=st.lists(st.sampled_from([*TYPES, "list"]), max_size=3),
+    before=st.lists(st.sampled_from([*TYPES, "list"]), max_size=2),
+)
+def test_equal_to_the_plain_reader(seed, form, degree, strangers, before, scratch, same):
+    """Shuffled floats and doubles with strangers and lists among them, elements before and behind."""
+    rng = np.random.default_rng(seed)
+    names = [*NEEDED, *(f"f_rest_{i}" for i in range(3 * ((degree + 1) ** 2 - 1)))]
+    fields = [(name, rng.choice(["f4", "f8"], p=[0.9, 0.1])) for name in names]
+    fields += [(f"extra_{i}", kind) for i, kind in enumerate(strangers)]
+    fields = [fields[i] for i in rng.permutation(len(fields))]
+    elements = [(f"before_{i}", random_rows(rng, [("a", kind), ("b", "u1")], 3)) for i, kind in enumerate(before)]
+    elements.append(("vertex", random_rows(rng, fields, int(rng.integers(1, 7)))))
+    elements.append(("behind", random_rows(rng, [("a", "list"), ("b", "f8")], 2)))
+    path = scratch / "dialect.ply"
+    path.write_bytes(ply_bytes(elements, form))
+    found = read_gaussians(path)
+    assert same(found.cloud, plain_ply(path))
+    assert (found.format, found.sh_degree, found.cloud.sh_degree) == ("ply", degree, min(degree, 3))
+    assert found.notes == (("spherical harmonics of degree 4 were cut to degree 3",) if degree == 4 else ())
+
+
+def test_degree_four_keeps_the_first_fifteen_of_each_channel(make_cloud, columns_of, write_ply, tmp_path):
+    cloud = make_cloud(3, 0)
+    columns = columns_of(cloud) | {f"f_rest_{i}": np.full(3, i, np.float32) for i in range(72)}
+    found = read_gaussians(write_ply(tmp_path / "a.ply", columns))
+    for channel in range(3):
+        np.testing.assert_array_equal(found.cloud.sh_rest[1, :, channel], 24 * channel + np.arange(15))
+
+
+@pytest.mark.parametrize("extra", [None, "u1"])
+@pytest.mark.parametrize("form", ["little", "big"])
+def test_many_blocks_with_and_without_alignment(make_cloud, columns_of, write_ply, same, tmp_path, form, extra):
+    cloud = make_cloud(9001, 3)
     columns = columns_of(cloud)
-    rows = np.empty(5, dtype=[(name, "f8") for name in columns])
+    if extra:
+        columns = {"extra": np.zeros(9001, extra)} | columns
+    assert same(read_gaussian_ply(write_ply(tmp_path / "a.ply", columns, form)), cloud)
+
+
+def test_many_lines(make_cloud, columns_of, write_ply, same, tmp_path):
+    cloud = make_cloud(5001, 0)
+    assert same(read_gaussian_ply(write_ply(tmp_path / "a.ply", columns_of(cloud), "ascii")), cloud)
+
+
+def test_many_rows_with_lists(make_cloud, columns_of, same, tmp_path):
+    cloud = make_cloud(5001, 1)
+    columns = columns_of(cloud)
+    rows = np.empty(5001, dtype=[("near", "O"), *((name, "f4") for name in columns)])
     for name, column in columns.items():
         rows[name] = column
-    before = PlyElement.describe(np.zeros(4, dtype=[("gain", "f4")]), "camera")
-    faces = np.array([([0, 1, 2],), ([2, 3, 4],)], dtype=[("vertex_indices", "i4", (3,))])
-    after = PlyElement.describe(faces, "face")
-    path = tmp_path / "doubles.ply"
-    PlyData([before, PlyElement.describe(rows, "vertex"), after], byte_order=">").write(str(path))
-    assert same(read_gaussian_ply(path), cloud)
+    rows["near"] = [np.arange(i % 3, dtype="i4") for i in range(5001)]
+    PlyData([PlyElement.describe(rows, "vertex")]).write(str(tmp_path / "a.ply"))
+    assert same(read_gaussian_ply(tmp_path / "a.ply"), cloud)
 
 
-def test_windows_line_ends_in_ascii(make_cloud, columns_of, write_ply, same, tmp_path):
+def test_a_header_longer_than_one_read(make_cloud, columns_of, write_ply, same, tmp_path):
+    """The line that ends the header may lie across two reads."""
+    cloud = make_cloud(3, 0)
+    path = write_ply(tmp_path / "a.ply", columns_of(cloud))
+    content = path.read_bytes()
+    for length in (*range(7600, 7700), 30_000):
+        path.write_bytes(content.replace(b"ply\n", b"ply\ncomment " + b"x" * length + b"\n", 1))
+        assert same(read_gaussian_ply(path), cloud)
+
+
+def test_a_member_of_an_archive(make_cloud, same, tmp_path):
+    cloud = make_cloud(5000)
+    write_gaussian_ply(tmp_path / "a.ply", cloud)
+    archive = tmp_path / "a.zip"
+    for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        with zipfile.ZipFile(archive, "w", method) as zipped:
+            zipped.write(tmp_path / "a.ply", "deep/a.ply")
+            info = zipped.getinfo("deep/a.ply")
+        assert same(read_gaussian_ply(ZipSource(archive, "deep/a.ply", info.file_size, info.CRC)), cloud)
+
+
+@pytest.mark.parametrize("end", [b"\r\n", b"\r", b" \t\n"])
+def test_line_ends_of_other_systems(make_cloud, columns_of, write_ply, same, tmp_path, end):
     cloud = make_cloud(3, 0)
     path = write_ply(tmp_path / "a.ply", columns_of(cloud), "ascii")
-    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    path.write_bytes(path.read_bytes().replace(b"\n", end))
+    assert same(read_gaussian_ply(path), cloud)
+    header, mark, body = write_ply(path, columns_of(cloud)).read_bytes().partition(b"end_header\n")
+    path.write_bytes((header + mark).replace(b"\n", end) + body)
     assert same(read_gaussian_ply(path), cloud)
 
 
@@ -151,7 +281,7 @@ def test_real_files_are_read_and_written_back(shared_data, tmp_path, same):
         cloud = read_gaussian_ply(file)
         if file.name in expected:
             assert (len(cloud), cloud.sh_degree) == expected[file.name]
-        found = inspect_ply(file)
+        found = inspect_gaussians(file)
         assert found["gaussians"] == len(cloud)
         json.dumps(found, allow_nan=False)
         write_gaussian_ply(tmp_path / "copy.ply", cloud)
