@@ -1,0 +1,138 @@
+"""Look inside: a file of Gaussians, a pack, or a scene's cameras."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from study.console import console, print_json
+
+Json = Annotated[bool, typer.Option("--json", help="print JSON for scripts")]
+Kind = Literal["pack", "scene", "gaussians"]
+
+PICTURES = 12
+"""Images of a scene that its page shows."""
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was found: facts for scripts, text for people, and how to make a page of both."""
+
+    facts: dict[str, Any]
+    text: str
+    page: Callable[[int], str]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command()(inspect)
+
+
+def inspect(
+    path: Annotated[str, typer.Argument(help="a file of Gaussians, a pack, or camera files (a file or scene folder)")],
+    html: Annotated[Path | None, typer.Option(help="also write one offline page with charts and pictures")] = None,
+    thumbnails: Annotated[int, typer.Option(min=0, help="objects per class that the page shows")] = 3,
+    json: Json = False,
+) -> None:
+    """Say what a file of Gaussians, a pack or a scene's cameras hold."""
+    match kind_of(path):
+        case "pack":
+            found = _pack(path)
+        case "scene":
+            found = _scene(Path(path))
+        case "gaussians":
+            found = _gaussians(Path(path))
+    if html is not None:
+        from ssl_core.data.atomic import atomic_write
+
+        page = found.page(thumbnails).encode()
+        with atomic_write(html) as stream:
+            stream.write(page)
+    # names in files are anybody's: no markup, nothing that moves the cursor
+    if json:
+        print_json(found.facts)
+    else:
+        console.print(printable(found.text), soft_wrap=True, markup=False, emoji=False)
+        if html is not None:
+            console.print(f"page at {printable(str(html))}", soft_wrap=True, markup=False)
+
+
+def kind_of(path: str) -> Kind:
+    """By what is there: an address or a folder with a manifest is a pack, other folders and camera files a scene."""
+    from study.object_store import is_uri
+
+    place = Path(path)
+    # a pack without its manifest is half-written, and opening it says so
+    if is_uri(path) or any((place / name).is_file() for name in ("manifest.json", "gaussians.npy")):
+        return "pack"
+    if place.is_dir() or place.suffix.lower() in (".json", ".bin", ".txt"):
+        return "scene"
+    return "gaussians"
+
+
+def printable(text: str) -> str:
+    """Control characters and what no encoding holds as question marks; line ends stay."""
+    return "".join(c if c == "\n" or c.isprintable() else "?" for c in text)
+
+
+def _pack(path: str) -> Inspection:
+    from ssl_core.data.pack_inspect import describe_pack, format_pack
+    from study.pack_storage import open_pack
+
+    pack = open_pack(path)
+    facts = describe_pack(pack)
+
+    def page(thumbnails: int) -> str:
+        from ssl_core.data.inspect_page import pack_page
+        from ssl_core.render.thumbnails import pack_thumbnails
+
+        return pack_page(facts, pack_thumbnails(pack, thumbnails))
+
+    return Inspection(facts, format_pack(facts), page)
+
+
+def _gaussians(path: Path) -> Inspection:
+    from ssl_core.data.inspect import format_inspection, inspect_gaussians
+
+    facts = inspect_gaussians(path)
+
+    def page(thumbnails: int) -> str:
+        from ssl_core.data.gaussian_file import read_gaussians
+        from ssl_core.data.inspect_page import file_page
+        from ssl_core.render.thumbnails import cloud_pictures
+
+        return file_page(facts, cloud_pictures(read_gaussians(path).cloud) if thumbnails else ())
+
+    return Inspection(facts, format_inspection(facts), page)
+
+
+def _scene(path: Path) -> Inspection:
+    from ssl_core.data.camera_files.scene import CameraScene, read_scene
+    from ssl_core.data.scene_inspect import describe_scene, format_scene
+
+    scene = read_scene(path)
+    facts = describe_scene(scene)
+
+    def page(thumbnails: int) -> str:
+        from ssl_core.data.inspect_page import scene_page
+
+        return scene_page(scene, facts, _pictures(scene) if thumbnails else ())
+
+    def _pictures(scene: CameraScene) -> list[tuple[str, str]]:
+        from ssl_core.data.images import read_image
+        from ssl_core.errors import ImageError
+        from ssl_core.render.thumbnails import data_uri, shrunk
+
+        found = [view for view in scene.views if view.image is not None]
+        pictures = []
+        for view in found[:: max(1, len(found) // PICTURES)][:PICTURES]:
+            try:
+                assert view.image is not None
+                pictures.append((data_uri(shrunk(read_image(view.image), 160)), view.name))
+            except ImageError:
+                continue
+        return pictures
+
+    return Inspection(facts, format_scene(facts), page)
