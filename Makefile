@@ -16,7 +16,7 @@ READY := .venv/.ready
 RUN   := $(BIN)/splatsweep
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep ui status report models pull test test-slow check format bench lock clean
+.PHONY: help setup sweep ui status report models pull test test-slow fuzz check format bench bench-data lock clean
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +61,9 @@ test: $(READY) ## the tests, under ten minutes on two cores
 test-slow: $(READY) ## the slow tests
 	@$(BIN)/python -m pytest -m "slow and not gpu" --timeout 1800
 
+fuzz: $(READY) ## 20,000 mutated inputs over every reader (INPUTS=n); what goes wrong lies in .hypothesis/fuzz
+	@$(BIN)/python tests/fuzz/fuzz_engine.py $(if $(INPUTS),--inputs $(INPUTS))
+
 check: $(READY) ## ruff, mypy --strict, layers
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -73,6 +76,9 @@ format: $(READY) ## rewrite the code in the project's format
 
 bench: $(READY) ## measure, and write docs/BENCHMARKS.md
 	@$(BIN)/python -m benchmarks
+
+bench-data: $(READY) ## the same for data alone: batches, features, packs, backbones
+	@$(BIN)/python -m benchmarks --only input --only extraction --only packing --only backbones
 
 lock: $(READY) ## renew requirements.lock (no index addresses in it)
 	@PATH="$$PATH:$(CURDIR)/.tools/bin"; uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \

@@ -6,7 +6,7 @@ import sys
 import typer
 
 from ssl_core.errors import SplatsweepError
-from study.commands import data, journey, registry, study, train
+from study.commands import data, journey, registry, storage, study, train
 from study.console import errors
 
 app = typer.Typer(
@@ -15,7 +15,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for part in (data, train, study, registry, journey):
+for part in (data, storage, train, study, registry, journey):
     part.add_to(app)
 
 _INTERRUPTED = 130

@@ -15,6 +15,8 @@ from study.assess import Assessed, assess_study
 from study.console import errors
 from study.driver import StudyPlan, StudySummary, run_study
 from study.home import home, study_folder
+from study.pack_storage import needed_files, open_pack, place_name
+from study.preflight import check_choices
 from study.spec import study_spec
 from study.trials import TrialOpener, trial_opener
 
@@ -24,7 +26,7 @@ class Request:
     """What the command line asks for; None means the space file's or the default value."""
 
     space: Path
-    pack: Path
+    pack: str | Path
     name: str | None = None
     trials: int | None = None
     concurrency: int | None = None
@@ -38,14 +40,15 @@ def plan_study(request: Request) -> tuple[StudyPlan, TrialOpener, Pack]:
         SpaceError, ConfigError: the space file or an override is wrong.
         PackError, InfeasibleError: the pack is unusable, or cannot serve the base config.
     """
-    pack = Pack.open(request.pack)
     space = load_space(request.space, shipped_preset, request.overrides)
+    pack = open_pack(request.pack, needed_files(space.to_json()))
     given = {"trials": request.trials, "concurrency": request.concurrency}
     spec = study_spec(space.study, given, request.space)
-    opener = trial_opener(space, pack)
+    opener = trial_opener(space, pack, str(request.pack))
     opener.check({})
-    name = request.name or f"{request.space.stem}-{pack.path.name}"
-    facts = {"code_revision": code_revision(), "pack": str(pack.path)}
+    check_choices(space, opener.check)
+    name = request.name or f"{request.space.stem}-{place_name(request.pack)}"
+    facts = {"code_revision": code_revision(), "pack": opener.pack}
     plan = StudyPlan(
         name=name,
         folder=study_folder(name),

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from search_spaces.space import SearchSpace
@@ -13,6 +12,8 @@ from ssl_core.errors import PackError
 from ssl_core.recipe import RecipeConfig
 from ssl_core.recipes import recipe_named
 from ssl_core.training.session import TrialSession
+from study.object_store import is_uri
+from study.pack_storage import needed_files, open_pack
 from study.session import TrialRequest
 
 
@@ -23,7 +24,7 @@ class TrialOpener:
     Attributes:
         recipe: its name.
         base: the base config as canonical JSON.
-        pack: folder of the pack, as all workers see it.
+        pack: folder of the pack as all workers see it, or its URI: each node then fetches it once.
         pack_digest: what the pack must be.
     """
 
@@ -38,18 +39,20 @@ class TrialOpener:
 
     def check(self, values: Mapping[str, Any]) -> None:
         """Raises ConfigError for values that are wrong or that the pack cannot serve."""
-        recipe_named(self.recipe).check(self.config(values), self._open_pack())
+        config = self.config(values)
+        recipe_named(self.recipe).check(config, self._open_pack(config))
 
     def open(self, values: Mapping[str, Any], seed: int) -> TrialSession:
         """A fresh session."""
-        return TrialSession(recipe_named(self.recipe), self.config(values), self._open_pack(), seed)
+        config = self.config(values)
+        return TrialSession(recipe_named(self.recipe), config, self._open_pack(config), seed)
 
     def __call__(self, request: TrialRequest) -> TrialSession:
         """The session of a request; what `StudyPlan.open_session` wants."""
         return self.open(request.values, request.seed)
 
-    def _open_pack(self) -> Pack:
-        pack = _mapped(self.pack)
+    def _open_pack(self, config: RecipeConfig) -> Pack:
+        pack = _mapped(self.pack, needed_files(config.to_json()), self.pack_digest)
         if pack.digest != self.pack_digest:
             raise PackError(
                 f"{self.pack} changed since the study began (digest {pack.digest}, expected {self.pack_digest}); "
@@ -58,12 +61,13 @@ class TrialOpener:
         return pack
 
 
-def trial_opener(space: SearchSpace, pack: Pack) -> TrialOpener:
-    """The opener of a study."""
-    return TrialOpener(space.recipe, space.base_config.to_json(), str(Path(pack.path).absolute()), pack.digest)
+def trial_opener(space: SearchSpace, pack: Pack, place: str) -> TrialOpener:
+    """The opener of a study whose pack lies at `place`, a path or URI."""
+    where = place if is_uri(place) else str(pack.path.absolute())
+    return TrialOpener(space.recipe, space.base_config.to_json(), where, pack.digest)
 
 
 @lru_cache(maxsize=2)
-def _mapped(path: str) -> Pack:
+def _mapped(place: str, need: frozenset[str], digest: str) -> Pack:
     """A warm worker keeps its pack mapped between trials."""
-    return Pack.open(path)
+    return open_pack(place, need, digest)

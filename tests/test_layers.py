@@ -14,7 +14,7 @@ MAY_IMPORT = {
     "registry": {"ssl_core", "registry"},
     "study": set(PACKAGES),
 }
-HEAVY = {"ray": ("study/",), "mlflow": ("registry/",), "optuna": ("search_spaces/", "study/")}
+HEAVY = {"ray": ("study/",), "mlflow": ("registry/",), "optuna": ("search_spaces/", "study/"), "pyarrow": ("study/",)}
 
 
 def imports(file: Path) -> Iterator[str]:

@@ -41,7 +41,6 @@ _DECODING = (
     AttributeError,
     AssertionError,
     RuntimeError,
-    MemoryError,
     struct.error,
     zlib.error,
 )

@@ -20,13 +20,17 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from ssl_core.config import Config
+from ssl_core.config import Config, validated
+from ssl_core.data.pack_arrays import open_array
 from ssl_core.data.pack_views import Codec, open_views
 from ssl_core.errors import ConfigError, InfeasibleError, PackError
 
 SCHEMA_VERSION = 2
 BLOCK_BYTES = 64 * 2**20
 """Files of a pack are checked, sent and fetched in blocks of this size."""
+
+PACK_FILES = frozenset({"gaussians.npy", "sh_rest.npy", "orders.npy", "views.npy", "views.bin", "view_offsets.npy"})
+"""All a pack may consist of besides its manifest: other names in a manifest are not followed."""
 
 GEOMETRY_WIDTH = 14
 SH_REST_WIDTH = 45
@@ -46,7 +50,9 @@ class PackConfig(Config):
     val_fraction: float = Field(
         default=0.2, gt=0, lt=1, description="share of train held out for validation, per class"
     )
-    codec: Codec = Field(default="raw", description="how views are stored: raw bytes, or jpeg or webp when disk matters")
+    codec: Codec = Field(
+        default="raw", description="how views are stored: raw bytes, or jpeg or webp when disk matters"
+    )
     seed: int = 0
 
 
@@ -114,23 +120,52 @@ class Pack:
     def __init__(self, path: Path, manifest: PackManifest) -> None:
         self.path = path
         self.manifest = manifest
-        self.gaussians: NDArray[np.float32] = np.load(path / "gaussians.npy", mmap_mode="r", allow_pickle=False)
+        self.gaussians: NDArray[np.float32] = open_array(path / "gaussians.npy", np.float32, (None, GEOMETRY_WIDTH))
         self.sh_rest: NDArray[np.float32] | None = None
         if "sh_rest.npy" in manifest.files:
-            self.sh_rest = np.load(path / "sh_rest.npy", mmap_mode="r", allow_pickle=False)
-        self.orders: NDArray[np.int32] = np.load(path / "orders.npy", mmap_mode="r", allow_pickle=False)
-        self.views = open_views(path, manifest.config.codec)
+            self.sh_rest = open_array(path / "sh_rest.npy", np.float32, (len(self.gaussians), SH_REST_WIDTH))
+        self.orders: NDArray[np.int32] = open_array(
+            path / "orders.npy", np.int32, (len(manifest.objects), manifest.config.starts, None)
+        )
+        self.views = open_views(path, manifest.config.codec, manifest.image_size)
+        self._check_spans()
 
     @classmethod
-    def open(cls, path: Path | str) -> Self:
-        """Raises PackError when there is no pack, when it is half-written, changed in size, or of another schema."""
+    def open(cls, path: Path | str, without: frozenset[str] = frozenset()) -> Self:
+        """Map a pack folder.
+
+        Args:
+            path: the folder.
+            without: optional files that were left behind (sh_rest.npy); the pack then lacks their feature group.
+
+        Raises:
+            PackError: there is no pack, or it is half-written, changed in size, or of another schema.
+        """
         path = Path(path)
         manifest = read_manifest(path)
+        if "sh_rest.npy" in without:
+            files = {name: facts for name, facts in manifest.files.items() if name != "sh_rest.npy"}
+            groups = tuple(group for group in manifest.groups if group != "sh_rest")
+            manifest = manifest.model_copy(update={"files": files, "groups": groups})
         for name, facts in manifest.files.items():
             found = (path / name).stat().st_size if (path / name).is_file() else None
             if found != facts.bytes:
                 raise PackError(f"{path / name}: {facts.bytes} bytes expected, {found} found; make the pack again")
         return cls(path, manifest)
+
+    def _check_spans(self) -> None:
+        """Raises PackError when the manifest speaks of rows, views or classes that are not there."""
+        rows, views, classes = len(self.gaussians), len(self.views), set(self.manifest.class_names)
+        if len(classes) != len(self.manifest.class_names):
+            raise PackError(f"{self.path}/manifest.json: names a class twice; make the pack again")
+        for item in self.manifest.objects:
+            there = 0 <= item.first_row <= item.first_row + item.rows <= rows
+            seen = 0 <= item.first_view <= item.first_view + item.views <= views
+            if not (there and seen and item.class_name in classes):
+                raise PackError(
+                    f"{self.path}/manifest.json: object {item.key[:80]!a} has rows, views or a class that "
+                    "the pack lacks; make the pack again"
+                )
 
     @property
     def digest(self) -> str:
@@ -208,11 +243,23 @@ def read_manifest(path: Path) -> PackManifest:
     if not file.is_file():
         hint = "it is half-written; make it again" if path.is_dir() else "make it with `splatsweep pack`"
         raise PackError(f"{path} is not a pack (no manifest.json): {hint}")
+    return parse_manifest(file.read_bytes(), file)
+
+
+def parse_manifest(content: bytes, file: Path | str) -> PackManifest:
+    """A manifest from its text; `file` names it in messages. Raises PackError."""
     try:
-        values = json.loads(file.read_text())
+        values = json.loads(content)
         version = values.get("schema_version")
         if version != SCHEMA_VERSION:
-            raise PackError(f"{path} has pack schema {version}, this version reads {SCHEMA_VERSION}; make it again")
-        return PackManifest.from_json(file.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError, ConfigError) as error:
-        raise PackError(f"{file} is damaged ({error}); make the pack again") from None
+            raise PackError(
+                f"{file} has pack schema {ascii(version)[:20]}, this version reads {SCHEMA_VERSION}; make it again"
+            )
+        manifest = validated(PackManifest, values)
+    except (ValueError, AttributeError, RecursionError, ConfigError) as error:
+        reason = " ".join(str(error).split())
+        shown = reason if len(reason) < 300 and reason.isprintable() else ascii(reason[:300])
+        raise PackError(f"{file} is damaged ({shown}); make the pack again") from None
+    if strange := sorted(set(manifest.files) - PACK_FILES):
+        raise PackError(f"{file}: names a file {strange[0][:80]!a} that no pack has; make the pack again")
+    return manifest

@@ -104,7 +104,8 @@ def _vertex_header(source: Source, header: PlyHeader) -> PlyElementHeader:
     missing = [name for name in NEEDED if name not in vertex.types]
     if missing:
         # Looking for near names is slow, and a header may name tens of thousands.
-        others = islice((name for name in vertex.types if name not in NEEDED and len(name) < 40), 200)
+        shown = (name for name in vertex.types if len(name) < 40 and name.isprintable())
+        others = islice((name for name in shown if name not in NEEDED), 200)
         hint = nearest(missing[0], others)
         raise PlyError(
             f"{source}: lacks property '{missing[0]}'{hint or ' and nothing like it'}"

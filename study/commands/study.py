@@ -21,7 +21,7 @@ def add_to(app: typer.Typer) -> None:
 
 def sweep(
     space: Annotated[Path, typer.Argument(help="search-space file")],
-    pack: Annotated[Path, typer.Option(help="pack folder")],
+    pack: Annotated[str, typer.Option(help="pack folder, or its address (s3://...)")],
     name: Annotated[str | None, typer.Option(help="study name; default from space and pack")] = None,
     trials: Annotated[int | None, typer.Option(help="number of trials")] = None,
     concurrency: Annotated[int | None, typer.Option(help="trials at a time; default: what fits")] = None,

@@ -14,7 +14,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def train(
-    pack: Annotated[Path, typer.Option(help="pack folder")],
+    pack: Annotated[str, typer.Option(help="pack folder, or its address (s3://...)")],
     out: Annotated[Path, typer.Option(help="folder for checkpoints, metrics and encoders")],
     recipe: Annotated[str, typer.Option(help="recipe name")] = "cross_modal",
     preset: Annotated[str, typer.Option(help="preset of the recipe")] = "quick",
@@ -26,16 +26,16 @@ def train(
     import torch
 
     from ssl_core.config import override, parse_assignment
-    from ssl_core.data.pack import Pack
     from ssl_core.recipes import preset_named, recipe_named
     from ssl_core.training.session import TrialSession
     from ssl_core.training.single import train_single
+    from study.pack_storage import needed_files, open_pack
 
     if threads:
         torch.set_num_threads(threads)
     chosen = recipe_named(recipe)
     config = override(preset_named(chosen, preset), dict(parse_assignment(text) for text in assignments or []))
-    session = TrialSession(chosen, config, Pack.open(pack), seed)
+    session = TrialSession(chosen, config, open_pack(pack, needed_files(config.to_json())), seed)
 
     def report(epoch: int, metrics: dict[str, float], seconds_left: float) -> None:
         shown = ("train/loss", "val/matching_accuracy", "val/distance_ratio", "val/points_probe", "val/image_probe")

@@ -93,7 +93,7 @@ def test_the_set_is_in_the_references_layout(household):
 
 
 def test_gaussians_and_views_show_the_same_object_frame(household):
-    cloud = read_gaussian_ply(find_objects(household / "points", None)[0][0].ply)
+    cloud = read_gaussian_ply(find_objects(household / "points", None)[0][0].gaussians)
     surface = cloud.xyz[cloud.alphas() > 0.5]
     assert 0.8 < np.linalg.norm(surface, axis=1).max() <= 1.001
 

@@ -24,7 +24,6 @@ _DECODING = (
     LookupError,
     EOFError,
     OverflowError,
-    MemoryError,
     struct.error,
     zlib.error,
     Image.DecompressionBombError,

@@ -1,0 +1,116 @@
+"""The readers under test: what each reads, what it may raise, and how its answer is checked."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import fuzz_seeds as seeds
+import fuzz_twins as twins
+from fuzz_mutations import Case
+
+from ssl_core.errors import (
+    CameraError,
+    DataError,
+    GaussianFileError,
+    ImageError,
+    LayoutError,
+    MeshError,
+    PackError,
+    PlyError,
+)
+
+
+@dataclass(frozen=True)
+class Target:
+    """One reader.
+
+    Args:
+        cases: whole inputs to mutate, as folders.
+        read: the call under test, given the folder.
+        check: raises `WrongAnswerError` when the answer is not what the files hold.
+        refusals: errors it may raise.
+        weight: share of the inputs.
+    """
+
+    cases: Callable[[], list[Case]]
+    read: Callable[[Path], Any]
+    check: Callable[[Path, Any], None]
+    refusals: tuple[type[Exception], ...]
+    weight: int = 2
+
+
+def _gaussians(name: str) -> Callable[[Path], Any]:
+    def read(folder: Path) -> Any:
+        from ssl_core.data.gaussian_file import read_gaussians
+
+        return read_gaussians(folder / name)
+
+    return read
+
+
+def _image(folder: Path) -> Any:
+    from ssl_core.data.images import read_image
+
+    (file,) = folder.iterdir()
+    return read_image(file)
+
+
+def _mesh(folder: Path) -> Any:
+    from ssl_core.data.mesh import read_off
+
+    return read_off(folder / "mesh.off")
+
+
+def _scene(folder: Path) -> Any:
+    from ssl_core.data.camera_files.scene import read_scene
+
+    return read_scene(folder)
+
+
+def _data_set(folder: Path) -> Any:
+    from ssl_core.data.layout import find_objects
+    from ssl_core.data.source import read_bytes
+
+    found = find_objects(folder / "set.zip", None)
+    for item in found[0]:
+        for source in (item.gaussians, *item.views):
+            with suppress(DataError):  # a damaged member is refused when it is read
+                read_bytes(source, 2**20)
+    return found
+
+
+def _split_lists(folder: Path) -> Any:
+    from ssl_core.data.layout import find_objects
+
+    return find_objects(folder, None)
+
+
+def _pack(folder: Path) -> Any:
+    from ssl_core.data.pack import Pack
+
+    pack = Pack.open(folder)
+    pack.objects("fit")
+    for i in range(len(pack.manifest.objects)):
+        pack.views_of(i)  # encoded views are looked at when they are asked for
+    return pack
+
+
+_PLY = (PlyError, GaussianFileError, DataError)
+_FILE = (GaussianFileError, DataError)
+
+TARGETS: dict[str, Target] = {
+    "ply": Target(seeds.ply_cases, _gaussians("cloud.ply"), twins.check_ply, _PLY, 6),
+    "compressed ply": Target(seeds.compressed_ply_cases, _gaussians("cloud.ply"), twins.check_ply, _PLY, 3),
+    "splat": Target(seeds.splat_cases, _gaussians("cloud.splat"), twins.check_splat, _FILE, 2),
+    "spz": Target(seeds.spz_cases, _gaussians("cloud.spz"), twins.check_spz, _FILE, 4),
+    "sog": Target(seeds.sog_cases, _gaussians("cloud.sog"), twins.check_sog, _FILE, 4),
+    "images": Target(seeds.image_cases, _image, twins.check_image, (ImageError,), 4),
+    "meshes": Target(seeds.mesh_cases, _mesh, twins.check_mesh, (MeshError,), 3),
+    "camera json": Target(seeds.json_camera_cases, _scene, twins.check_scene, (CameraError,), 3),
+    "colmap": Target(seeds.colmap_cases, _scene, twins.check_scene, (CameraError,), 4),
+    "zip data sets": Target(seeds.data_set_cases, _data_set, twins.check_data_set, (LayoutError,), 3),
+    "split lists": Target(seeds.split_list_cases, _split_lists, twins.check_split_lists, (LayoutError,), 2),
+    "packs": Target(seeds.pack_cases, _pack, twins.check_pack, (PackError, ImageError), 3),
+}

@@ -1,0 +1,365 @@
+"""Slow, independent readings of what the fast readers accept: they compare, and raise when the answers differ."""
+
+import io
+import json
+import math
+import re
+import struct
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+
+class WrongAnswerError(Exception):
+    """The reader gave something else than the file holds."""
+
+
+class TwinDeclinedError(Exception):
+    """The twin cannot read it; nothing is known about the reader's answer."""
+
+
+FIELDS = ("xyz", "opacity_logits", "log_scales", "quaternions", "sh_dc", "sh_rest")
+
+
+def check_cloud(found: Any) -> None:
+    """What holds for every cloud: finite, rotations that exist, shapes that belong together."""
+    cloud = found.cloud
+    if len(cloud) == 0:
+        raise WrongAnswerError("no Gaussians")
+    for field in FIELDS:
+        array = getattr(cloud, field)
+        if len(array) != len(cloud) or array.dtype != np.float32 or not np.isfinite(array).all():
+            raise WrongAnswerError(f"{field} is {array.dtype} {array.shape}, or not finite")
+    if not cloud.quaternions.any(axis=1).all():
+        raise WrongAnswerError("a zero quaternion")
+
+
+def same(name: str, ours: Any, theirs: Any, rtol: float = 1e-5, atol: float = 1e-6) -> None:
+    ours, theirs = np.asarray(ours, dtype=np.float64), np.asarray(theirs, dtype=np.float64)
+    if ours.shape != theirs.shape:
+        raise WrongAnswerError(f"{name} has shape {ours.shape}, the twin {theirs.shape}")
+    if not np.allclose(ours, theirs, rtol=rtol, atol=atol):
+        worst = int(np.argmax(np.abs(ours - theirs)))
+        raise WrongAnswerError(f"{name} differs, worst at {worst}: {ours.flat[worst]} and {theirs.flat[worst]}")
+
+
+def check_ply(folder: Path, found: Any) -> None:
+    """Against plyfile."""
+    from plyfile import PlyData
+
+    check_cloud(found)
+    if found.format == "compressed_ply":
+        return check_compressed_ply(folder, found)
+    try:
+        rows = PlyData.read(str(folder / "cloud.ply"), mmap=False)["vertex"].data
+    except Exception as error:
+        raise TwinDeclinedError(f"plyfile: {error}") from None
+    cloud, column = found.cloud, lambda *names: np.stack([rows[name] for name in names], axis=-1)
+    same("xyz", cloud.xyz, column("x", "y", "z"))
+    same("opacity", cloud.opacity_logits, rows["opacity"])
+    same("scale", cloud.log_scales, column(*(f"scale_{i}" for i in range(3))))
+    same("rot", cloud.quaternions, column(*(f"rot_{i}" for i in range(4))))
+    same("f_dc", cloud.sh_dc, column(*(f"f_dc_{i}" for i in range(3))))
+    stored = sum(re.fullmatch(r"f_rest_\d+", name) is not None for name in rows.dtype.names)
+    for channel in range(3):
+        for k in range(min(stored // 3, 15)):
+            same("f_rest", cloud.sh_rest[:, k, channel], rows[f"f_rest_{channel * (stored // 3) + k}"])
+    return same("degree", cloud.sh_rest.shape[1], min(stored // 3, 15))
+
+
+def check_compressed_ply(folder: Path, found: Any) -> None:
+    """One word at a time, by plyfile's elements and SuperSplat's description."""
+    from plyfile import PlyData
+
+    try:
+        parsed = PlyData.read(str(folder / "cloud.ply"), mmap=False)
+    except Exception as error:
+        raise TwinDeclinedError(f"plyfile: {error}") from None
+    chunks, cloud = parsed["chunk"].data, found.cloud
+    for i, row in enumerate(parsed["vertex"].data[:300]):
+        chunk = chunks[i // 256]
+        for what, word, ours in (("", "position", cloud.xyz[i]), ("scale_", "scale", cloud.log_scales[i])):
+            packed = int(row[f"packed_{word}"])
+            shares = (packed >> 21) / 2047, (packed >> 11 & 1023) / 1023, (packed & 2047) / 2047
+            ends = [(float(chunk[f"min_{what}{axis}"]), float(chunk[f"max_{what}{axis}"])) for axis in "xyz"]
+            same(word, ours, [low * (1 - t) + high * t for (low, high), t in zip(ends, shares, strict=True)])
+        packed = int(row["packed_rotation"])
+        three = [((packed >> shift & 1023) / 1023 - 0.5) * math.sqrt(2) for shift in (20, 10, 0)]
+        three.insert(packed >> 30, math.sqrt(max(0.0, 1 - sum(v * v for v in three))))
+        same("rotation", cloud.quaternions[i], three)
+        packed = int(row["packed_color"])
+        rgb = [(packed >> shift & 255) / 255 for shift in (24, 16, 8)]
+        if "min_r" in chunks.dtype.names:
+            rgb = [
+                float(chunk[f"min_{c}"]) * (1 - v) + float(chunk[f"max_{c}"]) * v
+                for c, v in zip("rgb", rgb, strict=True)
+            ]
+        same("colour", cloud.sh_dc[i], [(v - 0.5) / 0.28209479177387814 for v in rgb], rtol=1e-4)
+        same("alpha", cloud.opacity_logits[i], _logit((packed & 255) / 255))
+    same("count", len(cloud), len(parsed["vertex"].data))
+
+
+def _logit(alpha: float) -> float:
+    """Of an 8-bit alpha, whose ends are taken half a step inside."""
+    inside = min(max(alpha, 1 / 510), 1 - 1 / 510)
+    return math.log(inside / (1 - inside))
+
+
+def check_splat(folder: Path, found: Any) -> None:
+    check_cloud(found)
+    content, cloud = (folder / "cloud.splat").read_bytes(), found.cloud
+    same("count", len(cloud), len(content) / 32)
+    for i, values in enumerate(struct.iter_unpack("<6f8B", content)):
+        same("xyz", cloud.xyz[i], values[:3])
+        same("scales", cloud.log_scales[i], [math.log(v) for v in values[3:6]], atol=1e-5)
+        same("colour", cloud.sh_dc[i], [(v / 255 - 0.5) / 0.28209479177387814 for v in values[6:9]])
+        same("alpha", cloud.opacity_logits[i], _logit(values[9] / 255))
+        same("rotation", cloud.quaternions[i], [(v - 128) / 128 for v in values[10:]])
+
+
+# y and z of the file point the other way: the functions of degree 1 to 3 that are odd in y and z together
+_TURNED = (-1, -1, 1, -1, 1, 1, -1, 1, -1, 1, -1, -1, 1, -1, 1)
+
+
+def check_spz(folder: Path, found: Any) -> None:
+    from plain_spz import decode_spz
+
+    check_cloud(found)
+    content = (folder / "cloud.spz").read_bytes()
+    try:
+        twin = decode_spz(content)
+    except Exception as error:
+        raise TwinDeclinedError(f"plain_spz: {type(error).__name__} {error}") from None
+    cloud = found.cloud
+    same("count", len(cloud), len(twin))
+    same("alpha", cloud.opacity_logits, [_logit(one["alpha"]) for one in twin])
+    same("log_scales", cloud.log_scales, [one["log_scales"] for one in twin])
+    same("dc", cloud.sh_dc, [one["dc"] for one in twin])
+    rest = np.array([one["sh"] for one in twin]).reshape(len(twin), -1, 3)[:, :15]
+    same("sizes", np.abs(cloud.xyz), np.abs([one["xyz"] for one in twin]))
+    same("sizes of sh", np.abs(cloud.sh_rest), np.abs(rest))
+    if _has_extensions(content):
+        return  # which may name other axes
+    same("xyz", cloud.xyz, np.array([one["xyz"] for one in twin]) * (1, -1, -1))
+    same("rotation", cloud.quaternions, np.array([one["wxyz"] for one in twin]) * (1, 1, -1, -1), atol=1e-5)
+    same("sh", cloud.sh_rest, rest * np.array(_TURNED)[: rest.shape[1], None])
+
+
+def _has_extensions(content: bytes) -> bool:
+    import gzip
+
+    head = content if content[:4] == b"NGSP" else gzip.decompress(content)
+    return bool(head[14] & 2)
+
+
+def check_sog(folder: Path, found: Any) -> None:
+    from plain_sog import decode_sog
+
+    check_cloud(found)
+    try:
+        twin = decode_sog((folder / "cloud.sog").read_bytes())
+    except Exception as error:
+        raise TwinDeclinedError(f"plain_sog: {type(error).__name__} {error}") from None
+    cloud = found.cloud
+    same("count", len(cloud), len(twin))
+    same("xyz", cloud.xyz, [one["xyz"] for one in twin], rtol=1e-4, atol=1e-5)
+    same("opacity", cloud.opacity_logits, [one["logit"] if "logit" in one else _logit(one["alpha"]) for one in twin])
+    same("log_scales", cloud.log_scales, [one["log_scales"] for one in twin])
+    same("dc", cloud.sh_dc, [one["dc"] for one in twin])
+    same("rotation", cloud.quaternions, [one["wxyz"] for one in twin], atol=1e-5)
+    same("sh", cloud.sh_rest, np.array([one["sh"] for one in twin]).reshape(len(twin), -1, 3))
+
+
+def check_image(folder: Path, found: Any) -> None:
+    """Against the library, by its most plain calls; transparency laid over white in floating point."""
+    (file,) = folder.iterdir()
+    if found.size > 10**7:
+        raise TwinDeclinedError("too large for an array of doubles")
+    if found.dtype != np.uint8 or found.ndim != 3 or found.shape[2] != 3 or found.size == 0:
+        raise WrongAnswerError(f"{found.dtype} {found.shape}")
+    with Image.open(io.BytesIO(file.read_bytes())) as image:
+        if (image.height, image.width) != found.shape[:2]:
+            raise WrongAnswerError(f"{found.shape} where the header says {image.height} x {image.width}")
+        if image.mode.startswith("I"):
+            grey = np.clip(np.asarray(image).astype(np.float64), 0, 65535) // 257
+            expected = np.repeat(grey[:, :, None], 3, axis=2)
+        elif image.has_transparency_data:
+            pixels = np.asarray(image.convert("RGBA")).astype(np.float64)
+            alpha = pixels[:, :, 3:] / 255
+            expected = pixels[:, :, :3] * alpha + 255 * (1 - alpha)
+        else:
+            expected = np.asarray(image.convert("RGB")).astype(np.float64)
+    if np.abs(found - expected).max() > 1:
+        raise WrongAnswerError("pixels differ")
+
+
+def check_mesh(folder: Path, found: Any) -> None:
+    """One line at a time; every triangle that is left out has no area."""
+    if not len(found.faces) or not np.isfinite(found.vertices).all():
+        raise WrongAnswerError("no faces, or vertices that are not finite")
+    text = (folder / "mesh.off").read_bytes().decode("ascii", errors="replace")
+    lines = [line for line in (raw.split("#")[0].strip() for raw in text.splitlines()) if line]
+    words = " ".join(lines)[3:].split()
+    vertices, faces = int(words[0]), int(words[1])
+    start = len(lines) - len(lines[1 if lines[0] == "OFF" else 0 :]) + 1
+    expected = [[float(word) for word in line.split()[:3]] for line in lines[start : start + vertices]]
+    same("vertices", found.vertices, expected)
+    triangles: list[tuple[int, ...]] = []
+    for line in lines[start + vertices : start + vertices + faces]:
+        words = line.split()
+        if int(words[0]) < 3:
+            continue  # a line or a point: nothing of it is kept, nor looked at
+        corners = [int(word) for word in words[1 : 1 + int(words[0])]]
+        triangles += [(corners[0], corners[i], corners[i + 1]) for i in range(1, len(corners) - 1)]
+    kept = sorted(map(tuple, found.faces.tolist()))
+    for triangle in kept:
+        if triangle not in triangles:
+            raise WrongAnswerError(f"triangle {triangle} is not in the file")
+    points = np.array(expected)
+    extent = np.ptp(points[np.array(triangles)].reshape(-1, 3), axis=0).max()
+    for triangle in set(triangles) - set(kept):
+        a, b, c = points[list(triangle)]
+        if np.linalg.norm(np.cross(b - a, c - a)) > 1e-9 * extent**2:
+            raise WrongAnswerError(f"triangle {triangle} is missing")
+    if (
+        found.face_colours.shape != (len(kept), 3)
+        or not (found.face_colours >= 0).all()
+        or (found.face_colours > 1).any()
+    ):
+        raise WrongAnswerError("colours")
+
+
+def check_scene(folder: Path, found: Any) -> None:
+    """Cameras that can be, pictures inside the folder; poses against the file where it is easily read."""
+    names = [view.name for view in found.views]
+    if not names or len(set(names)) != len(names):
+        raise WrongAnswerError("no views, or a name twice")
+    for view in found.views:
+        camera = view.camera
+        if not (np.isfinite(camera.viewmat).all() and np.isfinite(camera.K).all()):
+            raise WrongAnswerError(f"camera of {view.name!r} is not finite")
+        rotation = camera.viewmat[:3, :3]
+        same("rotation", rotation @ rotation.T, np.eye(3), atol=1e-4)
+        same("handedness", np.linalg.det(rotation), 1, atol=1e-3)
+        same("last row", camera.viewmat[3], [0, 0, 0, 1])
+        if camera.K[0, 0] <= 0 or camera.K[1, 1] <= 0 or camera.width < 1 or camera.height < 1:
+            raise WrongAnswerError(f"camera of {view.name!r} has no size")
+        if view.image is not None and not view.image.resolve().is_relative_to(folder.resolve()):
+            raise WrongAnswerError(f"picture {view.image} is outside")
+    if found.points is not None and not np.isfinite(found.points.xyz).all():
+        raise WrongAnswerError("points are not finite")
+    match found.format:
+        case "inria":
+            _check_inria(folder, found)
+        case "colmap binary":
+            _check_poses(found, _binary_poses((folder / "sparse/0/images.bin").read_bytes()))
+        case "colmap text":
+            _check_poses(found, _text_poses((folder / "sparse/0/images.txt").read_text(errors="replace")))
+
+
+def _check_inria(folder: Path, found: Any) -> None:
+    entries = json.loads((folder / "cameras.json").read_text())
+    same("views", len(found.views), len(entries))
+    for view, entry in zip(found.views, entries, strict=True):
+        same("position", view.camera.position, entry["position"], rtol=1e-3, atol=1e-3)
+        same("rotation", view.camera.viewmat[:3, :3].T, entry["rotation"], atol=2e-2)
+        same("focal", [view.camera.K[0, 0], view.camera.K[1, 1]], [entry["fx"], entry["fy"]])
+        same("size", [view.camera.width, view.camera.height], [entry["width"], entry["height"]])
+
+
+def _binary_poses(content: bytes) -> dict[str, tuple[float, ...]]:
+    poses, at = {}, 8
+    for _ in range(struct.unpack_from("<Q", content)[0]):
+        _, *pose = struct.unpack_from("<I7d", content, at)
+        end = content.index(b"\0", at + 64)
+        poses[content[at + 64 : end].decode()] = tuple(pose)
+        at = end + 9 + 24 * struct.unpack_from("<Q", content, end + 1)[0]
+    return poses
+
+
+def _text_poses(text: str) -> dict[str, tuple[float, ...]]:
+    """As COLMAP reads it: comments and empty lines are passed over before a record, not between its two lines."""
+    poses, inside = {}, False
+    for line in text.replace("\r\n", "\n").split("\n"):
+        if inside:
+            inside = False
+        elif line.strip() and not line.strip().startswith("#"):
+            words = line.split(maxsplit=9)
+            poses[words[9].strip()] = tuple(map(float, words[1:8]))
+            inside = True
+    return poses
+
+
+def _check_poses(found: Any, poses: dict[str, tuple[float, ...]]) -> None:
+    if {view.name for view in found.views} != set(poses):
+        raise WrongAnswerError(f"views {[view.name for view in found.views]}, the file names {list(poses)}")
+    for view in found.views:
+        w, x, y, z, *translation = poses[view.name]
+        largest = max(map(abs, (w, x, y, z)))  # a square may be too large for a double
+        w, x, y, z = w / largest, x / largest, y / largest, z / largest
+        norm = math.sqrt(w * w + x * x + y * y + z * z)
+        same("translation", view.camera.viewmat[:3, 3], translation)
+        w, x, y, z = w / norm, x / norm, y / norm, z / norm
+        first = [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)]
+        same("rotation", view.camera.viewmat[0, :3], first, atol=1e-5)
+
+
+def check_data_set(folder: Path, found: Any) -> None:
+    """Names are safe and unique; every source gives the bytes of the member it names."""
+    objects, _ = found
+    keys = [item.key for item in objects]
+    if not keys or len(set(keys)) != len(keys):
+        raise WrongAnswerError("no objects, or a key twice")
+    with zipfile.ZipFile(folder / "set.zip") as archive:
+        for item in objects:
+            if not re.fullmatch(r"[\w .,+()@-]+/(train|test)/[\w .,+()@-]+", item.key):
+                raise WrongAnswerError(f"unsafe key {item.key!r}")
+            for source in (item.gaussians, *item.views):
+                member = archive.getinfo(source.member)
+                if ".." in source.member.split("/") or source.member.startswith("/") or source.size != member.file_size:
+                    raise WrongAnswerError(f"member {source.member!r}")
+                try:
+                    expected = archive.read(member)
+                except Exception:
+                    continue  # a damaged member: whoever reads it is told
+                with source.open() as stream:
+                    if stream.read() != expected:
+                        raise WrongAnswerError(f"bytes of {source.member!r} differ")
+
+
+def check_split_lists(folder: Path, found: Any) -> None:
+    objects, _ = found
+    listed: dict[str, set[str]] = {}
+    for name, split in (("train.txt", "train"), ("val.txt", "train"), ("test.txt", "test")):
+        for file in folder.rglob(name):
+            for line in file.read_text(encoding="utf-8-sig").splitlines():
+                name = line.split("#")[0].strip().split("/")[-1]
+                stem = name[: name.rindex(".")] if "." in name else name
+                listed.setdefault(stem.removesuffix(".compressed"), set()).add(split)
+    for item in objects:
+        if listed.get(f"{item.class_name}-{item.name}") != {item.split}:
+            raise WrongAnswerError(f"{item.key} is not what the lists say")
+        if not Path(item.gaussians.path).is_relative_to(folder):
+            raise WrongAnswerError(f"{item.gaussians} is outside")
+
+
+def check_pack(folder: Path, pack: Any) -> None:
+    """Everything that the manifest promises can be read, and rows are where it says."""
+    raw = json.loads((folder / "manifest.json").read_text())
+    for item in raw["objects"]:  # "10" and 10.0 are taken for 10
+        item.update({key: int(item[key]) for key in ("first_row", "rows", "first_view", "views")})
+    gaussians = np.load(folder / "gaussians.npy", allow_pickle=False)
+    orders = np.load(folder / "orders.npy", allow_pickle=False)
+    same("labels", pack.labels, [raw["class_names"].index(item["class_name"]) for item in raw["objects"]])
+    for i, item in enumerate(raw["objects"]):
+        rows, views = pack.rows_of(i), pack.views_of(i)
+        if rows.shape != (item["rows"], 59) or views.shape != (item["views"], 3, *[int(raw["image_size"])] * 2):
+            raise WrongAnswerError(f"object {i} has rows {rows.shape} and views {views.shape}")
+        expected = gaussians[item["first_row"] : item["first_row"] + item["rows"]]
+        if rows[:, :14].tobytes() != expected.astype(np.float32).tobytes():
+            raise WrongAnswerError(f"rows of object {i} differ")
+        if len(orders) <= i or not np.array_equal(pack.orders[i], orders[i]):
+            raise WrongAnswerError(f"orders of object {i} differ")
