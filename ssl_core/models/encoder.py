@@ -29,7 +29,11 @@ FEATURE_WIDTH: dict[FeatureGroup, int] = {
     "normals": 3,
     "reference_color": 44,
 }
-Sampling = Literal["fps", "uniform", "uniform_with_replacement"]
+Sampling = Literal["fps", "uniform", "uniform_with_replacement", "opacity_weighted"]
+"""Which of the kept Gaussians are the points: farthest from each other, any, any again and again, likelier when opaque.
+
+`opacity_weighted` takes no Gaussian twice; each next one is drawn with a probability proportional to its alpha.
+"""
 
 
 class PointsContract(Config):

@@ -23,6 +23,7 @@ from ssl_core.config import Config
 from ssl_core.models.layers import PointwiseLayer, activate, shared_linear, weight_matrix
 from ssl_core.models.neighbours import ball_query, farthest_points, gather_rows, squared_distances
 from ssl_core.models.pooled import PooledLayer
+from ssl_core.models.row_norm import normalise_rows
 
 Centres = Literal["prefix", "fps"]
 Widths = tuple[int, int, int]
@@ -88,7 +89,15 @@ class GroupedLayer(nn.Module):
         grouped = F.linear(relative, weight[:, self.features :], self.linear.bias)
         if features is not None:
             grouped = grouped + gather_rows(F.linear(features, weight[:, : self.features]), index)
-        return activate(self.norm(grouped.flatten(0, 2)), "relu").view_as(grouped)
+        return activate(normalise_rows(self.norm, grouped.flatten(0, 2)), "relu").view_as(grouped)
+
+
+class MemberLayer(PointwiseLayer):
+    """[..., columns] -> [..., out]: a pointwise layer over so many rows that their sums need care."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = F.linear(x.flatten(0, -2), weight_matrix(self.linear), self.linear.bias)
+        return activate(normalise_rows(self.norm, rows), self.activation).view(*x.shape[:-1], -1)
 
 
 class GroupNetwork(nn.Module):
@@ -99,7 +108,7 @@ class GroupNetwork(nn.Module):
         self.radius = scale.radius
         self.neighbours = scale.neighbours
         self.grouped = GroupedLayer(features, scale.widths[0])
-        self.hidden = PointwiseLayer(scale.widths[0], scale.widths[1], 2)
+        self.hidden = MemberLayer(scale.widths[0], scale.widths[1], 2)
         self.pooled = PooledLayer(scale.widths[1], scale.widths[2], 2)
 
     def forward(self, xyz: Tensor, features: Tensor | None, centres: Tensor, distances: Tensor) -> Tensor:
@@ -127,8 +136,8 @@ class GlobalAbstraction(nn.Module):
 
     def __init__(self, features: int, widths: Widths) -> None:
         super().__init__()
-        self.points_1 = PointwiseLayer(features + 3, widths[0], 2)
-        self.points_2 = PointwiseLayer(widths[0], widths[1], 2)
+        self.points_1 = MemberLayer(features + 3, widths[0], 2)
+        self.points_2 = MemberLayer(widths[0], widths[1], 2)
         self.pooled = PooledLayer(widths[1], widths[2], 2)
 
     def forward(self, xyz: Tensor, features: Tensor) -> Tensor:
