@@ -1,6 +1,6 @@
 """Runs the measurements, prints their tables and writes docs/BENCHMARKS.md.
 
-.venv/bin/python -m benchmarks                      all of them, about five minutes on a quiet machine
+.venv/bin/python -m benchmarks                      all of them, about twenty minutes on a quiet machine
 .venv/bin/python -m benchmarks --only rasteriser    one, the other sections of the page stay
 .venv/bin/python -m benchmarks --quick              tiny sizes, nothing is written
 """
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, assert_never, get_args
 
-Name = Literal["trials", "rasteriser", "backbones", "sampling", "splatting"]
+Name = Literal["trials", "rasteriser", "backbones", "input", "extraction", "packing", "splatting"]
 NAMES: tuple[Name, ...] = get_args(Name)
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "BENCHMARKS.md"
 
@@ -57,10 +57,18 @@ def run(name: Name, *, quick: bool, out: Path | None) -> tuple[str, ...]:
             from benchmarks import backbones
 
             section = backbones.measure(quick)
-        case "sampling":
-            from benchmarks import sampling
+        case "input":
+            from benchmarks import input_pipeline
 
-            section = sampling.measure(quick)
+            section = input_pipeline.measure(quick)
+        case "extraction":
+            from benchmarks import extraction
+
+            section = extraction.measure(quick)
+        case "packing":
+            from benchmarks import packing
+
+            section = packing.measure(quick)
         case "splatting":
             from benchmarks import splatting
 

@@ -18,6 +18,7 @@ from registry.reports import EvaluationConfig, EvaluationReport, LabelSetting, R
 from ssl_core.data.pack import Pack
 from ssl_core.errors import InfeasibleError
 from ssl_core.evaluation.embedding_plot import confusion_png, embedding_png
+from ssl_core.evaluation.extract import ExtractionTimes
 from ssl_core.models.encoder import Encoder
 
 __all__ = [
@@ -46,10 +47,11 @@ class Twins:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The report, and PNG pictures by file name."""
+    """The report, PNG pictures by file name, and where the time of the encoder's own extraction went."""
 
     report: EvaluationReport
     pictures: dict[str, bytes] = field(default_factory=dict)
+    times: ExtractionTimes = field(default_factory=ExtractionTimes)
 
 
 def evaluate_encoder(
@@ -75,7 +77,8 @@ def evaluate_encoder(
     start = time.perf_counter()
     labels, objects = _objects(pack)
     source = FeatureSource(pack, objects, encoder.contract, config)
-    cells = source.cells(encoder)
+    times = ExtractionTimes()
+    cells = source.cells(encoder, times)
     most_views = max(cells, key=lambda views: views or 0)
     test_features = cells[most_views][0][len(labels.train) :]
     empty = EvaluationReport(
@@ -93,7 +96,7 @@ def evaluate_encoder(
         seconds=time.perf_counter() - start,
     )
     if not empty.health.finite:
-        return Evaluation(empty)
+        return Evaluation(empty, times=times)
     others = [_twin_cells(source, twins, seed) for seed in config.twin_seeds] if twins is not None else []
     grid = probe_grid(empty.modality, cells, others, labels, config)
     found = {
@@ -104,7 +107,7 @@ def evaluate_encoder(
         "seconds": time.perf_counter() - start,
     }
     report = empty.model_copy(update=found)
-    return Evaluation(report, _pictures(report, test_features, labels.test, title))
+    return Evaluation(report, _pictures(report, test_features, labels.test, title), times)
 
 
 def _objects(pack: Pack) -> tuple[Labels, NDArray[np.int64]]:

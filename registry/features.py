@@ -1,5 +1,6 @@
 """Features of a set of objects under one contract: same points and views for an encoder and its twins."""
 
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from registry.probing import Cells, Features
 from registry.reports import EvaluationConfig
 from ssl_core.data.pack import Pack
 from ssl_core.data.point_sampler import PointSampler
-from ssl_core.evaluation.extract import image_features, point_features
+from ssl_core.evaluation.extract import ExtractionTimes, image_features, point_features
 from ssl_core.models.encoder import Encoder, ImageContract, PointsContract
 
 MEMORY_BYTES = 512 * 2**20
@@ -25,20 +26,34 @@ class FeatureSource:
     objects: NDArray[np.int64]
     contract: PointsContract | ImageContract
     config: EvaluationConfig
-    _sampler: list[PointSampler] = field(default_factory=list)
+    _samplers: list[PointSampler] = field(default_factory=list)
 
-    def cells(self, encoder: Encoder) -> Cells:
-        """Raises InfeasibleError if the pack cannot serve the contract."""
+    def cells(self, encoder: Encoder, times: ExtractionTimes | None = None) -> Cells:
+        """Cells of one encoder; what extraction took is added to `times`.
+
+        Raises InfeasibleError if the pack cannot serve the contract.
+        """
+        times = times or ExtractionTimes()
         match self.contract:
             case PointsContract():
-                if not self._sampler:
-                    self._sampler.append(PointSampler(self.pack, self.contract, self.objects))
-                return {None: [self._points(encoder, draw) for draw in range(self.config.point_draws)]}
+                sampler = self._sampler(self.contract, times)
+                draws = range(self.config.point_draws)
+                return {
+                    None: [
+                        point_features(encoder, self.pack, self.objects, draw, sampler=sampler, times=times)
+                        for draw in draws
+                    ]
+                }
             case ImageContract():
-                return self._image_cells(image_features(encoder, self.pack, self.objects))
+                return self._image_cells(image_features(encoder, self.pack, self.objects, times=times))
 
-    def _points(self, encoder: Encoder, draw: int) -> Features:
-        return point_features(encoder, self.pack, self.objects, draw, sampler=self._sampler[0])
+    def _sampler(self, contract: PointsContract, times: ExtractionTimes) -> PointSampler:
+        """Made once: an encoder and its twins see the same points."""
+        if not self._samplers:
+            began = time.perf_counter()
+            self._samplers.append(PointSampler(self.pack, contract, self.objects))
+            times.data += time.perf_counter() - began
+        return self._samplers[0]
 
     def _image_cells(self, features: Features) -> Cells:
         """[objects, V, F] → per number of views, elementwise maximum over each subset of that size."""
@@ -46,9 +61,17 @@ class FeatureSource:
         counts = sorted({views for views in self.config.views if 1 <= views < available} | {available})
         draws = self.config.view_draws
         return {
-            count: [features[:, subset].max(axis=1) for subset in view_subsets(available, count, draws)]
+            count: [max_pooled(features, subset) for subset in view_subsets(available, count, draws)]
             for count in counts
         }
+
+
+def max_pooled(features: Features, subset: NDArray[np.int64]) -> Features:
+    """[objects, V, F] and some views → [objects, F], their elementwise maximum, without a copy of their features."""
+    pooled = features[:, subset[0]].copy()
+    for view in subset[1:]:
+        np.maximum(pooled, features[:, view], out=pooled)
+    return pooled
 
 
 def view_subsets(available: int, wanted: int, draws: int) -> list[NDArray[np.int64]]:

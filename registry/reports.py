@@ -65,6 +65,25 @@ class EvaluationConfig(Config):
         return self.label_settings[0]
 
 
+def reference_table() -> EvaluationConfig:
+    """The cross-modal reference's SVM table: 1, 4, 16, 32 and 64 views by 1, 10, 50 and 100 % of the labels.
+
+    One point draw: the reference draws points anew for every row, so its five point accuracies differ by chance; here
+    the point branch has one row. For *n* views, the elementwise maximum over one seeded subset, as the gating protocol
+    draws it: larger subsets contain the smaller, all views are one. One label draw, stratified, at least one object of
+    each class; no last batch is dropped as there. So every interval is a bootstrap over test objects. No twins: the
+    table is to be set beside the reference's, and never reaches the gate.
+    """
+    fractions = (0.01, 0.1, 0.5)
+    return EvaluationConfig(
+        label_settings=(*(LabelSetting(fraction=fraction) for fraction in fractions), LabelSetting()),
+        point_draws=1,
+        views=(1, 4, 16, 32, 64),
+        view_draws=1,
+        twin_seeds=(),
+    )
+
+
 class Row(Config):
     """One accuracy: how, with which labels, from how many views, and against what.
 

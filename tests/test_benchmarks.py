@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from benchmarks import __main__ as command
-from benchmarks import backbones, machine, page, rasteriser, sampling, splatting, trials
+from benchmarks import backbones, extraction, input_pipeline, machine, packing, page, rasteriser, splatting, trials
 from benchmarks.table import Comparison, Samples, Section, Table, digits, ratio_table, seconds
 from benchmarks.timing import compare, one_thread
 
@@ -82,14 +82,17 @@ def test_renewing_a_section_keeps_the_others(tmp_path: Path) -> None:
     assert [each.name for each in file.parent.iterdir()] == [file.name]
 
 
-@pytest.mark.parametrize("module", [rasteriser, backbones, sampling, splatting], ids=lambda module: module.__name__)
+MEASUREMENTS = (rasteriser, backbones, input_pipeline, extraction, packing, splatting)
+
+
+@pytest.mark.parametrize("module", MEASUREMENTS, ids=lambda module: module.__name__)
 def test_a_measurement_runs(module) -> None:
     found = module.measure(quick=True)
     text = found.text()
     assert text.startswith(f"## {found.title}\n")
     assert "nan" not in text
     assert all(table.rows for table in found.tables)
-    assert found.tables[0].header[0] == "what"
+    assert found.tables[0].header[0] in ("what", "objects")
     assert found.shows.endswith(".")
     assert found.baseline.endswith(".")
 
@@ -117,13 +120,13 @@ def test_a_failed_measurement_leaves_its_section(tmp_path: Path, monkeypatch: py
         raise RuntimeError("no result")
 
     monkeypatch.setattr(command, "PAGE", tmp_path / "PAGE.md")
-    monkeypatch.setattr(sampling, "measure", lambda quick: section("Sampling"))
-    assert command.main(["--only", "sampling"]) == 0
+    monkeypatch.setattr(input_pipeline, "measure", lambda quick: section("Input pipeline"))
+    assert command.main(["--only", "input"]) == 0
     before = command.PAGE.read_text()
-    monkeypatch.setattr(sampling, "measure", fail)
-    assert command.main(["--only", "sampling"]) == 1
+    monkeypatch.setattr(input_pipeline, "measure", fail)
+    assert command.main(["--only", "input"]) == 1
     assert command.PAGE.read_text() == before
-    assert "error: sampling was not measured" in capsys.readouterr().err
+    assert "error: input was not measured" in capsys.readouterr().err
 
 
 def test_trials_are_read_from_the_last_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,6 +29,8 @@ class Training:
 def train_epoch(training: Training, batches: Iterable[Batch]) -> dict[str, float]:
     """Run one epoch and return its metrics: the mean of each loss term, rate, samples/s, seconds waiting for data.
 
+    `train/data_wait_share` is the share of the epoch's time for which no batch was there to train on.
+
     Raises:
         DivergedError: the loss is not finite; the optimiser has not stepped on it.
     """
@@ -59,6 +61,7 @@ def train_epoch(training: Training, batches: Iterable[Batch]) -> dict[str, float
         "train/lr": lr,
         "train/samples_per_second": samples / elapsed,
         "train/data_wait_seconds": waited,
+        "train/data_wait_share": waited / elapsed,
     }
 
 

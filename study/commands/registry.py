@@ -1,15 +1,27 @@
 """What was learnt: models, evaluate, pull, and the MLflow pages."""
 
 import os
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ssl_core.errors import InfeasibleError
 from study.console import console, print_json, table
 from study.home import home
 
+if TYPE_CHECKING:
+    from ssl_core.data.pack import Pack
+
 Json = Annotated[bool, typer.Option("--json", help="print JSON for scripts")]
+
+
+class Protocol(StrEnum):
+    """What `evaluate` measures."""
+
+    GATE = "gate"
+    REFERENCE = "reference"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -44,23 +56,51 @@ def models(
 
 def evaluate(
     reference: Annotated[str, typer.Argument(help="NAME@ALIAS or NAME/VERSION")],
-    pack: Annotated[Path, typer.Option(help="pack whose test split is used")],
+    pack: Annotated[str, typer.Option(help="pack whose test split is used: a folder, or a URI such as s3://…")],
     promote: Annotated[bool, typer.Option(help="let the gate decide about the alias champion")] = True,
+    protocol: Annotated[
+        Protocol, typer.Option(help="gate: few labels, beside random twins; reference: its SVM table, never gated")
+    ] = Protocol.GATE,
     json: Json = False,
 ) -> None:
     """Evaluate a registered encoder on a pack's test split, beside its random-init twin."""
-    from ssl_core.data.pack import Pack
     from study.assess import evaluate_reference
+    from study.pack_storage import open_pack
 
-    outcome = evaluate_reference(
-        reference, Pack.open(pack), home(), os.environ.get("MLFLOW_TRACKING_URI"), to_gate=promote
-    )
+    opened, uri = open_pack(pack), os.environ.get("MLFLOW_TRACKING_URI")
+    if protocol is Protocol.REFERENCE:
+        print_table(reference, opened, uri, json)
+        return
+    outcome = evaluate_reference(reference, opened, home(), uri, to_gate=promote)
     if json:
         print_json(outcome.model_dump(mode="json"))
         return
     print_rows(outcome.rows)
     if outcome.decision:
         console.print(outcome.decision, soft_wrap=True)
+
+
+def print_table(reference: str, pack: "Pack", tracking_uri: str | None, json: bool) -> None:
+    """The cross-modal reference's SVM table of a registered encoder; nothing is stored and the gate is not asked."""
+    from registry.reference_table import evaluate_table, table_rows
+    from registry.run_log import open_run_log
+    from registry.store import EncoderStore
+    from ssl_core.training.device import choose_device
+
+    with open_run_log(tracking_uri, home()) as log:
+        found = evaluate_table(EncoderStore(log), reference, pack, device=choose_device())
+    rows, report = table_rows(found.report), found.report
+    if json:
+        times = {"forward": round(found.times.forward, 3), "data": round(found.times.data, 3)}
+        print_json({"reference": reference, "rows": rows, "extraction_seconds": times})
+        return
+    if not rows:
+        raise InfeasibleError(f"{reference} gives features that are not finite; there is nothing to probe")
+    names = list(rows[0])
+    title = f"linear SVM, test accuracy in percent, by views and labels ({report.test_objects} test objects)"
+    table(title, names, [[row[name] for name in names] for row in rows])
+    share = f"{100 * found.times.forward_share:.0f} % of it in the encoder"
+    console.print(f"features: {found.times.forward + found.times.data:.1f} s, {share}", soft_wrap=True)
 
 
 def print_rows(rows: list[dict[str, Any]]) -> None:

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from ssl_core.config import override
+from ssl_core.data.augment import Crops
 from ssl_core.errors import ConfigError, InfeasibleError
 from ssl_core.models.encoder import PointsContract
 from ssl_core.recipes.cross_modal.config import CrossModalConfig, paper, paper_pointnet2, quick
@@ -53,16 +54,62 @@ def test_negatives_of_another_class(tiny_pack):
         draw_negatives(np.zeros(9, dtype=np.int64), np.arange(4), np.arange(4), "other_class", rng)
 
 
+class ReadViews:
+    """The views of a pack, keeping which were read and how often they were asked for."""
+
+    def __init__(self, views):
+        self.views, self.calls = views, []
+
+    def __getitem__(self, index):
+        self.calls.append(np.asarray(index))
+        return self.views[index]
+
+
+def keep_read_objects(data, monkeypatch):
+    """Objects whose points are sampled, per call."""
+    calls = []
+    for name in ("sample", "draw"):
+        real = getattr(data.sampler, name)
+
+        def kept(objects, *rest, real=real):
+            calls.append(np.asarray(objects))
+            return real(objects, *rest)
+
+        monkeypatch.setattr(data.sampler, name, kept)
+    return calls
+
+
 def test_validation_never_reads_test_objects(tiny_pack, tiny_config, monkeypatch):
     data = data_of(tiny_config, tiny_pack)
+    owner = np.repeat(np.arange(len(tiny_pack.manifest.objects)), tiny_pack.num_views)
     test = set(tiny_pack.objects("test").tolist())
-    read: set[int] = set()
-    real = data.sampler._gather
-    monkeypatch.setattr(data.sampler, "_gather", lambda o, p: (read.update(np.asarray(o).tolist()), real(o, p))[1])
+    monkeypatch.setattr(tiny_pack, "views", ReadViews(tiny_pack.views))
+    sampled = keep_read_objects(data, monkeypatch)
     data.validate(CrossModalObjective(tiny_config, 0))
     list(data.epoch(0))
-    assert read
-    assert not read & test
+    points, seen = set(np.concatenate(sampled).tolist()), set(owner[np.concatenate(tiny_pack.views.calls)].tolist())
+    assert points == set(data.fit.tolist()) | set(data.val.tolist())
+    assert seen
+    assert not (points | seen) & test
+
+
+def test_a_batch_is_two_gathers(tiny_pack, tiny_config, monkeypatch):
+    data = data_of(tiny_config, tiny_pack)
+    monkeypatch.setattr(tiny_pack, "views", ReadViews(tiny_pack.views))
+    sampled = keep_read_objects(data, monkeypatch)
+    batches = list(data.epoch(0))
+    assert [len(objects) for objects in sampled] == [6] * len(batches)
+    assert [len(views) for views in tiny_pack.views.calls] == [3 * 6] * len(batches)
+
+
+def test_pictures_of_a_batch_are_crops_of_its_views(tiny_pack, tiny_config, monkeypatch):
+    all_of_it = Crops(*torch.tensor([0.0, 0.0, 1.0, 1.0])[:, None].expand(4, 18), torch.zeros(18, dtype=torch.bool))
+    monkeypatch.setattr("ssl_core.data.augment.draw_crops", lambda *_, **__: all_of_it)
+    data = data_of(tiny_config, tiny_pack)
+    monkeypatch.setattr(tiny_pack, "views", ReadViews(tiny_pack.views))
+    for number, batch in enumerate(data.epoch(0)):
+        stored = tiny_pack.views.views[tiny_pack.views.calls[number]].reshape(3, 6, 3, 24, 24)
+        torch.testing.assert_close(batch["images"], torch.from_numpy(stored) / 255, rtol=0, atol=1e-5)
 
 
 def test_class_oracle_counts_same_class_negatives(tiny_pack, tiny_config):

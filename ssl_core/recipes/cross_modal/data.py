@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ssl_core.data.augment import color_distortion, random_resized_crop, resize, to_float
+from ssl_core.data.augment import color_distortion, random_resized_crop, whole_images
 from ssl_core.data.pack import Pack
 from ssl_core.data.point_sampler import PointSampler, check_contract
 from ssl_core.errors import InfeasibleError
@@ -15,6 +15,7 @@ from ssl_core.recipe import Batch
 from ssl_core.recipes.cross_modal.config import CrossModalConfig, Negatives
 from ssl_core.recipes.cross_modal.evaluate import validate
 from ssl_core.recipes.cross_modal.objective import CrossModalObjective
+from ssl_core.training.prefetch import prefetched
 
 Indices = NDArray[np.int64]
 
@@ -43,32 +44,37 @@ class CrossModalData:
         self.iterations_per_epoch = len(self.fit) // self.batch_size  # a last short batch would skew batch norm
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
-        """Batches of one epoch: `points` [B, N, D], `images` [3, B, 3, S, S] float in [0, 1]."""
+        """Batches of one epoch: `points` [B, N, D], `images` [3, B, 3, S, S] float in [0, 1].
+
+        What comes out of the pack travels to the device as it is stored, ahead of its turn; crops are made there.
+        """
         rng = np.random.default_rng([self.seed, 1, epoch])
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        for batch in prefetched(self._gathered(rng), self.device):
+            yield {"points": batch["points"], "images": self._augmented(batch["views"], generator)}
+
+    def _gathered(self, rng: np.random.Generator) -> Iterator[Batch]:
+        """Batches as stored, on the CPU: `points` [B, N, D] float, `views` [3 * B, 3, H, W] uint8; one copy each."""
         order = rng.permutation(self.fit)
         for start in range(0, self.iterations_per_epoch * self.batch_size, self.batch_size):
             objects = order[start : start + self.batch_size]
             views, _ = draw_views(self.pack, objects, self.fit, self.config.negatives, rng)
             yield {
-                "points": torch.from_numpy(self.sampler.sample(objects, rng)).to(self.device),
-                "images": self._crop(views, generator),
+                "points": torch.from_numpy(self.sampler.sample(objects, rng)),
+                "views": torch.from_numpy(self.pack.views[views.reshape(-1)]),
             }
 
-    def _crop(self, views: Indices, generator: torch.Generator) -> Tensor:
-        images = self._images(views).flatten(0, 1)
+    def _augmented(self, views: Tensor, generator: torch.Generator) -> Tensor:
+        """[3 * B, 3, H, W] uint8 -> [3, B, 3, S, S] float in [0, 1]."""
         augment, size = self.config.augment, self.config.image.image_size
-        cropped = random_resized_crop(images, size, augment.crop_min_scale, generator, flip=augment.flip)
-        cropped = color_distortion(cropped, augment.color, generator)
-        return cropped.reshape(*views.shape, *cropped.shape[1:])
-
-    def _images(self, views: Indices) -> Tensor:
-        """Views [3, B] -> [3, B, 3, H, W] float in [0, 1]; uint8 travels to the device."""
-        flat = torch.from_numpy(self.pack.views[views.reshape(-1)]).to(self.device)
-        return to_float(flat).reshape(*views.shape, *flat.shape[1:])
+        images = random_resized_crop(views, size, augment.crop_min_scale, generator, flip=augment.flip)
+        images = color_distortion(images, augment.color, generator)
+        return images.reshape(3, -1, *images.shape[1:])
 
     def _resized(self, views: Indices) -> Tensor:
-        images = resize(self._images(views).flatten(0, 1), self.config.image.image_size)
+        """Views [3, B] -> [3, B, 3, S, S] float in [0, 1], whole."""
+        flat = torch.from_numpy(self.pack.views[views.reshape(-1)]).to(self.device)
+        images = whole_images(flat, self.config.image.image_size)
         return images.reshape(*views.shape, *images.shape[1:])
 
     def validate(self, objective: CrossModalObjective) -> dict[str, float]:

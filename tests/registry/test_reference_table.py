@@ -1,0 +1,44 @@
+"""The reference's table on the command line: printed with intervals, and forgotten."""
+
+import json
+
+import pytest
+from tiny_bundles import make_bundle
+from typer.testing import CliRunner
+
+from registry.run_log import open_run_log
+from registry.store import EncoderStore
+from study.cli import app
+
+
+@pytest.fixture
+def image_version(log, lineage, tmp_path):
+    """A registered image encoder, then the log is closed for the command to open."""
+    bundle = make_bundle(tmp_path / "image", 2, "image")
+    version = EncoderStore(log).register(bundle, "tiny-image", lineage, lineage.run_id)
+    log.close()
+    return version
+
+
+def run(home, monkeypatch, *words):
+    monkeypatch.setenv("SPLATSWEEP_HOME", str(home))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    result = CliRunner().invoke(app, ["evaluate", *words, "--protocol", "reference"], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_the_table_is_printed_and_nothing_is_stored(home, image_version, tiny_pack, monkeypatch):
+    words = (image_version.reference, "--pack", str(tiny_pack.path))
+    found = json.loads(run(home, monkeypatch, *words, "--json"))
+    assert [row["views"] for row in found["rows"]] == ["1", "4"], "the pack has four views"
+    for row in found["rows"]:
+        cells = [row[name] for name in ("1 %", "10 %", "50 %", "all")]
+        assert all("±" in cell for cell in cells)
+        assert all(0 <= float(cell.split()[0]) <= 100 for cell in cells)
+    assert found["extraction_seconds"]["forward"] > 0
+    shown = run(home, monkeypatch, *words)
+    assert all(text in shown for text in ("50 %", "±", "% of it in the encoder"))
+    with open_run_log(None, home) as log:
+        after = EncoderStore(log).get(image_version.name, image_version.version)
+    assert after == image_version, "no report, no event, no decision, no alias"
