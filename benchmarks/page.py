@@ -11,7 +11,7 @@ INTRODUCTION = """# Benchmarks
 Written by `make bench`; `.venv/bin/python -m benchmarks --only NAME` renews one section. Every ratio table sets ours
 beside a baseline; where both compute the same thing, that is checked before they are timed. Numbers are medians, with
 minimum and maximum over the repetitions in brackets, and the two sides take turns. A ratio is baseline over ours: above
-1, ours is better. Everything runs on the CPU and, but for whole trials, in one thread.
+1, ours is better. Unless a row says otherwise, everything runs on the CPU and, but for whole trials, in one thread.
 """
 
 

@@ -7,7 +7,7 @@ import typer
 
 from ssl_core.errors import SplatsweepError
 from study.commands import data, journey, registry, storage, study, train
-from study.console import errors
+from study.console import errors, printable
 
 app = typer.Typer(
     help="Self-supervised pretraining studies over 3D Gaussian splats and images.",
@@ -51,8 +51,8 @@ def _environment() -> None:
 
 
 def _escape(text: str) -> str:
-    """Square brackets in messages are text, not markup."""
-    return text.replace("[", "\\[")
+    """Square brackets in messages are text, not markup; names of files may hold what no terminal shows."""
+    return printable(text).replace("[", "\\[")
 
 
 if __name__ == "__main__":

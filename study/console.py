@@ -29,6 +29,11 @@ def table(title: str, columns: list[str], rows: list[list[Any]]) -> None:
     console.print(made)
 
 
+def printable(text: str) -> str:
+    """Control characters and what no encoding holds as question marks; line ends stay."""
+    return "".join(c if c == "\n" or c.isprintable() else "?" for c in text)
+
+
 @contextmanager
 def progress_bar(label: str, *, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
     """A bar with counts, elapsed and remaining time; yields a function of (done, total)."""

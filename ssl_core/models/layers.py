@@ -10,6 +10,8 @@ from typing import Literal, assert_never
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ssl_core.models.row_norm import normalise_rows
+
 Activation = Literal["relu", "leaky_relu", "none"]
 KernelDims = Literal[0, 1, 2]
 
@@ -64,4 +66,4 @@ class PointwiseLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         rows = F.linear(x.flatten(0, -2), weight_matrix(self.linear), self.linear.bias)
-        return activate(self.norm(rows), self.activation).view(*x.shape[:-1], -1)
+        return activate(normalise_rows(self.norm, rows), self.activation).view(*x.shape[:-1], -1)

@@ -92,14 +92,6 @@ class GroupedLayer(nn.Module):
         return activate(normalise_rows(self.norm, grouped.flatten(0, 2)), "relu").view_as(grouped)
 
 
-class MemberLayer(PointwiseLayer):
-    """[..., columns] -> [..., out]: a pointwise layer over so many rows that their sums need care."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        rows = F.linear(x.flatten(0, -2), weight_matrix(self.linear), self.linear.bias)
-        return activate(normalise_rows(self.norm, rows), self.activation).view(*x.shape[:-1], -1)
-
-
 class GroupNetwork(nn.Module):
     """One scale of a set abstraction: gather each ball, three shared layers, maximum over the ball."""
 
@@ -108,7 +100,7 @@ class GroupNetwork(nn.Module):
         self.radius = scale.radius
         self.neighbours = scale.neighbours
         self.grouped = GroupedLayer(features, scale.widths[0])
-        self.hidden = MemberLayer(scale.widths[0], scale.widths[1], 2)
+        self.hidden = PointwiseLayer(scale.widths[0], scale.widths[1], 2)
         self.pooled = PooledLayer(scale.widths[1], scale.widths[2], 2)
 
     def forward(self, xyz: Tensor, features: Tensor | None, centres: Tensor, distances: Tensor) -> Tensor:
@@ -136,8 +128,8 @@ class GlobalAbstraction(nn.Module):
 
     def __init__(self, features: int, widths: Widths) -> None:
         super().__init__()
-        self.points_1 = MemberLayer(features + 3, widths[0], 2)
-        self.points_2 = MemberLayer(widths[0], widths[1], 2)
+        self.points_1 = PointwiseLayer(features + 3, widths[0], 2)
+        self.points_2 = PointwiseLayer(widths[0], widths[1], 2)
         self.pooled = PooledLayer(widths[1], widths[2], 2)
 
     def forward(self, xyz: Tensor, features: Tensor) -> Tensor:

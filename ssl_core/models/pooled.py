@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssl_core.models.layers import Activation, KernelDims, activate, shared_linear, weight_matrix
+from ssl_core.models.row_norm import track
 
 
 def channel_signs(norm: nn.BatchNorm1d) -> Tensor:
@@ -37,25 +38,6 @@ def running_statistics(norm: nn.BatchNorm1d, signs: Tensor) -> tuple[Tensor, Ten
     assert norm.running_mean is not None
     assert norm.running_var is not None
     return norm.running_mean * signs, norm.running_var
-
-
-def track(norm: nn.BatchNorm1d, mean: Tensor, var: Tensor, rows: int) -> None:
-    """Update the running statistics as `nn.BatchNorm1d` does in training (unbiased variance).
-
-    Raises ValueError for a single row, as `nn.BatchNorm1d` does: there is no variance to normalise by.
-    """
-    if rows < 2:
-        raise ValueError(
-            "batch normalisation needs more than one row per channel when training; use a batch of 2 or more"
-        )
-    momentum = 0.1 if norm.momentum is None else norm.momentum
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    assert norm.num_batches_tracked is not None
-    with torch.no_grad():
-        norm.num_batches_tracked += 1
-        norm.running_mean.lerp_(mean.to(norm.running_mean), momentum)
-        norm.running_var.lerp_((var * (rows / (rows - 1))).to(norm.running_var), momentum)
 
 
 class PooledLinear(torch.autograd.Function):

@@ -11,8 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from ssl_core.models.pooled import track
-
 _MANY = 1024
 """Below this many rows the kernel's own sums are as good."""
 _BLOCK = 2**18
@@ -29,6 +27,25 @@ def normalise_rows(norm: nn.BatchNorm1d, rows: Tensor) -> Tensor:
     track(norm, mean, var, rows.shape[0])
     exact: Tensor = out
     return exact
+
+
+def track(norm: nn.BatchNorm1d, mean: Tensor, var: Tensor, rows: int) -> None:
+    """Update the running statistics as `nn.BatchNorm1d` does in training (unbiased variance).
+
+    Raises ValueError for a single row, as `nn.BatchNorm1d` does: there is no variance to normalise by.
+    """
+    if rows < 2:
+        raise ValueError(
+            "batch normalisation needs more than one row per channel when training; use a batch of 2 or more"
+        )
+    momentum = 0.1 if norm.momentum is None else norm.momentum
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    assert norm.num_batches_tracked is not None
+    with torch.no_grad():
+        norm.num_batches_tracked += 1
+        norm.running_mean.lerp_(mean.to(norm.running_mean), momentum)
+        norm.running_var.lerp_((var * (rows / (rows - 1))).to(norm.running_var), momentum)
 
 
 def _exact(norm: nn.BatchNorm1d, rows: Tensor) -> bool:

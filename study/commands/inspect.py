@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from study.console import console, print_json
+from study.console import console, print_json, printable
 
 Json = Annotated[bool, typer.Option("--json", help="print JSON for scripts")]
 Kind = Literal["pack", "scene", "gaussians"]
@@ -70,11 +70,6 @@ def kind_of(path: str) -> Kind:
     if place.is_dir() or place.suffix.lower() in (".json", ".bin", ".txt"):
         return "scene"
     return "gaussians"
-
-
-def printable(text: str) -> str:
-    """Control characters and what no encoding holds as question marks; line ends stay."""
-    return "".join(c if c == "\n" or c.isprintable() else "?" for c in text)
 
 
 def _pack(path: str) -> Inspection:

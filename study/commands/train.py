@@ -40,9 +40,8 @@ def train(
     def report(epoch: int, metrics: dict[str, float], seconds_left: float) -> None:
         shown = ("train/loss", "val/matching_accuracy", "val/distance_ratio", "val/points_probe", "val/image_probe")
         values = "  ".join(f"{name.split('/')[1]} {metrics[name]:.4f}" for name in shown if name in metrics)
-        speed = (
-            f"{metrics['train/samples_per_second']:.0f} samples/s, waited {metrics['train/data_wait_seconds']:.1f} s"
-        )
+        waited = metrics["train/data_wait_share"]
+        speed = f"{metrics['train/samples_per_second']:.0f} samples/s, {waited:.1%} of the time waiting for data"
         line = f"epoch {epoch}/{session.epochs}  {values}  {speed}  {seconds_left:.0f} s left"
         errors.print(line, soft_wrap=True)
 
