@@ -1,50 +1,82 @@
-"""Makes a DatasetPack: everything is checked first, then written beside its final place, then moved there whole."""
+"""Makes a DatasetPack: planned first, made in parts, put together beside its place, then moved there whole.
 
-import hashlib
-import os
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+The parts are made here one after another, or by whoever is given as `build` (study/packing.py has Ray tasks); the
+finished pack is the same to the last byte whatever the number of workers and however often they were killed.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-from numpy.lib.format import open_memmap
-from numpy.typing import NDArray
-
-from ssl_core.data.features import rows_of
-from ssl_core.data.gaussians import GaussianCloud
-from ssl_core.data.images import read_image, resize_image
-from ssl_core.data.layout import Problem, SplatObject, find_objects
-from ssl_core.data.pack import (
-    FileFacts,
-    Pack,
-    PackConfig,
-    PackManifest,
-    PackObject,
-    Refused,
-    content_digest,
-    read_manifest,
+from ssl_core.data.objects import Problem
+from ssl_core.data.pack import Pack, PackConfig
+from ssl_core.data.pack_assemble import assemble, is_sound
+from ssl_core.data.pack_copy import check_blocks
+from ssl_core.data.pack_folder import (
+    Building,
+    assembly_begun,
+    begin_assembly,
+    building,
+    check_space,
+    clear,
+    clear_leftovers,
+    forget_assembly,
+    move_into_place,
+    real_place,
 )
-from ssl_core.data.ply import read_gaussian_ply
-from ssl_core.data.sampling import farthest_point_order, farthest_point_orders
-from ssl_core.errors import DataError, PackError, PlyError, StorageError
-from ssl_core.render.views import render_views
+from ssl_core.data.pack_part import PartRecord, build_part, finished_part, part_record, storage_errors
+from ssl_core.data.pack_plan import PackPlan, PartPlan, plan_pack
+from ssl_core.data.pack_sources import changes, may_keep_sh_rest, with_known, write_sources
+from ssl_core.errors import PackError
 
 Progress = Callable[[int, int], None]
+Build = Callable[[Sequence[PartPlan]], None]
+"""Makes all these parts, or raises."""
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """One object, ready to be stored."""
+class PackJob:
+    """What is to be packed, and where to.
 
-    rows: NDArray[np.float32]
-    orders: NDArray[np.int32]
-    views: NDArray[np.uint8]
-    digest: str
-    gaussians_in_file: int
-    sh_degree: int
-    has_sh_rest: bool
+    Args:
+        points: folder or archive of Gaussian files in a known layout (`layout.find_objects`).
+        images: folder or archive of views; None renders views from the Gaussians.
+        out: pack folder to make.
+        config: how.
+        skip_bad: leave unusable objects out, recorded in the manifest, instead of stopping.
+        update: bring an older pack at `out` up to date: what did not change is copied from it.
+    """
+
+    points: Path
+    images: Path | None
+    out: Path
+    config: PackConfig
+    skip_bad: bool = False
+    update: bool = False
+
+
+@dataclass(frozen=True)
+class PackStats:
+    """What making a pack took.
+
+    Args:
+        made: objects read, filtered and ordered by this run.
+        copied: objects taken from the older pack.
+        resumed: objects in parts that an interrupted run had finished.
+        bytes: size of the files of the parts of this run.
+        seconds: wall time of this run, all included.
+        assembling: seconds of them that putting the parts together took.
+        work: seconds per kind of work, summed over workers.
+    """
+
+    made: int = 0
+    copied: int = 0
+    resumed: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+    assembling: float = 0.0
+    work: dict[str, float] = field(default_factory=dict)
 
 
 def write_pack(
@@ -54,244 +86,173 @@ def write_pack(
     config: PackConfig,
     *,
     skip_bad: bool = False,
+    update: bool = False,
     progress: Progress | None = None,
 ) -> Pack:
-    """Pack a data set.
+    """Pack a data set in this process; see `PackJob` and `make_pack`. `progress` is called with (done, total)."""
 
-    Args:
-        points: folder of Gaussian .ply files in a known layout (`layout.find_objects`).
-        images: folder of views in the cross-modal reference's layout; None renders views from the Gaussians.
-        out: folder to make. An equal pack already there is opened and returned.
-        skip_bad: leave unusable objects out, recorded in the manifest, instead of stopping.
-        progress: called with (done, total).
+    def build(parts: Sequence[PartPlan]) -> None:
+        build_here(parts, progress)
+
+    return make_pack(PackJob(Path(points), images, Path(out), config, skip_bad, update), build)[0]
+
+
+def build_here(parts: Sequence[PartPlan], progress: Progress | None = None) -> None:
+    """Make parts one after another. Raises what `build_part` raises."""
+    total = sum(len(part.entries) for part in parts)
+    done = 0
+
+    def count() -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(done, total)
+
+    for part in parts:
+        build_part(part, count)
+
+
+def make_pack(job: PackJob, build: Build) -> tuple[Pack, PackStats]:
+    """Make a pack, or find it up to date. Killed at any moment, the same call again goes on with what is finished.
 
     Raises:
-        PackError: inputs are unusable (all are listed), or `out` holds something else.
+        LayoutError: no object is found.
+        PackError: inputs are unusable (all are listed) or changed meanwhile; `out` holds something else; another
+            packer is at work there.
         StorageError: the disk is full.
     """
-    objects, problems = find_objects(points, images)
-    fingerprint = source_fingerprint(objects, problems, config)
-    if (existing := _existing(out, fingerprint)) is not None:
-        return existing
-    if problems and not skip_bad:
-        raise PackError(_listing(problems))
-    size = _image_size(objects, config)
-    partial = out.with_name(f"{out.name}.partial-{os.getpid()}")
-    with _storage_errors(partial):
-        partial.mkdir(parents=True)
-        try:
-            writer = _Writer(partial, objects, config, size)
-            for done, item in enumerate(objects):
-                writer.add(item)
-                if progress is not None:
-                    progress(done + 1, len(objects))
-            refused = [*problems, *writer.refused]
-            if writer.refused and not skip_bad:
-                raise PackError(_listing(writer.refused))
-            writer.finish(refused, fingerprint)
-            partial.rename(out)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-    return Pack.open(out)
+    started = time.perf_counter()
+    out = real_place(job.out)
+    plan = plan_pack(job.points, job.images, job.config)
+    seen = _version(out)
+    if (current := _up_to_date(out, plan, job)) is not None:
+        clear_leftovers(out)
+        return current, PackStats(seconds=time.perf_counter() - started)
+    if plan.problems and not job.skip_bad:
+        raise PackError(_listing(plan.problems))
+    with building(out) as folder:
+        # made by someone else meanwhile, or brought back just now
+        if _version(out) != seen and (current := _up_to_date(out, plan, job)) is not None:
+            clear(folder)
+            return current, PackStats(seconds=time.perf_counter() - started)
+        parts = _parts(plan, out, folder)
+        waiting: list[PartPlan] = []
+        if not _goes_on(job, plan, parts, folder):
+            with storage_errors(folder.path):
+                forget_assembly(folder)
+            waiting = [part for part in parts if not _usable(finished_part(part), job)]
+            check_space(folder, parts, waiting)
+            build(waiting)
+        built = time.perf_counter()
+        records = _finish(job, plan, parts, folder)
+        stats = _stats(parts, records, waiting, time.perf_counter() - built, time.perf_counter() - started)
+    return Pack.open(out), stats
 
 
-def source_fingerprint(objects: list[SplatObject], problems: list[Problem], config: PackConfig) -> str:
-    """Cheap identity of the inputs (paths, sizes, times, config): equal means nothing to do again."""
-    digest = hashlib.sha256(config.to_json().encode())
-    for item in objects:
-        for file in (item.ply, *item.views):
-            stat = file.stat()
-            digest.update(f"{item.key} {file.name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
-    for problem in problems:
-        digest.update(f"{problem.path} {problem.reason}\n".encode())
-    return digest.hexdigest()[:16]
-
-
-def prepare(item: SplatObject, config: PackConfig, image_size: int) -> Prepared:
-    """Read, filter and order one object. Raises DataError (PlyError, ImageError) naming the file."""
-    cloud = read_gaussian_ply(item.ply)
-    kept = np.flatnonzero(cloud.alphas() > config.alpha_threshold)
-    if len(kept) == 0:
-        raise PlyError(
-            f"{item.ply}: none of its {len(cloud)} Gaussians has alpha above {config.alpha_threshold}; "
-            "lower --alpha-threshold or leave the object out (--skip-bad)"
-        )
-    digest = hashlib.sha256(item.ply.read_bytes())
-    rng = np.random.default_rng([config.seed, int(hashlib.sha256(item.key.encode()).hexdigest()[:8], 16)])
-    ordered = cloud.select(_farthest_first(cloud.xyz[kept], kept, config))
-    views = _views(item, cloud, config, image_size, digest)
-    cached = min(config.cached_points, len(ordered))
-    orders = farthest_point_orders(ordered.xyz, cached, config.starts - 1, rng) if config.starts > 1 else None
-    first = np.arange(cached, dtype=np.int32)[None]  # rows are stored in the first order already
-    return Prepared(
-        rows=rows_of(ordered),
-        orders=first if orders is None else np.concatenate([first, orders]),
-        views=views,
-        digest=digest.hexdigest()[:16],
-        gaussians_in_file=len(cloud),
-        sh_degree=cloud.sh_degree,
-        has_sh_rest=bool(np.any(cloud.sh_rest)),
-    )
-
-
-def _farthest_first(xyz: NDArray[np.float32], kept: NDArray[np.int64], config: PackConfig) -> NDArray[np.int64]:
-    """Kept indices with the farthest-point prefix first, the rest behind it in file order."""
-    prefix = farthest_point_order(xyz, min(config.cached_points, config.max_gaussians), 0)
-    rest = np.setdiff1d(np.arange(len(xyz)), prefix, assume_unique=True)
-    ordered: NDArray[np.int64] = kept[np.concatenate([prefix, rest])[: config.max_gaussians]]
-    return ordered
-
-
-def _views(
-    item: SplatObject, cloud: GaussianCloud, config: PackConfig, size: int, digest: "hashlib._Hash"
-) -> NDArray[np.uint8]:
-    if not item.views:
-        return np.ascontiguousarray(render_views(cloud, config.rendered_views, size).transpose(0, 3, 1, 2))
-    views = []
-    for file in item.views:
-        digest.update(file.read_bytes())
-        views.append(resize_image(read_image(file), size).transpose(2, 0, 1))
-    return np.ascontiguousarray(np.stack(views))
-
-
-def _image_size(objects: list[SplatObject], config: PackConfig) -> int:
-    if config.image_size is not None:
-        return config.image_size
-    for item in objects:
-        for file in item.views[:1]:
-            try:
-                return int(min(read_image(file).shape[:2]))
-            except DataError:
-                continue  # reported with its reason when its object is prepared
-    return config.rendered_size
-
-
-def validation_keys(objects: list[PackObject], fraction: float) -> set[str]:
-    """Keys of the train objects held out: per class the first by hash of the key, so adding objects moves few."""
-    held: set[str] = set()
-    by_class: dict[str, list[str]] = {}
-    for item in objects:
-        if item.split == "train":
-            by_class.setdefault(item.class_name, []).append(item.key)
-    for keys in by_class.values():
-        ranked = sorted(keys, key=lambda key: hashlib.sha256(key.encode()).hexdigest())
-        held.update(ranked[: max(1, round(fraction * len(keys)))] if len(keys) > 1 else [])
-    return held
-
-
-class _Writer:
-    """Appends prepared objects to raw files, then turns them into mapped arrays."""
-
-    def __init__(self, folder: Path, objects: list[SplatObject], config: PackConfig, image_size: int) -> None:
-        self.folder, self.config, self.image_size = folder, config, image_size
-        self.refused: list[Problem] = []
-        self._objects: list[PackObject] = []
-        self._orders: list[NDArray[np.int32]] = []
-        self._rest = True
-        self._rows = self._views = 0
-        self._row_file = (folder / "gaussians.raw").open("wb")
-        self._view_file = (folder / "views.raw").open("wb")
-        self._rendered = bool(objects) and not any(item.views for item in objects)
-
-    def add(self, item: SplatObject) -> None:
-        try:
-            ready = prepare(item, self.config, self.image_size)
-        except DataError as error:
-            self.refused.append(Problem(path=item.key, reason=str(error)))
-            return
-        ready.rows.tofile(self._row_file)
-        ready.views.tofile(self._view_file)
-        self._orders.append(ready.orders)
-        self._rest = self._rest and ready.has_sh_rest
-        self._objects.append(
-            PackObject(
-                class_name=item.class_name,
-                split=item.split,
-                validation=False,
-                name=item.name,
-                source_digest=ready.digest,
-                gaussians_in_file=ready.gaussians_in_file,
-                first_row=self._rows,
-                rows=len(ready.rows),
-                sh_degree=ready.sh_degree,
-                first_view=self._views,
-                views=len(ready.views),
-            )
-        )
-        self._rows += len(ready.rows)
-        self._views += len(ready.views)
-
-    def finish(self, refused: list[Problem], fingerprint: str) -> None:
-        self._row_file.close()
-        self._view_file.close()
-        if not self._objects:
-            raise PackError("no object is usable: " + _listing(refused))
-        size = self.image_size
-        _to_npy(self.folder / "gaussians.raw", (self._rows, 59), np.dtype(np.float32))
-        wide = np.load(self.folder / "gaussians.npy")
-        np.save(self.folder / "gaussians.npy", np.ascontiguousarray(wide[:, :14]))
-        if self._rest:
-            np.save(self.folder / "sh_rest.npy", np.ascontiguousarray(wide[:, 14:]))
-        _to_npy(self.folder / "views.raw", (self._views, 3, size, size), np.dtype(np.uint8))
-        longest = max(order.shape[1] for order in self._orders)
-        orders = np.full((len(self._orders), self.config.starts, longest), -1, dtype=np.int32)
-        for row, order in zip(orders, self._orders, strict=True):
-            row[:, : order.shape[1]] = order
-        np.save(self.folder / "orders.npy", orders, allow_pickle=False)
-        held = validation_keys(self._objects, self.config.val_fraction)
-        objects = tuple(item.model_copy(update={"validation": item.key in held}) for item in self._objects)
-        groups = [
-            "xyz",
-            "opacity",
-            "scale",
-            "rotation",
-            "sh_dc",
-            *(["sh_rest"] if self._rest else []),
-            "normals",
-        ]
-        names = ("gaussians.npy", "orders.npy", "views.npy", *(["sh_rest.npy"] if self._rest else []))
-        files = {name: FileFacts(bytes=(self.folder / name).stat().st_size, blocks=()) for name in names}
-        manifest = PackManifest(
-            pack_digest=content_digest(self.config, objects, files),
-            config=self.config,
-            class_names=tuple(sorted({item.class_name for item in objects})),
-            groups=tuple(groups),
-            image_size=size,
-            views_rendered=self._rendered,
-            objects=objects,
-            refused=tuple(Refused(path=problem.path, reason=problem.reason) for problem in refused),
-            files=files,
-        )
-        (self.folder / "manifest.json").write_text(manifest.model_dump_json(indent=1))
-
-
-def _to_npy(raw: Path, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> None:
-    """Rewrite a raw file as .npy in bounded memory, and remove it."""
-    target = open_memmap(raw.with_suffix(".npy"), mode="w+", dtype=dtype, shape=shape)
-    source = np.memmap(raw, dtype=dtype, mode="r", shape=shape)
-    step = max(1, 2**26 // max(1, int(np.prod(shape[1:])) * dtype.itemsize))
-    for start in range(0, shape[0], step):
-        target[start : start + step] = source[start : start + step]
-    target.flush()
-    del source, target
-    raw.unlink()
-
-
-def _existing(out: Path, fingerprint: str) -> Pack | None:
-    if not out.exists():
+def _up_to_date(out: Path, plan: PackPlan, job: PackJob) -> Pack | None:
+    """The pack at `out` when it is what the job would make; None when it is to be made."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return None
-    return Pack.open(out)
+    if not (out / "manifest.json").is_file():
+        raise PackError(f"{out}: exists and is no pack; remove it or choose another --out")
+    pack = Pack.open(out)
+    if pack.manifest.config != job.config:
+        raise PackError(f"{out}: holds a pack of other settings ({_differences(pack, job)}); choose another --out")
+    found = changes(pack, plan)
+    if not found and not (job.update and found.problems):
+        return pack
+    if not job.update:
+        raise PackError(
+            f"{out}: holds a pack of other input: {found.text()}; bring it up to date with "
+            "`splatsweep pack ... --update`, or choose another --out"
+        )
+    return None
 
 
-def _listing(problems: list[Problem]) -> str:
+def _version(out: Path) -> tuple[int, int] | None:
+    """Which pack lies there."""
+    try:
+        found = (out / "manifest.json").stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
+def _differences(pack: Pack, job: PackJob) -> str:
+    there, asked = pack.manifest.config.model_dump(), job.config.model_dump()
+    return ", ".join(f"{name} is {there[name]}, not {asked[name]}" for name in asked if there[name] != asked[name])
+
+
+def _parts(plan: PackPlan, out: Path, folder: Building) -> tuple[PartPlan, ...]:
+    if not (out / "manifest.json").is_file():
+        return plan.parts(folder.parts)
+    pack = Pack.open(out)
+    check_blocks(pack.path, pack.manifest)
+    plan = with_known(plan, pack)
+    return plan.parts(folder.parts, keep_sh_rest=may_keep_sh_rest(plan, pack))
+
+
+def _usable(record: PartRecord | None, job: PackJob) -> bool:
+    """Whether a part need not be made. What was refused is tried again, unless bad objects are to be skipped."""
+    return record is not None and (job.skip_bad or not record.refused)
+
+
+def _goes_on(job: PackJob, plan: PackPlan, parts: Sequence[PartPlan], folder: Building) -> bool:
+    """Whether the run before was killed while it put these parts together, and that can go on."""
+    if not assembly_begun(folder, parts):
+        return False
+    records = [part_record(part) for part in parts]
+    found = [(part, record) for part, record in zip(parts, records, strict=True) if record is not None]
+    usable = len(found) == len(parts) and all(_usable(record, job) for record in records)
+    return usable and is_sound(plan, found, folder.new)
+
+
+def _finish(job: PackJob, plan: PackPlan, parts: Sequence[PartPlan], folder: Building) -> list[PartRecord]:
+    """Put the finished parts together and the pack in its place. Returns their records."""
+    goes_on = assembly_begun(folder, parts)
+    records = []
+    for part in parts:
+        record = part_record(part) if goes_on else finished_part(part)
+        if record is None:
+            raise PackError(f"{part.folder / part.id}: went away while others were made; run the same command again")
+        records.append(record)
+    refused = [Problem(item.path, item.reason) for record in records for item in record.refused]
+    if refused and not job.skip_bad:
+        raise PackError(_listing(refused) + "; what is finished is kept, the same command goes on with it")
+    made = [item for record in records for item in record.objects]
+    if not made:
+        raise PackError("no object is usable: " + _listing([*plan.problems, *refused]))
+    with storage_errors(folder.new):
+        if not goes_on:
+            begin_assembly(folder, parts)
+        write_sources(folder.new, plan, made)
+        assemble(plan, list(zip(parts, records, strict=True)), [*plan.problems, *refused], folder.new)
+    move_into_place(folder)
+    return records
+
+
+def _stats(
+    parts: Sequence[PartPlan],
+    records: Sequence[PartRecord],
+    built: Sequence[PartPlan],
+    assembling: float,
+    seconds: float,
+) -> PackStats:
+    ours = {part.id for part in built}
+    work: dict[str, float] = {}
+    made = copied = resumed = 0
+    for part, record in zip(parts, records, strict=True):
+        if part.id not in ours:
+            resumed += len(record.objects)
+            continue
+        copied += sum(item.copied for item in record.objects)
+        made += sum(not item.copied for item in record.objects)
+        for kind, spent in record.seconds.items():
+            work[kind] = work.get(kind, 0.0) + spent
+    return PackStats(made, copied, resumed, sum(part.bytes for part in built), seconds, assembling, work)
+
+
+def _listing(problems: Sequence[Problem]) -> str:
     shown = "; ".join(f"{problem.path}: {problem.reason}" for problem in problems[:20])
     more = f"; and {len(problems) - 20} more" if len(problems) > 20 else ""
     return f"{len(problems)} unusable input(s): {shown}{more} (--skip-bad leaves them out and records it)"
-
-
-@contextmanager
-def _storage_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StorageError(f"cannot write {path}: {error.strerror}; free space or choose another --out") from error

@@ -1,10 +1,11 @@
-"""Data in: sample, splat, pack, inspect."""
+"""Data in: sample, splat, pack (and `inspect`, which has its own file)."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from study.commands import inspect
 from study.console import console, print_json, progress_bar
 
 Json = Annotated[bool, typer.Option("--json", help="print JSON for scripts")]
@@ -15,7 +16,7 @@ def add_to(app: typer.Typer) -> None:
     app.command()(sample)
     app.command()(splat)
     app.command()(pack)
-    app.command()(inspect)
+    inspect.add_to(app)
 
 
 def sample(
@@ -72,42 +73,40 @@ def splat(
 
 
 def pack(
-    points: Annotated[Path, typer.Option(help="folder of Gaussian .ply files")],
+    points: Annotated[Path, typer.Option(help="folder or archive of Gaussian files")],
     out: Annotated[Path, typer.Option(help="pack folder to make")],
     images: Annotated[Path | None, typer.Option(help="folder of views; without it views are rendered")] = None,
     image_size: Annotated[int | None, typer.Option(min=8, help="side in pixels; default: that of the images")] = None,
     alpha_threshold: Annotated[float, typer.Option(help="drop Gaussians of lower alpha")] = 0.05,
     views: Annotated[int, typer.Option(min=1, help="views to render when there are no images")] = 12,
+    max_gaussians: Annotated[int, typer.Option(help="keep at most this many per object, farthest first")] = 32768,
+    cached_points: Annotated[int, typer.Option(help="length of the cached farthest-point orders")] = 4096,
+    starts: Annotated[int, typer.Option(help="cached orders per object, each from another start")] = 4,
+    codec: Annotated[str, typer.Option(help="how views are stored: raw, or jpeg or webp when disk matters")] = "raw",
+    workers: Annotated[int, typer.Option(min=0, help="at a time; 0 = one per core, 1 = this process alone")] = 0,
+    update: Annotated[bool, typer.Option("--update", help="bring an older pack at --out up to date")] = False,
     skip_bad: Annotated[bool, typer.Option(help="leave unusable objects out and record them")] = False,
     json: Json = False,
 ) -> None:
-    """Parse, filter, order and decode a data set once, for all trials."""
+    """Parse, filter, order and decode a data set once, for all trials. Again: goes on, or finds nothing to do."""
     from ssl_core.config import validated
     from ssl_core.data.pack import PackConfig
     from ssl_core.data.pack_inspect import describe_pack, format_pack
-    from ssl_core.data.pack_writer import write_pack
+    from study.packing import describe_packing, format_packing, pack_data
 
-    values = {"image_size": image_size, "alpha_threshold": alpha_threshold, "rendered_views": views}
+    values = {
+        "image_size": image_size,
+        "alpha_threshold": alpha_threshold,
+        "rendered_views": views,
+        "max_gaussians": max_gaussians,
+        "cached_points": cached_points,
+        "starts": starts,
+        "codec": codec,
+    }
     config = validated(PackConfig, values)
-    with progress_bar("packing objects") as progress:
-        made = write_pack(points, images, out, config, skip_bad=skip_bad, progress=progress)
-    facts = describe_pack(made)
-    print_json(facts) if json else console.print(format_pack(facts), soft_wrap=True)
-
-
-def inspect(
-    path: Annotated[Path, typer.Argument(help="a Gaussian .ply or a pack")],
-    json: Json = False,
-) -> None:
-    """Say what a Gaussian file or a pack holds."""
-    from ssl_core.data.inspect import format_inspection, inspect_ply
-    from ssl_core.data.pack import Pack
-    from ssl_core.data.pack_inspect import describe_pack, format_pack
-
-    if path.is_dir():
-        facts = describe_pack(Pack.open(path))
-        text = format_pack(facts)
+    made, stats = pack_data(points, images, out, config, workers=workers, skip_bad=skip_bad, update=update)
+    facts, run = describe_pack(made), describe_packing(stats)
+    if json:
+        print_json({**facts, "run": run})
     else:
-        facts = inspect_ply(path)
-        text = format_inspection(facts)
-    print_json(facts) if json else console.print(text, soft_wrap=True)
+        console.print(f"{format_pack(facts)}\n{format_packing(run)}", soft_wrap=True)

@@ -62,14 +62,13 @@ def _data(data: Path | None, meshes: Path | None, label: str) -> Path:
 
 def _pack(folder: Path, out: Path) -> Path:
     from ssl_core.data.pack import PackConfig
-    from ssl_core.data.pack_writer import write_pack
-    from study.console import progress_bar
+    from study.packing import describe_packing, format_packing, pack_data
 
     points = folder / "points" if (folder / "points").is_dir() else folder
     images = folder / "images" if (folder / "images").is_dir() else None
     if images is None:
         errors.print(f"no images/ in {folder}: views are rendered from the Gaussians")
-    with progress_bar("packing objects") as progress:
-        pack = write_pack(points, images, out, PackConfig(), progress=progress)
+    pack, stats = pack_data(points, images, out, PackConfig())
     console.print(f"pack {out}: {len(pack.manifest.objects)} objects, digest {pack.digest}", soft_wrap=True)
+    console.print(format_packing(describe_packing(stats)), soft_wrap=True)
     return out

@@ -1,0 +1,42 @@
+"""Data sets of a few small objects that are made, changed and compared object by object."""
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from ssl_core.data.gaussians import GaussianCloud
+from ssl_core.data.images import write_image
+from ssl_core.data.layout import ply_path, view_path
+from ssl_core.data.ply import write_gaussian_ply
+
+
+def put(root: Path, key: str, seed: int, *, sh_rest: bool = True, views: int = 2) -> None:
+    """Write one object, `class/split/name`, in place of any that is there."""
+    drop(root, key)
+    rng = np.random.default_rng(seed)
+    count = 48 + seed % 7
+    cloud = GaussianCloud(
+        xyz=rng.normal(size=(count, 3)),
+        opacity_logits=np.where(rng.random(count) < 0.1, -4.0, rng.uniform(0.5, 4, count)),
+        log_scales=rng.normal(-3, 0.3, (count, 3)),
+        quaternions=rng.normal(size=(count, 4)),
+        sh_dc=rng.normal(size=(count, 3)),
+        sh_rest=rng.normal(0, 0.1, (count, 15 if sh_rest else 0, 3)),
+    )
+    write_gaussian_ply(ply_path(root / "points", *key.split("/")), cloud)
+    for view in range(views):
+        write_image(view_path(root / "images", *key.split("/"), view), rng.integers(0, 256, (8, 8, 3), dtype=np.uint8))
+
+
+def drop(root: Path, key: str) -> None:
+    """Remove one object."""
+    for kind in ("points", "images"):
+        shutil.rmtree(root / kind / key, ignore_errors=True)
+
+
+def pack_bytes(pack: Path) -> dict[str, str]:
+    """Digest of every file of a pack that may not differ between equal packs."""
+    files = sorted(file for file in pack.iterdir() if file.name != "sources.json")
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
