@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.objects import Made, files_of, write_objects
 from benchmarks.table import Section, Table, digits, seconds
-from ssl_core.data.gaussian_properties import INRIA_PROPERTIES
+from ssl_core.data.formats.gaussian_properties import INRIA_PROPERTIES
 from ssl_core.data.household import CLASSES
 from ssl_core.data.images import write_image
 from ssl_core.data.pack import PackConfig

@@ -7,9 +7,9 @@ from typing import Any
 from rich.console import Console
 
 from ssl_core.data.pack import Pack, PackConfig
-from ssl_core.data.pack_part import build_part
-from ssl_core.data.pack_plan import PartPlan
 from ssl_core.data.pack_writer import PackJob, PackStats, build_here, make_pack
+from ssl_core.data.packing.part import build_part
+from ssl_core.data.packing.plan import PartPlan
 from ssl_core.errors import PackError, SplatsweepError, StorageError
 from study.object_jobs import Weight, advance, object_bar, run_objects
 

@@ -43,7 +43,11 @@ class PackConfig(Config):
     alpha_threshold: float = Field(default=0.05, ge=0, lt=1, description="Gaussians below this alpha are not kept")
     cached_points: int = Field(default=4096, ge=8, description="length of the cached farthest-point orders")
     starts: int = Field(default=4, ge=1, le=64, description="cached orders per object, each from another start")
-    max_gaussians: int = Field(default=32768, ge=8, description="at most this many kept per object, farthest first")
+    max_gaussians: int = Field(
+        default=32768,
+        ge=8,
+        description="at most this many kept per object: farthest points first, the rest drawn uniformly",
+    )
     image_size: int | None = Field(default=None, ge=8, description="side in pixels; None: that of the first image")
     rendered_views: int = Field(default=12, ge=1, description="views rendered per object when no images are given")
     rendered_size: int = Field(default=64, ge=8, description="side of rendered views when image_size is not given")

@@ -11,9 +11,8 @@ from pathlib import Path
 
 from ssl_core.data.objects import Problem
 from ssl_core.data.pack import Pack, PackConfig
-from ssl_core.data.pack_assemble import assemble, is_sound
-from ssl_core.data.pack_copy import check_blocks
-from ssl_core.data.pack_folder import (
+from ssl_core.data.packing.assemble import assemble, is_sound
+from ssl_core.data.packing.folder import (
     Building,
     assembly_begun,
     begin_assembly,
@@ -25,9 +24,10 @@ from ssl_core.data.pack_folder import (
     move_into_place,
     real_place,
 )
-from ssl_core.data.pack_part import PartRecord, build_part, finished_part, part_record, storage_errors
-from ssl_core.data.pack_plan import PackPlan, PartPlan, plan_pack
-from ssl_core.data.pack_sources import changes, may_keep_sh_rest, with_known, write_sources
+from ssl_core.data.packing.known_objects import check_blocks
+from ssl_core.data.packing.part import PartRecord, build_part, finished_part, part_record, storage_errors
+from ssl_core.data.packing.plan import PackPlan, PartPlan, plan_pack
+from ssl_core.data.packing.sources import changes, may_keep_sh_rest, with_known, write_sources
 from ssl_core.errors import PackError
 
 Progress = Callable[[int, int], None]

@@ -79,7 +79,7 @@ def pack(
     image_size: Annotated[int | None, typer.Option(min=8, help="side in pixels; default: that of the images")] = None,
     alpha_threshold: Annotated[float, typer.Option(help="drop Gaussians of lower alpha")] = 0.05,
     views: Annotated[int, typer.Option(min=1, help="views to render when there are no images")] = 12,
-    max_gaussians: Annotated[int, typer.Option(help="keep at most this many per object, farthest first")] = 32768,
+    max_gaussians: Annotated[int, typer.Option(help="keep at most this many per object")] = 32768,
     cached_points: Annotated[int, typer.Option(help="length of the cached farthest-point orders")] = 4096,
     starts: Annotated[int, typer.Option(help="cached orders per object, each from another start")] = 4,
     codec: Annotated[str, typer.Option(help="how views are stored: raw, or jpeg or webp when disk matters")] = "raw",

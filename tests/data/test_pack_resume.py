@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from small_sets import drop, pack_bytes, put
 
-from ssl_core.data import pack_join, pack_part, pack_part_files
 from ssl_core.data.pack import Pack, PackConfig
 from ssl_core.data.pack_writer import PackJob, build_here, make_pack
+from ssl_core.data.packing import join, part, part_files
 from ssl_core.errors import PackError
 
 CONFIG = PackConfig(cached_points=32, starts=2)
@@ -63,9 +63,9 @@ def die_at(step: int) -> None:
         (Path, "rename"),
         (Path, "mkdir"),
         (Path, "write_text"),
-        (pack_part.shutil, "rmtree"),
-        (pack_part_files.PartFiles, "write"),
-        (pack_join.BlockWriter, "write"),
+        (part.shutil, "rmtree"),
+        (part_files.PartFiles, "write"),
+        (join.BlockWriter, "write"),
         (Path, "unlink"),
     ):
         setattr(owner, name, counted(getattr(owner, name)))

@@ -12,11 +12,14 @@ import numpy as np
 import pytest
 from small_sets import drop, pack_bytes, put
 
-from ssl_core.data import pack_folder, pack_join, pack_object, pack_part
+from ssl_core.data.gaussians import GaussianCloud
+from ssl_core.data.layout import ply_path
 from ssl_core.data.pack import Pack, PackConfig
-from ssl_core.data.pack_join import BlockWriter
-from ssl_core.data.pack_plan import plan_pack
 from ssl_core.data.pack_writer import PackJob, PackStats, build_here, make_pack, write_pack
+from ssl_core.data.packing import folder, join, packed_object, part
+from ssl_core.data.packing.join import BlockWriter
+from ssl_core.data.packing.plan import plan_pack
+from ssl_core.data.ply import write_gaussian_ply
 from ssl_core.errors import PackError, StorageError
 
 CONFIG = PackConfig(cached_points=32, starts=2)
@@ -85,8 +88,8 @@ def test_unchanged_input_is_not_read(small, tmp_path, monkeypatch):
     def unread(*_args):
         raise AssertionError("an input was read")
 
-    monkeypatch.setattr(pack_object, "hash_source", unread)
-    monkeypatch.setattr(pack_part, "read_ordered", unread)
+    monkeypatch.setattr(packed_object, "hash_source", unread)
+    monkeypatch.setattr(part, "read_ordered", unread)
     for update in (False, True):
         again, stats = run(small, tmp_path / "p", update=update)
         assert again.digest == pack.digest
@@ -128,7 +131,7 @@ def test_what_is_in_the_way_is_not_overwritten(small, tmp_path):
 
 
 def test_a_file_that_changes_while_it_is_packed_is_noticed(small, tmp_path, monkeypatch):
-    whole = pack_part.read_ordered
+    whole = part.read_ordered
 
     def meddle(item, *rest):
         ordered = whole(item, *rest)
@@ -136,11 +139,11 @@ def test_a_file_that_changes_while_it_is_packed_is_noticed(small, tmp_path, monk
             put(small, item.key, 77)
         return ordered
 
-    monkeypatch.setattr(pack_part, "read_ordered", meddle)
+    monkeypatch.setattr(part, "read_ordered", meddle)
     with pytest.raises(PackError, match="rod/train/o05: a file changed while it was packed"):
         run(small, tmp_path / "p")
     assert not (tmp_path / "p").exists()
-    monkeypatch.setattr(pack_part, "read_ordered", whole)
+    monkeypatch.setattr(part, "read_ordered", whole)
     run(small, tmp_path / "p")
     assert pack_bytes(tmp_path / "p") == pack_bytes(run(small, tmp_path / "fresh")[0].path)
 
@@ -174,7 +177,7 @@ def test_a_refused_object_leaves_no_trace_but_its_reason(small, tmp_path):
 
 
 def test_too_many_gaussians_to_render_are_refused(small, tmp_path, monkeypatch):
-    monkeypatch.setattr(pack_object, "MAX_RENDERED", 40)
+    monkeypatch.setattr(packed_object, "MAX_RENDERED", 40)
     with pytest.raises(PackError, match=r"point_cloud\.ply: has \d+ Gaussians and no views"):
         write_pack(small / "points", None, tmp_path / "p", CONFIG)
 
@@ -203,7 +206,7 @@ def test_parts_depend_on_names_alone(tmp_path):
 
 
 def test_block_digests_are_those_of_the_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(pack_join, "BLOCK_BYTES", 100)
+    monkeypatch.setattr(join, "BLOCK_BYTES", 100)
     rng = np.random.default_rng(0)
     for length in (0, 1, 99, 100, 101, 200, 1234):
         data = rng.bytes(length)
@@ -249,6 +252,22 @@ def test_a_full_disk_is_one_typed_error_and_the_next_run_goes_on(small, tmp_path
 
 def test_too_little_space_is_said_before_anything_is_made(small, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(pack_folder.shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    monkeypatch.setattr(folder.shutil, "disk_usage", lambda _: usage._replace(free=1000))
     with pytest.raises(StorageError, match=r"takes about .* GB and 0\.0 GB are free"):
         run(small, tmp_path / "p")
+
+
+def test_what_does_not_fit_is_left_out_at_random(tmp_path):
+    """A file in an order of its own, here along z, keeps that in no part of the pack but the order of rows."""
+    count, rng = 4000, np.random.default_rng(0)
+    for i in range(2):
+        xyz = np.stack([*rng.normal(size=(2, count)), np.linspace(0, 100, count)], axis=1)
+        flat = np.zeros((count, 0, 3))
+        cloud = GaussianCloud(xyz, np.full(count, 2.0), np.zeros((count, 3)), np.ones((count, 4)), xyz, flat)
+        write_gaussian_ply(ply_path(tmp_path / "set/points", "box", "train", f"o{i}"), cloud)
+    config = PackConfig(cached_points=32, starts=1, max_gaussians=1032, rendered_views=1, rendered_size=8)
+    pack = write_pack(tmp_path / "set/points", None, tmp_path / "p", config)
+    rest = pack.gaussians[32:1032, 2]
+    assert (np.diff(rest) > 0).all()
+    quarters = np.histogram(rest, bins=4, range=(0, 100))[0]
+    assert quarters.min() > 200, quarters

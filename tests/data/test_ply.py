@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from plyfile import PlyData, PlyElement
 
+from ssl_core.data.formats.gaussian_properties import INRIA_PROPERTIES, NEEDED
 from ssl_core.data.gaussian_file import read_gaussians
-from ssl_core.data.gaussian_properties import INRIA_PROPERTIES, NEEDED
 from ssl_core.data.gaussians import SH_REST, GaussianCloud
 from ssl_core.data.inspect import inspect_gaussians
 from ssl_core.data.ply import read_gaussian_ply, write_gaussian_ply

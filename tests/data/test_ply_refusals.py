@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ssl_core.data.gaussian_properties import NEEDED
+from ssl_core.data.formats.gaussian_properties import NEEDED
 from ssl_core.data.ply import decode, read_gaussian_ply, write_gaussian_ply
 from ssl_core.data.source import FileSource, ZipSource
 from ssl_core.errors import PlyError

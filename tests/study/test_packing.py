@@ -14,8 +14,8 @@ from rich.console import Console
 from small_sets import pack_bytes, put
 
 from ssl_core.data.pack import PackConfig
-from ssl_core.data.pack_plan import plan_pack
 from ssl_core.data.pack_writer import PackJob, PackStats, build_here, make_pack
+from ssl_core.data.packing.plan import plan_pack
 from ssl_core.errors import PackError, StorageError
 from study.packing import PartRunner, describe_packing, format_packing, pack_data
 

@@ -9,7 +9,7 @@ from typing import BinaryIO, Literal, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from ssl_core.data.pack_object import Clock
+from ssl_core.data.packing.packed_object import Clock
 
 FileName = Literal["gaussians.f32", "sh_rest.f32", "orders.i32", "views.u8", "view_sizes.i64"]
 """[rows, 14], [rows, 45] float32; per object [starts, L] int32; pixels or encoded pictures; the lengths of those."""

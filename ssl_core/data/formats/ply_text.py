@@ -7,8 +7,8 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from ssl_core.data.formats.ply_header import PlyElementHeader
 from ssl_core.data.formats.streams import BLOCK, Bytes
-from ssl_core.data.ply_header import PlyElementHeader
 from ssl_core.data.source import Source
 from ssl_core.errors import PlyError
 

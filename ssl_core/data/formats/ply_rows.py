@@ -10,10 +10,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from ssl_core.data.formats.ply_header import PlyHeader
+from ssl_core.data.formats.ply_lists import gather_scalars, read_body, row_starts
+from ssl_core.data.formats.ply_text import skip_text_rows, text_lines, text_rows
 from ssl_core.data.formats.streams import Bytes, read_blocks, skip
-from ssl_core.data.ply_header import PlyHeader
-from ssl_core.data.ply_lists import gather_scalars, read_body, row_starts
-from ssl_core.data.ply_text import skip_text_rows, text_lines, text_rows
 from ssl_core.data.source import Source
 from ssl_core.errors import PlyError
 

@@ -11,9 +11,9 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from ssl_core.data.formats.gaussian_properties import row_blocks
+from ssl_core.data.formats.ply_header import CODES, PlyElementHeader, PlyHeader
 from ssl_core.data.formats.streams import BLOCK, Bytes, read_into
-from ssl_core.data.gaussian_properties import row_blocks
-from ssl_core.data.ply_header import CODES, PlyElementHeader, PlyHeader
 from ssl_core.data.source import Source
 from ssl_core.errors import PlyError
 

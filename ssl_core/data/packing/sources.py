@@ -13,9 +13,9 @@ from ssl_core.config import Config
 from ssl_core.data.atomic import atomic_write
 from ssl_core.data.objects import Problem
 from ssl_core.data.pack import Pack
-from ssl_core.data.pack_object import source_digest
-from ssl_core.data.pack_part import PartObject
-from ssl_core.data.pack_plan import Entry, Known, PackPlan
+from ssl_core.data.packing.packed_object import source_digest
+from ssl_core.data.packing.part import PartObject
+from ssl_core.data.packing.plan import Entry, Known, PackPlan
 from ssl_core.errors import ConfigError, StorageError
 
 SOURCES = "sources.json"

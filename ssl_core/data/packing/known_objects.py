@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from ssl_core.data.pack import BLOCK_BYTES, PackManifest
-from ssl_core.data.pack_object import source_digest
-from ssl_core.data.pack_part_files import PartFiles
-from ssl_core.data.pack_plan import Entry, Known, PartPlan
+from ssl_core.data.packing.packed_object import source_digest
+from ssl_core.data.packing.part_files import PartFiles
+from ssl_core.data.packing.plan import Entry, Known, PartPlan
 from ssl_core.errors import PackError
 
 

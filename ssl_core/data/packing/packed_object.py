@@ -95,18 +95,27 @@ def read_ordered(item: SplatObject, config: PackConfig, clock: Clock) -> Ordered
             "lower --alpha-threshold or leave the object out (--skip-bad)"
         )
     with clock("sample"):
-        chosen = _farthest_first(cloud.xyz[kept], kept, config)
+        chosen = _farthest_first(cloud.xyz[kept], kept, item.key, config)
         orders = _orders(cloud.xyz[chosen], item.key, config)
     with clock("parse"):
         return Ordered(_geometry(cloud, chosen), _sh_rest(cloud, chosen), orders, cloud, file.notes)
 
 
-def _farthest_first(xyz: NDArray[np.float32], kept: NDArray[np.int64], config: PackConfig) -> NDArray[np.int64]:
-    """Kept indices with the farthest-point prefix first, the rest behind it in file order."""
+def _farthest_first(
+    xyz: NDArray[np.float32], kept: NDArray[np.int64], key: str, config: PackConfig
+) -> NDArray[np.int64]:
+    """Kept indices with the farthest-point prefix first, the rest behind it in file order.
+
+    Where not all fit, the rest is drawn uniformly: a trainer appends what it splits, so the head of a file is biased.
+    """
     prefix = farthest_point_order(xyz, min(config.cached_points, config.max_gaussians), 0)
     others = np.ones(len(xyz), dtype=bool)
     others[prefix] = False
-    ordered: NDArray[np.int64] = kept[np.concatenate([prefix, np.flatnonzero(others)])[: config.max_gaussians]]
+    rest = np.flatnonzero(others)
+    room = config.max_gaussians - len(prefix)
+    if len(rest) > room:
+        rest = np.sort(_generator(key, config, 1).choice(rest, room, replace=False))
+    ordered: NDArray[np.int64] = kept[np.concatenate([prefix, rest])]
     return ordered
 
 
@@ -116,9 +125,13 @@ def _orders(xyz: NDArray[np.float32], key: str, config: PackConfig) -> NDArray[n
     orders = np.arange(length, dtype=np.int32)[None]
     if config.starts == 1:
         return orders
-    # drawn by the object's name: what else is packed, where and when does not matter
-    rng = np.random.default_rng([config.seed, int(hashlib.sha256(key.encode()).hexdigest()[:8], 16)])
-    return np.concatenate([orders, farthest_point_orders(xyz, length, config.starts - 1, rng)])
+    starts = farthest_point_orders(xyz, length, config.starts - 1, _generator(key, config, 0))
+    return np.concatenate([orders, starts])
+
+
+def _generator(key: str, config: PackConfig, purpose: int) -> np.random.Generator:
+    """Randomness by the object's name: what else is packed, where and when does not matter."""
+    return np.random.default_rng([config.seed, int(hashlib.sha256(key.encode()).hexdigest()[:8], 16), purpose])
 
 
 def _geometry(cloud: GaussianCloud, chosen: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -20,10 +20,10 @@ from ssl_core.data.pack import (
     Refused,
     content_digest,
 )
-from ssl_core.data.pack_join import BlockWriter, Joined, Piece, join
-from ssl_core.data.pack_part import PartObject, PartRecord
-from ssl_core.data.pack_part_files import FileName
-from ssl_core.data.pack_plan import PackPlan, PartPlan
+from ssl_core.data.packing.join import BlockWriter, Joined, Piece, join
+from ssl_core.data.packing.part import PartObject, PartRecord
+from ssl_core.data.packing.part_files import FileName
+from ssl_core.data.packing.plan import PackPlan, PartPlan
 
 Parts = Sequence[tuple[PartPlan, PartRecord]]
 

@@ -57,7 +57,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class PartPlan:
-    """Everything that `pack_part.build_part` needs, as it travels to a worker.
+    """Everything that `part.build_part` needs, as it travels to a worker.
 
     Args:
         id: digest of config, image size and the stamps of the objects: equal ids mean equal content.

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ssl_core.data.pack import GEOMETRY_WIDTH, SH_REST_WIDTH
-from ssl_core.data.pack_part import storage_errors
-from ssl_core.data.pack_plan import PartPlan
+from ssl_core.data.packing.part import storage_errors
+from ssl_core.data.packing.plan import PartPlan
 from ssl_core.errors import PackError, StorageError
 
 
