@@ -16,7 +16,9 @@ def add_to(app: typer.Typer) -> None:
 
 def journey(
     space: Annotated[Path, typer.Argument(help="search-space file")],
-    data: Annotated[Path | None, typer.Option(help="folder with points/ and, if there are views, images/")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="folder or .zip with points/ and, if there are views, images/")
+    ] = None,
     meshes: Annotated[Path | None, typer.Option(help="folder of meshes to splat first")] = None,
     name: Annotated[str | None, typer.Option(help="name of pack and study")] = None,
     trials: Annotated[int | None, typer.Option(help="number of trials")] = None,
@@ -25,7 +27,7 @@ def journey(
     from study.leaderboard import print_study
     from study.running import Request, run_and_assess
 
-    label = checked_name(name) if name else (data or meshes or Path("sample")).resolve().name
+    label = checked_name(name) if name else (data or meshes or Path("sample")).resolve().name.removesuffix(".zip")
     checked_name(label)
     folder = _data(data, meshes, label)
     pack = _pack(folder, packs() / label)
@@ -60,12 +62,25 @@ def _data(data: Path | None, meshes: Path | None, label: str) -> Path:
     return folder
 
 
+def data_parts(data: Path) -> tuple[Path, Path | None]:
+    """Where a data set keeps its Gaussians and its views: `points` and `images` in a folder, each a folder or an
+    archive, or an archive that holds both. Without views, None."""
+    from ssl_core.data.listing import list_tree
+
+    if data.is_file():
+        return data, data if "images" in list_tree(data).folders else None
+
+    def part(name: str) -> Path | None:
+        return next((place for place in (data / name, data / f"{name}.zip") if place.exists()), None)
+
+    return part("points") or data, part("images")
+
+
 def _pack(folder: Path, out: Path) -> Path:
     from ssl_core.data.pack import PackConfig
     from study.packing import describe_packing, format_packing, pack_data
 
-    points = folder / "points" if (folder / "points").is_dir() else folder
-    images = folder / "images" if (folder / "images").is_dir() else None
+    points, images = data_parts(folder)
     if images is None:
         errors.print(f"no images/ in {folder}: views are rendered from the Gaussians")
     pack, stats = pack_data(points, images, out, PackConfig())
