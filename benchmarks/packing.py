@@ -191,14 +191,13 @@ def pack_alone(points: Path, images: Path, out: Path) -> Packed:
 
 def child(points: Path, images: Path, out: Path) -> Packed:
     """The work of that process."""
-    import resource
     import time
 
     from ssl_core.data.pack_writer import PackJob, build_here, make_pack
 
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = peak_memory()
     cpu = time.process_time()
     pack, stats = make_pack(PackJob(points, images, out, PackConfig()), build_here)
     return Packed(
@@ -207,9 +206,20 @@ def child(points: Path, images: Path, out: Path) -> Packed:
         cpu=time.process_time() - cpu,
         assembling=stats.assembling,
         work=stats.work,
-        peak=1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
-        start=1024.0 * start,
+        peak=peak_memory(),
+        start=start,
     )
+
+
+def peak_memory() -> float:
+    """Bytes this process has held at most. From /proc where there is one: getrusage also counts the parent's."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return 1024.0 * float(line.split()[1])
+    import resource
+
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 if __name__ == "__main__":
