@@ -24,6 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
     # before numpy is imported: libraries read it once
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as the command line does
     problems: list[str] = []
     for name in options.only or NAMES:
         print(f"measuring {name}", file=sys.stderr, flush=True)

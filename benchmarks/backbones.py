@@ -71,7 +71,7 @@ def measure(quick: bool = False) -> Section:
         baseline="The baseline has the same weights and gives the same features in the usual order of operations: "
         "every edge or group member is formed, multiplied, normalised and activated before the maximum is taken, and "
         "PointNet++ searches its centres again although the points come in farthest-point order, and its balls by "
-        "sorting all pairs.",
+        "sorting all pairs, and convolves pictures of their members.",
         tables=(ratio_table([*rows, msg], "usual order"),),
         notes=(f"The bar for PointNet++ MSG is {MSG_BAR:.0f} times.",),
         missed=() if quick or msg.ratio.median >= MSG_BAR else (slow,),
@@ -155,13 +155,14 @@ class UsualGroups(UsualOrder):
 
 
 class UsualGroupNetwork(nn.Module):
-    """One scale of a set abstraction whose balls are found by sorting the indices of all points for each centre."""
+    """One scale of a set abstraction as published: sorted balls, pictures of members, 1 x 1 convolutions."""
 
     def __init__(self, network: GroupNetwork) -> None:
         super().__init__()
         self.radius, self.neighbours = network.radius, network.neighbours
-        self.grouped, self.hidden = UsualGroups(network.grouped), network.hidden
-        self.pooled = UsualPooled(network.pooled)
+        layers = (network.grouped, network.hidden, network.pooled)
+        self.linear = nn.ModuleList(layer.linear for layer in layers)
+        self.norm = nn.ModuleList(layer.norm for layer in layers)
 
     def forward(self, xyz: Tensor, features: Tensor | None, centres: Tensor, distances: Tensor) -> Tensor:
         points = xyz.shape[1]
@@ -169,9 +170,17 @@ class UsualGroupNetwork(nn.Module):
         index[distances > self.radius * self.radius] = points
         index = index.sort(dim=-1).values[..., : self.neighbours]
         index = torch.where(index == points, index[..., :1], index)
-        relative = gather_rows(xyz, index) - centres[:, :, None]
-        pooled: Tensor = self.pooled(self.hidden(self.grouped(features, relative, index)))
-        return pooled
+        members = gather_rows(xyz, index) - centres[:, :, None]
+        if features is not None:
+            members = torch.cat([gather_rows(features, index), members], dim=-1)
+        picture = members.permute(0, 3, 2, 1)  # [B, C, K, S]
+        for linear, norm in zip(self.linear, self.norm, strict=True):
+            picture = F.conv2d(picture, weight_matrix(linear)[:, :, None, None], linear.bias)
+            normalised = F.batch_norm(
+                picture, norm.running_mean, norm.running_var, norm.weight, norm.bias, norm.training, norm.momentum
+            )
+            picture = F.relu(normalised)
+        return picture.amax(2).transpose(1, 2)
 
 
 def plainly(encoder: Encoder) -> Encoder:

@@ -40,6 +40,8 @@ def main() -> None:
 
 def _environment() -> None:
     """Read .env without overriding what is set; an empty variable counts as absent."""
+    # read by torch at its first allocation: huge pages save a third of PointNet++'s time on CPUs, spent on page faults
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     for name in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS", "SPLATSWEEP_HOME"):
         if os.environ.get(name) == "":
             del os.environ[name]

@@ -40,6 +40,10 @@ def running_statistics(norm: nn.BatchNorm1d, signs: Tensor) -> tuple[Tensor, Ten
     return norm.running_mean * signs, norm.running_var
 
 
+_BLOCK = 2**18
+"""Values per block of rows or products: a megabyte."""
+
+
 class PooledLinear(torch.autograd.Function):
     """x [G, K, C], weight [out, C] -> max_k W (x - mean) [G, out], mean of x [C], Cov(x) [C, C].
 
@@ -49,13 +53,21 @@ class PooledLinear(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        rows = x.flatten(0, 1)
-        mean = rows.mean(0)
-        centred = rows - mean
-        covariance = centred.T @ centred / rows.shape[0]
-        # [G, out, K]: the search runs along contiguous memory
-        columns_first = centred.view_as(x).transpose(1, 2)
-        pooled, winner = torch.bmm(weight.expand(x.shape[0], -1, -1), columns_first).max(2)
+        groups, members, columns = x.shape
+        mean = x.flatten(0, 1).mean(0)
+        covariance = x.new_zeros(columns, columns)
+        pooled = x.new_empty(groups, weight.shape[0])
+        winner = torch.empty_like(pooled, dtype=torch.int64)
+        # in blocks that stay in the cache: neither the centred rows nor the products are ever written out whole
+        step = max(1, _BLOCK // (members * max(columns, weight.shape[0]))) if x.device.type == "cpu" else groups
+        for start in range(0, groups, step):
+            centred = x[start : start + step] - mean
+            rows = centred.flatten(0, 1)
+            covariance.addmm_(rows.T, rows)
+            # [g, out, K]: the search runs along contiguous memory
+            product = torch.bmm(weight.expand(len(centred), -1, -1), centred.transpose(1, 2))
+            torch.max(product, 2, out=(pooled[start : start + step], winner[start : start + step]))
+        covariance /= groups * members
         ctx.save_for_backward(x, weight, winner, mean)
         ctx.mark_non_differentiable(mean)
         return pooled, mean, covariance
