@@ -29,8 +29,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "PPM")
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
 
-# What a decoder may raise on damaged bytes; the library passes on whatever it met.
-_DECODING = (
+DECODING = (
     OSError,
     SyntaxError,
     ValueError,
@@ -44,6 +43,7 @@ _DECODING = (
     struct.error,
     zlib.error,
 )
+"""What a decoder may raise on damaged bytes; the library passes on whatever it met."""
 
 _PNG, _MAX_CHUNKS = b"\x89PNG\r\n\x1a\n", 100_000
 
@@ -90,7 +90,7 @@ def decode_image(content: bytes, what: str) -> Pixels:
         raise ImageError(
             f"{what}: holds floating-point values, not colours; export it with 8 bits per channel"
         ) from None
-    except _DECODING as error:
+    except DECODING as error:
         # An unknown format is told by the address of a buffer, which says nothing.
         reason = "unknown format" if isinstance(error, UnidentifiedImageError) else str(error)
         reason = " ".join(ascii(reason)[1:-1].split())[:120] or type(error).__name__

@@ -2,31 +2,18 @@
 
 import os
 import re
-import struct
-import zlib
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
-from ssl_core.data.images import FORMATS, SUFFIXES
+from ssl_core.data.images import DECODING, FORMATS, SUFFIXES
 from ssl_core.errors import CameraError
 
 FOLDERS = ("", "images", "rgb", "input")
 """Where names may be meant from: the scene's folder itself, COLMAP's and INRIA's images/ and input/, rgb/."""
 _ENDINGS = ("", *SUFFIXES, *(suffix.upper() for suffix in SUFFIXES))
 _DRIVE = re.compile(r"[A-Za-z]:")
-_DECODING = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    LookupError,
-    EOFError,
-    OverflowError,
-    struct.error,
-    zlib.error,
-)
 
 
 class SceneImages:
@@ -103,7 +90,7 @@ def image_size(path: Path) -> tuple[int, int]:
     try:
         with Image.open(path, formats=FORMATS) as image:
             return image.size
-    except (*_DECODING, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except (*DECODING, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         reason = " ".join(str(error).replace(str(path), "file").split())[:120]
         raise CameraError(f"{path}: its size is needed and it is no readable image ({reason}); replace it") from None
 

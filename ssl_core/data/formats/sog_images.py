@@ -2,12 +2,12 @@
 
 import io
 import struct
-import zlib
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ssl_core.data.images import DECODING
 from ssl_core.data.source import Source
 from ssl_core.errors import GaussianFileError
 
@@ -15,20 +15,7 @@ Pixels = NDArray[np.uint8]
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 
-# What a decoder may raise on damaged bytes; the library passes on whatever it met.
-_DECODING = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    LookupError,
-    EOFError,
-    OverflowError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-    Image.DecompressionBombWarning,
-)
+_REFUSED = (*DECODING, Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
 def image_size(source: Source, name: str, content: bytes) -> tuple[int, int]:
@@ -58,7 +45,7 @@ def decode_image(source: Source, name: str, content: bytes) -> Pixels:
             if image.size != image_size(source, name, content) or image.mode not in ("RGB", "RGBA"):
                 raise ValueError("its size or mode is not what its header says")
             pixels: Pixels = np.asarray(image.convert("RGBA"))
-    except _DECODING as error:
+    except _REFUSED as error:
         reason = " ".join(str(error).split())[:120]
         raise _refusal(source, name, f"is damaged ({reason})", "copy it again") from None
     return pixels
