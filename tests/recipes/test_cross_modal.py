@@ -6,10 +6,11 @@ import torch
 
 from ssl_core.config import override
 from ssl_core.data.augment import Crops
+from ssl_core.data.batches import draw_negatives, draw_views
 from ssl_core.errors import ConfigError, InfeasibleError
 from ssl_core.models.encoder import PointsContract
 from ssl_core.recipes.cross_modal.config import CrossModalConfig, paper, paper_pointnet2, quick
-from ssl_core.recipes.cross_modal.data import CrossModalData, draw_negatives, draw_views
+from ssl_core.recipes.cross_modal.data import CrossModalData
 from ssl_core.recipes.cross_modal.objective import CrossModalObjective
 from ssl_core.training.optim import learning_rate_factor
 

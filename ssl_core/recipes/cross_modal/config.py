@@ -1,10 +1,11 @@
 """Settings of the cross-modal recipe, and its presets."""
 
-from typing import Literal, Self
+from typing import Self
 
 from pydantic import Field, model_validator
 
 from ssl_core.config import Config
+from ssl_core.data.batches import Negatives
 from ssl_core.models.build import ImageBackbone, PointBackbone
 from ssl_core.models.dgcnn import DGCNNConfig
 from ssl_core.models.encoder import ImageContract, PointsContract
@@ -24,8 +25,6 @@ __all__ = [
     "paper_pointnet2",
     "quick",
 ]
-
-Negatives = Literal["any", "other_class"]
 
 
 class LossConfig(Config):

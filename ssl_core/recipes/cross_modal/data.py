@@ -4,20 +4,18 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ssl_core.data.augment import color_distortion, random_resized_crop, whole_images
+from ssl_core.data.batches import Indices, batches_of, draw_views
 from ssl_core.data.pack import Pack
 from ssl_core.data.point_sampler import PointSampler, check_contract
 from ssl_core.errors import InfeasibleError
 from ssl_core.recipe import Batch
-from ssl_core.recipes.cross_modal.config import CrossModalConfig, Negatives
+from ssl_core.recipes.cross_modal.config import CrossModalConfig
 from ssl_core.recipes.cross_modal.evaluate import validate
 from ssl_core.recipes.cross_modal.objective import CrossModalObjective
 from ssl_core.training.prefetch import prefetched
-
-Indices = NDArray[np.int64]
 
 
 def check(config: CrossModalConfig, pack: Pack) -> None:
@@ -55,9 +53,7 @@ class CrossModalData:
 
     def _gathered(self, rng: np.random.Generator) -> Iterator[Batch]:
         """Batches as stored, on the CPU: `points` [B, N, D] float, `views` [3 * B, 3, H, W] uint8; one copy each."""
-        order = rng.permutation(self.fit)
-        for start in range(0, self.iterations_per_epoch * self.batch_size, self.batch_size):
-            objects = order[start : start + self.batch_size]
+        for objects in batches_of(self.fit, self.batch_size, rng):
             views, _ = draw_views(self.pack, objects, self.fit, self.config.negatives, rng)
             yield {
                 "points": torch.from_numpy(self.sampler.sample(objects, rng)),
@@ -91,34 +87,3 @@ class CrossModalData:
             "images": self._resized(views),
         }
         return batch, float(np.mean(labels[objects] == labels[negatives]))
-
-
-def draw_views(
-    pack: Pack, objects: Indices, pool: Indices, policy: Negatives, rng: np.random.Generator
-) -> tuple[Indices, Indices]:
-    """Views [3, B] (two of the object, distinct where it has two; one of a negative) and the negatives [B]."""
-    count = pack.num_views[objects]
-    first = rng.integers(0, count)
-    second = (first + rng.integers(1, np.maximum(count, 2))) % count
-    negatives = draw_negatives(pack.labels, objects, pool, policy, rng)
-    third = rng.integers(0, pack.num_views[negatives])
-    start = pack.first_view
-    return np.stack([start[objects] + first, start[objects] + second, start[negatives] + third]), negatives
-
-
-def draw_negatives(
-    labels: Indices, objects: Indices, pool: Indices, policy: Negatives, rng: np.random.Generator
-) -> Indices:
-    """One other object of `pool` per object; with `other_class`, of another class (an oracle the reference lacks)."""
-
-    def wrong(candidates: Indices) -> NDArray[np.bool_]:
-        same: NDArray[np.bool_] = candidates == objects if policy == "any" else labels[candidates] == labels[objects]
-        return same
-
-    negatives = rng.choice(pool, size=len(objects))
-    for _ in range(1000):
-        bad = wrong(negatives)
-        if not bad.any():
-            return negatives
-        negatives[bad] = rng.choice(pool, size=int(bad.sum()))
-    raise InfeasibleError(f"no negative can be drawn with negatives={policy}; the split needs more objects or classes")
