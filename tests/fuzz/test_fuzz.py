@@ -8,22 +8,22 @@ from fuzz_engine import Findings, _Child, fuzz
 EXPECTED = ["accepted", "refused", "crash", "hang", "memory", "unnamed", "wrong error", "unprintable", "death", "wrong"]
 
 
-def verdict(found: Findings) -> None:
-    print(f"\n{found.table()}")
+def verdict(found: Findings, show_counts) -> None:
+    show_counts(found.table())
     assert not found.failures, "\n" + found.kinds()
 
 
-def test_every_reader_survives_500_inputs() -> None:
+def test_every_reader_survives_500_inputs(show_counts) -> None:
     found = fuzz(500, seed=1, workers=2)
     assert found.inputs >= 500
-    verdict(found)
+    verdict(found, show_counts)
 
 
 @pytest.mark.slow
-def test_every_reader_survives_20000_inputs() -> None:
+def test_every_reader_survives_20000_inputs(show_counts) -> None:
     found = fuzz(20_000, seed=0, workers=2)
     assert found.inputs >= 20_000
-    verdict(found)
+    verdict(found, show_counts)
     for target, counts in found.counts.items():  # neither all in nor all out: mutants reach beyond the first check
         assert counts["accepted"] > counts.total() // 50, target
         assert counts["refused"] > counts.total() // 50, target
