@@ -26,7 +26,7 @@ from ssl_core.data.formats.gaussian_properties import (
     check_gaussians,
     named_columns,
 )
-from ssl_core.data.formats.ply_header import PlyElementHeader, PlyHeader, read_header
+from ssl_core.data.formats.ply_header import PlyElementHeader, PlyHeader, check_nothing_left, read_header
 from ssl_core.data.formats.ply_rows import Rows, open_rows
 from ssl_core.data.formats.streams import columns_at, finish, opened
 from ssl_core.data.gaussian_file import MAX_GAUSSIANS, GaussianFile
@@ -52,8 +52,11 @@ def decode(source: Source, limit: int) -> GaussianFile:
     with opened(source, PlyError) as stream:
         header = read_header(source, stream)
         if is_compressed(header):
-            return decode_compressed(source, stream, header, limit)
+            compressed = decode_compressed(source, stream, header, limit)
+            check_nothing_left(source, header)
+            return compressed
         vertex = _vertex_header(source, header)
+        check_nothing_left(source, header)
         stored_rest = _count_rest(source, vertex)
         if vertex.count > limit:
             raise PlyError(

@@ -229,9 +229,16 @@ def test_no_cut_is_taken_for_whole(make_cloud, columns_of, write_ply, tmp_path, 
     for end in sorted(cuts):
         cut.write_bytes(content[:end])
         refusal(cut)
-    # Bytes after the last row are not ours to judge.
+    # A line end more is no row more.
     cut.write_bytes(content + b"\n")
     assert len(read_gaussian_ply(cut)) == 3
+
+
+@pytest.mark.parametrize("form", ["little", "big", "ascii"])
+def test_a_count_below_the_rows_loses_none_in_silence(make_cloud, columns_of, write_ply, tmp_path, form):
+    path = write_ply(tmp_path / "short.ply", columns_of(make_cloud(3, 0)), form)
+    path.write_bytes(path.read_bytes().replace(b"element vertex 3", b"element vertex 2"))
+    assert "count is wrong" in refusal(path)
 
 
 @settings(max_examples=150, deadline=None)

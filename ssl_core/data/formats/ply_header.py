@@ -131,6 +131,20 @@ def _check_size(source: Source, header: PlyHeader) -> None:
         )
 
 
+def check_nothing_left(source: Source, header: PlyHeader) -> None:
+    """Raises PlyError when a binary file holds a row or more beyond what its header counts."""
+    needed = sum(element.count * element.row_size for element in header.elements)
+    left = source.size - header.size
+    last = header.elements[-1].row_size if header.elements else 0
+    exact = header.format != "ascii" and not any(element.has_lists for element in header.elements)
+    # A stray line end does no harm; a whole row more says that a count is wrong, and what it counts would be lost.
+    if exact and 0 < last <= left - needed:
+        raise PlyError(
+            f"{source}: {left - needed} bytes follow the {needed} that the header promises, a row or more of "
+            f"{header.elements[-1].name[:40]!r}: a count is wrong; export the file again"
+        )
+
+
 def _parse(source: Source, lines: list[str]) -> tuple[str, tuple[PlyElementHeader, ...]]:
     kind = ""
     elements: list[tuple[str, int, dict[str, str]]] = []

@@ -48,7 +48,8 @@ def open_rows(source: Source, stream: BinaryIO, header: PlyHeader, name: str) ->
         doubles = {key: (8 * i, _DOUBLE) for i, key in enumerate(fields)}
         lines = text_lines(source, stream, header.line_end)
         number = skip_text_rows(source, lines, header.lines, before)
-        return Rows(8 * len(doubles), doubles, text_rows(source, lines, number, element))
+        is_last = place == len(header.elements) - 1
+        return Rows(8 * len(doubles), doubles, text_rows(source, lines, number, element, is_last=is_last))
     row_size = sum(dtype.itemsize for _, dtype in fields.values())
     if not any(one.has_lists for one in (*before, element)):
         skip(source, stream, sum(one.count * one.row_size for one in before), PlyError)

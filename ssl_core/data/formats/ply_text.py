@@ -44,12 +44,19 @@ def skip_text_rows(source: Source, lines: Iterator[bytes], number: int, before: 
 
 
 def text_rows(
-    source: Source, lines: Iterator[bytes], number: int, element: PlyElementHeader
+    source: Source, lines: Iterator[bytes], number: int, element: PlyElementHeader, *, is_last: bool
 ) -> Iterator[tuple[slice, Bytes]]:
     """Blocks of rows as doubles, side by side: the element's scalars in order, lists left out.
 
+    Args:
+        source: for texts.
+        lines: those of the rows, and whatever follows them.
+        number: of the line before the first.
+        element: whose rows they are.
+        is_last: whether nothing but empty lines may follow.
+
     Raises:
-        PlyError: too few rows, or a line with a value too many, too few or that is no number; names the line.
+        PlyError: too few rows or too many, or a line with a value too many, too few or that is no number; names it.
     """
     first = 0
     while first < element.count:
@@ -64,6 +71,11 @@ def text_rows(
         table = _table(source, block, number + first, element)
         yield slice(first, first + len(block)), table.view(np.uint8).reshape(-1)
         first += len(block)
+    if is_last and any(map(bytes.strip, lines)):
+        raise PlyError(
+            f"{source}: has more lines than the header's {element.count} rows of {element.name[:40]!r}: the count is "
+            "wrong; export the file again"
+        )
 
 
 def _check_count(source: Source, element: PlyElementHeader, found: int) -> None:
