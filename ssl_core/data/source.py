@@ -36,13 +36,13 @@ class FileSource:
     @property
     def size(self) -> int:
         """Bytes. Raises DataError when there is no such file."""
-        return self._stat()[0]
+        return self._stat().st_size
 
     @property
     def stamp(self) -> str:
-        """Cheap identity of the content: size and time of change."""
-        size, changed = self._stat()
-        return f"{size}:{changed}"
+        """Cheap identity of the content: size and times of change. The second of them nobody can set back."""
+        found = self._stat()
+        return f"{found.st_size}:{found.st_mtime_ns}:{found.st_ctime_ns}"
 
     def open(self) -> BinaryIO:
         """A seekable stream. Raises DataError when the file cannot be opened, or is a folder, pipe or device."""
@@ -52,7 +52,7 @@ class FileSource:
         except OSError as error:
             raise DataError(f"{self}: cannot be opened: {error.strerror or error}; check the path") from None
 
-    def _stat(self) -> tuple[int, int]:
+    def _stat(self) -> os.stat_result:
         try:
             found = self.path.stat()
         except (OSError, ValueError) as error:
@@ -60,7 +60,7 @@ class FileSource:
             raise DataError(f"{self}: cannot be opened: {reason}; check the path") from None
         if not stat.S_ISREG(found.st_mode):
             raise DataError(f"{self}: cannot be opened: it is no regular file; check the path")
-        return found.st_size, found.st_mtime_ns
+        return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -271,3 +271,17 @@ def test_what_does_not_fit_is_left_out_at_random(tmp_path):
     assert (np.diff(rest) > 0).all()
     quarters = np.histogram(rest, bins=4, range=(0, 100))[0]
     assert quarters.min() > 200, quarters
+
+
+def test_a_change_that_keeps_size_and_time_is_seen(small, tmp_path):
+    """As when a file is restored, or a program sets times back."""
+    run(small, tmp_path / "p")
+    ply = next((small / "points/box/train/o00").rglob("*.ply"))
+    times, content = ply.stat(), bytearray(ply.read_bytes())
+    content[-20:-16] = np.float32(0.25).tobytes()
+    ply.write_bytes(content)
+    os.utime(ply, ns=(times.st_atime_ns, times.st_mtime_ns))
+    with pytest.raises(PackError, match=r"1 changed \(box/train/o00\)"):
+        run(small, tmp_path / "p")
+    _, again = run(small, tmp_path / "p", update=True)
+    assert (again.made, again.copied) == (1, 11)
