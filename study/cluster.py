@@ -97,7 +97,7 @@ def _connect(least_cpus: float) -> None:
 def trial_resources(spec: StudySpec, offered: Resources) -> dict[str, float]:
     """CPUs and GPUs of one trial. Raises StudyError when the cluster cannot hold even one."""
     gpus = spec.gpus_per_trial
-    if gpus is None:
+    if gpus is None or gpus == "auto":
         gpus = 1.0 if offered.gpus >= 1 else 0.0
     for name, needed, there in (("CPU", spec.cpus_per_trial, offered.cpus), ("GPU", gpus, offered.gpus)):
         if needed > there:

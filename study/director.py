@@ -15,9 +15,10 @@ from typing import Any, Protocol
 from search_spaces.space import SearchSpace
 from ssl_core.errors import ConfigError, StudyError
 from study.asha import SuccessiveHalving
-from study.budget import Spending, budget_of
+from study.budget import Spending
 from study.ledger import Ledger
 from study.outcome import EpochReport, Outcome
+from study.schedule.spec import ASHA
 from study.session import CheckValues, TrialRequest
 from study.trial_folder import TrialFolder
 from study.trial_record import TrialRecord, leaders
@@ -62,8 +63,9 @@ class Director:
         self._seconds: dict[int, float] = {}
         self._emptied: set[int] = set()
         self._refused_in_a_row = 0
-        self._budget = budget_of(self.spec.trials, self.spec.hours)
-        self._halving = SuccessiveHalving(self.spec.grace, self.spec.reduction, self.spec.direction)
+        self._budget = self.spec.limit
+        scheduler = self.spec.scheduler if isinstance(self.spec.scheduler, ASHA) else ASHA()
+        self._halving = SuccessiveHalving(scheduler.grace, scheduler.reduction, self.spec.direction)
         self._waiting = deque(self._recover())
 
     # ---- what runs next
@@ -89,8 +91,8 @@ class Director:
     def _spent(self) -> bool:
         if self.stop_reason is None:
             count = sum(record.spends_budget for record in self.ledger.records())
-            spending = Spending(count, time.monotonic() - self.ruling.launched)
-            self.stop_reason = self._budget.spent(spending)
+            spent = self._budget.spent(Spending(count, time.monotonic() - self.ruling.launched))
+            self.stop_reason = spent.reason if spent else None
         return self.stop_reason is not None
 
     def _launch(self, number: int) -> TrialRequest | None:
@@ -144,7 +146,7 @@ class Director:
             else:
                 self._refused_in_a_row = 0
             return False
-        if self.spec.scheduler == "asha" and record.best_value is not None:
+        if isinstance(self.spec.scheduler, ASHA) and record.best_value is not None:
             self._halving.record(number, report.epoch, record.best_value)
             verdict = self._halving.verdict(number, report.epoch)
             if verdict is not None:

@@ -110,7 +110,7 @@ def run_study(plan: StudyPlan, run_log: RunLogLike | None, console: Console | No
     with _driver_lock(plan):
         ledger = open_ledger(plan.folder, plan.identity, plan.spec, plan.space)
         was_finished = _is_finished(ledger)
-        ending = Ending(reason=f"all {plan.spec.trials} trials are done")
+        ending = Ending(reason=f"all {plan.spec.planned} trials are done")
         if not was_finished or not ledger.attrs.get("closed"):
             recorder = _recorder(plan, ledger, run_log)
             try:
@@ -164,7 +164,7 @@ def _is_finished(ledger: Ledger) -> bool:
     records = ledger.records()
     if not all(record.outcome is not None and record.told for record in records):
         return False
-    return sum(record.spends_budget for record in records) >= ledger.spec.trials
+    return sum(record.spends_budget for record in records) >= (ledger.spec.planned or 0)
 
 
 def _recorder(plan: StudyPlan, ledger: Ledger, run_log: RunLogLike | None) -> RunRecorder | None:
@@ -178,7 +178,7 @@ def _recorder(plan: StudyPlan, ledger: Ledger, run_log: RunLogLike | None) -> Ru
 def _run_trials(plan: StudyPlan, ledger: Ledger, recorder: RunRecorder | None, console: Console) -> Ending:
     """Start Ray and let the director run the trials."""
     spec, before = plan.spec, ledger.records()
-    progress = Progress(console, spec.trials, spec.direction, before)
+    progress = Progress(console, spec.planned or 0, spec.direction, before)
     witnesses: list[Witness] = [*([recorder] if recorder else []), MetricsFile(plan.folder), progress]
     console.print(_opening(plan, before), soft_wrap=True)
     interrupt = Interrupt()
@@ -219,7 +219,7 @@ def _opening(plan: StudyPlan, before: list[TrialRecord]) -> str:
     done = sum(record.outcome is not None and record.spends_budget for record in before)
     begun = sum(record.outcome is None for record in before)
     spec = plan.spec
-    text = f"study {plan.name}: {spec.trials} trials of {plan.space.recipe}, {spec.metric} {spec.direction}d"
+    text = f"study {plan.name}: {spec.planned} trials of {plan.space.recipe}, {spec.metric} {spec.direction}d"
     if before:
         text += f"; continuing with {done} done and {begun} begun"
     return text

@@ -49,7 +49,7 @@ def print_study(plan: StudyPlan, summary: StudySummary, judged: list[Assessed], 
         console.print(f"  {item.name} v{item.version}: {item.decision}", soft_wrap=True)
     champions = sorted((item.name for item in judged if item.status == "champion"), reverse=True)
     reference = f"{champions[0]}@champion" if champions else f"{judged[-1].name}@candidate"
-    larger = 4 * plan.spec.trials
+    larger = 4 * (plan.spec.planned or 8)
     console.print("\nnext:")
     console.print("  look          make ui        (and make report: one page about this study)")
     console.print(f"  pull          make pull MODEL={reference} TO=pulled", soft_wrap=True)

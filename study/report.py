@@ -154,7 +154,7 @@ def _facts(ledger: Ledger, records: list[TrialRecord], space: dict[str, Any]) ->
         ("pack digest", str(identity.get("pack_digest", ""))),
         *[(name.replace("_", " "), str(value)) for name, value in attrs.get("facts", {}).items()],
         ("search seed", f"{spec.seed} (trial n trains with {spec.seed} + n)"),
-        ("scheduler", f"{spec.scheduler}, grace {spec.grace} epochs, reduction {spec.reduction}"),
+        ("scheduler", spec.scheduler.model_dump_json()),
         ("first start", f"{min(started):%Y-%m-%d %H:%M:%S}" if started else "–"),
         ("last end", f"{max(ended):%Y-%m-%d %H:%M:%S}" if ended else "–"),
         ("MLflow run", str(attrs.get("run_id") or "–")),

@@ -8,66 +8,151 @@ from pydantic import Field, field_validator, model_validator
 
 from ssl_core.config import Config, validated
 from ssl_core.errors import ConfigError, SpaceError
+from study.budget import AnyOf, Budget, Hours, Trials
+from study.schedule.spec import ASHA, SchedulerSpec
+from study.search.spec import GP, TPE, SamplerSpec, WarmStart
+
+
+class Objective(Config):
+    """One of several things to optimise: a metric of the trial's best epoch, or of the trial as a whole.
+
+    Attributes:
+        metric: as reported by the trial, or `trial/seconds`, `trial/epochs`.
+    """
+
+    metric: str
+    direction: Literal["maximize", "minimize"] = "maximize"
+
+
+class Constraint(Config):
+    """A bound that a useful trial keeps; the sampler is told by how much a trial broke it.
+
+    Attributes:
+        metric: as in `Objective`.
+        at_most, at_least: one of the two.
+    """
+
+    metric: str
+    at_most: float | None = None
+    at_least: float | None = None
+
+    @model_validator(mode="after")
+    def _one_bound(self) -> Self:
+        if (self.at_most is None) == (self.at_least is None):
+            raise ValueError(f"constraint on {self.metric}: give at_most or at_least")
+        return self
+
+    def violation(self, value: float) -> float:
+        """Above zero: by how much the bound is broken; zero or below: kept."""
+        return value - self.at_most if self.at_most is not None else (self.at_least or 0.0) - value
 
 
 class StudySpec(Config):
     """Settings of a study.
 
     The objective of a trial is the best value of `metric` over its epochs: that is the checkpoint which is kept
-    as `best` and registered. The scheduler compares the best value up to a rung: the same language.
+    as `best` and registered. The scheduler compares the same metric at its rungs.
 
     Attributes:
-        trials: how many to run. Configurations refused before they start cost nothing and are not counted.
-        hours: start no new trial after this wall time of one invocation.
-        metric, direction: the objective; it must be held out and comparable between trials.
-        scheduler: `asha` stops the weak early; `none` lets all run to the end.
-        grace: epochs before a trial may be stopped. Outlast the plateau of the objective's beginning.
-        reduction: one of `reduction` trials survives each rung; rungs are grace * reduction^k epochs.
+        trials: how many to run; 8 unless a `budget` is given. Configurations refused before they start cost
+            nothing and are not counted. Each repeat of a configuration is a trial.
+        hours: short for a budget of wall time.
+        budget: further limits (`study.budget`).
+        metric, direction: what trials are compared by; it must be held out and comparable between trials.
+        objectives: what the sampler is told, if not `metric` alone; rungs and leaders still go by `metric`.
+        constraints: told to the sampler beside the objectives.
+        sampler: what suggests configurations (`study.search.spec`).
+        scheduler: what stops or redirects running trials (`study.schedule.spec`).
+        repeats: trials of each configuration that completes, over seeds; the sampler is told their mean.
+        enqueue: configurations to try first, as dotted values on top of the base.
+        warm_start: earlier studies the sampler learns from.
         seed: of the sampler; trial n trains with seed + n.
-        startup_trials: random ones before the sampler learns; default a third of all, between 3 and 10.
         first_is_base: let trial 0 be the preset itself, so the search is never worse than not searching.
         top_k: how many of the best trials keep their checkpoint.
+        confirm_features: trials at the end that train the winner without one of its feature groups each.
         concurrency: trials at a time; default what cores and GPUs allow.
-        cpus_per_trial, gpus_per_trial: resources; GPUs default to one each where there are any.
+        cpus_per_trial, gpus_per_trial: resources; GPUs default to one each where there are any, `auto` shares a GPU
+            by the memory that trials were measured to need.
+        threads_per_trial: CPU threads of a trial's process; default its CPUs, at least one.
+        on_oom: a trial that ran out of memory is refused as INFEASIBLE, or started again with twice the share.
         max_attempts: how often a crashing trial is started at most.
         max_refused: refused configurations in a row before the study gives up.
     """
 
-    trials: int = 8
+    trials: int | None = None
     hours: float | None = Field(default=None, gt=0)
+    budget: Budget | None = None
     metric: str = "val/points_probe"
     direction: Literal["maximize", "minimize"] = "maximize"
-    scheduler: Literal["asha", "none"] = "asha"
-    grace: int = Field(default=3, ge=1)
-    reduction: int = Field(default=3, ge=2)
+    objectives: tuple[Objective, ...] = ()
+    constraints: tuple[Constraint, ...] = ()
+    sampler: SamplerSpec = TPE()
+    scheduler: SchedulerSpec = ASHA()
+    repeats: int = Field(default=1, ge=1)
+    enqueue: tuple[dict[str, Any], ...] = ()
+    warm_start: tuple[WarmStart, ...] = ()
     seed: int = Field(default=0, ge=0)
-    startup_trials: int | None = Field(default=None, ge=1)
     first_is_base: bool = True
     top_k: int = Field(default=2, ge=1)
+    confirm_features: bool = False
     concurrency: int | None = Field(default=None, ge=1)
     cpus_per_trial: float = Field(default=1.0, gt=0)
-    gpus_per_trial: float | None = Field(default=None, ge=0)
+    gpus_per_trial: float | Literal["auto"] | None = None
+    threads_per_trial: int | None = Field(default=None, ge=1)
+    on_oom: Literal["infeasible", "retry"] = "retry"
     max_attempts: int = Field(default=2, ge=1)
     max_refused: int = Field(default=30, ge=1)
 
     @field_validator("trials")
     @classmethod
-    def _some(cls, value: int) -> int:
-        if value < 1:
+    def _some(cls, value: int | None) -> int | None:
+        if value is not None and value < 1:
             raise ValueError("a study needs at least one trial; set trials to 1 or more")
         return value
 
-    @model_validator(mode="after")
-    def _whole_gpus(self) -> Self:
-        gpus = self.gpus_per_trial
-        if gpus is not None and gpus > 1 and gpus != int(gpus):
+    @field_validator("gpus_per_trial")
+    @classmethod
+    def _whole_gpus(cls, gpus: float | str | None) -> float | str | None:
+        if isinstance(gpus, float) and (gpus < 0 or (gpus > 1 and gpus != int(gpus))):
             raise ValueError(f"gpus_per_trial must be a fraction of one or a whole number, not {gpus:g}")
-        return self
+        return gpus
+
+    @property
+    def limit(self) -> AnyOf:
+        """All limits as one budget."""
+        trials = self.trials if self.trials or self.budget or self.hours else 8
+        parts = (
+            Trials(trials=trials) if trials else None,
+            Hours(hours=self.hours) if self.hours else None,
+            self.budget,
+        )
+        return AnyOf(any=tuple(part for part in parts if part is not None))
+
+    @property
+    def planned(self) -> int | None:
+        """Trials if nothing else ends the study earlier; None when only other limits are set."""
+        return _fewest_trials(self.limit)
 
     @property
     def startup(self) -> int:
-        """Random trials before the sampler learns."""
-        return self.startup_trials or min(10, max(3, self.trials // 3))
+        """Random configurations before a sampler learns."""
+        given = self.sampler.startup if isinstance(self.sampler, (TPE, GP)) else None
+        return given or min(10, max(3, (self.planned or 30) // (3 * self.repeats)))
+
+    @property
+    def vector(self) -> tuple[Objective, ...]:
+        """The objectives as told to the sampler; one unless several are named."""
+        return self.objectives or (Objective(metric=self.metric, direction=self.direction),)
+
+
+def _fewest_trials(budget: Budget) -> int | None:
+    match budget:
+        case Trials():
+            return budget.trials
+        case AnyOf():
+            return min((n for part in budget.any if (n := _fewest_trials(part))), default=None)
+        case _:
+            return None
 
 
 def study_spec(

@@ -30,7 +30,7 @@ def study_status(folder: Path) -> dict[str, Any]:
         "direction": spec.direction,
         "identity": attrs.get("identity", {}),
         "run_id": attrs.get("run_id"),
-        "trials_planned": spec.trials,
+        "trials_planned": spec.planned,
         "counts": dict(Counter(record.state for record in records)),
         "seconds": round(sum(record.seconds for record in records), 3),
         "leaders": [record.number for record in leaders(records, spec.direction, spec.top_k)],

@@ -47,7 +47,8 @@ def make_plan(tmp_path: Path) -> MakePlan:
         pack: str = "pack0",
         **spec: Any,
     ) -> StudyPlan:
-        settings = {"trials": 4, "metric": "val/probe", "grace": 2, "concurrency": 2, **spec}
+        asha = {"kind": "asha", "grace": spec.pop("grace", 2), "reduction": spec.pop("reduction", 3)}
+        settings = {"trials": 4, "metric": "val/probe", "concurrency": 2, "scheduler": asha, **spec}
         searched = make_space(tmp_path / "spaces", space, **(base or {}))
         config = searched.base_config
         assert isinstance(config, FakeConfig)

@@ -8,6 +8,7 @@ from fake_sessions import FakeConfig, OpenFake
 
 from registry.run_log import open_run_log
 from study.driver import StudyPlan, run_study
+from study.schedule.spec import ASHA
 from study.spec import StudySpec
 
 
@@ -15,7 +16,7 @@ def plan(home: Path, trials: int, pace: float) -> StudyPlan:
     space = make_space(home / "spaces", {"quality": {"float": [0.1, 1.0]}}, pace=pace, epochs=6)
     base = space.base_config
     assert isinstance(base, FakeConfig)
-    spec = StudySpec(trials=trials, metric="val/probe", grace=2, concurrency=2)
+    spec = StudySpec(trials=trials, metric="val/probe", scheduler=ASHA(grace=2), concurrency=2)
     return StudyPlan("killed", home / "studies" / "killed", "pack0", spec, space, OpenFake(base))
 
 

@@ -4,7 +4,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from study.asha import SuccessiveHalving
-from study.budget import AfterHours, AfterTrials, Spending, budget_of
 
 CURVES = st.lists(st.lists(st.floats(-1, 1), min_size=1, max_size=12), min_size=1, max_size=14)
 
@@ -75,12 +74,3 @@ def test_ties_go_on() -> None:
     for number in range(4):
         halving.record(number, 1, 0.5)
         assert halving.verdict(number, 1) is None
-
-
-def test_budgets_compose() -> None:
-    either = AfterTrials(5) | AfterHours(1)
-    assert either.spent(Spending(4, 3599)) is None
-    assert either.spent(Spending(5, 0)) == "all 5 trials are done"
-    assert either.spent(Spending(0, 3600)) == "1 hours are over"
-    assert budget_of(3, None).spent(Spending(3, 0)) is not None
-    assert ((AfterHours(1) | AfterTrials(2)) | AfterTrials(1)).spent(Spending(1, 0)) == "all 1 trials are done"

@@ -71,7 +71,7 @@ def test_outcomes_agree_everywhere(make_plan: MakePlan, tmp_path: Path) -> None:
     modes = ["good", "nan", "diverge", "raise", "infeasible", "die_once"]
     space = {"mode": {"choice": modes}, "quality": {"float": [0.1, 1.0]}}
     # all random: which modes come up does not depend on which trial ends first
-    plan = make_plan(space, trials=10, seed=1, startup_trials=99, scheduler="none")
+    plan = make_plan(space, trials=10, seed=1, sampler={"kind": "tpe", "startup": 99}, scheduler="none")
     with open_run_log(None, tmp_path) as log:
         summary, text = run(plan, log)
         assert_agreement(plan.folder, log)
@@ -224,6 +224,6 @@ def test_ctrl_c_and_kill_leave_a_study_that_the_same_command_finishes(tmp_path: 
     epochs = trained(plan.folder)
     assert len(epochs) - len(set(epochs)) <= 4, "at most the epoch under way in each slot is trained again"
     assert summary.outcomes[Outcome.COMPLETE] >= 1
-    halving = SuccessiveHalving(plan.spec.grace, plan.spec.reduction, plan.spec.direction)
+    halving = SuccessiveHalving(2, 3, plan.spec.direction)
     halving.rebuild((record.number, record.curve) for record in records)
     assert set(halving.rungs[2]) == set(range(10))

@@ -1,0 +1,1 @@
+"""What is tried next: samplers, their replayable suggestions, points given by hand, earlier studies."""
