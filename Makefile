@@ -4,6 +4,7 @@ DATA   ?=
 MESHES ?=
 NAME   ?=
 TRIALS ?=
+PACK   ?=
 MODEL  ?= cross-modal-points@champion
 TO     ?= pulled
 PORT   ?= 5000
@@ -16,13 +17,14 @@ READY := .venv/.ready
 RUN   := $(BIN)/splatsweep
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep ui status report models pull test test-slow fuzz check format bench bench-data lock clean
+.PHONY: help setup sweep submit up down secrets ui status report models pull test test-slow fuzz check format bench bench-data lock clean
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  variables: STUDY=space.yaml  DATA=folder with points/ [images/]  MESHES=folder of .off  NAME=study  TRIALS=n"
-	@echo "             MODEL=name@alias TO=folder (pull)  PORT=5000 (ui)  SPLATSWEEP_HOME=runs  RAY_ADDRESS  MLFLOW_TRACKING_URI"
+	@echo "             MODEL=name@alias TO=folder (pull)  PORT=5000 (ui)  PACK=address (submit)  GPU=1 (up)"
+	@echo "             SPLATSWEEP_HOME=runs  RAY_ADDRESS  RAY_API_SERVER_ADDRESS  MLFLOW_TRACKING_URI  (see .env.example)"
 
 setup: $(READY) ## build .venv from requirements.lock
 
@@ -39,6 +41,23 @@ $(READY): requirements.lock pyproject.toml
 
 sweep: $(READY) ## the whole journey: data, pack, study, registry, champion (on RAY_ADDRESS if set)
 	@$(RUN) journey "$(STUDY)" $(if $(DATA),--data "$(DATA)") $(if $(MESHES),--meshes "$(MESHES)") $(if $(NAME),--name "$(NAME)") $(if $(TRIALS),--trials $(TRIALS))
+
+submit: $(READY) ## a study as a job of a Ray cluster (PACK=folder of the nodes or s3://..., RAY_API_SERVER_ADDRESS)
+	@test -n "$(PACK)" || { echo "error: say PACK=s3://bucket/pack, or a folder that all nodes see"; exit 2; }
+	@$(RUN) submit "$(STUDY)" --pack "$(PACK)" $(if $(NAME),--name "$(NAME)") $(if $(TRIALS),--trials $(TRIALS))
+
+COMPOSE := docker compose --env-file .env --file deploy/compose.yaml $(if $(GPU),--file deploy/compose.gpu.yaml)
+
+up: ## Postgres, object store, MLflow and Ray in containers on this machine (GPU=1: with its GPUs)
+	@test -f .env || { echo "error: no .env; make secrets writes one"; exit 2; }
+	@docker compose version >/dev/null 2>&1 || { echo "error: this needs Docker with Compose 2.23 or newer"; exit 2; }
+	@SPLATSWEEP_REVISION="$$(git rev-parse HEAD 2>/dev/null)" $(COMPOSE) up --build --detach --wait
+
+down: ## stop them; their data stays (docker compose down --volumes removes it)
+	@$(COMPOSE) down
+
+secrets: ## fresh passwords and tokens for `make up`, into .env; what is there stays
+	@$(PYTHON) deploy/make_secrets.py .env
 
 status: $(READY) ## trials of a study (NAME=...)
 	@$(RUN) status $(NAME)

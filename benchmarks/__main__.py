@@ -1,6 +1,6 @@
 """Runs the measurements, prints their tables and writes docs/BENCHMARKS.md.
 
-.venv/bin/python -m benchmarks                      all of them, about twenty minutes on a quiet machine
+.venv/bin/python -m benchmarks                      all of them, more than an hour
 .venv/bin/python -m benchmarks --only rasteriser    one, the other sections of the page stay
 .venv/bin/python -m benchmarks --quick              tiny sizes, nothing is written
 """
@@ -12,9 +12,15 @@ import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, assert_never, get_args
+from typing import TYPE_CHECKING, Literal, assert_never, get_args
 
-Name = Literal["trials", "rasteriser", "backbones", "input", "extraction", "packing", "splatting"]
+if TYPE_CHECKING:
+    from benchmarks.table import Section
+
+Name = Literal[
+    "trials", "engine", "tracking", "suggestions", "search", "planning", "gpu-packing",
+    "rasteriser", "backbones", "input", "extraction", "packing", "splatting",
+]  # fmt: skip
 NAMES: tuple[Name, ...] = get_args(Name)
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "BENCHMARKS.md"
 
@@ -41,41 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(name: Name, *, quick: bool, out: Path | None) -> tuple[str, ...]:
     """Measure, print and, with `out`, renew one section of that page. Returns the bars that were missed."""
     from benchmarks import machine, page
-    from benchmarks.table import Section, wrapped
+    from benchmarks.table import wrapped
 
     load, started = machine.describe_load(), time.perf_counter()
-    section: Section
-    match name:
-        case "trials":
-            from benchmarks import trials
-
-            section = trials.measure(quick)
-        case "rasteriser":
-            from benchmarks import rasteriser
-
-            section = rasteriser.measure(quick)
-        case "backbones":
-            from benchmarks import backbones
-
-            section = backbones.measure(quick)
-        case "input":
-            from benchmarks import input_pipeline
-
-            section = input_pipeline.measure(quick)
-        case "extraction":
-            from benchmarks import extraction
-
-            section = extraction.measure(quick)
-        case "packing":
-            from benchmarks import packing
-
-            section = packing.measure(quick)
-        case "splatting":
-            from benchmarks import splatting
-
-            section = splatting.measure(quick)
-        case _:
-            assert_never(name)
+    section = measure(name, quick)
     measured = wrapped(
         f"*Measured on {machine.today()} at {machine.describe_revision()} in {time.perf_counter() - started:.0f} s on "
         f"{machine.describe_machine()}; {load}{'; tiny sizes, good for nothing but a trial run' if quick else ''}.*"
@@ -84,6 +59,40 @@ def run(name: Name, *, quick: bool, out: Path | None) -> tuple[str, ...]:
     if out is not None:
         page.renew(out, name, page.block(name, section, measured), NAMES)
     return section.missed
+
+
+def measure(name: Name, quick: bool) -> "Section":
+    """One section; what it needs is imported now, because some of it takes seconds."""
+    match name:
+        case "trials":
+            from benchmarks import trials as chosen
+        case "engine":
+            from benchmarks import engine as chosen
+        case "tracking":
+            from benchmarks import tracking as chosen
+        case "suggestions":
+            from benchmarks import suggestions as chosen
+        case "search":
+            from benchmarks import search as chosen
+        case "planning":
+            from benchmarks import planning as chosen
+        case "gpu-packing":
+            from benchmarks import gpu_packing as chosen
+        case "rasteriser":
+            from benchmarks import rasteriser as chosen
+        case "backbones":
+            from benchmarks import backbones as chosen
+        case "input":
+            from benchmarks import input_pipeline as chosen
+        case "extraction":
+            from benchmarks import extraction as chosen
+        case "packing":
+            from benchmarks import packing as chosen
+        case "splatting":
+            from benchmarks import splatting as chosen
+        case _:
+            assert_never(name)
+    return chosen.measure(quick)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -1,56 +1,53 @@
-"""What a trial costs beyond its training: ours (warm actors) against stock Ray Tune (a fresh actor per trial).
+"""Studies of trials that train for no time, or sleep: ours (warm actors), and stock Ray Tune (an actor per trial).
 
-Twenty trials that train for no time, two at a time, torch imported in the worker as real trials do. Ours is the whole
-study engine: Optuna journal, MLflow run per trial with metrics and picture, checkpoints, ASHA, the report at the end.
-Stock is `tune.Tuner` with OptunaSearch and its default loggers. Importing and starting Ray is in neither; starting
-actors is in both.
-
-    .venv/bin/python -m benchmarks.trial_overhead
+Two trials at a time, torch imported in the worker as real trials do. Ours is the whole study engine: journal, MLflow
+run per trial with metrics and picture, checkpoints, ASHA, the report at the end. Stock is `tune.Tuner` with
+OptunaSearch and its default loggers. Importing and starting Ray is in neither; starting actors is in both.
 """
 
 import json
 import os
-import tempfile
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from benchmarks.machine import ROOT, describe_load, describe_machine
-from benchmarks.table import Comparison, Samples, Section, ratio_table
 from search_spaces.space import load_space
 from ssl_core.config import Config
-from study.cluster import ray_cluster
 from study.driver import StudyPlan, run_study
+from study.ledger import read_ledger
+from study.schedule.spec import ASHA
 from study.session import TrialRequest
 from study.spec import StudySpec
 
 SLOTS = 2
-SETTLE = 6.0
-LIMIT = 0.8
+LIMIT = 0.3
 """Seconds per trial that ours may take."""
 
 
 class NothingConfig(Config):
-    """One number to search."""
+    """One number to search, and how long to sleep."""
 
     x: float = 0.5
+    seconds: float = 0.0
 
 
 class NothingSession:
-    """Imports torch and trains for no time."""
+    """Imports torch, and sleeps instead of training."""
 
-    def __init__(self, request: TrialRequest) -> None:
+    def __init__(self, seconds: float) -> None:
         import torch
 
-        torch.set_num_threads(1)
         self.weights = torch.zeros(8)
+        self.seconds = seconds
         self.epoch, self.epochs = 0, 2
 
     def run_epoch(self) -> Mapping[str, float]:
-        """Nothing."""
+        """Half of the trial's time."""
+        time.sleep(self.seconds / self.epochs)
         self.epoch += 1
         return {"val/probe": float(self.weights.sum()) + self.epoch}
 
@@ -59,24 +56,53 @@ class NothingSession:
         folder.mkdir(parents=True)
         (folder / "state.json").write_text(json.dumps({"epoch": self.epoch}))
 
-    def load(self, folder: Path) -> None:
+    def load(self, folder: Path, transfer: bool = False) -> None:
         """Where it was."""
         self.epoch = int(json.loads((folder / "state.json").read_text())["epoch"])
 
 
-def ours(folder: Path, trials: int) -> float:
-    """Seconds per trial of the whole engine."""
+@dataclass(frozen=True)
+class OpenNothing:
+    """Opens such sessions in the workers."""
+
+    seconds: float = 0.0
+
+    def __call__(self, request: TrialRequest) -> NothingSession:
+        """A session."""
+        return NothingSession(self.seconds)
+
+
+@dataclass(frozen=True)
+class Course:
+    """How a study went.
+
+    Attributes:
+        seconds: of the whole, from calling it to its return.
+        ends: seconds at which its trials ended, after the first end.
+    """
+
+    seconds: float
+    ends: tuple[float, ...]
+
+
+def ours(folder: Path, trials: int, seconds: float = 0.0, tracked: bool = True) -> Course:
+    """A study by the whole engine, of trials of so many seconds that all run to their end if these are not zero."""
     from registry.run_log import open_run_log
 
     file = folder / "space.yaml"
     file.write_text("recipe: nothing\npreset: quick\nspace: {x: {float: [0, 1]}}\n")
     space = load_space(file, lambda recipe, preset: NothingConfig())
-    spec = StudySpec(trials=trials, concurrency=SLOTS, metric="val/probe", grace=1)
-    plan = StudyPlan("overhead", folder / "studies" / "overhead", "none", spec, space, NothingSession)
-    with open_run_log(None, folder) as log:
+    # grace 2: nobody is stopped before its end, so that every trial takes its time
+    spec = StudySpec(trials=trials, concurrency=SLOTS, metric="val/probe", scheduler=ASHA(grace=2 if seconds else 1))
+    plan = StudyPlan("overhead", folder / "studies" / "overhead", "none", spec, space, OpenNothing(seconds))
+    with open_run_log(None, folder) as log, open(os.devnull, "w") as nowhere:  # noqa: PTH123
+        if tracked:
+            _ = log.connection  # makes the store, once in the life of a home folder
         began = time.perf_counter()
-        run_study(plan, log, Console(file=open(os.devnull, "w")))  # noqa: SIM115, PTH123
-        return (time.perf_counter() - began) / trials
+        run_study(plan, log if tracked else None, Console(file=nowhere))
+        took = time.perf_counter() - began
+    ends = sorted(record.ended.timestamp() for record in read_ledger(plan.folder).records() if record.ended)
+    return Course(took, tuple(end - ends[0] for end in ends))
 
 
 def stock(folder: Path, trials: int) -> float:
@@ -111,42 +137,3 @@ def stock(folder: Path, trials: int) -> float:
     began = time.perf_counter()
     tuner.fit()
     return (time.perf_counter() - began) / trials
-
-
-def measure(quick: bool = False) -> Section:
-    """Seconds per trivial trial, everything included."""
-    trials = 4 if quick else 20
-    mine, theirs = measure_both(trials)
-    return Section(
-        title="Overhead of a trial",
-        shows=f"Wall time of {trials} trials that train for no time, divided by {trials}: two at a time, torch "
-        "imported in the worker; with Optuna journal, MLflow run, metrics, picture, checkpoints and report.",
-        baseline="The baseline is stock Ray Tune: a fresh actor per trial, OptunaSearch, its own loggers, no MLflow.",
-        tables=(ratio_table([Comparison("one trial", Samples((mine,)), Samples((theirs,)))], "fresh actors"),),
-        notes=(f"Ours may take {LIMIT} s per trial on two idle cores.",),
-    )
-
-
-def measure_both(trials: int) -> tuple[float, float]:
-    """(ours, stock) in seconds per trial, on a Ray of its own."""
-    # workers import this module by its name
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    with tempfile.TemporaryDirectory() as folder, ray_cluster(float(SLOTS)):
-        import ray.tune  # noqa: F401 - or whoever comes first would pay for it
-
-        # Ray's own agents go on starting for a while after it says that it is ready
-        time.sleep(SETTLE)
-        return ours(Path(folder), trials), stock(Path(folder), trials)
-
-
-def main() -> None:
-    """Print the table."""
-    print(describe_machine(), describe_load(), sep=", ")
-    print(measure().text())
-
-
-if __name__ == "__main__":
-    from benchmarks import trial_overhead
-
-    # as the module that workers can import, not as __main__
-    trial_overhead.main()

@@ -24,7 +24,14 @@ Client = Any
 """`mlflow.MlflowClient`; the library is untyped and takes seconds to import, so imported where used."""
 
 ANSWER_SECONDS = 10.0
-NOTE = "Self-supervised pretraining studies: one run per study, its trials nested in it, evaluations in their trial."
+SIGN_IN = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+_REFUSED = ("UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", "PERMISSION_DENIED")
+EXPERIMENT_TAGS = {
+    # the kind selects MLflow's pages for training; unset, it guesses and shows those for chat applications
+    "mlflow.experimentKind": "custom_model_development",
+    "mlflow.note.content": "Self-supervised pretraining studies: one run per study, its trials nested in it, "
+    "evaluations in their trial.",
+}
 
 
 @dataclass(frozen=True)
@@ -55,14 +62,38 @@ def connect(tracking_uri: str | None, home: Path, experiment: str) -> Connection
     except OSError as error:
         raise StorageError(f"cannot write to {home}: {error}; set SPLATSWEEP_HOME to another folder") from None
     embedded = not tracking_uri
-    address = tracking_uri or f"sqlite:///{home / 'mlflow.db'}"
+    address = tracking_uri or embedded_address(home)
     if address.startswith(("http://", "https://")):
         _knock(address)
     mlflow = import_mlflow()
-    with FileLock(home / "mlflow.lock"), explained(f"MLflow at {address}"):
+    with FileLock(home / "mlflow.lock"), explained(f"MLflow at {address}"), _whole_store(home if embedded else None):
         client = mlflow.MlflowClient(tracking_uri=address, registry_uri=address)
         experiment_id = _experiment(client, experiment, (home / "mlartifacts").as_uri() if embedded else None)
     return Connection(client, address, experiment_id, experiment)
+
+
+@contextmanager
+def _whole_store(home: Path | None) -> Iterator[None]:
+    """A store whose making was cut short is made anew: MLflow cannot go on with half of its tables.
+
+    Nothing can be in it: the mark goes before anybody else is let in.
+    """
+    if home is None:
+        yield
+        return
+    store, mark = home / "mlflow.db", home / ".mlflow.db.unfinished"
+    if mark.exists():
+        for tail in ("", "-journal", "-wal", "-shm"):
+            (home / f"mlflow.db{tail}").unlink(missing_ok=True)
+    if not store.exists():
+        mark.touch()
+    yield
+    mark.unlink(missing_ok=True)
+
+
+def embedded_address(home: Path) -> str:
+    """Of the store under a home folder."""
+    return f"sqlite:///{home.resolve() / 'mlflow.db'}"
 
 
 def import_mlflow() -> Any:
@@ -87,9 +118,17 @@ def explained(what: str) -> Iterator[None]:
     try:
         yield
     except MlflowException as error:
-        raise RegistryError(f"{what}: {_first_line(error)}") from error
+        remedy = f"; {SIGN_IN}" if getattr(error, "error_code", "") in _REFUSED else ""
+        raise RegistryError(f"{what}: {_first_line(error)}{remedy}") from error
     except OSError as error:
         raise StorageError(f"{what}: {error}; free some space or make the folder writable") from error
+
+
+def without_credentials(address: str) -> str:
+    """The address without user and password, for files and messages."""
+    scheme, separator, rest = address.partition("://")
+    place, slash, path = rest.partition("/")
+    return f"{scheme}{separator}{place.rpartition('@')[2]}{slash}{path}"
 
 
 def is_missing(error: BaseException) -> bool:
@@ -100,9 +139,7 @@ def is_missing(error: BaseException) -> bool:
 def _experiment(client: Client, name: str, artifacts: str | None) -> str:
     found = client.get_experiment_by_name(name)
     if found is None:
-        # the kind selects MLflow's pages for training; unset, it guesses and shows those for chat applications
-        tags = {"mlflow.experimentKind": "custom_model_development", "mlflow.note.content": NOTE}
-        return str(client.create_experiment(name, artifact_location=artifacts, tags=tags))
+        return str(client.create_experiment(name, artifact_location=artifacts, tags=EXPERIMENT_TAGS))
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
     return str(found.experiment_id)

@@ -97,6 +97,8 @@ class EncoderVersion(Config):
     """MLflow run it was registered from"""
     model_id: str = ""
     """MLflow's logged model, which holds the files"""
+    receipt: dict[str, float] | None = None
+    """what the trial it came from cost: slot-seconds `useful`, `stopped`, `failed`, `overhead`, and GPUs per slot"""
 
     @property
     def reference(self) -> str:
@@ -158,6 +160,19 @@ def events_of(tags: Mapping[str, str]) -> tuple[Event, ...]:
     keys = sorted(key for key in tags if key.startswith(f"{PREFIX}event."))
     found = (optional(Event, tags[key]) for key in keys)
     return tuple(event for event in found if event is not None)
+
+
+def receipt_tag(receipt: Mapping[str, float] | None) -> dict[str, str]:
+    """The tag that holds what a version cost."""
+    return {} if receipt is None else {f"{PREFIX}receipt": json.dumps(dict(receipt), sort_keys=True)}
+
+
+def receipt_of(tags: Mapping[str, str]) -> dict[str, float] | None:
+    """Inverse of `receipt_tag`; None where the tag is missing or was edited into something else."""
+    try:
+        return {str(name): float(value) for name, value in json.loads(tags[f"{PREFIX}receipt"]).items()}
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return None
 
 
 def optional(kind: type[Any], text: str | None) -> Any:

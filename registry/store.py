@@ -30,6 +30,8 @@ from registry.records import (
     events_of,
     optional,
     parse_reference,
+    receipt_of,
+    receipt_tag,
     safe_name,
 )
 from registry.run_log import RunLog
@@ -37,7 +39,7 @@ from ssl_core.errors import RegistryError
 from ssl_core.models.bundle import read_card, verify_checksums
 
 BUNDLE_FILES = ("encoder.safetensors", "encoder.json", "program.pt2", "checksums.json")
-CARD_FILE = "model_card.md"
+CARD_FILE, RECEIPT_FILE = "model_card.md", "receipt.json"
 
 
 class EncoderStore:
@@ -51,8 +53,12 @@ class EncoderStore:
         """The `MlflowClient`."""
         return self.run_log.client
 
-    def register(self, bundle: Path, name: str, lineage: Lineage, run_id: str) -> EncoderVersion:
+    def register(
+        self, bundle: Path, name: str, lineage: Lineage, run_id: str, receipt: Mapping[str, float] | None = None
+    ) -> EncoderVersion:
         """Register a bundle folder (see `ssl_core.models.bundle`) under `name`, as a model of the run.
+
+        `receipt` says what the trial cost (`EncoderVersion.receipt`); it is a tag and, as receipt.json, a file.
 
         The new version gets the alias `candidate`. The same weights and card from the same run: the
         existing version.
@@ -71,8 +77,9 @@ class EncoderStore:
                     # a program that died before the alias was set is made good for
                     return self.set_alias(version, CANDIDATE) if version == there[-1] else version
             self._ensure_model(name, read_card(bundle).contract.modality)
-            model_id, location = self._upload(bundle, name, lineage, run_id)
-            number = self._create_version(bundle, name, lineage, run_id, (model_id, location))
+            model_id, location = self._upload(bundle, name, lineage, run_id, receipt)
+            tags = {**lineage.tags(), **receipt_tag(receipt)}
+            number = self._create_version(bundle, name, (lineage, tags), run_id, (model_id, location))
         return self.set_alias(self.get(name, number), CANDIDATE)
 
     def list(self, name: str | None = None) -> tuple[EncoderVersion, ...]:
@@ -172,7 +179,9 @@ class EncoderStore:
         if f"{PREFIX}kind" not in tags:
             raise RegistryError(f"registered model '{name}' exists and was not made by splatsweep; choose another name")
 
-    def _upload(self, bundle: Path, name: str, lineage: Lineage, run_id: str) -> tuple[str, str]:
+    def _upload(
+        self, bundle: Path, name: str, lineage: Lineage, run_id: str, receipt: Mapping[str, float] | None
+    ) -> tuple[str, str]:
         """Files into a new logged model of the run; (its id, where its files lie)."""
         from mlflow.entities import LoggedModelOutput
 
@@ -192,15 +201,19 @@ class EncoderStore:
             (folder / CARD_FILE).write_text(
                 render_card(name, card.contract, card.backbone, card.feature_dim, lineage), encoding="utf-8"
             )
+            if receipt is not None:
+                (folder / RECEIPT_FILE).write_text(json.dumps(dict(receipt), indent=1, sort_keys=True))
             write_mlmodel(folder, card.contract, card.feature_dim, model_id=model.model_id, run_id=run_id)
             self.client.log_model_artifacts(model.model_id, str(folder))
         self.client.finalize_logged_model(model.model_id, "READY")
         self.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
         return str(model.model_id), str(model.artifact_location)
 
-    def _create_version(self, bundle: Path, name: str, lineage: Lineage, run_id: str, model: tuple[str, str]) -> int:
+    def _create_version(
+        self, bundle: Path, name: str, source: tuple[Lineage, Mapping[str, str]], run_id: str, model: tuple[str, str]
+    ) -> int:
         card = read_card(bundle)
-        model_id, location = model
+        (lineage, tags), (model_id, location) = source, model
         remote = self.run_log.tracking_uri.startswith("http")
         version = self.client.create_model_version(
             name,
@@ -208,7 +221,7 @@ class EncoderStore:
             source=f"models:/{model_id}" if remote else location,
             run_id=run_id,
             tags={
-                **lineage.tags(),
+                **tags,
                 **event_tag(new_event("registered", f"from study {lineage.study}, trial {lineage.trial}")),
                 f"{PREFIX}status": "registered",
                 f"{PREFIX}digest": bundle_digest(bundle),
@@ -280,4 +293,5 @@ def _read(version: Any, aliases: Mapping[str, str]) -> EncoderVersion:
         decision=optional(Decision, tags.get(f"{PREFIX}decision")),
         run_id=version.run_id or "",
         model_id=tags.get(f"{PREFIX}model_id", ""),
+        receipt=receipt_of(tags),
     )

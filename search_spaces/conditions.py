@@ -27,8 +27,8 @@ def in_order(parameters: Sequence[Parameter]) -> tuple[Parameter, ...]:
     return tuple(ordered)
 
 
-def holds(parameter: Parameter, values: Mapping[str, Any], base: Config) -> bool:
-    """Whether every condition holds: searched keys from `values`, the rest from the base config."""
+def holds(parameter: Parameter, values: Mapping[str, Any], base: Mapping[str, Any]) -> bool:
+    """Whether every condition holds: searched keys from `values`, the rest from the base config's plain values."""
     return all(
         any(_equal(values.get(other, ABSENT), allowed) for allowed in listed)
         if other in values
@@ -37,16 +37,16 @@ def holds(parameter: Parameter, values: Mapping[str, Any], base: Config) -> bool
     )
 
 
-def active(parameter: Parameter, values: Mapping[str, Any], searched: set[str], base: Config) -> bool:
+def active(parameter: Parameter, values: Mapping[str, Any], searched: set[str], base: Mapping[str, Any]) -> bool:
     """`holds`, where a searched key that took no part itself satisfies nothing."""
     if any(other in searched and other not in values for other in parameter.when):
         return False
     return holds(parameter, values, base)
 
 
-def base_value(base: Config, key: str) -> Any:
-    """The base config's plain value of a dotted key, or ABSENT where the chosen union member lacks it."""
-    node: Any = base.model_dump(mode="json")
+def base_value(base: Mapping[str, Any], key: str) -> Any:
+    """The plain value of a dotted key of a dumped config, or ABSENT where the chosen union member lacks it."""
+    node: Any = base
     for part in key.split("."):
         if not isinstance(node, Mapping) or part not in node:
             return ABSENT

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, assert_never
 
 import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from pydantic import Field
 
 from ssl_core.config import Config, nearest
@@ -65,6 +66,19 @@ def encode(value: Any) -> Any:
     return value
 
 
+def distribution(domain: Domain) -> BaseDistribution:
+    """The domain in Optuna's terms."""
+    match domain:
+        case Choice():
+            return CategoricalDistribution([encode(value) for value in domain.values])
+        case FloatRange():
+            return FloatDistribution(domain.low, domain.high, step=domain.step, log=domain.kind == "log")
+        case IntRange():
+            return IntDistribution(domain.low, domain.high, step=domain.step)
+        case _:
+            assert_never(domain)
+
+
 def suggest(domain: Domain, key: str, trial: optuna.trial.BaseTrial) -> Any:
     """Ask `trial` for this key; the answer is in Optuna's representation (see `decode`)."""
     match domain:
@@ -74,6 +88,19 @@ def suggest(domain: Domain, key: str, trial: optuna.trial.BaseTrial) -> Any:
             return trial.suggest_float(key, domain.low, domain.high, step=domain.step, log=domain.kind == "log")
         case IntRange():
             return trial.suggest_int(key, domain.low, domain.high, step=domain.step)
+        case _:
+            assert_never(domain)
+
+
+def stored(domain: Domain, value: Any) -> Any:
+    """A config value that the domain contains, as Optuna stores it (see `decode`)."""
+    match domain:
+        case Choice():
+            return next(encode(known) for known in domain.values if _same(encode(known), encode(value)))
+        case FloatRange():
+            return float(value)
+        case IntRange():
+            return int(value)
         case _:
             assert_never(domain)
 

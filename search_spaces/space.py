@@ -13,13 +13,14 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import optuna
 
-from search_spaces.conditions import active, base_value, check_conditions, contexts, in_order
-from search_spaces.parameter import Parameter, contains, decode, edges, encode, parse_parameter, suggest
+from search_spaces.conditions import active, base_value, check_conditions, contexts, holds, in_order
+from search_spaces.parameter import Parameter, contains, decode, describe, edges, parse_parameter, stored, suggest
 from search_spaces.space_file import read_space_file
 from ssl_core.config import Config, dotted_keys, nearest, override
 from ssl_core.errors import ConfigError, SpaceError
@@ -47,6 +48,11 @@ class SearchSpace:
     study: Mapping[str, Any]
     parameters: tuple[Parameter, ...]
 
+    @cached_property
+    def base_tree(self) -> dict[str, Any]:
+        """The base config as plain values."""
+        return self.base_config.model_dump(mode="json")
+
     @property
     def digest(self) -> str:
         """16 hex digits over recipe, resolved base config and parameters: equal spaces, equal digests."""
@@ -56,7 +62,7 @@ class SearchSpace:
         """Canonical JSON of everything the digest covers; stored with the study."""
         document = {
             "recipe": self.recipe,
-            "base": self.base_config.model_dump(mode="json"),
+            "base": self.base_tree,
             "space": {p.key: p.model_dump(mode="json", exclude={"key"}) for p in self.parameters},
         }
         return json.dumps(document, sort_keys=True, separators=(",", ":"))
@@ -73,13 +79,13 @@ class SearchSpace:
         """
         used: set[str] = set()
 
-        def stored(parameter: Parameter) -> Any:
+        def recorded(parameter: Parameter) -> Any:
             if parameter.key not in params:
                 raise SpaceError(f"{self.source}: the trial has no value for '{parameter.key}'; it is of another space")
             used.add(parameter.key)
             return params[parameter.key]
 
-        values = self._walk(stored)
+        values = self._walk(recorded)
         if extra := sorted(set(params) - used):
             raise SpaceError(f"{self.source}: the trial has '{extra[0]}', which takes no part in this space")
         return values
@@ -90,14 +96,79 @@ class SearchSpace:
 
     def base_params(self) -> dict[str, Any]:
         """Optuna params of the base config, as far as the space holds it: the natural first trial."""
-        known = {p.key: base_value(self.base_config, p.key) for p in self.parameters}
-        return {p.key: encode(known[p.key]) for p in self.parameters if contains(p.domain, known[p.key])}
+        known = {p.key: base_value(self.base_tree, p.key) for p in self.parameters}
+        return {p.key: stored(p.domain, known[p.key]) for p in self.parameters if contains(p.domain, known[p.key])}
+
+    def params_from(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Optuna params of a trial with these config values; `replay` gives the values back. Other keys are ignored.
+
+        Raises:
+            SpaceError: a value is missing or outside its domain. The text does not name the file.
+        """
+        params: dict[str, Any] = {}
+
+        def given(parameter: Parameter) -> Any:
+            if parameter.key not in values:
+                raise SpaceError(f"there is no value for '{parameter.key}'")
+            value = values[parameter.key]
+            if not contains(parameter.domain, value):
+                raise SpaceError(f"'{parameter.key}': {value!r} is outside {describe(parameter.domain)}")
+            params[parameter.key] = stored(parameter.domain, value)
+            return params[parameter.key]
+
+        self._walk(given)
+        return params
+
+    def fixed_params(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Optuna params of a point given by hand: `values` on top of the base. What neither holds is left open.
+
+        Raises:
+            SpaceError: an unknown key, a value outside its domain, or one that takes no part in such a trial.
+        """
+        domains = {parameter.key: parameter.domain for parameter in self.parameters}
+        params = self.base_params()
+        for key, value in values.items():
+            if key not in domains:
+                raise SpaceError(f"'{key}' is not searched{nearest(key, list(domains))}")
+            if not contains(domains[key], value):
+                raise SpaceError(f"'{key}': {value!r} is outside {describe(domains[key])}")
+            params[key] = stored(domains[key], value)
+        idle = self._idle(params)
+        for key in values:
+            if key in idle:
+                raise SpaceError(f"'{key}' takes no part in this point; leave it out, or set what it depends on")
+        return params
+
+    def always_active(self) -> set[str]:
+        """Keys that take part in every trial."""
+        searched = {parameter.key for parameter in self.parameters}
+        return {p.key for p in self.parameters if not searched & set(p.when) and holds(p, {}, self.base_tree)}
+
+    def takes_part(self, parameter: Parameter, values: Mapping[str, Any]) -> bool:
+        """Whether a parameter belongs to a trial that has these values of the parameters before it."""
+        return active(parameter, values, {p.key for p in self.parameters}, self.base_tree)
+
+    def _idle(self, params: Mapping[str, Any]) -> set[str]:
+        """Keys that cannot take part when these params are fixed."""
+        searched = {parameter.key for parameter in self.parameters}
+        values: dict[str, Any] = {}
+        idle, unknown = set[str](), set[str]()
+        for parameter in self.parameters:
+            if unknown.intersection(parameter.when):
+                unknown.add(parameter.key)
+            elif not active(parameter, values, searched, self.base_tree):
+                idle.add(parameter.key)
+            elif parameter.key in params:
+                values[parameter.key] = decode(parameter.domain, parameter.key, params[parameter.key])
+            else:
+                unknown.add(parameter.key)
+        return idle
 
     def _walk(self, take: Callable[[Parameter], Any]) -> dict[str, Any]:
         searched = {parameter.key for parameter in self.parameters}
         values: dict[str, Any] = {}
         for parameter in self.parameters:
-            if active(parameter, values, searched, self.base_config):
+            if active(parameter, values, searched, self.base_tree):
                 values[parameter.key] = decode(parameter.domain, parameter.key, take(parameter))
         return values
 

@@ -14,11 +14,12 @@ from registry.run_log import RunLog, open_run_log
 from registry.store import EncoderStore
 from ssl_core.config import Config
 from ssl_core.data.pack import Pack
-from ssl_core.errors import StudyError
+from ssl_core.errors import RegistryError, StudyError
 from ssl_core.recipes import recipe_named
 from ssl_core.training.device import choose_device
 from study.driver import StudyPlan, StudySummary
 from study.metrics_file import read_metrics
+from study.receipt import trial_receipt
 from study.trial_record import TrialRecord
 from study.trials import TrialOpener
 
@@ -51,6 +52,7 @@ def assess_study(
 
     Raises:
         StudyError: a best trial has lost its checkpoint.
+        RegistryError: MLflow does not answer, or has not taken the trials' runs yet; the same command goes on.
     """
     store = EncoderStore(run_log)
     versions: list[EncoderVersion] = []
@@ -86,7 +88,7 @@ def register_trial(
     plan: StudyPlan, opener: TrialOpener, record: TrialRecord, store: EncoderStore
 ) -> list[EncoderVersion]:
     """Both encoders of a trial, each of its own best epoch up to the trial's; those registered already, as they are."""
-    run_id = record.run_id or ""
+    run_id = _run_of(plan, record)
     known = [
         version
         for modality in ("points", "image")
@@ -95,13 +97,24 @@ def register_trial(
     ]
     if len(known) == 2:
         return known
-    lineage = _lineage(plan, record)
+    lineage, receipt = _lineage(plan, record), trial_receipt(record, plan.folder)
     folder = plan.folder / "trials" / f"{record.number:04d}"
     bundles = _export(opener, record, folder, lineage.model_dump())
     recipe = recipe_named(plan.space.recipe)
     return [
-        store.register(bundle, recipe.model_name(modality), lineage, run_id) for modality, bundle in bundles.items()
+        store.register(bundle, recipe.model_name(modality), lineage, run_id, receipt.model_dump())
+        for modality, bundle in bundles.items()
     ]
+
+
+def _run_of(plan: StudyPlan, record: TrialRecord) -> str:
+    """The trial's run in MLflow. Raises RegistryError where the server has not taken it yet."""
+    if record.run_id is None:
+        raise RegistryError(
+            f"study '{plan.name}' is complete, but MLflow has not taken the run of trial {record.number} yet; nothing "
+            "is lost: when the server answers, the same command sends what waits and registers the encoders"
+        )
+    return record.run_id
 
 
 def _export(opener: TrialOpener, record: TrialRecord, folder: Path, lineage: Mapping[str, Any]) -> Any:
@@ -109,7 +122,7 @@ def _export(opener: TrialOpener, record: TrialRecord, folder: Path, lineage: Map
     if not best.is_dir():
         raise StudyError(f"trial {record.number} has lost its checkpoint {best}; it cannot be registered any more")
     session = opener.open(record.values or {}, record.seed or 0)
-    session.load(best)
+    session.load(best, transfer=record.redirected)  # its best may be from before
     return session.export(folder / "encoders", {key: str(value) for key, value in lineage.items()})
 
 

@@ -63,7 +63,7 @@ class Trials(Config):
 class Hours(Config):
     """Spent after this wall time under a driver."""
 
-    hours: float = Field(gt=0)
+    hours: float = Field(gt=0, allow_inf_nan=False)
 
     def spent(self, spending: Spending) -> Spent | None:
         """See `Budget`."""
@@ -73,7 +73,7 @@ class Hours(Config):
 class GpuHours(Config):
     """Spent after this many GPUs times hours held."""
 
-    gpu_hours: float = Field(gt=0)
+    gpu_hours: float = Field(gt=0, allow_inf_nan=False)
 
     def spent(self, spending: Spending) -> Spent | None:
         """See `Budget`."""
@@ -105,7 +105,7 @@ class NoImprovement(Config):
 class Target(Config):
     """Spent when the objective is as good as this."""
 
-    target: float
+    target: float = Field(allow_inf_nan=False)
 
     def spent(self, spending: Spending) -> Spent | None:
         """See `Budget`."""
@@ -121,9 +121,9 @@ class AnyOf(Config):
     any: tuple["Budget", ...] = Field(min_length=1)
 
     def spent(self, spending: Spending) -> Spent | None:
-        """The first that is spent; running trials end if any spent one says so."""
+        """One that is spent: the first that ends running trials, else the first."""
         found = [spent for part in self.any if (spent := part.spent(spending))]
-        return Spent(found[0].reason, any(spent.stops_running for spent in found)) if found else None
+        return next((spent for spent in found if spent.stops_running), found[0] if found else None)
 
 
 class AllOf(Config):

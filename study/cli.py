@@ -6,7 +6,7 @@ import sys
 import typer
 
 from ssl_core.errors import SplatsweepError
-from study.commands import data, journey, registry, storage, study, train
+from study.commands import data, explain, journey, plan, registry, storage, study, submit, train
 from study.console import errors, printable
 
 app = typer.Typer(
@@ -15,7 +15,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for part in (data, storage, train, study, registry, journey):
+for part in (data, storage, train, plan, study, explain, registry, journey, submit):
     part.add_to(app)
 
 _INTERRUPTED = 130

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ssl_core.errors import MissingDependencyError, StudyError
+from study.cluster_access import check_cluster
+from study.gpu_share import Measured, measured_share
 from study.spec import StudySpec
 
 QUIET = {
@@ -32,11 +34,17 @@ _OBJECT_STORE_BYTES = 200 * 2**20
 
 @dataclass(frozen=True)
 class Resources:
-    """What the cluster has, and whether leaving it ends all that we started there."""
+    """What a cluster has.
+
+    Attributes:
+        cpus, gpus: of all machines.
+        machine_cpus, machine_gpus: of the largest machine, where there are several; a trial must fit into one.
+    """
 
     cpus: float
     gpus: float
-    ours: bool = True
+    machine_cpus: float = math.inf
+    machine_gpus: float = math.inf
 
 
 @contextmanager
@@ -60,11 +68,19 @@ def ray_cluster(least_cpus: float = 1.0) -> Iterator[Resources]:
     if ours:
         _connect(least_cpus)
     try:
-        offered = ray.cluster_resources()
-        yield Resources(float(offered.get("CPU", 0.0)), float(offered.get("GPU", 0.0)), ours)
+        yield _resources()
     finally:
         if ours:
             ray.shutdown()
+
+
+def _resources() -> Resources:
+    import ray
+
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    cpus = [float(machine.get("CPU", 0.0)) for machine in machines]
+    gpus = [float(machine.get("GPU", 0.0)) for machine in machines]
+    return Resources(sum(cpus), sum(gpus), max(cpus, default=0.0), max(gpus, default=0.0))
 
 
 def _connect(least_cpus: float) -> None:
@@ -72,6 +88,8 @@ def _connect(least_cpus: float) -> None:
 
     address = os.environ.get("RAY_ADDRESS")
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address:
+        check_cluster(address)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if address:
@@ -94,17 +112,46 @@ def _connect(least_cpus: float) -> None:
         )
 
 
-def trial_resources(spec: StudySpec, offered: Resources) -> dict[str, float]:
-    """CPUs and GPUs of one trial. Raises StudyError when the cluster cannot hold even one."""
+def trial_resources(spec: StudySpec, offered: Resources, measured: Measured | None = None) -> dict[str, float]:
+    """CPUs and GPUs of one trial.
+
+    Args:
+        spec: of the study.
+        offered: by the cluster.
+        measured: what the study's trials needed so far; a GPU is shared by it when `gpus_per_trial` is `auto`.
+
+    Raises:
+        StudyError: no machine of the cluster can hold even one.
+    """
     gpus = spec.gpus_per_trial
-    if gpus is None or gpus == "auto":
+    if gpus is None:
         gpus = 1.0 if offered.gpus >= 1 else 0.0
-    for name, needed, there in (("CPU", spec.cpus_per_trial, offered.cpus), ("GPU", gpus, offered.gpus)):
-        if needed > there:
-            raise StudyError(
-                f"one trial asks for {needed:g} {name}s and the cluster has {there:g}; lower {name.lower()}s_per_trial"
-            )
+    elif gpus == "auto":
+        gpus = measured_share(measured, offered.cpus, offered.gpus, spec.cpus_per_trial)
+    for name, needed, there, largest in (
+        ("CPU", spec.cpus_per_trial, offered.cpus, offered.machine_cpus),
+        ("GPU", gpus, offered.gpus, offered.machine_gpus),
+    ):
+        if needed > min(there, largest):
+            has = f"the cluster has {there:g}"
+            if there > largest:
+                has += f", {largest:g} on its largest machine"
+            raise StudyError(f"one trial asks for {needed:g} {name}s and {has}; lower {name.lower()}s_per_trial")
     return {"CPU": spec.cpus_per_trial, "GPU": gpus}
+
+
+def enlarged(per_trial: dict[str, float], share: float) -> dict[str, float]:
+    """Resources of a trial that gets a multiple of the usual: of its GPU where it has one, else of its CPUs."""
+    cpus, gpus = per_trial["CPU"], per_trial["GPU"]
+    return {"CPU": cpus, "GPU": min(1.0, gpus * share)} if 0 < gpus < 1 else {"CPU": cpus * share, "GPU": gpus}
+
+
+def largest_share(per_trial: dict[str, float], offered: Resources) -> float:
+    """The largest multiple that helps: a whole GPU, or without GPUs all CPUs of a machine, so that it runs alone."""
+    gpus = per_trial["GPU"]
+    if gpus > 0:
+        return max(1.0, 1.0 / gpus)
+    return max(1.0, min(offered.cpus, offered.machine_cpus) / per_trial["CPU"])
 
 
 def slots(spec: StudySpec, per_trial: dict[str, float], offered: Resources) -> int:

@@ -4,96 +4,40 @@ The same call continues a study that was interrupted, does nothing for one that 
 one whose budget was raised.
 """
 
-import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from rich.console import Console
 
-from search_spaces.space import SearchSpace
+from registry.entries import RunStatus
+from registry.run_log import RunLog
 from ssl_core.errors import SplatsweepError, StudyError
-from study.cluster import ray_cluster, slots, trial_resources
-from study.director import Director, Ruling, Witness
+from study.clock import Clock, SystemClock
+from study.cluster import Resources, largest_share, ray_cluster, slots, trial_resources
+from study.director import Director
+from study.driver_lock import DriverLock, TakenOverError, hold_study
+from study.gpu_share import measured_needs
 from study.interrupt import Interrupt, LeaveLoop, watch_signals
-from study.ledger import Ledger, StudyIdentity, disk_errors, open_ledger, study_tags
+from study.ledger import Ledger, open_ledger, study_tags
+from study.meter import Meter
 from study.metrics_file import MetricsFile
 from study.outcome import one_line
+from study.patience import DiskWatch, Patience
 from study.progress import Progress
-from study.run_recorder import RunRecorder
-from study.session import CheckValues, OpenSession, RunLogLike, RunStatus
-from study.spec import StudySpec
-from study.trial_record import TrialRecord, leaders
-from study.tune_loop import tune_trials
+from study.receipt import settle
+from study.ruling import Ruling, Witness
+from study.run_recorder import RunRecorder, unsettled
+from study.study_plan import StudyPlan
+from study.summary import StudySummary, nothing_finished, summary_of
+from study.trial_record import TrialRecord
+from study.tune_loop import Crew, tune_trials
+
+__all__ = ["StudyPlan", "StudySummary", "run_study"]
 
 
-@dataclass(frozen=True)
-class StudyPlan:
-    """What to run and where.
-
-    Attributes:
-        name: of the study, also of its folder.
-        folder: `<home>/studies/<name>`, absolute; on storage that all workers see.
-        pack_digest: of the data; a study belongs to one pack.
-        spec, space: how and what to search.
-        open_session: builds a trial's session in a worker; picklable.
-        check: refuses configurations before they cost a worker.
-        facts: lineage for tags, for example revision and pack path.
-    """
-
-    name: str
-    folder: Path
-    pack_digest: str
-    spec: StudySpec
-    space: SearchSpace
-    open_session: OpenSession
-    check: CheckValues | None = None
-    facts: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def identity(self) -> StudyIdentity:
-        """What must not change between invocations."""
-        return StudyIdentity(
-            name=self.name,
-            recipe=self.space.recipe,
-            space_digest=self.space.digest,
-            pack_digest=self.pack_digest,
-        )
-
-
-@dataclass(frozen=True)
-class StudySummary:
-    """How a study stands when `run_study` returns.
-
-    Attributes:
-        outcomes: count by outcome, unfinished ones under UNFINISHED.
-        leaders: the best trials, best first, whose checkpoints are under `folder/trials/<number>/best`.
-        reason: why no more trials were started.
-        interrupted: a signal ended it; the same command continues.
-        was_finished: nothing was left to do, and nothing was done.
-        run_id: of the parent MLflow run, None without a run log.
-    """
-
-    name: str
-    folder: Path
-    outcomes: Mapping[str, int]
-    leaders: tuple[TrialRecord, ...]
-    reason: str
-    interrupted: bool = False
-    was_finished: bool = False
-    run_id: str | None = None
-    seconds: float = 0.0
-
-    @property
-    def best(self) -> TrialRecord | None:
-        """The winner."""
-        return self.leaders[0] if self.leaders else None
-
-
-def run_study(plan: StudyPlan, run_log: RunLogLike | None, console: Console | None = None) -> StudySummary:
+def run_study(plan: StudyPlan, run_log: RunLog | None, console: Console | None = None) -> StudySummary:
     """Run, continue or confirm a study.
 
     Args:
@@ -103,32 +47,45 @@ def run_study(plan: StudyPlan, run_log: RunLogLike | None, console: Console | No
 
     Raises:
         StudyError: the name belongs to another study, it runs already, no trial finished.
-        StorageError: a disk is full; what was done is kept and the same command goes on.
+        StorageError: a disk stays full; what was done is kept and the same command goes on.
     """
-    began = time.monotonic()
+    clock = SystemClock()
+    began = clock.monotonic()
     console = console or Console(stderr=True, highlight=False)
-    with _driver_lock(plan):
-        ledger = open_ledger(plan.folder, plan.identity, plan.spec, plan.space)
+    with hold_study(plan.folder, plan.name) as lock:
+        interrupt = Interrupt()
+        patience = Patience(
+            say=lambda text: console.print(text, soft_wrap=True, highlight=False),
+            give_up=lambda: interrupt.signal is not None,
+        )
+        ledger = open_ledger(plan.folder, plan.identity, plan.spec, plan.space, patience)
         was_finished = _is_finished(ledger)
-        ending = Ending(reason=f"all {plan.spec.planned} trials are done")
-        if not was_finished or not ledger.attrs.get("closed"):
-            recorder = _recorder(plan, ledger, run_log)
+        planned = plan.spec.planned
+        ending = Ending(reason=f"all {planned} trials are done" if planned else "its budget is used")
+        behind = run_log is not None and unsettled(ledger, run_log)
+        if not was_finished or not ledger.attrs.get("closed") or behind:
+            shift = Shift(plan, ledger, console, lock, clock, began, interrupt, patience)
+            shift.recorder = _recorder(shift, run_log)
             try:
                 if not was_finished:
-                    ledger.set_attr("closed", False)
-                    ledger.set_attr("facts", dict(plan.facts))
-                    ending = _run_trials(plan, ledger, recorder, console)
+                    ending = _run_trials(shift)
                 if ending.error is not None:
                     raise ending.error
+            except TakenOverError:
+                # the study is another driver's now: nothing of it may be touched
+                raise
             except BaseException as error:
                 # what can still be put in order is; what cannot must not hide the error
                 with suppress(SplatsweepError):
-                    _leave(ledger, recorder, Ending(one_line(error), interrupted=True, error=error), console)
+                    _leave(shift, Ending(one_line(error), interrupted=True, error=error))
                 raise
-            _leave(ledger, recorder, ending, console)
-        summary = _summary(ledger, ending, was_finished, time.monotonic() - began)
+            _leave(shift, ending)
+        seconds = clock.monotonic() - began
+        summary = summary_of(
+            ledger, ending.reason, interrupted=ending.interrupted, was_finished=was_finished, seconds=seconds
+        )
     if not ending.interrupted and not summary.leaders:
-        raise StudyError(_nothing_finished(ledger))
+        raise StudyError(nothing_finished(ledger))
     return summary
 
 
@@ -141,76 +98,109 @@ class Ending:
     error: BaseException | None = None
 
 
-@contextmanager
-def _driver_lock(plan: StudyPlan) -> Iterator[None]:
-    """One process runs a study. The lock goes with the process, however it ends."""
-    with disk_errors(plan.folder):
-        plan.folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(plan.folder / "driver.lock", timeout=0)
-        try:
-            lock.acquire()
-        except Timeout:
-            raise StudyError(
-                f"study '{plan.name}' is being run by another process; wait for it "
-                f"(splatsweep status {plan.name}) or choose another --name"
-            ) from None
-    try:
-        yield
-    finally:
-        lock.release()
+@dataclass
+class Shift:
+    """One invocation: what it works on and with.
+
+    Attributes:
+        began: reading of the clock when the command began; the slots count as held from then on.
+        interrupt: the signals that came.
+        patience: with a full disk, until a signal comes.
+        meter: once it is known how many slots there are.
+    """
+
+    plan: StudyPlan
+    ledger: Ledger
+    console: Console
+    lock: DriverLock
+    clock: Clock
+    began: float
+    interrupt: Interrupt
+    patience: Patience
+    recorder: RunRecorder | None = None
+    meter: Meter | None = None
+
+    def say(self, text: str) -> None:
+        """Tell whoever watches."""
+        self.console.print(text, soft_wrap=True, highlight=False)
 
 
 def _is_finished(ledger: Ledger) -> bool:
+    """Whether there is nothing to do, as far as that can be said without a director, and so without Ray."""
     records = ledger.records()
+    spec = ledger.spec
     if not all(record.outcome is not None and record.told for record in records):
         return False
-    return sum(record.spends_budget for record in records) >= (ledger.spec.planned or 0)
+    if ledger.attrs.get("closed") == spec.digest():
+        return True
+    if spec.budget is not None or spec.planned is None or spec.confirm_features or spec.repeats > 1:
+        return False  # the director knows
+    return sum(record.spends_budget for record in records) >= spec.planned
 
 
-def _recorder(plan: StudyPlan, ledger: Ledger, run_log: RunLogLike | None) -> RunRecorder | None:
+def _recorder(shift: Shift, run_log: RunLog | None) -> RunRecorder | None:
     if run_log is None:
         return None
-    recorder = RunRecorder(run_log, ledger, plan.space, study_tags(plan.identity, plan.facts))
+    tags = study_tags(shift.plan.identity, shift.plan.facts)
+    recorder = RunRecorder(run_log, shift.ledger, shift.plan.space, tags, shift.say)
     recorder.reconcile()
     return recorder
 
 
-def _run_trials(plan: StudyPlan, ledger: Ledger, recorder: RunRecorder | None, console: Console) -> Ending:
+def _run_trials(shift: Shift) -> Ending:
     """Start Ray and let the director run the trials."""
-    spec, before = plan.spec, ledger.records()
-    progress = Progress(console, spec.planned or 0, spec.direction, before)
-    witnesses: list[Witness] = [*([recorder] if recorder else []), MetricsFile(plan.folder), progress]
-    console.print(_opening(plan, before), soft_wrap=True)
-    interrupt = Interrupt()
+    plan, ledger, spec, interrupt = shift.plan, shift.ledger, shift.plan.spec, shift.interrupt
+    before = ledger.records()
+    # written before anything is started: workers of an earlier invocation know by it that they are
+    invocation = int(ledger.attrs.get("invocations", 0)) + 1
+    for key, value in {"invocations": invocation, "closed": False, "facts": dict(plan.facts)}.items():
+        ledger.set_attr(key, value)
+    shift.say(_opening(plan, before))
     director: Director | None = None
     try:
         # signals are ours only once Ray, which takes some for itself, has started
         with ray_cluster((spec.concurrency or 1) * spec.cpus_per_trial) as offered, watch_signals(interrupt):
-            per_trial = trial_resources(spec, offered)
-            ruling = Ruling(plan.folder, slots(spec, per_trial, offered), plan.check)
-            director = Director(ledger, plan.space, ruling, witnesses)
+            crew = Crew(plan.open_session, _per_trial(plan, before, offered), invocation)
+            director, progress = _director(shift, crew, offered)
             with progress:
-                turn = _each_turn(interrupt, director, progress, at_once=offered.ours)
-                tune_trials(director, plan.open_session, per_trial, turn)
+                tune_trials(director, crew, _each_turn(shift, director, progress))
     except (LeaveLoop, KeyboardInterrupt):
         if director is None or not director.finished:
             return Ending("interrupted", interrupted=True)
     if director.fatal is not None:
         return Ending(str(director.fatal), interrupted=True, error=director.fatal)
-    if not director.finished:
-        return Ending("interrupted", interrupted=True)
     return Ending(director.stop_reason or "nothing is left to try")
 
 
-def _each_turn(interrupt: Interrupt, director: Director, progress: Progress, at_once: bool) -> Callable[[], bool]:
-    """Whether to end the loop; when Ray, and so every worker, ends with it, it is left at once."""
+def _per_trial(plan: StudyPlan, before: list[TrialRecord], offered: Resources) -> dict[str, float]:
+    auto = plan.spec.gpus_per_trial == "auto"
+    measured = measured_needs(plan.folder, [record.number for record in before]) if auto else None
+    return trial_resources(plan.spec, offered, measured)
 
-    def turn() -> bool:
+
+def _director(shift: Shift, crew: Crew, offered: Resources) -> tuple[Director, Progress]:
+    plan, ledger = shift.plan, shift.ledger
+    room = slots(plan.spec, crew.per_trial, offered)
+    meter = shift.meter = Meter(shift.clock, room, crew.per_trial["GPU"], ledger, shift.began)
+    largest = largest_share(crew.per_trial, offered)
+    ruling = Ruling(plan.folder, room, plan.check, shift.clock, meter, largest)
+    progress = Progress(shift.console, ledger, room, clock=shift.clock)
+    recorders = [shift.recorder] if shift.recorder else []
+    witnesses: list[Witness] = [*recorders, MetricsFile(plan.folder, shift.patience), progress]
+    return Director(ledger, plan.space, ruling, witnesses), progress
+
+
+def _each_turn(shift: Shift, director: Director, progress: Progress) -> Callable[[], None]:
+    """Between two decisions: what has to be looked after, and the one place where the loop is left."""
+    disk = DiskWatch(shift.plan.folder, shift.say, shift.clock)
+
+    def turn() -> None:
+        shift.lock.check()
+        director.ruling.meter.tick()
+        disk.tick()
         progress.tick()
-        over = director.finished or interrupt.signal is not None
-        if over and at_once:
+        if director.finished or shift.interrupt.signal is not None:
             raise LeaveLoop
-        return over
 
     return turn
 
@@ -225,52 +215,32 @@ def _opening(plan: StudyPlan, before: list[TrialRecord]) -> str:
     return text
 
 
-def _leave(ledger: Ledger, recorder: RunRecorder | None, ending: Ending, console: Console) -> None:
+def _leave(shift: Shift, ending: Ending) -> None:
     """Whatever happened: a report is written, no run is left RUNNING, the study says whether it is closed."""
+    ledger, recorder = shift.ledger, shift.recorder
+    if shift.meter is not None:
+        settle(shift.meter, ledger)  # for the report, which shows it
+    records = ledger.records()
     report: list[Path] = []
-    if ledger.records():
+    if records:
         from study.report import write_report  # plotly is not needed before
 
         state = "interrupted" if ending.interrupted else "finished"
         report.append(write_report(ledger, ledger.folder / "report.html", state))
     if recorder is not None:
-        unfinished = [record for record in ledger.records() if record.outcome is None]
-        recorder.interrupted(unfinished)
+        recorder.interrupted([record for record in records if record.outcome is None])
         recorder.keep_checkpoints()
         tags = {
             "splatsweep.outcome": "UNFINISHED" if ending.interrupted else "COMPLETE",
             "splatsweep.reason": ending.reason,
         }
-        some = any(record.outcome is not None and record.outcome.has_value for record in ledger.records())
+        some = any(record.outcome is not None and record.outcome.has_value for record in records)
         status: RunStatus = "KILLED" if ending.interrupted else "FINISHED" if some else "FAILED"
         recorder.finish_study(status, tags, report)
+    if shift.meter is not None:
+        settle(shift.meter, ledger)  # leaving took time too
     if not ending.interrupted:
-        ledger.set_attr("closed", True)
+        # for the settings it ran to its end with; with others, a larger budget for example, there is more to do
+        ledger.set_attr("closed", ledger.spec.digest())
     elif ending.error is None:
-        console.print(f"study {ledger.name} is interrupted; the same command continues it", soft_wrap=True)
-
-
-def _summary(ledger: Ledger, ending: Ending, was_finished: bool, seconds: float) -> StudySummary:
-    records, spec = ledger.records(), ledger.spec
-    return StudySummary(
-        name=ledger.name,
-        folder=ledger.folder,
-        outcomes=dict(Counter(record.state for record in records)),
-        leaders=tuple(leaders(records, spec.direction, spec.top_k)),
-        reason=ending.reason,
-        interrupted=ending.interrupted,
-        was_finished=was_finished,
-        run_id=ledger.attrs.get("run_id"),
-        seconds=seconds,
-    )
-
-
-def _nothing_finished(ledger: Ledger) -> str:
-    """Why there is no result: the outcomes, and the most frequent reason."""
-    records = ledger.records()
-    counts = Counter(record.state for record in records)
-    reasons = Counter(record.reason for record in records if record.reason)
-    most = reasons.most_common(1)
-    why = f"; mostly: {most[0][0]}" if most else ""
-    listed = ", ".join(f"{count} {state}" for state, count in counts.items())
-    return f"no trial of study '{ledger.name}' finished ({listed}){why}; mend that and use another --name"
+        shift.say(f"study {ledger.name} is interrupted; the same command continues it")

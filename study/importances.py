@@ -7,8 +7,13 @@ import optuna
 from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import TrialState
 
+from study.findings.as_optuna import some
+
 LEAST = 4
 FEW = 20
+MOST = 150
+"""Trials that fANOVA's forest is grown on; more of them change little and cost minutes."""
+TREES = 24
 
 
 @dataclass(frozen=True)
@@ -33,12 +38,14 @@ def importances(study: optuna.Study) -> Importances:
     varied = [name for name in sorted(common) if len({str(trial.params[name]) for trial in complete}) > 1]
     if not varied:
         return Importances({}, {}, "All complete trials have the same values; there is nothing to compare.")
-    fanova = _shares(study, FanovaImportanceEvaluator(seed=0), varied)
+    fanova = _shares(some(study, MOST), FanovaImportanceEvaluator(n_trees=TREES, seed=0), varied)
     ped = _shares(study, PedAnovaImportanceEvaluator(), varied)
     notes = []
     if len(complete) < FEW:
         notes.append(f"Only {len(complete)} complete trials: read these bars as hints, not as findings.")
     every = {name for trial in study.get_trials(deepcopy=False) for name in trial.params}
+    if len(complete) > MOST:
+        notes.append(f"fANOVA over {MOST} of the {len(complete)} complete trials, evenly taken.")
     if left_out := sorted(every - set(varied)):
         notes.append(f"Left out, for not varying or taking part in every complete trial: {', '.join(left_out)}.")
     if not fanova:

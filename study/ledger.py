@@ -1,266 +1,287 @@
-"""The Optuna journal as the ledger: every decision is on disk before it is acted on.
+"""The journal as the ledger of a study: every decision is on disk before it is acted on.
 
-    <home>/studies/<name>/journal.log    one JSON line per fact, under a lock that works on shared storage
+    <home>/studies/<name>/journal.log    one JSON line per fact, in Optuna's format
     <home>/studies/<name>/driver.lock    held by the process that runs the study
 
-Study attributes hold what the study is (space, pack, spec); trial attributes what became of each trial. A trial
-gets its outcome attribute first and Optuna's final state second: a death in between is repaired when the study is
-opened again.
+Study attributes hold what the study is (space, pack, spec, what it learnt from earlier studies); trial attributes
+what became of each trial. What belongs together is one write, there whole or not at all: a trial with its values, a
+report, an end. So a study that is cut off at any byte is a study at an earlier moment.
+
+Epoch reports are left to the operating system to bring to the disk, which no death of a process can undo; trials,
+verdicts and ends are waited for. Should the machine itself lose power, the last reports of running trials may be
+missing, and are told again from their checkpoints.
 """
 
-import errno
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
-from optuna.trial import Trial, TrialState
 
 from search_spaces.space import SearchSpace
-from ssl_core.config import Config
-from ssl_core.errors import StorageError, StudyError
+from ssl_core.errors import StudyError
+from study import journal_lines as lines
+from study.history import JOURNAL, History, read_history
+from study.identity import StudyIdentity, refuse_another, study_tags
+from study.journal import FileJournal, Journal, MemoryJournal, disk_errors
+from study.journal_lines import Line
 from study.outcome import EpochReport, Outcome
+from study.patience import Patience, PatientJournal
+from study.schedule.rule import Verdict
+from study.search.check import check_search
+from study.search.origin import Origin
+from study.search.suggestion import suggest
+from study.search.told import metric, missing
+from study.search.view_storage import ViewStorage
+from study.search.warm_start import warm_entries
 from study.spec import StudySpec
-from study.trial_record import STATE_OF, TrialRecord, record_of
+from study.study_state import FORMAT
+from study.trial_record import STATE_OF, TrialRecord
 
-JOURNAL = "journal.log"
-
-
-class StudyIdentity(Config):
-    """What must not change when a study is continued."""
-
-    name: str
-    recipe: str
-    space_digest: str
-    pack_digest: str
+__all__ = [
+    "JOURNAL", "Ledger", "StudyIdentity", "disk_errors", "memory_ledger", "open_ledger", "read_ledger", "study_tags",
+]  # fmt: skip
 
 
 class Ledger:
-    """All facts of one study. One process writes; others may read."""
+    """All facts of one study. One process writes; others may read what was there when they opened it."""
 
-    def __init__(self, study: optuna.Study, storage: JournalStorage, folder: Path) -> None:
-        self._study, self._storage = study, storage
+    def __init__(self, journal: Journal | None, history: History, folder: Path) -> None:
+        self._journal, self._history = journal, history
         self.folder = folder
-        self.direction = study.direction.name.lower()
+
+    # ---- reading
 
     @property
     def name(self) -> str:
         """The study's name."""
-        return self._study.study_name
+        return self._history.state.name or self.folder.name
+
+    @property
+    def direction(self) -> str:
+        """Of the metric that trials are compared by."""
+        return self.spec.direction
 
     @property
     def attrs(self) -> dict[str, Any]:
         """Facts about the study as a whole."""
-        return dict(self._study.user_attrs)
+        return dict(self._history.state.attrs)
 
     @property
     def spec(self) -> StudySpec:
         """The spec it was last started with."""
-        return StudySpec.from_json(self._study.user_attrs["spec"])
+        return self._history.spec
 
     @property
     def optuna_study(self) -> optuna.Study:
-        """For reading: importances, plots."""
-        return self._study
-
-    def set_attr(self, key: str, value: Any) -> None:
-        """Write a JSON-able fact about the study."""
-        with disk_errors(self.folder):
-            self._study.set_user_attr(key, value)
+        """The trials of the search as Optuna shows them, for importances and plots; a copy in memory."""
+        storage = ViewStorage(self._history.state.directions, self.name)
+        for trial in self._history.state.trials:
+            if not self._history.record(trial.number).confirms:
+                storage.entries.append(trial.frozen(len(storage.entries)))
+        return optuna.Study(study_name=self.name, storage=storage)
 
     def records(self) -> list[TrialRecord]:
         """All trials, by number."""
-        return [
-            record_of(trial, self.direction)
-            for trial in self._study.get_trials(deepcopy=False)
-            if trial.state != TrialState.WAITING
-        ]
+        return self._history.records()
 
     def record(self, number: int) -> TrialRecord:
         """One trial."""
-        return record_of(self._frozen(number), self.direction)
+        return self._history.record(number)
+
+    # ---- new trials
 
     def ask(self, space: SearchSpace) -> TrialRecord:
-        """The next trial of the search, its values and seed written down.
+        """The next trial of the search: values, seed and origin in one write.
 
-        The sampler is seeded by (study seed, trial number): a search that was interrupted goes on as it would have.
+        Raises:
+            SpaceExhaustedError: the sampler has tried all there is.
         """
-        with disk_errors(self.folder):
-            spec = self.spec
-            trials = self._study.get_trials(deepcopy=False)
-            number = sum(trial.state != TrialState.WAITING for trial in trials)
-            self._study.sampler = optuna.samplers.TPESampler(
-                seed=(spec.seed * 1_000_003 + number) % 2**32,
-                n_startup_trials=spec.startup,
-                multivariate=False,
-                constant_liar=True,
-            )
-            if spec.first_is_base and not trials:
-                self._study.enqueue_trial(space.base_params())
-            trial = self._study.ask()
-            return self._suggest(trial, space)
-
-    def complete_values(self, number: int, space: SearchSpace) -> TrialRecord:
-        """Values of a trial whose asking was cut short: what was drawn stays, what was not is drawn now."""
-        with disk_errors(self.folder):
-            trial = Trial(self._study, self._frozen(number)._trial_id)
-            return self._suggest(trial, space)
-
-    def note(self, number: int, **facts: Any) -> None:
-        """Write attributes of an unfinished trial."""
-        with disk_errors(self.folder):
-            trial_id = self._frozen(number)._trial_id
-            for key, value in facts.items():
-                self._storage.set_trial_user_attr(trial_id, key, value)
-
-    def report(self, report: EpochReport, value: float, seconds: float) -> None:
-        """Write an epoch's objective; telling it again replaces it. `seconds`: of the trial so far."""
-        with disk_errors(self.folder):
-            trial_id = self._frozen(report.number)._trial_id
-            self._storage.set_trial_intermediate_value(trial_id, report.epoch, value)
-            self._storage.set_trial_user_attr(trial_id, "epochs", report.epochs)
-            self._storage.set_trial_user_attr(trial_id, "seconds", round(seconds, 3))
-
-    def close(self, number: int, outcome: Outcome, reason: str) -> TrialRecord:
-        """Give a trial its outcome, here and in Optuna's own terms."""
-        record = self.record(number)
-        if outcome is Outcome.COMPLETE and record.best_value is None:
-            outcome, reason = Outcome.CRASHED, "it ended without reporting the objective once"
-        if record.outcome is None:
-            self.note(number, outcome=outcome.value, reason=reason)
-        with disk_errors(self.folder):
-            value = record.best_value if outcome is Outcome.COMPLETE else None
-            self._study.tell(number, value, state=STATE_OF[outcome], skip_if_finished=True)
+        history = self._history
+        number = len(history.state.trials)
+        found = suggest(history.spec, history.in_order(space), history.view, number)
+        attrs = self._attrs_of_new(number, found.values, found.origin, number, 0)
+        self._write([lines.create_trial(found.params, found.distributions, attrs, found.notes)], sync=True)
         return self.record(number)
 
-    def _suggest(self, trial: Trial, space: SearchSpace) -> TrialRecord:
-        values = space.suggest(trial)
-        trial.set_user_attr("values", values)
-        trial.set_user_attr("seed", self.spec.seed + trial.number)
-        return self.record(trial.number)
+    def repeat_of(self, number: int) -> TrialRecord:
+        """A further trial of a configuration: the same values, its own number and seed."""
+        history = self._history
+        configuration = history.configuration(number)
+        first, own = history.state.trials[configuration], len(history.state.trials)
+        values = history.space.replay(first.params)  # as suggested, whatever was changed while it trained
+        repeat = len(history.trials_of(configuration))
+        origin = Origin(kind="repeat", of=configuration)
+        attrs = self._attrs_of_new(own, values, origin, configuration, repeat)
+        self._write([lines.create_trial(first.params, first.distributions, attrs, {})], sync=True)
+        return self.record(own)
 
-    def _frozen(self, number: int) -> optuna.trial.FrozenTrial:
-        trials = self._study.get_trials(deepcopy=False)
-        return trials[number]
+    def add(self, values: Mapping[str, Any], origin: Origin) -> TrialRecord:
+        """A trial with given values, outside the search: a confirmation. The sampler does not hear of it."""
+        if origin.kind != "confirmation":
+            raise ValueError(f"only confirmations are added, not {origin.kind}")
+        number = len(self._history.state.trials)
+        attrs = self._attrs_of_new(number, values, origin, number, 0)
+        self._write([lines.create_trial({}, {}, attrs, {})], sync=True)
+        return self.record(number)
+
+    # ---- what becomes of them
+
+    def set_attr(self, key: str, value: Any) -> None:
+        """Write a JSON-able fact about the study."""
+        self._write([lines.study_attr(key, value)], sync=True)
+
+    def note(self, number: int, **facts: Any) -> None:
+        """Write attributes of a trial, finished or not."""
+        if facts:
+            self._write([lines.trial_attr(number, key, value) for key, value in facts.items()], sync=False)
+
+    def report(self, report: EpochReport, value: float, seconds: float, held: float = 0.0) -> None:
+        """Write an epoch's objective; telling it again replaces it.
+
+        Args:
+            seconds: of training, of the trial so far.
+            held: slot seconds of the trial so far, overhead included.
+        """
+        facts = {"epochs": report.epochs, "seconds": round(seconds, 3), "held": round(held, 3)}
+        known = self._history.state.trials[report.number].attrs
+        news = [lines.trial_attr(report.number, key, fact) for key, fact in facts.items() if known.get(key) != fact]
+        self._write([lines.trial_value(report.number, report.epoch, value), *news], sync=False)
+
+    def redirect(self, number: int, verdict: Verdict) -> TrialRecord:
+        """Write a verdict on an unfinished trial; one to exploit also replaces its values."""
+        group = [self._verdicts(number, verdict)]
+        if verdict.action == "exploit":
+            group.append(lines.trial_attr(number, "values", verdict.values))
+        self._write(group, sync=True)
+        return self.record(number)
+
+    def close(
+        self,
+        number: int,
+        outcome: Outcome,
+        reason: str,
+        vector: Mapping[str, float] | None = None,
+        verdict: Verdict | None = None,
+    ) -> TrialRecord:
+        """Give a trial its outcome, here and in Optuna's own terms.
+
+        Args:
+            vector: metrics of the best epoch that objectives and constraints name, and costs.
+            verdict: the scheduler's, when that ended it.
+        """
+        record = self.record(number)
+        if record.told:
+            return record
+        record = record.model_copy(update={"vector": {**record.vector, **(vector or {})}})
+        if outcome is Outcome.COMPLETE and (absent := missing(record, self.spec)):
+            never = "the objective" if absent[0] == self.spec.metric else f"'{absent[0]}', which the study needs,"
+            outcome, reason = Outcome.CRASHED, f"it ended without reporting {never} once"
+        group = [self._verdicts(number, verdict)] if verdict is not None else []
+        facts: dict[str, Any] = {"outcome": outcome.value, "reason": reason} if record.outcome is None else {}
+        if record.vector:
+            facts["vector"] = record.vector
+        group += [lines.trial_attr(number, key, fact) for key, fact in facts.items()]
+        self._write([*group, self._end(record, record.outcome or outcome)], sync=True)
+        return self.record(number)
+
+    def _end(self, record: TrialRecord, outcome: Outcome) -> Line:
+        spec, values = self.spec, None
+        if outcome is Outcome.COMPLETE:
+            values = [metric(record, objective.metric, spec) for objective in spec.vector]
+        elif outcome is Outcome.STOPPED and record.curve and len(spec.vector) == 1:
+            values = [record.curve[record.epoch]]
+        return lines.trial_state(record.number, STATE_OF[outcome], values)
+
+    def _verdicts(self, number: int, verdict: Verdict) -> Line:
+        every = [*self.record(number).verdicts, verdict]
+        return lines.trial_attr(number, "verdicts", [known.model_dump(mode="json") for known in every])
+
+    def _attrs_of_new(
+        self, number: int, values: Mapping[str, Any], origin: Origin, configuration: int, repeat: int
+    ) -> dict[str, Any]:
+        return {
+            "values": dict(values),
+            "seed": self.spec.seed + number,
+            "origin": origin.model_dump(mode="json"),
+            "configuration": configuration,
+            "repeat": repeat,
+        }
+
+    def _write(self, group: Sequence[Line], *, sync: bool) -> None:
+        """To the journal first; what is known here is only ever read from there."""
+        if self._journal is None:
+            raise StudyError(f"{self.folder} was opened for reading; only the process that runs the study writes")
+        with disk_errors(self.folder):
+            self._journal.append(group, sync=sync)
+            self.refresh()
+
+    def refresh(self) -> None:
+        """Take in what was written since."""
+        if self._journal is not None:
+            for line in self._journal.read():
+                self._history.apply(line)
 
 
-def open_ledger(folder: Path, identity: StudyIdentity, spec: StudySpec, space: SearchSpace) -> Ledger:
+def open_ledger(
+    folder: Path, identity: StudyIdentity, spec: StudySpec, space: SearchSpace, patience: Patience | None = None
+) -> Ledger:
     """Create the study, or continue it if it is the same one. The caller holds the driver's lock.
 
+    Args:
+        folder: of the study.
+        identity, spec, space: what it is.
+        patience: with a full disk; none by default.
+
     Raises:
+        SpaceError: the sampler, the points given by hand or the earlier studies do not fit the space.
         StudyError: the name belongs to another space, pack or objective; the text says which and what to do.
         StorageError: the folder cannot be written.
     """
+    check_search(spec, space)
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        storage = _storage(folder, repair=True)
-        if not storage.get_all_studies():
-            study = optuna.create_study(
-                storage=storage,
-                study_name=identity.name,
-                direction=spec.direction,
-                pruner=optuna.pruners.NopPruner(),
-            )
-            study.set_user_attr("space", space.to_json())
-            study.set_user_attr("spec", spec.to_json())
-            # written last: with it the study exists
-            study.set_user_attr("identity", identity.model_dump(mode="json"))
-            return Ledger(study, storage, folder)
-        ledger = Ledger(_load(storage, folder), storage, folder)
-    if "identity" not in ledger.attrs:
-        ledger.set_attr("space", space.to_json())
-        ledger.set_attr("spec", spec.to_json())
-        ledger.set_attr("identity", identity.model_dump(mode="json"))
-    _refuse_another(ledger, identity, spec)
-    if ledger.spec != spec:
+        journal: Journal = FileJournal(folder / JOURNAL, writable=True)
+        if patience is not None:
+            journal = PatientJournal(journal, folder / JOURNAL, patience)
+        return _opened(journal, identity, spec, space, folder)
+
+
+def memory_ledger(identity: StudyIdentity, spec: StudySpec, space: SearchSpace) -> Ledger:
+    """A study that is kept nowhere, for simulations. Earlier studies it starts from must be given as folders."""
+    check_search(spec, space)
+    return _opened(MemoryJournal(), identity, spec, space, Path("memory"))
+
+
+def read_ledger(folder: Path) -> Ledger:
+    """An existing study as it is now, for reading. Raises StudyError when there is none."""
+    return Ledger(None, read_history(folder), folder)
+
+
+def _opened(journal: Journal, identity: StudyIdentity, spec: StudySpec, space: SearchSpace, folder: Path) -> Ledger:
+    history = History(folder / JOURNAL, follow_sampler=True)
+    ledger = Ledger(journal, history, folder)
+    ledger.refresh()
+    if history.state.name is None:
+        ledger._write(_beginning(identity, spec, space, folder), sync=True)
+        return ledger
+    refuse_another(history.attr("identity"), history.spec, identity, spec, folder)
+    if history.spec != spec:
         ledger.set_attr("spec", spec.to_json())
     return ledger
 
 
-def read_ledger(folder: Path) -> Ledger:
-    """An existing study, for reading. Raises StudyError when there is none."""
-    if not (folder / JOURNAL).is_file():
-        known = sorted(path.parent.name for path in folder.parent.glob(f"*/{JOURNAL}"))
-        hint = f"; there is {', '.join(known[:10])}" if known else "; start one with `splatsweep sweep`"
-        raise StudyError(f"no study '{folder.name}' in {folder.parent}{hint}")
-    storage = _storage(folder, repair=False)
-    return Ledger(_load(storage, folder), storage, folder)
-
-
-def _load(storage: JournalStorage, folder: Path) -> optuna.Study:
-    studies = storage.get_all_studies()
-    if not studies:
-        raise StudyError(f"study '{folder.name}' was never started completely; start it again with `splatsweep sweep`")
-    return optuna.load_study(study_name=studies[0].study_name, storage=storage)
-
-
-def _storage(folder: Path, repair: bool) -> JournalStorage:
-    path = folder / JOURNAL
-    if repair:
-        _repair(path)
-    try:
-        return JournalStorage(JournalFileBackend(str(path)))
-    except (ValueError, KeyError) as error:
-        raise StudyError(f"{path} is damaged ({error}); restore it from a copy or use another study name") from None
-
-
-def _repair(path: Path) -> None:
-    """Remove a line that a dying machine left half-written, and the lock of a dead writer."""
-    path.with_name(path.name + ".lock").unlink(missing_ok=True)
-    if not path.exists():
-        return
-    with path.open("rb+") as stream:
-        content = stream.read()
-        if content and not content.endswith(b"\n"):
-            stream.truncate(content.rfind(b"\n") + 1)
-
-
-def _refuse_another(ledger: Ledger, identity: StudyIdentity, spec: StudySpec) -> None:
-    old = StudyIdentity.model_validate(ledger.attrs["identity"])
-    remedy = f"choose another --name, or delete {ledger.folder} to start over"
-    for field, thing in (("recipe", "recipe"), ("space_digest", "search space"), ("pack_digest", "pack")):
-        before, now = getattr(old, field), getattr(identity, field)
-        if before != now:
-            raise StudyError(
-                f"study '{identity.name}' was started with another {thing} ({before}, now {now}); {remedy}"
-            )
-    for field in ("metric", "direction", "seed"):
-        before, now = getattr(ledger.spec, field), getattr(spec, field)
-        if before != now:
-            raise StudyError(f"study '{identity.name}' was started with {field}={before}, now {now}; {remedy}")
-
-
-@contextmanager
-def disk_errors(folder: Path) -> Iterator[None]:
-    """A disk that is full or read-only becomes a StorageError naming the place."""
-    try:
-        yield
-    except OSError as error:
-        known = (
-            errno.ENOSPC,
-            errno.EDQUOT,
-            errno.EROFS,
-            errno.EACCES,
-            errno.EPERM,
-            errno.ENOTDIR,
-            errno.EEXIST,
-        )
-        if error.errno in known:
-            raise StorageError(
-                f"{error.filename or folder}: {error.strerror}; nothing is lost: free space or allow writing, "
-                "then start the same command again"
-            ) from error
-        raise
-
-
-def study_tags(identity: StudyIdentity, facts: Mapping[str, str]) -> dict[str, str]:
-    """MLflow tags of lineage."""
-    own = {
-        "splatsweep.recipe": identity.recipe,
-        "splatsweep.space_digest": identity.space_digest,
-        "splatsweep.pack_digest": identity.pack_digest,
+def _beginning(identity: StudyIdentity, spec: StudySpec, space: SearchSpace, folder: Path) -> list[Line]:
+    """What a study is, in one write."""
+    warm, left_out = warm_entries(spec, space, identity.pack_digest, folder.parent)
+    facts: dict[str, Any] = {
+        "format": FORMAT,
+        "space": space.to_json(),
+        "order": [parameter.key for parameter in space.parameters],
+        "spec": spec.to_json(),
+        "identity": identity.model_dump(mode="json"),
     }
-    return {**own, **{f"splatsweep.{key}": value for key, value in facts.items()}}
+    if spec.warm_start:
+        facts |= {"warm": [known.model_dump(mode="json") for known in warm], "warm_notes": left_out}
+    directions = [objective.direction for objective in spec.vector]
+    return [lines.create_study(identity.name, directions), *(lines.study_attr(*fact) for fact in facts.items())]

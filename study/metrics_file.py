@@ -3,7 +3,9 @@
 import json
 from pathlib import Path
 
+from study.journal import disk_errors
 from study.outcome import EpochReport
+from study.patience import Patience
 from study.trial_record import TrialRecord
 
 Curves = dict[str, dict[int, float]]
@@ -11,10 +13,10 @@ Curves = dict[str, dict[int, float]]
 
 
 class MetricsFile:
-    """Witness that appends every report to `trials/<number>/metrics.jsonl`."""
+    """Witness that appends every report to `trials/<number>/metrics.jsonl`, waiting for space on a full disk."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, patience: Patience | None = None) -> None:
+        self._folder, self._patience = folder, patience or Patience()
 
     def started(self, record: TrialRecord) -> None:
         """Nothing to write yet."""
@@ -22,12 +24,23 @@ class MetricsFile:
     def reported(self, record: TrialRecord, report: EpochReport) -> None:
         """Append one line. Epochs told twice appear twice; the later one counts."""
         path = metrics_path(self._folder, record.number)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a") as stream:
-            stream.write(json.dumps({"epoch": report.epoch, **report.metrics}) + "\n")
+        line = json.dumps({"epoch": report.epoch, **report.metrics}) + "\n"
+        with disk_errors(self._folder):
+            self._patience(lambda: _append(path, line.encode()), path)
 
     def ended(self, record: TrialRecord) -> None:
         """The file stays."""
+
+
+def _append(path: Path, line: bytes) -> None:
+    """Write a line of its own, also after one that a full disk or a death cut short."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+b") as stream:
+        end = stream.seek(0, 2)
+        if end:
+            stream.seek(end - 1)
+            line = line if stream.read(1) == b"\n" else b"\n" + line
+        stream.write(line)
 
 
 def metrics_path(folder: Path, number: int) -> Path:

@@ -6,8 +6,8 @@ from typing import Any
 
 from study.importances import Importances
 from study.outcome import Outcome, better
-from study.status import short, values_text
 from study.trial_record import TrialRecord, ranked
+from study.words import short, values_text
 
 # Okabe and Ito's palette: told apart by colour-blind eyes, on white and on black
 COLOUR = {
@@ -20,6 +20,8 @@ COLOUR = {
 }
 BEST = "#009E73"
 Chart = dict[str, Any]
+MOST_LINES = 40
+"""Trials with a learning curve of their own."""
 
 
 def history_chart(records: Sequence[TrialRecord], metric: str, direction: str) -> Chart:
@@ -50,42 +52,67 @@ def history_chart(records: Sequence[TrialRecord], metric: str, direction: str) -
             best_y.append(best)
     line = {"color": BEST, "width": 2, "shape": "hv"}
     traces.append({"type": "scatter", "mode": "lines", "name": "best so far", "x": best_x, "y": best_y, "line": line})
-    layout = _layout("trial", metric)
+    layout = chart_layout("trial", metric)
     _whole_ticks(layout, len(records))
     return {"data": traces, "layout": layout}
 
 
 def curves_chart(records: Sequence[TrialRecord], metric: str, direction: str) -> Chart:
-    """The objective over epochs, one line per trial; the best stands out, each end says how it ended."""
-    first = next((r.number for r in ranked(list(records), direction) if r.best_value is not None), None)
-    traces: list[dict[str, Any]] = []
-    for record in records:
-        if not record.curve:
-            continue
-        leads = record.number == first
-        epochs, values = list(record.curve), list(record.curve.values())
-        last = len(epochs) - 1
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "lines+markers",
-                "name": f"{record.number}" + (" (best)" if leads else ""),
-                "x": epochs,
-                "y": values,
-                "line": {"color": BEST if leads else COLOUR[record.state], "width": 3 if leads else 1.4},
-                "opacity": 1.0 if leads else 0.65,
-                "marker": {
-                    "size": [9 if i == last else 3 for i in range(len(epochs))],
-                    "symbol": [_symbol(record.state) if i == last else "circle" for i in range(len(epochs))],
-                },
-                "text": [_hover(record)] * len(epochs),
-                "hovertemplate": "epoch %{x}: %{y:.4g}<br>%{text}<extra></extra>",
-            }
-        )
-    layout = _layout("epoch", metric)
+    """The objective over epochs; the best stands out, each end says how it ended.
+
+    A line for each of the best trials; where there are many, one for all the others of an outcome.
+    """
+    order = [r for r in ranked(list(records), direction) if r.curve]
+    first = next((r.number for r in order if r.best_value is not None and not r.confirms), None)
+    own, rest = order[:MOST_LINES], order[MOST_LINES:]
+    traces = [_curve(record, leads=record.number == first) for record in sorted(own, key=lambda r: r.number)]
+    for state, colour in COLOUR.items():
+        group = [record for record in rest if record.state == state]
+        if group:
+            traces.insert(0, _bundle(group, state, colour))
+    layout = chart_layout("epoch", metric)
     _whole_ticks(layout, max((record.epoch for record in records), default=0))
     layout["legend"] = {"title": {"text": "trial"}}
     return {"data": traces, "layout": layout}
+
+
+def _curve(record: TrialRecord, leads: bool) -> dict[str, Any]:
+    epochs, values = list(record.curve), list(record.curve.values())
+    last = len(epochs) - 1
+    return {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "name": f"{record.number}" + (" (best)" if leads else ""),
+        "x": epochs,
+        "y": values,
+        "line": {"color": BEST if leads else COLOUR[record.state], "width": 3 if leads else 1.4},
+        "opacity": 1.0 if leads else 0.65,
+        "marker": {
+            "size": [9 if i == last else 3 for i in range(len(epochs))],
+            "symbol": [_symbol(record.state) if i == last else "circle" for i in range(len(epochs))],
+        },
+        "text": _hover(record),
+        "hovertemplate": "epoch %{x}: %{y:.4g}<br>%{text}<extra></extra>",
+    }
+
+
+def _bundle(group: Sequence[TrialRecord], state: str, colour: str) -> dict[str, Any]:
+    """Many curves in one trace, with gaps between them."""
+    x: list[int | None] = []
+    y: list[float | None] = []
+    for record in group:
+        x += [*record.curve, None]
+        y += [*(float(f"{value:.5g}") for value in record.curve.values()), None]
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "name": f"{len(group)} more, {state.lower()}",
+        "x": x,
+        "y": y,
+        "line": {"color": colour, "width": 1},
+        "opacity": 0.25,
+        "hoverinfo": "skip",
+    }
 
 
 def importance_chart(found: Importances) -> Chart | None:
@@ -109,7 +136,7 @@ def importance_chart(found: Importances) -> Chart | None:
         )
         if shares
     ]
-    layout = _layout("importance", "")
+    layout = chart_layout("importance", "")
     layout["xaxis"]["tickformat"] = ".0%"
     layout["barmode"] = "group"
     layout["height"] = 140 + 46 * len(names)
@@ -184,7 +211,8 @@ def _whole_ticks(layout: dict[str, Any], most: int) -> None:
         layout["xaxis"]["dtick"] = 1
 
 
-def _layout(x: str, y: str) -> dict[str, Any]:
+def chart_layout(x: str, y: str) -> dict[str, Any]:
+    """Of a chart with these titles on its axes."""
     return {
         "xaxis": {"title": {"text": x}, "automargin": True},
         "yaxis": {"title": {"text": y}, "automargin": True},

@@ -17,6 +17,7 @@ from study.driver import StudyPlan, StudySummary, run_study
 from study.home import home, study_folder
 from study.pack_storage import needed_files, open_pack, place_name
 from study.preflight import check_choices
+from study.schedule.preflight import check_perturbed
 from study.spec import study_spec
 from study.trials import TrialOpener, trial_opener
 
@@ -45,6 +46,7 @@ def plan_study(request: Request) -> tuple[StudyPlan, TrialOpener, Pack]:
     given = {"trials": request.trials, "concurrency": request.concurrency}
     spec = study_spec(space.study, given, request.space)
     opener = trial_opener(space, pack, str(request.pack))
+    check_perturbed(space, spec.scheduler)
     opener.check({})
     check_choices(space, opener.check)
     name = request.name or f"{request.space.stem}-{place_name(request.pack)}"
@@ -74,7 +76,7 @@ def run_and_assess(request: Request) -> tuple[StudyPlan, StudySummary, list[Asse
 
 
 def code_revision() -> str:
-    """The checkout's git revision, with `+changes` when it is not clean; empty outside a checkout."""
+    """The checkout's git revision, with `+changes` when it is not clean; of a submitted tree, what `submit` says."""
     root = Path(__file__).resolve().parents[1]
     try:
         run = lambda *words: subprocess.run(  # noqa: E731
@@ -82,4 +84,4 @@ def code_revision() -> str:
         ).stdout.strip()
         return run("rev-parse", "HEAD") + ("+changes" if run("status", "--porcelain") else "")
     except (OSError, subprocess.SubprocessError):
-        return ""
+        return os.environ.get("SPLATSWEEP_REVISION", "")

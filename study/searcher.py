@@ -13,6 +13,7 @@ from ray.tune.search import Searcher
 from ssl_core import errors
 from ssl_core.errors import SplatsweepError, StudyError
 from study.director import Director
+from study.memory import is_out_of_memory
 from study.outcome import EpochReport
 from study.session import TrialRequest
 from study.trainable import CRASH, FATAL, REPORT, REQUEST
@@ -55,6 +56,20 @@ class DirectedScheduler(FIFOScheduler):
     def __init__(self, director: Director) -> None:
         super().__init__()
         self._director = director
+        self._waiting: dict[str, Any] = {}
+        self._controller: Any = None
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """A trial was suggested; it waits for a process."""
+        # the wrapper is made anew for each call, what it wraps stays
+        self._controller = getattr(tune_controller, "_tune_controller", tune_controller)
+        self._waiting[trial.trial_id] = trial
+
+    def kill_workers(self) -> None:
+        """End all processes of the study at once. Whatever they are in the middle of is done again."""
+        if self._controller is not None:
+            self._controller._actor_manager.cleanup()
+            self._controller = None
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Called for every epoch of every trial."""
@@ -74,15 +89,23 @@ class DirectedScheduler(FIFOScheduler):
         """The newest waiting trial: older ones have their process on the way.
 
         Tune gives the first free warm process to the trial chosen here. Given to the oldest, whose own process is
-        about to be ready, that one is thrown away and another started for the newest.
+        about to be ready, that one is thrown away and another started for the newest. Tune's own list holds all
+        trials that ever were; looking through it each turn would cost more with each of them.
         """
-        waiting = [trial for trial in tune_controller.get_trials() if trial.status == Trial.PENDING]
-        return waiting[-1] if waiting else None
+        for name in [name for name, trial in self._waiting.items() if trial.status != Trial.PENDING]:
+            del self._waiting[name]
+        return next(reversed(self._waiting.values()), None)
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """The attempt raised, or its process died."""
         try:
-            self._director.on_death(_number(trial), f"the worker process failed: {_last_words(trial.error_file)}")
+            text = _last_failure(trial.error_file)
+            self._director.on_death(
+                _number(trial),
+                f"the worker process failed: {_last_words(text)}",
+                out_of_memory=is_out_of_memory(text),
+                blame=not machine_is_gone(text),
+            )
         except Exception as error:  # as in suggest
             self._director.on_fatal(error)
 
@@ -90,7 +113,7 @@ class DirectedScheduler(FIFOScheduler):
 class DirectedStopper(Stopper):
     """Asked once per turn of Tune's loop: the place where it is safe to leave it."""
 
-    def __init__(self, each_turn: Callable[[], bool]) -> None:
+    def __init__(self, each_turn: Callable[[], None]) -> None:
         self._each_turn = each_turn
 
     def __getstate__(self) -> dict[str, Any]:
@@ -102,23 +125,42 @@ class DirectedStopper(Stopper):
         return False
 
     def stop_all(self) -> bool:
-        """Whether to end the loop; may raise to leave it at once."""
-        return self._each_turn()
+        """Never ends the loop in Tune's way, which waits for workers: `each_turn` raises."""
+        self._each_turn()
+        return False
 
 
 def _number(trial: Any) -> int:
     return TrialRequest.from_json(trial.config[REQUEST]).number
 
 
-def _last_words(path: str | None) -> str:
-    """What Tune wrote about the latest failure: the exception's line, or Ray's first words."""
+def _last_failure(path: str | None) -> str:
+    """What Tune wrote about the latest failure."""
     try:
         text = Path(path or "").read_text()
     except OSError:
-        return "it died without a word"
-    lines = [line.strip() for line in text.rpartition("Failure #")[2].splitlines()[1:] if line.strip()]
+        return ""
+    return text.rpartition("Failure #")[2].partition("\n")[2]
+
+
+_GONE = re.compile(
+    r"node has died|node was (terminated|preempted)|actor died because its node|node is (dead|unreachable)|"
+    r"\bpreempted\b|ActorUnavailableError|ActorPlacementGroupRemoved"
+)
+
+
+def machine_is_gone(text: str) -> bool:
+    """Whether an attempt ended because the machine it ran on went away, by what Ray says of it."""
+    return _GONE.search(text) is not None
+
+
+def _last_words(text: str) -> str:
+    """Of a failure: the exception's line, or Ray's first words."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     named = [line for line in lines if re.match(r"[\w.]+(Error|Exception|Interrupt): ", line)]
-    words = named[-1] if named else next(iter(lines), "it died without a word")
+    # Ray begins with what everybody knows by now
+    because = [line.partition(" Some common causes")[0] for line in lines if "because" in line]
+    words = named[-1] if named else next(iter([*because, *lines]), "it died without a word")
     return words if len(words) <= 300 else words[:299] + "…"
 
 

@@ -1,8 +1,8 @@
-"""What the study asks of its neighbours: a session that can train, and a log that can remember."""
+"""What the study asks of its trials: a session that can train."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from pydantic import Field
 
@@ -15,18 +15,24 @@ class TrialRequest(Config):
     Attributes:
         number: trial number within the study.
         attempt: 1 for the first start, higher after crashes.
+        losses: attempts that went with their machine, which is not the trial's fault.
+        share: of resources, as a multiple of what a trial of this study gets; above 1 after it ran out of memory.
         values: dotted config values chosen by the search.
         seed: of everything random in the trial.
         folder: the trial's folder on the study's storage, absolute.
-        reported_epoch: last one the ledger knows; a later one in the checkpoint is told again, not trained again.
+        reported_epoch: last one everybody knows; a later one in the checkpoint is told again, not trained again.
+        transfer: its checkpoint may be of another trial of the study, with other values (see `study.schedule.pbt`).
     """
 
     number: int
     attempt: int = 1
+    losses: int = 0
     values: dict[str, Any] = Field(default_factory=dict)
     seed: int = 0
     folder: str
     reported_epoch: int = 0
+    share: float = Field(default=1.0, gt=0)
+    transfer: bool = False
 
     @property
     def path(self) -> Path:
@@ -55,8 +61,11 @@ class Session(Protocol):
         """Write a checkpoint into a folder that does not exist yet."""
         ...
 
-    def load(self, folder: Path) -> None:
-        """Continue from a checkpoint. Raises CheckpointError when it is not one of this trial."""
+    def load(self, folder: Path, transfer: bool = False) -> None:
+        """Continue from a checkpoint. Raises CheckpointError when it is not one of this trial.
+
+        With `transfer` one of another trial is welcome too: same recipe and data, other values and seed.
+        """
         ...
 
 
@@ -65,30 +74,3 @@ OpenSession = Callable[[TrialRequest], Session]
 
 CheckValues = Callable[[Mapping[str, Any]], None]
 """Refuses a configuration before it costs a worker: raises ConfigError (InfeasibleError is one)."""
-
-RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
-
-
-class RunLogLike(Protocol):
-    """The part of `registry.run_log.RunLog` that a study uses. Starting what exists continues it."""
-
-    @property
-    def tracking_uri(self) -> str: ...
-
-    def start_study(self, name: str, tags: Mapping[str, str], params: Mapping[str, Any]) -> str: ...
-
-    def start_trial(
-        self, study_run_id: str, number: int, params: Mapping[str, Any], tags: Mapping[str, str]
-    ) -> str: ...
-
-    def log_epoch(self, run_id: str, epoch: int, metrics: Mapping[str, float]) -> None: ...
-
-    def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None: ...
-
-    def log_file(self, run_id: str, path: Path, folder: str = "") -> None: ...
-
-    def log_text(self, run_id: str, text: str, name: str) -> None: ...
-
-    def running(self, study_run_id: str) -> list[str]: ...
-
-    def finish(self, run_id: str, status: RunStatus, tags: Mapping[str, str] | None = None) -> None: ...

@@ -9,8 +9,17 @@ from pydantic import Field, field_validator, model_validator
 from ssl_core.config import Config, validated
 from ssl_core.errors import ConfigError, SpaceError
 from study.budget import AnyOf, Budget, Hours, Trials
-from study.schedule.spec import ASHA, SchedulerSpec
+from study.schedule.spec import ASHA, PBT, SchedulerSpec
 from study.search.spec import GP, TPE, SamplerSpec, WarmStart
+
+OF_TRIALS = ("trial/seconds", "trial/epochs")
+"""What every trial has as a whole, beside the metrics it reports."""
+
+
+def _metric(name: str) -> str:
+    if name.startswith("trial/") and name not in OF_TRIALS:
+        raise ValueError(f"'{name}' is unknown; of a trial as a whole there are {', '.join(OF_TRIALS)}")
+    return name
 
 
 class Objective(Config):
@@ -22,6 +31,11 @@ class Objective(Config):
 
     metric: str
     direction: Literal["maximize", "minimize"] = "maximize"
+
+    @field_validator("metric")
+    @classmethod
+    def _known(cls, metric: str) -> str:
+        return _metric(metric)
 
 
 class Constraint(Config):
@@ -35,6 +49,11 @@ class Constraint(Config):
     metric: str
     at_most: float | None = None
     at_least: float | None = None
+
+    @field_validator("metric")
+    @classmethod
+    def _known(cls, metric: str) -> str:
+        return _metric(metric)
 
     @model_validator(mode="after")
     def _one_bound(self) -> Self:
@@ -63,7 +82,9 @@ class StudySpec(Config):
         constraints: told to the sampler beside the objectives.
         sampler: what suggests configurations (`study.search.spec`).
         scheduler: what stops or redirects running trials (`study.schedule.spec`).
-        repeats: trials of each configuration that completes, over seeds; the sampler is told their mean.
+        repeats: trials of each configuration whose first one completes, over seeds, before new configurations. The
+            sampler is told their mean, and configurations are ranked by it; a repeat that the scheduler stops counts
+            with what it had reached. The checkpoint that is kept and registered is that of the best repeat.
         enqueue: configurations to try first, as dotted values on top of the base.
         warm_start: earlier studies the sampler learns from.
         seed: of the sampler; trial n trains with seed + n.
@@ -80,7 +101,7 @@ class StudySpec(Config):
     """
 
     trials: int | None = None
-    hours: float | None = Field(default=None, gt=0)
+    hours: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     budget: Budget | None = None
     metric: str = "val/points_probe"
     direction: Literal["maximize", "minimize"] = "maximize"
@@ -116,6 +137,14 @@ class StudySpec(Config):
         if isinstance(gpus, float) and (gpus < 0 or (gpus > 1 and gpus != int(gpus))):
             raise ValueError(f"gpus_per_trial must be a fraction of one or a whole number, not {gpus:g}")
         return gpus
+
+    @model_validator(mode="after")
+    def _repeatable(self) -> Self:
+        if self.repeats > 1 and isinstance(self.scheduler, PBT):
+            raise ValueError(
+                "PBT changes a configuration while it trains, so there is nothing to repeat: set repeats to 1"
+            )
+        return self
 
     @property
     def limit(self) -> AnyOf:

@@ -3,15 +3,41 @@
 It carries messages only. `trial_runner` knows what a trial is; the director decides what becomes of it.
 """
 
+import os
+import sys
+from dataclasses import dataclass
 from typing import Any
 
 from ray import tune
 
 from ssl_core.errors import SplatsweepError
+from study.revision import require_revision
 from study.session import OpenSession, TrialRequest
 from study.trial_runner import TrialCrashedError, TrialRunner
 
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
 REQUEST, REPORT, CRASH, FATAL = "request", "report", "crash", "fatal"
+
+
+@dataclass(frozen=True)
+class Duty:
+    """What a driver tells its workers once.
+
+    Attributes:
+        open_session: builds the session of a request.
+        metric, direction: the objective.
+        invocation: of the driver, counted over the study's life.
+        revision: of the driver's code.
+        threads: of the CPU, for each trial.
+    """
+
+    open_session: OpenSession
+    metric: str
+    direction: str
+    invocation: int
+    revision: str
+    threads: int
 
 
 class WarmTrainable(tune.Trainable):
@@ -21,9 +47,15 @@ class WarmTrainable(tune.Trainable):
     memory) leaves it, so that Tune throws the actor away: no later trial there would be sound.
     """
 
-    def setup(self, config: dict[str, Any], open_session: OpenSession, metric: str, direction: str) -> None:
+    def setup(self, config: dict[str, Any], duty: Duty) -> None:
         """Called once per actor."""
-        self._runner = TrialRunner(open_session, metric, direction)
+        self._refusal: SplatsweepError | None = None
+        try:
+            require_revision(duty.revision)
+        except SplatsweepError as error:
+            self._refusal = error  # told by `step`: who raises here has merely died
+        limit_threads(duty.threads)
+        self._runner = TrialRunner(duty.open_session, duty.metric, duty.direction, duty.invocation)
         self._runner.begin(TrialRequest.from_json(config[REQUEST]))
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -34,6 +66,8 @@ class WarmTrainable(tune.Trainable):
     def step(self) -> dict[str, Any]:
         """One epoch."""
         try:
+            if self._refusal is not None:
+                raise self._refusal
             return {REPORT: self._runner.step().to_json()}
         except TrialCrashedError as error:
             if error.tainted:
@@ -46,3 +80,11 @@ class WarmTrainable(tune.Trainable):
     def cleanup(self) -> None:
         """The actor ends."""
         self._runner.close()
+
+
+def limit_threads(threads: int) -> None:
+    """Let this process compute on so many threads, whether its numerical libraries are loaded already or not."""
+    for name in _THREADS:
+        os.environ[name] = str(threads)
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.set_num_threads(threads)

@@ -2,14 +2,18 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from statistics import fmean
 from typing import Any
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 from pydantic import Field
 
 from ssl_core.config import Config
 from study.outcome import Outcome, better
+from study.schedule.rule import Verdict
+from study.search.origin import Origin
+from study.study_state import TrialFacts
 
 STATE_OF = {
     Outcome.COMPLETE: TrialState.COMPLETE,
@@ -33,8 +37,16 @@ class TrialRecord(Config):
         best_epoch, best_value: of the curve.
         epoch, epochs: done and planned.
         crashes: failed attempts so far.
+        losses: attempts that went with their machine.
         seconds: of training, over all attempts.
         run_id: MLflow run.
+        configuration: number of the first trial with these values; `repeat` counts them from 0.
+        origin: where the values came from.
+        verdicts: of the scheduler, in order.
+        vector: metrics that objectives and constraints name, and costs (`cost/...`), at the best epoch;
+            `trial/seconds` and `trial/epochs` when it has ended.
+        held: slot seconds over all attempts, overhead included.
+        share: of resources, as a multiple of an ordinary trial's; above 1 after it ran out of memory.
     """
 
     number: int
@@ -49,11 +61,19 @@ class TrialRecord(Config):
     epoch: int = 0
     epochs: int = 0
     crashes: int = 0
+    losses: int = 0
     seconds: float = 0.0
     seed: int | None = None
     run_id: str | None = None
     started: datetime | None = None
     ended: datetime | None = None
+    configuration: int = -1
+    repeat: int = 0
+    origin: Origin | None = None
+    verdicts: tuple[Verdict, ...] = ()
+    vector: dict[str, float] = Field(default_factory=dict)
+    held: float = 0.0
+    share: float = 1.0
 
     @property
     def state(self) -> str:
@@ -62,14 +82,24 @@ class TrialRecord(Config):
 
     @property
     def spends_budget(self) -> bool:
-        """Whether it counts as one of the study's trials: all do but those refused."""
-        return self.outcome is not Outcome.INFEASIBLE
+        """Whether it counts as one of the study's trials: all do but those refused and confirmations."""
+        return self.outcome is not Outcome.INFEASIBLE and not self.confirms
+
+    @property
+    def redirected(self) -> bool:
+        """Whether it went on from another trial's checkpoint, with other values than it was suggested."""
+        return any(verdict.action == "exploit" for verdict in self.verdicts)
+
+    @property
+    def confirms(self) -> bool:
+        """Whether it was trained at the end to compare with the winner: no leader, unknown to the sampler."""
+        return self.origin is not None and self.origin.kind == "confirmation"
 
 
-def record_of(trial: FrozenTrial, direction: str) -> TrialRecord:
+def record_of(trial: TrialFacts, direction: str) -> TrialRecord:
     """Read a trial of the journal."""
-    attrs: Mapping[str, Any] = trial.user_attrs
-    curve = {int(epoch): float(value) for epoch, value in sorted(trial.intermediate_values.items())}
+    attrs: Mapping[str, Any] = trial.attrs
+    curve = dict(sorted(trial.curve.items()))
     best_epoch: int | None = None
     for epoch, value in curve.items():
         if best_epoch is None or better(value, curve[best_epoch], direction):
@@ -88,11 +118,19 @@ def record_of(trial: FrozenTrial, direction: str) -> TrialRecord:
         epoch=max(curve, default=0),
         epochs=attrs.get("epochs", 0),
         crashes=attrs.get("crashes", 0),
+        losses=attrs.get("losses", 0),
         seconds=attrs.get("seconds", 0.0),
         seed=attrs.get("seed"),
         run_id=attrs.get("run_id"),
-        started=trial.datetime_start,
-        ended=trial.datetime_complete,
+        started=trial.started,
+        ended=trial.ended,
+        configuration=attrs.get("configuration", trial.number),
+        repeat=attrs.get("repeat", 0),
+        origin=Origin.model_validate(attrs["origin"]) if "origin" in attrs else None,
+        verdicts=tuple(Verdict.model_validate(verdict) for verdict in attrs.get("verdicts", ())),
+        vector=attrs.get("vector", {}),
+        held=attrs.get("held", 0.0),
+        share=attrs.get("share", 1.0),
     )
 
 
@@ -108,10 +146,33 @@ def ranked(records: list[TrialRecord], direction: str) -> list[TrialRecord]:
     return sorted(records, key=key)
 
 
+def configuration_of(record: TrialRecord) -> int:
+    """Number of the first trial with these values; a record that does not say stands for itself."""
+    return record.configuration if record.configuration >= 0 else record.number
+
+
 def leaders(records: list[TrialRecord], direction: str, count: int) -> list[TrialRecord]:
-    """The best `count` trials that have a value: those whose checkpoints are kept and registered."""
-    comparable = [r for r in records if r.outcome and r.outcome.has_value and r.best_value is not None]
-    return ranked(comparable, direction)[:count]
+    """The best trial of each of the best `count` configurations, whose checkpoints are kept and registered.
+
+    A configuration counts by the mean over its trials that have a value, those with a trial that completed before
+    others; confirmations do not take part.
+    """
+    groups: dict[int, list[TrialRecord]] = {}
+    for record in records:
+        if record.outcome and record.outcome.has_value and record.best_value is not None and not record.confirms:
+            groups.setdefault(configuration_of(record), []).append(record)
+    sign = -1.0 if direction == "maximize" else 1.0
+
+    def loss(record: TrialRecord) -> float:
+        return sign * (record.best_value or 0.0)
+
+    def key(number: int) -> tuple[int, float, int]:
+        group = groups[number]
+        complete = any(record.outcome is Outcome.COMPLETE for record in group)
+        return (0 if complete else 1, sign * fmean(record.best_value or 0.0 for record in group), number)
+
+    best = sorted(groups, key=key)[:count]
+    return [min(groups[number], key=lambda record: (loss(record), record.number)) for number in best]
 
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)

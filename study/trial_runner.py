@@ -1,6 +1,5 @@
 """Runs trials one epoch at a time and turns every way they can fail into a report. Knows nothing of Ray."""
 
-import errno
 import gc
 import math
 import time
@@ -15,7 +14,10 @@ from ssl_core.errors import (
     StorageError,
     StudyError,
 )
+from study.fence import Attempt, Fence, StaleAttemptError
+from study.memory import is_out_of_memory
 from study.outcome import EpochReport, Outcome, better, finite_only, one_line
+from study.patience import Patience, is_disk_full
 from study.session import OpenSession, Session, TrialRequest
 from study.trial_folder import TrialFolder
 
@@ -25,18 +27,19 @@ class TrialCrashedError(Exception):
 
     Attributes:
         tainted: the process that ran it must not run another trial: its device or memory may be broken.
+        out_of_memory: it wanted more memory than there was.
     """
 
-    def __init__(self, reason: str, tainted: bool = False) -> None:
-        super().__init__(reason, tainted)
-        self.reason, self.tainted = reason, tainted
+    def __init__(self, reason: str, tainted: bool = False, out_of_memory: bool = False) -> None:
+        super().__init__(reason, tainted, out_of_memory)
+        self.reason, self.tainted, self.out_of_memory = reason, tainted, out_of_memory
 
     def __str__(self) -> str:
         return self.reason
 
 
 _NOT_THE_TRIALS_FAULT = (StorageError, DataError, MissingDependencyError, StudyError)
-_TAINTING = ("CUDA", "cuDNN", "NCCL", "out of memory", "MemoryError", "AcceleratorError")
+_TAINTING = ("CUDA", "cuDNN", "NCCL", "AcceleratorError")
 
 
 class TrialRunner:
@@ -45,11 +48,21 @@ class TrialRunner:
     Args:
         open_session: builds the session of a request.
         metric, direction: the objective, for deciding which epoch is the best.
+        invocation: of the driver that hands out the trials; workers of earlier ones may not write any more.
+        patience: with a full disk.
     """
 
-    def __init__(self, open_session: OpenSession, metric: str, direction: str) -> None:
+    def __init__(
+        self,
+        open_session: OpenSession,
+        metric: str,
+        direction: str,
+        invocation: int = 0,
+        patience: Patience | None = None,
+    ) -> None:
         self._open_session = open_session
         self._metric, self._direction = metric, direction
+        self._invocation, self._patience = invocation, patience or Patience()
         self._request: TrialRequest | None = None
         self._session: Session | None = None
         self._last: EpochReport | None = None
@@ -84,7 +97,7 @@ class TrialRunner:
         assert request is not None, "step before begin"
         began = time.perf_counter()
         try:
-            return self._step(request, began)
+            return self._step(request)
         except _NOT_THE_TRIALS_FAULT:
             raise
         except ConfigError as error:
@@ -92,30 +105,52 @@ class TrialRunner:
         except DivergedError as error:
             return self._end(request, Outcome.DIVERGED, str(error), began)
         except Exception as error:
-            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise StorageError(f"{request.folder}: {error.strerror}; free space and start again") from error
-            reason = one_line(error)
-            TrialFolder(request.path).write_crash(request.attempt, reason, traceback.format_exc())
-            raise TrialCrashedError(reason, any(word in reason for word in _TAINTING)) from None
+            raise self._crash(request, error) from None
 
-    def _step(self, request: TrialRequest, began: float) -> EpochReport:
+    def _crash(self, request: TrialRequest, error: Exception) -> Exception:
+        """What an unforeseen exception is to the study."""
+        if isinstance(error, StaleAttemptError) or self._fence(request).stale():
+            # the folder belongs to a newer attempt now, and so does this trial's story
+            return TrialCrashedError(one_line(error), tainted=True)
+        if is_disk_full(error):
+            return StorageError(f"{request.folder}: the disk is full; free space and start again")
+        reason, memory = one_line(error), is_out_of_memory(error)
+        details = "".join(traceback.format_exception(error))
+        TrialFolder(request.path).write_crash(request.attempt, reason, details)
+        return TrialCrashedError(reason, memory or any(word in reason for word in _TAINTING), memory)
+
+    def _step(self, request: TrialRequest) -> EpochReport:
         folder = TrialFolder(request.path)
         if self._session is None:
-            session = self._open_session(request)
-            self._last = folder.restore(session)
-            self._session = session
-            saved = self._last
-            if saved is not None and (saved.epoch > request.reported_epoch or session.epoch >= session.epochs):
-                # the checkpoint is ahead of the ledger: its epoch is told again, not trained again
+            saved = self._open(request, folder)
+            if saved is not None:
                 return saved
         session = self._session
+        assert session is not None
+        # opening is no training: what it takes is counted as overhead
+        began = time.perf_counter()
         metrics = session.run_epoch()
         report = self._report(request, session, metrics, time.perf_counter() - began)
         if report.end is Outcome.DIVERGED:
             return report
-        folder.save(session, report)
+        self._patience(lambda: folder.save(session, report, self._fence(request)), folder.path)
         self._last = report
         return report
+
+    def _open(self, request: TrialRequest, folder: TrialFolder) -> EpochReport | None:
+        """Open or restore the session; the saved report if the ledger does not know it yet."""
+        self._patience(lambda: folder.claim(self._fence(request)), folder.path)
+        session = self._open_session(request)
+        self._last = folder.restore(session, request.transfer)
+        self._session = session
+        saved = self._last
+        if saved is not None and (saved.epoch > request.reported_epoch or session.epoch >= session.epochs):
+            # the checkpoint is ahead of the ledger: its epoch is told again, not trained again
+            return saved
+        return None
+
+    def _fence(self, request: TrialRequest) -> Fence:
+        return Fence(request.path, Attempt(self._invocation, request.attempt + request.losses))
 
     def _report(
         self, request: TrialRequest, session: Session, metrics: Mapping[str, float], seconds: float

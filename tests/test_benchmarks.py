@@ -9,7 +9,18 @@ import pytest
 import torch
 
 from benchmarks import __main__ as command
-from benchmarks import backbones, extraction, input_pipeline, machine, packing, page, rasteriser, splatting, trials
+from benchmarks import (
+    backbones,
+    extraction,
+    input_pipeline,
+    machine,
+    packing,
+    page,
+    rasteriser,
+    search,
+    splatting,
+    trials,
+)
 from benchmarks.table import Comparison, Samples, Section, Table, digits, ratio_table, seconds
 from benchmarks.timing import compare, one_thread
 
@@ -82,7 +93,7 @@ def test_renewing_a_section_keeps_the_others(tmp_path: Path) -> None:
     assert [each.name for each in file.parent.iterdir()] == [file.name]
 
 
-MEASUREMENTS = (rasteriser, backbones, input_pipeline, extraction, packing, splatting)
+MEASUREMENTS = (rasteriser, backbones, input_pipeline, extraction, packing, splatting, search)
 
 
 @pytest.mark.parametrize("module", MEASUREMENTS, ids=lambda module: module.__name__)
@@ -150,7 +161,7 @@ def test_trials_without_a_result_say_why(monkeypatch: pytest.MonkeyPatch) -> Non
         trials.in_own_process(2, runs=1)
 
 
-@pytest.mark.parametrize(("seconds_per_trial", "kept"), [(0.5, True), (1.5, False)])
+@pytest.mark.parametrize(("seconds_per_trial", "kept"), [(0.2, True), (1.5, False)])
 def test_a_missed_bar_is_told(monkeypatch: pytest.MonkeyPatch, seconds_per_trial: float, kept: bool) -> None:
     answer = {"ours": [seconds_per_trial] * 3, "stock": [6.0]}
     monkeypatch.setattr(trials, "in_own_process", lambda count, runs: answer)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from html import escape
 
-STYLE = """
+BASE_STYLE = """
 :root{color-scheme:light dark;--bg:#f7f8fa;--card:#fff;--ink:#1f2937;--soft:#6b7280;--line:#e5e7eb;
  --accent:#4f6bed;--fill:#c9d3fb;--warn:#d97706;--bad:220,38,38}
 @media(prefers-color-scheme:dark){
@@ -29,6 +29,12 @@ tr:last-child td{border-bottom:0}
 .note{color:var(--soft);font-size:13.5px;margin:6px 0 0}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:4px 18px;margin:0;font-size:13.5px}
 dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere;font-variant-numeric:tabular-nums}
+"""
+"""The page, its cards and tables; nothing that a chart library would stumble over."""
+
+STYLE = (
+    BASE_STYLE
+    + """
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(320px,1fr));gap:18px}
 svg{display:block;width:100%;height:auto;font:11px system-ui,sans-serif}
 svg text{fill:var(--soft)}svg text.name{fill:var(--ink)}svg text.title{fill:var(--ink);font-weight:600;font-size:12px}
@@ -46,6 +52,7 @@ figcaption b{color:var(--ink)}
 .strip img,.wide img{border-radius:4px;background:#fff;border:1px solid var(--line);max-width:100%;height:auto}
 .wide{display:flex;flex-wrap:wrap;gap:10px}
 """
+)
 
 
 def page(title: str, subtitle: str, body: Sequence[str]) -> str:

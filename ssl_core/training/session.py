@@ -12,6 +12,7 @@ from ssl_core.models.bundle import save_bundle
 from ssl_core.recipe import Modality, Recipe, RecipeConfig
 from ssl_core.training.best import PREFIX, BestEncoders
 from ssl_core.training.checkpoint import CheckpointState, load_checkpoint, save_checkpoint
+from ssl_core.training.costs import PeakMemory, measured_costs
 from ssl_core.training.device import choose_device
 from ssl_core.training.loop import Training, train_epoch
 from ssl_core.training.optim import build_optimizer, learning_rate_factor
@@ -35,6 +36,7 @@ class TrialSession:
         self.recipe, self.config, self.pack, self.seed = recipe, config, pack, seed
         settings = config.training
         device = choose_device(settings.device)
+        self._peak = PeakMemory(device)
         self.data = recipe.data(config, pack, seed, device)
         self.objective = recipe.objective(config, seed)
         module = self.objective.module().to(device)
@@ -67,6 +69,7 @@ class TrialSession:
         self.epoch += 1
         metrics["seconds/train"] = trained - began
         metrics["seconds/validate"] = time.perf_counter() - trained
+        metrics.update(measured_costs(self.metrics, self.training.module, self.objective.encoders(), self._peak))
         self.metrics = metrics
         self.best.observe(self.objective.encoders(), metrics)
         return metrics
@@ -80,19 +83,27 @@ class TrialSession:
         model = {**self.training.module.state_dict(), **self.best.tensors()}
         save_checkpoint(folder, model, training, self._state())
 
-    def load(self, folder: Path) -> None:
-        """Continue from a checkpoint of this very trial. Raises CheckpointError when it is another's."""
+    def load(self, folder: Path, transfer: bool = False) -> None:
+        """Continue from a checkpoint of this very trial. Raises CheckpointError when it is another's.
+
+        With `transfer` it may be of another trial with weights of the same shapes: those, the optimiser's state and the
+        epoch are taken, while settings such as weight decay are this trial's own.
+        """
         model, training, state = load_checkpoint(folder, self.training.device)
         ours = self._state()
-        for field in ("recipe", "config_digest", "pack_digest", "seed"):
+        for field in ("recipe", "pack_digest") if transfer else ("recipe", "config_digest", "pack_digest", "seed"):
             if getattr(state, field) != getattr(ours, field):
                 raise CheckpointError(
                     f"checkpoint {folder} has {field} {getattr(state, field)}, this trial {getattr(ours, field)}; "
                     "it belongs to another trial"
                 )
+        own = [{k: v for k, v in group.items() if k != "params"} for group in self.training.optimizer.param_groups]
         self.best.restore(model, state.best)
         self.training.module.load_state_dict({k: v for k, v in model.items() if not k.startswith(PREFIX)})
         self.training.optimizer.load_state_dict(training["optimizer"])
+        if transfer:
+            for group, settings in zip(self.training.optimizer.param_groups, own, strict=True):
+                group.update(settings)
         self.training.scaler.load_state_dict(training["scaler"])
         self.training.iteration, self.epoch = state.iteration, state.epoch
         self.metrics = dict(state.metrics)

@@ -61,14 +61,15 @@ def latest_study() -> str:
 
 
 def status(name: Name = None, json: Json = False) -> None:
-    """Every trial of a study with its outcome and reason."""
-    from study.status import format_status, study_status
+    """Every trial of a study with its outcome and reason; budget, rungs and receipt."""
+    from study.status import read_status
+    from study.status_table import format_status
 
-    facts = study_status(study_folder(name or latest_study()))
+    status = read_status(study_folder(name or latest_study()))
     if json:
-        print_json(facts)
+        print_json(status.model_dump(mode="json"))
     else:
-        console.print(format_status(facts))
+        console.print(format_status(status))
 
 
 def report(

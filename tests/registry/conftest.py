@@ -22,7 +22,7 @@ def _one_thread() -> None:
 def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database file with MLflow's tables and nothing else."""
     home = tmp_path_factory.mktemp("migrated")
-    open_run_log(None, home, experiment="only-for-tables").close()
+    assert open_run_log(None, home, experiment="only-for-tables").connection.experiment_id
     return home / "mlflow.db"
 
 
@@ -51,7 +51,7 @@ def store(log: RunLog) -> EncoderStore:
 @pytest.fixture
 def trial(log: RunLog) -> str:
     """Run id of a trial in a study."""
-    return log.start_trial(log.start_study("a-study", {}, {}), 4, {"lr": 0.1}, {})
+    return log.start_nested(log.start_run("a-study", {}, {}), "trial-004", {}, {"lr": 0.1})
 
 
 @pytest.fixture

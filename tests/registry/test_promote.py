@@ -110,7 +110,7 @@ def test_a_worse_champion_is_followed_and_rollback_brings_it_back(store, bundles
 
 def test_an_equal_candidate_does_not_replace_the_champion(store, bundles, lineage, trial, tiny_pack, log):
     promote(store, tiny_pack, store.register(bundles[0], NAME, lineage, trial), CONFIG)
-    other = log.start_trial(log.start_study("again", {}, {}), 0, {}, {})
+    other = log.start_run("again", {}, {})
     twice = store.register(bundles[0], NAME, lineage.model_copy(update={"run_id": other}), other)
     decision = promote(store, tiny_pack, twice, CONFIG)
     assert not decision.promoted

@@ -1,5 +1,7 @@
 """Registering, finding and describing encoders in a real MLflow registry."""
 
+import json
+
 import numpy as np
 import pytest
 from tiny_bundles import make_bundle
@@ -63,7 +65,7 @@ def test_registering_twice_is_one_version(store, bundles, lineage, trial):
 
 def test_the_same_weights_from_another_trial_are_another_version(store, bundles, lineage, trial, log):
     store.register(bundles[0], NAME, lineage, trial)
-    other = log.start_trial(log.start_study("b", {}, {}), 0, {}, {})
+    other = log.start_run("b", {}, {})
     assert store.register(bundles[0], NAME, lineage.model_copy(update={"run_id": other}), other).version == 2
 
 
@@ -128,6 +130,16 @@ def test_somebody_elses_model_is_left_alone(store, bundles, lineage, trial):
     with pytest.raises(RegistryError, match="choose another name"):
         store.register(bundles[0], NAME, lineage, trial)
     assert store.list() == ()
+
+
+def test_an_encoder_carries_what_it_cost(store, bundles, lineage, trial, tmp_path):
+    receipt = {"useful": 100.5, "stopped": 0.0, "failed": 3.0, "overhead": 2.25, "gpus": 0.5}
+    version = store.register(bundles[0], NAME, lineage, trial, receipt)
+    assert version.receipt == receipt == store.resolve(f"{NAME}/1").receipt
+    assert json.loads((store.download(version, tmp_path) / "receipt.json").read_text()) == receipt
+    assert store.register(bundles[1], NAME, lineage, trial).receipt is None
+    store.tag(version, {"splatsweep.receipt": "nonsense"})
+    assert store.get(NAME, 1).receipt is None
 
 
 def test_lineage_survives_tags():

@@ -13,7 +13,9 @@ from ssl_core.config import Config
 from ssl_core.errors import CheckpointError, ConfigError, DivergedError, InfeasibleError, StorageError
 from study.session import TrialRequest
 
-Mode = Literal["good", "nan", "diverge", "raise", "raise_once", "infeasible", "die", "die_once", "full", "silent"]
+Mode = Literal[
+    "good", "nan", "diverge", "raise", "raise_once", "infeasible", "die", "die_once", "full", "silent", "greedy"
+]
 
 
 class FakeConfig(Config):
@@ -66,6 +68,8 @@ class FakeSession:
                 os.kill(os.getpid(), signal.SIGKILL)
             case "die_once" if first:
                 os.kill(os.getpid(), signal.SIGKILL)
+            case "greedy" if self.request.share < 4:
+                raise MemoryError("four times as much would do")
             case "full":
                 raise StorageError(f"{self.request.folder}: no space left on device; free some")
 
@@ -73,9 +77,9 @@ class FakeSession:
         folder.mkdir(parents=True)
         (folder / "state.json").write_text(json.dumps({"epoch": self.epoch, "number": self.request.number}))
 
-    def load(self, folder: Path) -> None:
+    def load(self, folder: Path, transfer: bool = False) -> None:
         state = json.loads((folder / "state.json").read_text())
-        if state["number"] != self.request.number:
+        if state["number"] != self.request.number and not transfer:
             raise CheckpointError(f"{folder} is of trial {state['number']}")
         self.epoch = state["epoch"]
 

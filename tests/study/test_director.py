@@ -17,6 +17,7 @@ from study.director import Director
 from study.ledger import read_ledger
 from study.metrics_file import read_metrics
 from study.outcome import EpochReport, Outcome
+from study.schedule.asha import SuccessiveHalving
 from study.trial_record import TrialRecord, leaders
 
 MODES = ["good", "nan", "diverge", "raise", "raise_once", "infeasible"]
@@ -150,9 +151,11 @@ def test_power_cuts_at_any_moment(make_plan: MakePlan, cuts: list[int], name: An
         epochs = [epoch for number, epoch in trained(plan.folder) if number == record.number]
         assert sorted(set(epochs)) == list(range(1, max(epochs) + 1))
         assert len(epochs) - len(set(epochs)) <= len(cuts) + 1
-    rungs = director._halving.rungs
-    director._halving.rebuild((record.number, record.curve) for record in finished.values())
-    assert director._halving.rungs == rungs
+    rule = director.rule
+    assert isinstance(rule, SuccessiveHalving)
+    rungs = {epoch: dict(rung.values) for epoch, rung in rule.rungs.items()}
+    rule.rebuild((record.number, record.curve) for record in finished.values())
+    assert {epoch: dict(rung.values) for epoch, rung in rule.rungs.items()} == rungs
 
 
 def test_trials_can_be_added_later(make_plan: MakePlan) -> None:

@@ -105,17 +105,6 @@ def test_the_first_trial_is_the_preset(make_plan: MakePlan) -> None:
     assert opened(other).ask(other.space).values != {"quality": 0.5}
 
 
-def test_a_half_asked_trial_is_completed(make_plan: MakePlan) -> None:
-    plan = make_plan(space={"quality": {"float": [0.1, 1.0]}, "epochs": {"int": [1, 5]}}, first_is_base=False)
-    ledger = opened(plan)
-    trial = ledger.optuna_study.ask()
-    drawn = trial.suggest_float("quality", 0.1, 1.0)
-    record = opened(plan).complete_values(trial.number, plan.space)
-    assert record.values is not None
-    assert record.values["quality"] == drawn
-    assert set(record.values) == {"quality", "epochs"}
-
-
 @pytest.mark.parametrize("torn", [b'{"op_code": 4, "wor', b"\xff"])
 def test_a_torn_line_is_cut_off(make_plan: MakePlan, torn: bytes) -> None:
     plan = make_plan()

@@ -4,66 +4,34 @@ import errno
 import io
 import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import ray
+from agreement import assert_agreement, running_in, runs_of, story
 from conftest import MakePlan
 from fake_sessions import trained
 from rich.console import Console
 from run_fake_study import plan as killed_plan
+from study_process import study_process, wait_until_trained
 
 from registry.run_log import RunLog, open_run_log
 from ssl_core.errors import StorageError, StudyError
-from study.asha import SuccessiveHalving
 from study.driver import StudyPlan, StudySummary, run_study
+from study.driver_lock import hold_study
 from study.ledger import Ledger, disk_errors, read_ledger
 from study.outcome import EpochReport, Outcome
-from study.run_recorder import STATUS
+from study.receipt import Receipt, study_receipt
+from study.schedule.asha import SuccessiveHalving
+from study.schedule.spec import ASHA
 from study.status import study_status
-
-HERE = Path(__file__).parent
 
 
 def run(plan: StudyPlan, log: RunLog | None) -> tuple[StudySummary, str]:
     console = Console(file=io.StringIO(), width=200)
     summary = run_study(plan, log, console)
     return summary, console.file.getvalue()  # type: ignore[attr-defined]
-
-
-def runs_of(log: RunLog, study_run_id: str) -> dict[int, tuple[str, dict[str, str], dict[str, float]]]:
-    """Trial number -> (status, tags, last metrics); asserts that no trial has two runs."""
-    found = log.client.search_runs(
-        [log.connection.experiment_id], f"tags.`mlflow.parentRunId` = '{study_run_id}'", max_results=1000
-    )
-    numbers = [int(run.data.tags["splatsweep.trial"]) for run in found]
-    assert len(set(numbers)) == len(numbers), "a trial has two runs"
-    return {n: (r.info.status, r.data.tags, r.data.metrics) for n, r in zip(numbers, found, strict=True)}
-
-
-def assert_agreement(folder: Path, log: RunLog) -> None:
-    """Ledger, Optuna and MLflow tell the same story, and nothing is left running in any of them."""
-    ledger = read_ledger(folder)
-    records = ledger.records()
-    study_run = ledger.attrs["run_id"]
-    runs = runs_of(log, study_run)
-    assert set(runs) == {record.number for record in records} == set(range(len(records)))
-    assert log.running(study_run) == []
-    for record in records:
-        status, tags, metrics = runs[record.number]
-        assert record.outcome is not None
-        assert ledger.optuna_study.trials[record.number].state.is_finished()
-        assert status == STATUS[record.outcome]
-        assert tags["splatsweep.outcome"] == record.outcome.value
-        assert tags["splatsweep.reason"] == record.reason
-        if record.best_value is not None:
-            assert metrics["objective"] == pytest.approx(record.best_value)
-    assert log.client.get_run(study_run).info.status in ("FINISHED", "FAILED")
 
 
 @pytest.mark.usefixtures("ray_two")
@@ -80,7 +48,7 @@ def test_outcomes_agree_everywhere(make_plan: MakePlan, tmp_path: Path) -> None:
         assert best.run_id is not None
         kept = [item.path for item in log.client.list_artifacts(best.run_id, "checkpoint")]
         assert sorted(kept) == ["checkpoint/report.json", "checkpoint/state.json"]
-        assert {item.path for item in log.client.list_artifacts(best.run_id)} >= {"curves.png", "config.json"}
+        assert {item.path for item in log.client.list_artifacts(best.run_id)} >= {"curves.svg", "config.json"}
         parent = {item.path for item in log.client.list_artifacts(summary.run_id or "")}
         assert parent >= {"report.html", "space.yaml", "space.json"}
         history = log.client.get_metric_history(best.run_id, "val/probe")
@@ -115,19 +83,19 @@ def test_a_disk_that_fills_under_the_driver_loses_nothing(
 ) -> None:
     plan, calls, write = make_plan(), [0], Ledger.report
 
-    def full(self: Ledger, report: EpochReport, value: float, seconds: float) -> None:
+    def full(self: Ledger, report: EpochReport, value: float, seconds: float, held: float) -> None:
         calls[0] += 1
         with disk_errors(plan.folder):
             if calls[0] > 6:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "journal.log")
-        write(self, report, value, seconds)
+        write(self, report, value, seconds, held)
 
     with open_run_log(None, tmp_path) as log:
         with monkeypatch.context() as patched:
             patched.setattr(Ledger, "report", full)
             with pytest.raises(StorageError, match=r"journal.log: No space left on device; nothing is lost"):
                 run(plan, log)
-        assert log.running(read_ledger(plan.folder).attrs["run_id"]) == []
+        assert running_in(runs_of(log, read_ledger(plan.folder).attrs["run_id"])) == []
         run(plan, log)
         assert_agreement(plan.folder, log)
     epochs = trained(plan.folder)
@@ -159,44 +127,18 @@ def test_a_study_in_which_nothing_finished_is_an_error(make_plan: MakePlan) -> N
 
 
 def test_one_process_runs_a_study(make_plan: MakePlan) -> None:
-    from filelock import FileLock
-
     plan = make_plan()
-    plan.folder.mkdir(parents=True)
-    with FileLock(plan.folder / "driver.lock"), pytest.raises(StudyError, match="run by another process"):
+    with hold_study(plan.folder, plan.name), pytest.raises(StudyError, match=rf"run by .* \(process {os.getpid()}\)"):
         run(plan, None)
-
-
-@contextmanager
-def driver(home: Path, trials: int, pace: float) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, str(HERE / "run_fake_study.py"), str(home), str(trials), str(pace)]
-    # it joins the Ray of this process, as on a cluster; its actors end with it all the same
-    address = ray.get_runtime_context().gcs_address
-    environment = {**os.environ, "PYTHONPATH": f"{HERE}:{HERE.parents[1]}", "RAY_ADDRESS": address}
-    process = subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.communicate(timeout=60)
-
-
-def wait_until_trained(folder: Path, epochs: int, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 120
-    while len(trained(folder)) < epochs:
-        assert process.poll() is None, process.communicate()[1][-2000:]
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 @pytest.mark.usefixtures("ray_two")
 def test_ctrl_c_and_kill_leave_a_study_that_the_same_command_finishes(tmp_path: Path) -> None:
     plan = killed_plan(tmp_path, 10, 0.15)
-    with driver(tmp_path, 10, 0.15) as first:
-        wait_until_trained(plan.folder, 5, first)
+    # it joins the Ray of this process, as on a cluster; its actors end with it all the same
+    address = ray.get_runtime_context().gcs_address
+    with study_process("run_fake_study.py", tmp_path, 10, 0.15, address=address) as first:
+        assert wait_until_trained(plan.folder, 5, first), first.communicate()[1]
         first.send_signal(signal.SIGINT)
         out, errors = first.communicate(timeout=60)
         assert first.returncode == 0, errors
@@ -204,10 +146,10 @@ def test_ctrl_c_and_kill_leave_a_study_that_the_same_command_finishes(tmp_path: 
         assert "the same command continues it" in errors
     with open_run_log(None, tmp_path) as log:
         study_run = read_ledger(plan.folder).attrs["run_id"]
-        assert log.running(study_run) == []
+        assert running_in(runs_of(log, study_run)) == []
         assert log.client.get_run(study_run).info.status == "KILLED"
-    with driver(tmp_path, 10, 0.15) as second:
-        wait_until_trained(plan.folder, 22, second)
+    with study_process("run_fake_study.py", tmp_path, 10, 0.15, address=address) as second:
+        assert wait_until_trained(plan.folder, 22, second), second.communicate()[1]
         second.kill()
         second.wait(timeout=60)
     killed = read_ledger(plan.folder).records()
@@ -220,10 +162,56 @@ def test_ctrl_c_and_kill_leave_a_study_that_the_same_command_finishes(tmp_path: 
     assert "continuing with" in text
     records = read_ledger(plan.folder).records()
     assert [record.number for record in records] == list(range(10))
-    assert all(records[number] == before for number, before in finished.items())
+    assert all(story(records[number]) == story(before) for number, before in finished.items())
     epochs = trained(plan.folder)
     assert len(epochs) - len(set(epochs)) <= 4, "at most the epoch under way in each slot is trained again"
     assert summary.outcomes[Outcome.COMPLETE] >= 1
-    halving = SuccessiveHalving(2, 3, plan.spec.direction)
+    halving = SuccessiveHalving(ASHA(grace=2, reduction=3), plan.spec.direction)
     halving.rebuild((record.number, record.curve) for record in records)
-    assert set(halving.rungs[2]) == set(range(10))
+    assert set(halving.rungs[2].values) == set(range(10))
+
+
+@pytest.mark.usefixtures("ray_two")
+def test_sigterm_leaves_at_once_in_the_middle_of_a_long_epoch(tmp_path: Path) -> None:
+    plan, address = killed_plan(tmp_path, 2, 600.0), ray.get_runtime_context().gcs_address
+    with study_process("run_fake_study.py", tmp_path, 2, 600.0, address=address) as process:
+        attempts = [plan.folder / "trials" / f"{number:04d}" / "attempt" for number in (0, 1)]
+        deadline = time.monotonic() + 120
+        while not all(path.exists() for path in attempts):
+            assert process.poll() is None, process.communicate()[1]
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        out, errors = process.communicate(timeout=120)  # an epoch takes ten minutes
+        assert process.returncode == 0, errors
+        assert "interrupted" in out
+    assert {record.outcome for record in read_ledger(plan.folder).records()} == {None}
+
+
+@pytest.mark.usefixtures("ray_two")
+def test_a_trial_that_ran_out_of_memory_gets_larger_shares_of_the_cluster(make_plan: MakePlan) -> None:
+    plan = make_plan(base={"mode": "greedy"}, trials=2, scheduler="none", cpus_per_trial=0.5)
+    summary, _text = run(plan, None)
+    assert summary.outcomes == {Outcome.COMPLETE: 2}
+    assert [record.share for record in read_ledger(plan.folder).records()] == [4.0, 4.0]
+
+
+@pytest.mark.usefixtures("ray_two")
+def test_the_receipt_is_what_an_outside_clock_says(make_plan: MakePlan) -> None:
+    plan = make_plan(base={"pace": 0.2}, trials=6)
+    began = time.monotonic()
+    run(plan, None)
+    took = time.monotonic() - began
+    ledger = read_ledger(plan.folder)
+    receipt = study_receipt(ledger)
+    assert receipt.held == pytest.approx(2 * took, rel=0.02)
+    trained_for = sum(record.seconds for record in ledger.records())
+    assert receipt.useful + receipt.stopped == pytest.approx(trained_for, rel=0.02)
+    assert Receipt.model_validate(ledger.attrs["receipt"]).held == pytest.approx(receipt.held, rel=0.02)
+
+
+@pytest.mark.usefixtures("ray_two")
+def test_a_worker_with_other_code_is_refused(make_plan: MakePlan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("study.tune_loop.code_digest", lambda: "feedfeedfeedfeed")
+    with pytest.raises(StudyError, match=r"runs other code than the driver .*the driver has feedfeedfeedfeed"):
+        run(make_plan(), None)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -9,20 +10,22 @@ from pathlib import Path
 import pytest
 from conftest import MakePlan
 from inline_driver import run_inline
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from ssl_core.errors import StudyError
 from study.cluster import Resources, slots, trial_resources
 from study.curves import draw_curves
+from study.driver_lock import hold_study
 from study.importances import importances
 from study.ledger import read_ledger
 from study.metrics_file import MetricsFile, metrics_path, read_metrics
 from study.outcome import EpochReport, Outcome
-from study.progress import Progress, clock_text
 from study.report import write_report
 from study.spec import StudySpec
-from study.status import format_status, study_status, values_text
+from study.status import StudyStatus, TrackingStatus, read_status, study_status
+from study.status_table import format_status
 from study.trial_record import TrialRecord
+from study.words import clock_text, values_text
 
 MODES = ["good", "nan", "raise", "infeasible"]
 
@@ -40,19 +43,62 @@ def mixed(make_plan: MakePlan) -> Path:
     return plan.folder
 
 
-def test_status_is_json_and_a_table(mixed: Path) -> None:
+def shown(what: RenderableType, width: int = 160) -> str:
+    console = Console(file=io.StringIO(), width=width)
+    console.print(what)
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_status_is_json_of_its_schema(mixed: Path) -> None:
     facts = study_status(mixed)
     assert json.loads(json.dumps(facts)) == facts
-    assert facts["counts"] == {k: v for k, v in facts["counts"].items() if v > 0}
+    read = StudyStatus.model_validate_json(json.dumps(facts))
+    assert read == read_status(mixed)
+    schema = StudyStatus.model_json_schema()
+    assert schema["additionalProperties"] is False
+    assert set(schema["properties"]) == set(facts)
+    assert set(schema["$defs"]["TrialStatus"]["properties"]) == set(facts["trials"][0])
     assert sum(facts["counts"].values()) == len(facts["trials"])
-    assert facts["trials"][0]["number"] == facts["leaders"][0]
-    console = Console(file=io.StringIO(), width=160)
-    console.print(format_status(facts))
-    text = console.file.getvalue()  # type: ignore[attr-defined]
-    for outcome in facts["counts"]:
+    assert facts["trials"][0]["number"] == facts["leaders"][0] == facts["best"]
+    assert [use["name"] for use in facts["budget"]] == ["trials"]
+    counted = sum(count for state, count in facts["counts"].items() if state != "INFEASIBLE")
+    assert facts["budget"][0]["used"] == counted
+    receipt = facts["receipt"]
+    parts = sum(receipt[name] for name in ("useful", "stopped", "failed", "overhead"))
+    assert parts == pytest.approx(receipt["held"], abs=0.01)
+    assert facts["holder"] is None
+    assert facts["tracking"] == {"waiting": 0, "refused": 0, "trouble": ""}
+
+
+def test_status_is_a_table_too(mixed: Path) -> None:
+    status = read_status(mixed)
+    text = shown(format_status(status))
+    for outcome in status.counts:
         assert outcome in text
     assert "quality=" in text
     assert "boom" in text
+    assert "of 14 trials" in text
+    many = status.model_copy(update={"trials": status.trials * 40})
+    assert "more trials; --json has them all" in shown(format_status(many))
+
+
+def test_status_says_who_runs_it_what_waits_and_what_was_put_aside(mixed: Path) -> None:
+    (mixed / "trials" / "0000").mkdir(parents=True, exist_ok=True)
+    (mixed / "trials" / "0000" / "unusable.txt").write_text("state.json is of trial 7\n")
+    with hold_study(mixed, "demo"):
+        status = read_status(mixed)
+        assert status.state == "running"
+        assert status.holder is not None
+        assert status.holder.pid == os.getpid()
+    first = next(trial for trial in status.trials if trial.number == 0)
+    assert first.unusable == "state.json is of trial 7"
+    waiting = status.model_copy(update={"tracking": TrackingStatus(waiting=7, refused=1, trouble="no route")})
+    text = shown(format_status(waiting))
+    assert "7 results wait for the tracking server: no route" in text
+    assert "refused 1 entries" in text
+    assert "began anew: state.json is of trial 7" in text
+    assert f"process {os.getpid()}" in text
+    assert read_status(mixed).state == "interrupted", "nobody closed it"
 
 
 class Links(HTMLParser):
@@ -126,33 +172,6 @@ def test_metrics_told_twice_count_once_and_torn_lines_not_at_all(tmp_path: Path)
         stream.write('{"epoch": 3, "a"')
     assert read_metrics(tmp_path, 0) == {"a": {1: 0.1, 2: 0.3}}
     assert read_metrics(tmp_path, 1) == {}
-
-
-def ended(number: int, outcome: Outcome, value: float | None, epoch: int) -> TrialRecord:
-    return TrialRecord(number=number, outcome=outcome, best_value=value, best_epoch=epoch, epoch=epoch, epochs=10)
-
-
-def test_the_progress_line_counts_and_estimates() -> None:
-    now = [100.0]
-    console = Console(file=io.StringIO(), width=200)
-    before = [ended(0, Outcome.COMPLETE, 0.5, 10), ended(1, Outcome.INFEASIBLE, None, 0)]
-    progress = Progress(console, 4, "maximize", before, every=30, clock=lambda: now[0])
-    assert progress.summary() == "1 of 4 trials (1 complete, 1 infeasible) · 0 running · best 0.5 (trial 0)"
-    progress.started(TrialRecord(number=2))
-    for epoch in range(1, 6):
-        now[0] += 2
-        record = TrialRecord(number=2, best_value=0.1 * epoch + 0.2, best_epoch=epoch)
-        progress.reported(record, EpochReport(number=2, epoch=epoch, epochs=10))
-    # half an epoch per second; 5 epochs of this trial and 2 more trials of 10
-    assert "1 running (2: 5/10) · best 0.7 (trial 2) · 0.5 epochs/s · about 50 s left" in progress.summary()
-    progress.ended(ended(2, Outcome.STOPPED, 0.7, 5))
-    text = console.file.getvalue()  # type: ignore[attr-defined]
-    assert text.count("\n") == 1, "between summaries only finished trials are printed"
-    assert "STOPPED" in text
-    now[0] += 30
-    progress.tick()
-    progress.tick()
-    assert console.file.getvalue().count("trials (") == 1  # type: ignore[attr-defined]
 
 
 def test_brief_values_stay_apart() -> None:

@@ -20,7 +20,7 @@ from ssl_core.training.session import TrialSession
 from ssl_core.training.single import train_single
 from tests.conftest import write_tiny_set
 
-TIMES = ("seconds/", "train/samples_per_second", "train/data_wait")
+TIMES = ("seconds/", "train/samples_per_second", "train/data_wait", "cost/")
 
 
 def session(config, pack, seed=0):

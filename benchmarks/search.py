@@ -1,0 +1,211 @@
+"""How many epochs a search spends until it has trained the best configuration of a real recipe.
+
+Recorded runs of full length (benchmarks/curves) answer for training; the project's own engine searches, on a fake
+clock. A search has arrived when a configuration that is as good as the best of the space, within what seeds do to it,
+has been trained to its last epoch. All epochs of all trials up to then count.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmarks.curves import SPACE, TABLE
+from benchmarks.search_problem import Problem, recorded_problem, surrogate_problem
+from benchmarks.stock_search import StockSearch
+from benchmarks.table import Section, Table
+from search_spaces.presets import shipped_preset
+from search_spaces.space import load_space
+from study.director import Director
+from study.outcome import Outcome
+from study.schedule.spec import ASHA, MedianRule, NoScheduler
+from study.search.spec import CMAES, GP, TPE, QuasiRandom, RandomSearch
+from study.simulator.loop import simulate
+from study.simulator.recorded import RecordedRuns, load_runs
+from study.simulator.scene import Point, Scene
+from study.simulator.surrogate import leave_one_out
+from study.spec import StudySpec
+
+METRIC = "val/probe"
+BAR = 0.25
+RANDOM, DEFAULT = "random, full length", "the default"
+
+
+@dataclass(frozen=True)
+class Runs:
+    """How often each search is run, and after how many trials one that has not arrived counts as never arriving."""
+
+    seeds: int = 20
+    trials: int = 150
+
+
+Arrival = Callable[[Problem, int, int, int], float]
+"""(problem, slots, seed, trials at most) -> epochs until it arrived, infinite when it did not."""
+
+
+def engine(**settings: object) -> Arrival:
+    """A search by this project's engine; settings differ from the defaults of `StudySpec`."""
+
+    def arrival(problem: Problem, slots: int, seed: int, trials: int) -> float:
+        # no search is given the preset: it may be near the best, and is the same help to all
+        spec = StudySpec(metric=problem.metric, trials=trials, first_is_base=False, seed=seed, **settings)  # type: ignore[arg-type]
+        checked: dict[int, bool] = {}
+        ended = 0
+
+        def arrived(director: Director, point: Point) -> bool:
+            nonlocal ended
+            if point.ended > ended:
+                ended = point.ended
+                for record in director.ledger.records():
+                    if record.outcome is Outcome.COMPLETE and record.number not in checked:
+                        checked[record.number] = problem.is_wanted(record.values or {})
+            return any(checked.values())
+
+        found = simulate(Scene(problem.space, spec, problem.curves, slots=slots, until=arrived))
+        return found.epochs if any(checked.values()) else math.inf
+
+    return arrival
+
+
+def stock(problem: Problem, slots: int, seed: int, trials: int) -> float:
+    """Ray's AsyncHyperBandScheduler with its defaults, over random configurations."""
+    search = StockSearch(problem.space, problem.curves, problem.metric, slots, seed)
+    epochs = search.epochs_until(problem.is_wanted, trials)
+    return math.inf if epochs is None else epochs
+
+
+SEARCHES: dict[str, Arrival] = {
+    RANDOM: engine(sampler=RandomSearch(), scheduler=NoScheduler()),
+    "plain TPE, full length": engine(scheduler=NoScheduler()),
+    "stock ASHA, random": stock,
+    DEFAULT: engine(),
+    "random, our ASHA": engine(sampler=RandomSearch()),
+    "TPE, grace 1, reduction 4": engine(scheduler=ASHA(grace=1, reduction=4)),
+    "TPE, grace 1, reduction 3": engine(scheduler=ASHA(grace=1, reduction=3)),
+    "TPE multivariate": engine(sampler=TPE(multivariate=True)),
+    "TPE, median rule": engine(scheduler=MedianRule()),
+    "quasi-random, our ASHA": engine(sampler=QuasiRandom()),
+    "CMA-ES, our ASHA": engine(sampler=CMAES()),
+    "GP, our ASHA": engine(sampler=GP()),
+}
+MAIN = (RANDOM, "plain TPE, full length", "stock ASHA, random", DEFAULT)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One search on one problem.
+
+    Attributes:
+        name: of the search.
+        slots: trials at a time.
+        epochs: until it arrived, of each seed.
+    """
+
+    name: str
+    slots: int
+    epochs: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        """Infinite when half of the seeds did not arrive."""
+        return float(np.median(self.epochs))
+
+    def share(self, of: "Row") -> tuple[float, float, float]:
+        """Ratio of medians, and its 90 % interval: bootstrap over the seeds of both."""
+        draws = np.random.default_rng(0)
+        own, other = np.array(self.epochs), np.array(of.epochs)
+        with np.errstate(invalid="ignore"):
+            ratios = [
+                np.median(draws.choice(own, len(own))) / np.median(draws.choice(other, len(other))) for _ in range(2000)
+            ]
+            low, high = np.nanquantile(ratios, (0.05, 0.95), method="nearest")
+            return self.median / of.median, float(low), float(high)
+
+
+def measure(quick: bool = False) -> Section:
+    """All searches on both problems, and the main ones with more slots; three of them on two seeds when quick."""
+    table = load_runs(TABLE)
+    space = load_space(SPACE, shipped_preset)
+    modelled = surrogate_problem(space, table, METRIC, 500 if quick else 20_000)
+    recorded = recorded_problem(space, table, METRIC, 500 if quick else 20_000)
+    runs = Runs(2, 12) if quick else Runs()
+    names = (RANDOM, "stock ASHA, random", DEFAULT) if quick else tuple(SEARCHES)
+    rows = [_row(name, modelled, 1, runs) for name in names]
+    wider = [_row(name, modelled, slots, runs) for slots in (() if quick else (2, 8)) for name in MAIN]
+    looked_up = [_row(name, recorded, 1, runs) for name in (names if quick else MAIN)]
+    missed = [] if quick else _missed([*rows, *wider])
+    return Section(
+        title="Search",
+        shows="Epochs that a search spends, all trials together, until it has trained the best configuration of the "
+        f"space to its last epoch, or one as good within seed noise: median of {runs.seeds} seeds (quartiles).",
+        baseline="The baseline is random search at full length; stock ASHA is Ray's AsyncHyperBandScheduler with its "
+        "defaults over random configurations.",
+        tables=(_table(rows), *([_table(wider)] if wider else []), _table(looked_up)),
+        notes=_notes(table, modelled, recorded, quick),
+        missed=tuple(missed),
+    )
+
+
+def _row(name: str, problem: Problem, slots: int, runs: Runs) -> Row:
+    found = (SEARCHES[name](problem, slots, 1000 * seed, runs.trials) for seed in range(runs.seeds))
+    return Row(name, slots, tuple(found))
+
+
+def _table(rows: Sequence[Row]) -> Table:
+    header = ("what", "slots", "epochs", "share of random's (90 %)", "arrived")
+    random = {row.slots: row for row in rows if row.name == RANDOM}
+    return Table(header, tuple(_cells(row, random[row.slots]) for row in rows))
+
+
+def _cells(row: Row, random: Row) -> tuple[str, ...]:
+    low, high = (float(np.quantile(row.epochs, q, method="nearest")) for q in (0.25, 0.75))
+    share, least, most = row.share(random)
+    arrived = sum(map(math.isfinite, row.epochs))
+    return (
+        row.name,
+        str(row.slots),
+        f"{_number(row.median)} ({_number(low)} to {_number(high)})",
+        f"{_percent(share)} ({_percent(least)} to {_percent(most)})",
+        f"{arrived} of {len(row.epochs)}",
+    )
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if math.isfinite(value) else "never"
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.0f} %" if math.isfinite(value) else "–"
+
+
+def _missed(rows: Sequence[Row]) -> list[str]:
+    found = []
+    for row in rows:
+        random = next(other for other in rows if other.name == RANDOM and other.slots == row.slots)
+        if row.name == DEFAULT and not (share := row.share(random)[0]) <= BAR:
+            found.append(
+                f"the default search on {row.slots} slots needs {_percent(share)} of random's epochs, not 25 %"
+            )
+    return found
+
+
+def _notes(table: RecordedRuns, modelled: Problem, recorded: Problem, quick: bool) -> tuple[str, ...]:
+    repeats = sum(len(rows) for rows in table.groups() if len(rows) > 1)
+    notes = [
+        f"There are {len(table.runs)} recorded runs of {table.epochs} epochs, {repeats} of them repeats of a "
+        "configuration over seeds.",
+        "The first tables search the whole space by a model of these curves: the best configuration reaches "
+        f"{modelled.best:.4f}, seeds differ by {modelled.noise:.4f}, and {_percent(modelled.share)} of the space are "
+        "as good within that.",
+        "In the last table the recorded run nearest to each suggestion is replayed; "
+        f"{_percent(recorded.share)} of the space lead to one of the best.",
+        "No search is given the preset as its first trial.",
+    ]
+    if not quick:
+        left = leave_one_out(modelled.space, table, METRIC)
+        notes.append(
+            f"Leaving each configuration out, the model misses its final metric by {left.error:.4f} (its mean over all "
+            f"others by {left.spread:.4f}; rank correlation {left.rank:.2f})."
+        )
+    return tuple(notes)

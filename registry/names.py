@@ -1,0 +1,42 @@
+"""Names and lengths that MLflow takes, and the tags by which a study's runs are found."""
+
+import getpass
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+KIND, STUDY, TRIAL, KEY = "splatsweep.kind", "splatsweep.study", "splatsweep.trial", "splatsweep.key"
+PARENT = "mlflow.parentRunId"
+PARAM_LIMIT, TAG_LIMIT = 6000, 4900
+
+
+def key_of(name: str) -> str:
+    """MLflow takes letters, digits and `_-. :/` in names; anything else becomes an underscore."""
+    return re.sub(r"[^\w\-. :/]", "_", name)[:250]
+
+
+def short(text: str, limit: int) -> str:
+    """Texts over the limit keep their beginning and a digest of the whole, so they can be told apart."""
+    if len(text) <= limit:
+        return text
+    return f"{text[:200]}… [{len(text)} characters, sha256 {hashlib.sha256(text.encode()).hexdigest()[:16]}]"
+
+
+def tags_of(tags: Mapping[str, str]) -> dict[str, str]:
+    """Tags with usable names and lengths."""
+    return {key_of(name): short(str(value), TAG_LIMIT) for name, value in tags.items()}
+
+
+def params_of(params: Mapping[str, Any]) -> dict[str, str]:
+    """Parameters with usable names and lengths."""
+    return {key_of(name): short(str(value), PARAM_LIMIT) for name, value in params.items()}
+
+
+def own_tags() -> dict[str, str]:
+    """Tags of every run we make."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container whose user id has no name
+        user = "unknown"
+    return {"mlflow.user": user, "mlflow.source.name": "splatsweep", "mlflow.source.type": "LOCAL"}

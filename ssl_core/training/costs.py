@@ -1,0 +1,149 @@
+"""What a trial's models cost: parameters, memory while training, and the time of one object through its encoders.
+
+    cost/parameters           that are trained, of the whole objective: encoders and heads
+    cost/peak_memory_bytes    most memory held at a time since the trial began
+    cost/device_memory_bytes  all memory of the GPU it ran on; absent on the CPU
+    cost/points_latency_ms    one object through the encoder, as it is registered: float32, eval mode, batch 1
+    cost/image_latency_ms
+    cost/latency_ms           the sum over the encoders
+
+Measuring draws no random numbers from global generators and changes no model, so a trial is the same with and without.
+"""
+
+import statistics
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ssl_core.models.encoder import Encoder, ImageContract
+from ssl_core.recipe import Modality, TrainedEncoder
+from ssl_core.training.cost_names import DEVICE_MEMORY, LATENCY, PARAMETERS, PEAK_MEMORY
+
+_WARM_UP, _FEWEST, _MOST, _ENOUGH_SECONDS = 1, 3, 15, 0.03
+
+
+class PeakMemory:
+    """Most memory held at a time since this was made, in bytes.
+
+    On CUDA, what torch's allocator reserved on the device: its free blocks count, as no other process can have them;
+    the CUDA context (some hundred MiB a process) does not. Made anew, the allocator first gives back what an earlier
+    trial of the process left.
+
+    On the CPU, the resident set of the whole process: interpreter, libraries and the pages of the mapped pack, which
+    processes share, are in it. Linux forgets an earlier peak of the process when asked. Where it cannot be asked, an
+    earlier trial's higher peak hides this one's, and the resident sets found by `bytes` are all there is.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device, self._most, self._before = device, 0, 0
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats(device)
+            return
+        try:
+            Path("/proc/self/clear_refs").write_text("5")  # the high-water mark falls to the present size
+        except OSError:
+            self._before = _resident()[1]
+
+    def bytes(self) -> int:
+        """The peak until now."""
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_reserved(self.device)
+        now, mark = _resident()
+        self._most = max(self._most, mark if mark > self._before else now)
+        return self._most
+
+
+def _resident() -> tuple[int, int]:
+    """(present, highest) resident set of this process in bytes; zeros where the system does not tell."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return 0, 0
+    values = {key: value for key, _, value in (line.partition(":") for line in lines)}
+    present, highest = (int(values.get(key, "0 kB").split()[0]) * 1024 for key in ("VmRSS", "VmHWM"))
+    return present, highest
+
+
+def measured_costs(
+    known: Mapping[str, float], module: nn.Module, encoders: Mapping[Modality, TrainedEncoder], peak: PeakMemory
+) -> dict[str, float]:
+    """All costs of a trial after an epoch.
+
+    Args:
+        known: metrics of the epoch before, of an earlier process too: latencies are measured once a trial, and a
+            peak never falls.
+        module: all that is trained.
+        encoders: what is registered of it.
+        peak: made when the trial began in this process.
+    """
+    costs = {name: value for name, value in known.items() if name.startswith("cost/")}
+    if LATENCY not in costs:
+        costs.update(latencies(encoders, peak.device))
+    costs[PARAMETERS] = float(trained_parameters(module))
+    costs[PEAK_MEMORY] = max(costs.get(PEAK_MEMORY, 0.0), float(peak.bytes()))
+    if peak.device.type == "cuda":
+        costs[DEVICE_MEMORY] = float(torch.cuda.get_device_properties(peak.device).total_memory)
+    return costs
+
+
+def trained_parameters(module: nn.Module) -> int:
+    """Numbers that the optimiser changes."""
+    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
+
+
+def latencies(encoders: Mapping[Modality, TrainedEncoder], device: torch.device) -> dict[str, float]:
+    """Milliseconds of one object through each encoder, and their sum, by metric name.
+
+    The median of a few forwards, about 0.1 s in all for small models. Other work on the machine is in it.
+    """
+    found = {f"cost/{name}_latency_ms": _latency_ms(trained.encoder, device) for name, trained in encoders.items()}
+    return {**found, LATENCY: sum(found.values())}
+
+
+def _latency_ms(encoder: Encoder, device: torch.device) -> float:
+    example = _example(encoder).to(device)
+    seconds: list[float] = []
+    with _evaluating(encoder), torch.inference_mode(), torch.random.fork_rng(devices=_cuda(device)):
+        for number in range(_WARM_UP + _MOST):
+            began = _now(device)
+            encoder(example)
+            if number >= _WARM_UP:
+                seconds.append(_now(device) - began)
+            if len(seconds) >= _FEWEST and sum(seconds) > _ENOUGH_SECONDS:
+                break
+    return 1e3 * statistics.median(seconds)
+
+
+def _example(encoder: Encoder) -> Tensor:
+    """One input as the contract wants it; its values do not matter for the time."""
+    generator, contract = torch.Generator().manual_seed(0), encoder.contract
+    if isinstance(contract, ImageContract):
+        return torch.rand(1, 3, contract.image_size, contract.image_size, generator=generator)
+    return torch.randn(1, contract.num_points, contract.columns, generator=generator)
+
+
+def _now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def _cuda(device: torch.device) -> list[torch.device]:
+    return [device] if device.type == "cuda" else []
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """In eval mode inside; every part is left in its own mode after."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training

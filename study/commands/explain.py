@@ -1,0 +1,47 @@
+"""Questions about a finished or running study: why is a trial what it is, and can the search be repeated."""
+
+from typing import Annotated
+
+import typer
+
+from study.console import console, print_json
+from study.home import study_folder
+
+Json = Annotated[bool, typer.Option("--json", help="print JSON for scripts")]
+Study = Annotated[str, typer.Argument(help="study")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    app.command()(why)
+    app.command()(replay)
+
+
+def why(
+    study: Study,
+    trial: Annotated[int, typer.Argument(help="trial number", min=0)],
+    json: Json = False,
+) -> None:
+    """Where a trial's values came from, what was known then, and what ended it."""
+    from study.explain import explain
+    from study.explain_text import explanation_text
+
+    found = explain(study_folder(study), trial)
+    if json:
+        print_json(found.model_dump(mode="json"))
+    else:
+        console.print(explanation_text(found))
+
+
+def replay(study: Study, json: Json = False) -> None:
+    """Work out every suggestion of a study again from its journal; exit code 1 when one differs."""
+    from study.explain_text import replay_text
+    from study.replay import replay as replayed
+
+    found = replayed(study_folder(study))
+    if json:
+        print_json({**found.model_dump(mode="json"), "exact": found.exact})
+    else:
+        console.print(replay_text(found))
+    if found.differences:
+        raise typer.Exit(1)

@@ -1,0 +1,199 @@
+"""The study, simulated many times with made-up learning curves and the pace that the probe found.
+
+Searcher, scheduler, budget and ledger are those of real studies. How good configurations turn out is not known, so
+every simulation draws a landscape of its own; what all of them have in common, such as how many trials pass a rung, is
+what is predicted.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from search_spaces.parameter import edges
+from search_spaces.space import SearchSpace
+from ssl_core.config import dotted_keys
+from study.budget import AllOf, AnyOf, Budget, Target, Trials
+from study.director import Director
+from study.planning.columns import EPOCHS, Columns
+from study.planning.pace import Guess, fit_pace
+from study.planning.probe import Probe
+from study.planning.room import Room
+from study.schedule.spec import PBT, NoScheduler
+from study.search.spec import TPE, RandomSearch
+from study.session import CheckValues
+from study.simulator.curve import Curve, draws
+from study.simulator.families import PowerLaw
+from study.simulator.loop import simulate
+from study.simulator.scene import Point, Scene
+from study.simulator.worker import Timing
+from study.spec import StudySpec
+
+MOST_TRIALS = 2000
+"""A study that has not ended after so many is cut off; its prediction is a lower bound."""
+
+_LEARNING_UP_TO = 50
+"""Trials. In larger studies configurations are drawn at random, which takes less time than a sampler that learns."""
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """One simulated study.
+
+    Attributes:
+        seconds: wall time, from the command to its end.
+        slot_seconds: held by all slots, from the first worker to the last.
+        trials, epochs: run and trained.
+        ended: whether its budget ended it.
+        mean_epoch_seconds: of its epochs.
+    """
+
+    seconds: float
+    slot_seconds: float
+    trials: int
+    epochs: int
+    ended: bool
+    mean_epoch_seconds: float
+
+
+@dataclass(frozen=True)
+class ProbedCurves:
+    """A `CurveSource`: objectives of a made-up landscape, seconds of a guessed pace."""
+
+    space: SearchSpace
+    landscape: PowerLaw
+    columns: Columns
+    guess: Guess
+    epochs: int
+    maximize: bool
+
+    def curve(self, values: Mapping[str, Any], seed: int) -> Curve:
+        """See `CurveSource`."""
+        found, epochs = self.landscape.curve(values, seed), _epochs(self.space, values, self.epochs)
+        sign = 1.0 if self.maximize else -1.0
+        metrics = tuple({name: sign * value for name, value in one.items()} for one in found.metrics[:epochs])
+        scatter = self.guess.noise * float(draws(values, seed, "pace").standard_normal())
+        seconds = self.guess.seconds(self.columns.row(values)) * float(np.exp(scatter))
+        return Curve(metrics, (seconds,) * epochs)
+
+
+def forecasts(
+    space: SearchSpace, spec: StudySpec, probe: Probe, room: Room, check: CheckValues | None = None
+) -> list[Outlook]:
+    """Simulate the study; the same arguments give the same outlooks.
+
+    Args:
+        space, spec: what is searched and how.
+        probe: of it.
+        room: what it runs on.
+        check: refuses configurations before they start, as in the study.
+    """
+    columns = Columns(space)
+    measured = probe.configurations
+    pace = fit_pace(columns.rows([one.values for one in measured]), [one.epoch_seconds for one in measured],
+                    columns.scales)  # fmt: skip
+    rng = np.random.default_rng(spec.seed)
+    found = []
+    for number in range(_simulations(spec)):
+        guess = pace.draw(rng)
+        curves = ProbedCurves(
+            space=space,
+            landscape=_landscape(space, spec, measured[0].epochs, number, rng),
+            columns=columns,
+            guess=guess,
+            epochs=measured[0].epochs,
+            maximize=spec.direction == "maximize",
+        )
+        scene = Scene(
+            space=space,
+            spec=_simulated(spec, number),
+            curves=curves,
+            slots=room.slots,
+            gpus_per_slot=room.gpus_per_slot,
+            timing=Timing(opening=probe.trial_overhead),
+            check=check,
+            until=_cut_off,
+        )
+        found.append(_outlook(scene, probe.start_seconds))
+    return found
+
+
+def _outlook(scene: Scene, start: float) -> Outlook:
+    result = simulate(scene)
+    training = sum(record.seconds for record in result.records)
+    return Outlook(
+        seconds=result.seconds + start,
+        slot_seconds=result.seconds * scene.slots,
+        trials=sum(record.spends_budget for record in result.records),
+        epochs=result.epochs,
+        ended=result.finished and len(result.records) < MOST_TRIALS,
+        mean_epoch_seconds=training / max(1, result.epochs),
+    )
+
+
+def _landscape(space: SearchSpace, spec: StudySpec, epochs: int, number: int, rng: np.random.Generator) -> PowerLaw:
+    longest = max([epochs, *_searched_epochs(space)])
+    return PowerLaw(
+        space=space,
+        metric=spec.metric,
+        epochs=longest,
+        crossing=float(rng.uniform(0, 0.5)),
+        noise=float(rng.uniform(0, 0.05)),
+        landscape=spec.seed + number,
+    )
+
+
+def _simulations(spec: StudySpec) -> int:
+    """Fewer of larger studies: their luck evens out."""
+    return int(np.clip(480 // (spec.planned or 40), 12, 24))
+
+
+def _simulated(spec: StudySpec, number: int) -> StudySpec:
+    """The study without what made-up curves cannot tell: its vector, earlier studies, a target."""
+    learns = (spec.planned or MOST_TRIALS) <= _LEARNING_UP_TO
+    limit = without_targets(spec.limit) or Trials(trials=MOST_TRIALS)
+    return spec.model_copy(
+        update={
+            "sampler": TPE() if learns else RandomSearch(),
+            "objectives": (),
+            "constraints": (),
+            "warm_start": (),
+            # a population gives and takes, and everyone trains to the end
+            "scheduler": NoScheduler() if isinstance(spec.scheduler, PBT) else spec.scheduler,
+            "trials": None,
+            "hours": None,
+            "budget": limit,
+            "seed": spec.seed + number,
+        }
+    )
+
+
+def without_targets(budget: Budget) -> Budget | None:
+    """The budget if its targets are never reached; None when it has no other limit."""
+    match budget:
+        case Target():
+            return None
+        case AnyOf():
+            parts = [part for each in budget.any if (part := without_targets(each)) is not None]
+            return AnyOf(any=tuple(parts)) if parts else None
+        case AllOf():
+            # one part that never holds is enough
+            whole = [without_targets(each) for each in budget.all]
+            return None if any(part is None for part in whole) else budget
+        case _:
+            return budget
+
+
+def _cut_off(director: Director, point: Point) -> bool:
+    return len(director.ledger.records()) >= MOST_TRIALS
+
+
+def _epochs(space: SearchSpace, values: Mapping[str, Any], otherwise: int) -> int:
+    if EPOCHS not in set(dotted_keys(type(space.base_config))):
+        return otherwise
+    return int(space.configure(values).model_dump()["training"]["epochs"])
+
+
+def _searched_epochs(space: SearchSpace) -> list[int]:
+    return [int(end) for parameter in space.parameters if parameter.key == EPOCHS for end in edges(parameter.domain)]

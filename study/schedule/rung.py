@@ -1,0 +1,55 @@
+"""The trials that reached one epoch, kept in order: what every rule compares by.
+
+A rung of n trials is asked in O(log n) and filled in O(n) moves of a few bytes, so a verdict among 1,000 trials costs
+microseconds. Telling a trial's value again replaces it.
+"""
+
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Mapping
+
+
+class Rung:
+    """Values of trials, best first."""
+
+    def __init__(self, direction: str) -> None:
+        self._sign = -1.0 if direction == "maximize" else 1.0
+        self._own: dict[int, float] = {}
+        self._losses: list[float] = []  # ascending: the best has the lowest
+
+    def __len__(self) -> int:
+        return len(self._own)
+
+    def __contains__(self, number: int) -> bool:
+        return number in self._own
+
+    @property
+    def values(self) -> Mapping[int, float]:
+        """Trial number -> value."""
+        return self._own
+
+    def put(self, number: int, value: float) -> None:
+        """Enter a trial, or give it another value."""
+        if number in self._own:
+            del self._losses[bisect_left(self._losses, self._sign * self._own[number])]
+        self._own[number] = value + 0.0
+        insort(self._losses, self._sign * value)
+
+    def place(self, place: int) -> float:
+        """The value in a place; 1 is the best."""
+        return self._sign * self._losses[place - 1] + 0.0  # never -0.0
+
+    def better_than(self, value: float) -> int:
+        """How many trials are strictly better."""
+        return bisect_left(self._losses, self._sign * value)
+
+    def median_without(self, number: int) -> float:
+        """The median of the others; between two middle ones their mean. At least one other must be there."""
+        losses, count = self._losses, len(self._losses)
+        own = count
+        if number in self._own:
+            own, count = bisect_right(losses, self._sign * self._own[number]) - 1, count - 1
+
+        def other(index: int) -> float:
+            return losses[index + (index >= own)]
+
+        return self._sign * (other((count - 1) // 2) + other(count // 2)) / 2 + 0.0

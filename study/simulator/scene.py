@@ -1,0 +1,153 @@
+"""What is simulated, and what was found."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from search_spaces.space import SearchSpace
+from study.director import Director
+from study.ledger import Ledger
+from study.outcome import EpochReport, better
+from study.receipt import Receipt
+from study.session import CheckValues
+from study.simulator.clock import FakeClock
+from study.simulator.curve import CurveSource
+from study.simulator.faults import Faults
+from study.simulator.worker import Timing
+from study.spec import StudySpec
+from study.trial_record import TrialRecord, leaders
+
+
+@dataclass(frozen=True)
+class Point:
+    """How a study stood after an event.
+
+    Attributes:
+        seconds: since the start.
+        epochs: that all trials together had trained, lost ones included.
+        running: trials that held a slot.
+        ended: trials that have an outcome and count for the budget.
+        best: objective so far, None before the first.
+        leader: trial that the study would hand out, None before one finished.
+    """
+
+    seconds: float
+    epochs: int
+    running: int
+    ended: int
+    best: float | None
+    leader: int | None
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A study to simulate.
+
+    Attributes:
+        space, spec: what is searched and how.
+        curves: what training gives.
+        slots: trials at a time.
+        gpus_per_slot: for budgets and receipts.
+        largest_share: of what a slot offers, that a trial may get when it ran out of memory.
+        timing: what trials cost beyond their epochs.
+        faults: what goes wrong around them.
+        folder: keeps a real journal there; without one the ledger lives in memory. A driver can die only with one.
+        check: refuses configurations before they start.
+        until: asked after each event; True ends the simulation there.
+    """
+
+    space: SearchSpace
+    spec: StudySpec
+    curves: CurveSource
+    slots: int = 1
+    gpus_per_slot: float = 0.0
+    largest_share: float = 4.0
+    timing: Timing = field(default_factory=Timing)
+    faults: Faults = field(default_factory=Faults)
+    folder: Path | None = None
+    check: CheckValues | None = None
+    until: Callable[[Director, Point], bool] | None = None
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the director's witnesses were told: `started`, `reported` or `ended`, of which trial and when."""
+
+    seconds: float
+    what: str
+    number: int
+
+
+@dataclass
+class Trace:
+    """A witness that notes how a study comes along. The director's other witnesses see the same."""
+
+    direction: str
+    clock: FakeClock
+    points: list[Point] = field(default_factory=list)
+    told: list[Told] = field(default_factory=list)
+    _leaders: list[TrialRecord] = field(default_factory=list)
+    _ended: set[int] = field(default_factory=set)
+    _best: float | None = None
+
+    def started(self, record: TrialRecord) -> None:
+        """A trial takes a slot, for the first time or again."""
+        self._tell("started", record)
+
+    def reported(self, record: TrialRecord, report: EpochReport) -> None:
+        """An epoch may be the best."""
+        self._tell("reported", record)
+        value = record.curve.get(report.epoch)
+        if value is not None and better(value, self._best, self.direction):
+            self._best = value
+
+    def ended(self, record: TrialRecord) -> None:
+        """A trial may lead now."""
+        self._tell("ended", record)
+        self._leaders = leaders([*self._leaders, record], self.direction, 1)
+        if record.spends_budget:
+            self._ended.add(record.number)
+
+    def note(self, epochs: int, running: int) -> Point:
+        """The event is over: how it stands now."""
+        leader = self._leaders[0].number if self._leaders else None
+        self.points.append(Point(self.clock.elapsed, epochs, running, len(self._ended), self._best, leader))
+        return self.points[-1]
+
+    def _tell(self, what: str, record: TrialRecord) -> None:
+        self.told.append(Told(self.clock.elapsed, what, record.number))
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """A simulated study.
+
+    Attributes:
+        records: its trials.
+        seconds: that it took, the time without a driver included.
+        driven: the same without.
+        epochs: trained by all trials, those that a death took away included.
+        receipt: of its slots.
+        points, told: how it came along.
+        invocations: drivers that ran it.
+        finished: nothing was left to do.
+        reason: why no more was started.
+        ledger: for everything else.
+    """
+
+    records: tuple[TrialRecord, ...]
+    seconds: float
+    driven: float
+    epochs: int
+    receipt: Receipt
+    points: tuple[Point, ...]
+    told: tuple[Told, ...]
+    invocations: int
+    finished: bool
+    reason: str
+    ledger: Ledger
+
+    @property
+    def best(self) -> float | None:
+        """Objective of the best epoch of all."""
+        return self.points[-1].best if self.points else None

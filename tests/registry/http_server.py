@@ -1,0 +1,108 @@
+"""A real MLflow server that can be killed, and a wire to it that can be slow, broken or cut."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class MlflowServer:
+    """`mlflow server` over a folder, at one port for its life: started, killed, started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.port = folder, free_port()
+        self.address = f"http://127.0.0.1:{self.port}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        command = [
+            sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{self.folder / 'mlflow.db'}",
+            "--artifacts-destination", str(self.folder / "artifacts"), "--host", "127.0.0.1",
+            "--port", str(self.port), "--workers", "1",
+        ]  # fmt: skip
+        environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+        with (self.folder / "server.log").open("ab") as words:
+            self._process = subprocess.Popen(
+                command, stdout=words, stderr=words, env=environment, start_new_session=True
+            )
+
+    def wait(self, seconds: float = 240) -> None:
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                urllib.request.urlopen(f"{self.address}/health", timeout=5).close()
+                return
+            except OSError:
+                assert time.monotonic() < deadline, (self.folder / "server.log").read_text()[-2000:]
+                time.sleep(0.2)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+
+
+class Wire:
+    """A proxy in front of a server. `mood` is asked before each request: None to pass it on, or a status to answer."""
+
+    def __init__(self, target: str) -> None:
+        self.delay, self.answers, self.lost_answers = 0.0, list[int](), 0
+        self.requests: list[str] = []
+        wire = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def _pass(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                wire.requests.append(f"{self.command} {self.path.partition('?')[0]}")
+                time.sleep(wire.delay)
+                if wire.answers:
+                    self._answer(wire.answers.pop(0), b'{"error_code": "INTERNAL_ERROR", "message": "out of order"}')
+                    return
+                headers = {key: value for key, value in self.headers.items() if key.lower() != "host"}
+                request = urllib.request.Request(target + self.path, body or None, headers, method=self.command)
+                try:
+                    with urllib.request.urlopen(request, timeout=60) as answer:
+                        status, data = answer.status, answer.read()
+                except urllib.error.HTTPError as error:
+                    status, data = error.code, error.read()
+                if wire.lost_answers:  # the server has done it, and nobody hears of it
+                    wire.lost_answers -= 1
+                    self.close_connection = True
+                    return
+                self._answer(status, data)
+
+            do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = _pass  # noqa: N815
+
+            def _answer(self, status: int, data: bytes) -> None:
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, *_: object) -> None: ...
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.address = f"http://127.0.0.1:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()

@@ -1,0 +1,182 @@
+"""Power cuts between any two writes of any study: nothing lost, nothing twice; with one slot nothing changed at all."""
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import pytest
+from conftest import MakePlan
+from fake_sessions import trained
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from inline_driver import PowerCut, run_inline
+
+from study.director import Director
+from study.driver import StudyPlan
+from study.ledger import Ledger, read_ledger
+from study.metrics_file import read_metrics
+from study.outcome import EpochReport, Outcome
+from study.simulator.clock import FakeClock
+from study.trial_folder import TrialFolder
+from study.trial_record import TrialRecord, leaders
+
+NAMES = itertools.count()
+"""Every example of a property is a study of its own."""
+
+MIXED = {
+    "mode": {"choice": ["good", "nan", "raise_once", "raise", "greedy", "infeasible"]},
+    "quality": {"float": [0.1, 1.0]},
+}
+PBT = {"kind": "pbt", "every": 1, "share": 0.5, "perturb": ["quality"], "resample": 0.0}
+STUDIES: dict[str, dict[str, Any]] = {
+    "asha": {"grace": 1, "reduction": 2, "trials": 8},
+    "median": {"scheduler": {"kind": "median", "grace": 1, "least": 2}, "trials": 8},
+    "repeats": {"grace": 1, "reduction": 2, "trials": 8, "repeats": 3},
+    "epochs": {"scheduler": "none", "trials": None, "budget": {"epochs": 17}},
+    "target": {"scheduler": "none", "trials": 8, "budget": {"target": 0.6}, "base": {"epochs": 5}},
+    "patience": {"scheduler": "none", "trials": None, "budget": {"no_improvement": 3}},
+    "grid": {"scheduler": "none", "trials": 50, "sampler": {"kind": "grid", "steps": 2}, "repeats": 2},
+    "failures": {"space": MIXED, "grace": 1, "reduction": 2, "trials": 8, "repeats": 2, "max_attempts": 2},
+}
+
+
+class Fuse:
+    """Raises PowerCut at the n-th moment: a turn, a message to a witness, before and after each write."""
+
+    def __init__(self, after: int) -> None:
+        self.left = after
+
+    def tick(self, _: Director | None = None) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise PowerCut
+
+    def started(self, record: TrialRecord) -> None:
+        self.tick()
+
+    def reported(self, record: TrialRecord, report: EpochReport) -> None:
+        self.tick()
+
+    def ended(self, record: TrialRecord) -> None:
+        self.tick()
+
+    @contextmanager
+    def in_writes(self) -> Iterator[None]:
+        """Moments around everything that the director writes."""
+        with pytest.MonkeyPatch.context() as patch:
+            for owner, name in ((Ledger, "_write"), (TrialFolder, "stage"), (TrialFolder, "adopt")):
+                self._surround(patch, owner, name)
+            yield
+
+    def _surround(self, patch: pytest.MonkeyPatch, owner: type, name: str) -> None:
+        real = getattr(owner, name)
+
+        def surrounded(itself: Any, *args: Any, **named: Any) -> Any:
+            self.tick()
+            answer = real(itself, *args, **named)
+            self.tick()
+            return answer
+
+        patch.setattr(owner, name, surrounded)
+
+
+def run_with_cuts(plan: StudyPlan, cuts: list[int], slots: int) -> Director:
+    """Run, cut and continue; the last run is left alone."""
+    finished: dict[int, TrialRecord] = {}
+    for after in [*cuts, 10**9]:
+        fuse = Fuse(after)
+        with suppress(PowerCut), fuse.in_writes():
+            director = run_inline(plan, slots, [fuse], fuse.tick, largest_share=4.0, clock=FakeClock())
+        if not (plan.folder / "journal.log").is_file():
+            continue
+        try:
+            records = read_ledger(plan.folder).records()
+        except Exception:
+            assert after < 4, "only a study that was never begun cannot be read"
+            continue
+        assert [record.number for record in records] == list(range(len(records)))
+        for number, before in finished.items():
+            assert records[number] == before, "a finished trial changed"
+        finished = {record.number: record for record in records if record.outcome and record.told}
+    assert director.finished
+    assert director.fatal is None
+    return director
+
+
+def story(plan: StudyPlan) -> list[dict[str, Any]]:
+    """What a study is, without the times of day."""
+    kept = {"started", "ended", "seconds", "held", "told"}
+    told = []
+    for record in read_ledger(plan.folder).records():
+        row = record.model_dump(mode="json", exclude=kept)
+        row["vector"].pop("trial/seconds", None)
+        row["metrics"] = read_metrics(plan.folder, record.number)
+        row["best"] = (plan.folder / "trials" / f"{record.number:04d}" / "best").is_dir()
+        told.append(row)
+    return told
+
+
+@pytest.fixture(scope="module")
+def undisturbed() -> dict[str, list[dict[str, Any]]]:
+    return {}
+
+
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.parametrize("kind", STUDIES)
+@given(cuts=st.lists(st.integers(0, 60), min_size=1, max_size=4))
+def test_one_slot_tells_the_same_story(
+    make_plan: MakePlan, undisturbed: dict[str, list[dict[str, Any]]], kind: str, cuts: list[int]
+) -> None:
+    def fresh() -> StudyPlan:
+        return make_plan(name=f"study{next(NAMES)}", **{"sampler": "random", **STUDIES[kind]})
+
+    if kind not in undisturbed:
+        plan = fresh()
+        run_with_cuts(plan, [], slots=1)
+        undisturbed[kind] = story(plan)
+    plan = fresh()
+    run_with_cuts(plan, cuts, slots=1)
+    assert story(plan) == undisturbed[kind]
+
+
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.parametrize("kind", ["asha", "repeats", "failures", "epochs"])
+@given(cuts=st.lists(st.integers(0, 60), min_size=1, max_size=4), slots=st.integers(2, 3))
+def test_several_slots_lose_nothing(make_plan: MakePlan, kind: str, cuts: list[int], slots: int) -> None:
+    plan = make_plan(name=f"study{next(NAMES)}", **{"sampler": "random", **STUDIES[kind]})
+    director = run_with_cuts(plan, cuts, slots)
+    records = read_ledger(plan.folder).records()
+    assert all(record.outcome is not None and record.told for record in records)
+    if plan.spec.trials:
+        assert sum(record.spends_budget for record in records) == plan.spec.trials
+    again = Director(director.ledger, plan.space, director.ruling, [])
+    assert again.finished
+    assert again._tally.__dict__ == director._tally.__dict__ or kind == "epochs"
+    for record in records:
+        epochs = [epoch for number, epoch in trained(plan.folder) if number == record.number]
+        assert sorted(set(epochs)) == list(range(1, len(set(epochs)) + 1))
+        # trained twice is only what a cut or a crash took away
+        assert len(epochs) - len(set(epochs)) <= len(cuts) + record.crashes + 1
+        assert set(record.curve) == set(read_metrics(plan.folder, record.number).get("val/probe", {})) or (
+            record.outcome in (Outcome.DIVERGED, Outcome.STOPPED)
+        )
+    kept = {int(path.parent.name) for path in plan.folder.glob("trials/*/best")}
+    assert {record.number for record in leaders(records, "maximize", plan.spec.top_k)} <= kept
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cuts=st.lists(st.integers(0, 90), min_size=1, max_size=4))
+def test_a_population_survives(make_plan: MakePlan, cuts: list[int]) -> None:
+    plan = make_plan(name=f"study{next(NAMES)}", trials=6, base={"epochs": 5}, scheduler=PBT, sampler="random")
+    run_with_cuts(plan, cuts, slots=4)
+    records = read_ledger(plan.folder).records()
+    assert Counter(record.outcome for record in records) == {Outcome.COMPLETE: 6}
+    for record in records:
+        assert record.curve[5] == pytest.approx((record.values or {})["quality"]), "its last values were not in force"
+        if record.verdicts:
+            assert record.values == record.verdicts[-1].values
+        rungs = [verdict.rung for verdict in record.verdicts]
+        assert rungs == sorted(set(rungs)), "one comparison, one verdict"
+        assert not list((plan.folder / "trials" / f"{record.number:04d}").glob(".adopted*"))
