@@ -17,7 +17,7 @@ READY := .venv/.ready
 RUN   := $(BIN)/splatsweep
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep submit up down secrets ui status report models pull test test-slow fuzz check format bench bench-data lock clean
+.PHONY: help setup sweep submit up down secrets ui status report models pull test test-slow fuzz check format bench bench-data bench-engine lock clean
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -98,6 +98,9 @@ bench: $(READY) ## measure, and write docs/BENCHMARKS.md
 
 bench-data: $(READY) ## the same for data alone: batches, features, packs, backbones
 	@$(BIN)/python -m benchmarks --only input --only extraction --only packing --only backbones
+
+bench-engine: $(READY) ## the same for the engine: trials, reports, suggestions, tracking, plans, search on recorded curves
+	@$(BIN)/python -m benchmarks --only trials --only engine --only tracking --only suggestions --only planning --only search
 
 lock: $(READY) ## renew requirements.lock (no index addresses in it)
 	@PATH="$$PATH:$(CURDIR)/.tools/bin"; uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \

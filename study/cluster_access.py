@@ -53,7 +53,7 @@ def check_cluster(address: str) -> None:
     host, colon, port = address.rpartition(":")
     if not colon or not port.isdigit() or "/" in host or os.environ.get("RAY_USE_TLS", "0") not in ("0", ""):
         return
-    import grpc  # type: ignore[import-untyped]
+    import grpc
 
     metadata = (("authorization", f"Bearer {token}"),) if token else ()
     with grpc.insecure_channel(address, options=(("grpc.enable_http_proxy", 0),)) as channel:

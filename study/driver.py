@@ -209,7 +209,8 @@ def _opening(plan: StudyPlan, before: list[TrialRecord]) -> str:
     done = sum(record.outcome is not None and record.spends_budget for record in before)
     begun = sum(record.outcome is None for record in before)
     spec = plan.spec
-    text = f"study {plan.name}: {spec.planned} trials of {plan.space.recipe}, {spec.metric} {spec.direction}d"
+    trials = "trials" if spec.planned is None else f"{spec.planned} trials"
+    text = f"study {plan.name}: {trials} of {plan.space.recipe}, {spec.metric} {spec.direction}d"
     if before:
         text += f"; continuing with {done} done and {begun} begun"
     return text

@@ -18,6 +18,7 @@ from study.home import home, study_folder
 from study.pack_storage import needed_files, open_pack, place_name
 from study.preflight import check_choices
 from study.schedule.preflight import check_perturbed
+from study.search.check import check_search
 from study.spec import study_spec
 from study.trials import TrialOpener, trial_opener
 
@@ -46,6 +47,7 @@ def plan_study(request: Request) -> tuple[StudyPlan, TrialOpener, Pack]:
     given = {"trials": request.trials, "concurrency": request.concurrency}
     spec = study_spec(space.study, given, request.space)
     opener = trial_opener(space, pack, str(request.pack))
+    check_search(spec, space)
     check_perturbed(space, spec.scheduler)
     opener.check({})
     check_choices(space, opener.check)

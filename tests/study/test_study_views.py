@@ -14,12 +14,11 @@ from rich.console import Console, RenderableType
 
 from ssl_core.errors import StudyError
 from study.cluster import Resources, slots, trial_resources
-from study.curves import draw_curves
 from study.driver_lock import hold_study
 from study.importances import importances
 from study.ledger import read_ledger
 from study.metrics_file import MetricsFile, metrics_path, read_metrics
-from study.outcome import EpochReport, Outcome
+from study.outcome import EpochReport
 from study.report import write_report
 from study.spec import StudySpec
 from study.status import StudyStatus, TrackingStatus, read_status, study_status
@@ -155,13 +154,6 @@ def test_importances_of_equal_trials(make_plan: MakePlan) -> None:
     plan = make_plan({"mode": {"choice": ["good"]}}, trials=5)
     run_inline(plan)
     assert "nothing to compare" in importances(read_ledger(plan.folder).optuna_study).note
-
-
-def test_a_trials_curves_are_a_picture(tmp_path: Path) -> None:
-    record = TrialRecord(number=3, outcome=Outcome.COMPLETE, best_epoch=2, best_value=0.5)
-    names = ["val/probe", *[f"metric/{i}" for i in range(20)]]
-    draw_curves(record, {name: {1: 0.1, 2: 0.5} for name in names}, "val/probe", tmp_path / "t" / "curves.png")
-    assert (tmp_path / "t" / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_metrics_told_twice_count_once_and_torn_lines_not_at_all(tmp_path: Path) -> None:
