@@ -32,6 +32,10 @@ _OBJECT_STORE_BYTES = 200 * 2**20
 """Packs are memory-mapped files; only messages travel through Ray's object store."""
 
 
+_START_TRIES = 3
+"""A machine under heavy load can take longer to start Ray than Ray waits."""
+
+
 @dataclass(frozen=True)
 class Resources:
     """What a cluster has.
@@ -103,13 +107,24 @@ def _connect(least_cpus: float) -> None:
                 ) from None
             return
         cpus = max(len(os.sched_getaffinity(0)), math.ceil(least_cpus))
-        ray.init(
-            address="local",
-            num_cpus=cpus,
-            include_dashboard=False,
-            object_store_memory=_OBJECT_STORE_BYTES,
-            **quiet,
-        )
+        for tries_left in reversed(range(_START_TRIES)):
+            try:
+                ray.init(
+                    address="local",
+                    num_cpus=cpus,
+                    include_dashboard=False,
+                    object_store_memory=_OBJECT_STORE_BYTES,
+                    **quiet,
+                )
+                return
+            except Exception as error:  # Ray gives its own processes 30 s and then raises whatever it likes
+                ray.shutdown()
+                if not tries_left:
+                    reason = " ".join(str(error).split())[:200]
+                    raise StudyError(
+                        f"Ray did not start here in {_START_TRIES} attempts ({reason}); it gives itself 30 s each: "
+                        "is the machine overloaded or out of memory?"
+                    ) from error
 
 
 def trial_resources(spec: StudySpec, offered: Resources, measured: Measured | None = None) -> dict[str, float]:

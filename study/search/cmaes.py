@@ -7,8 +7,9 @@ complete ones, diverged ones below these, and those that break a constraint last
 nothing, the next generation starts wide again.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from cmaes import CMA
 from optuna.trial import FrozenTrial, TrialState
 
 from search_spaces.space import SearchSpace
@@ -18,6 +19,9 @@ from study.search.spec import CMAES
 from study.search.tpe import rank_keys
 from study.search.unit import Numeric, always_numeric, from_unit, numeric, to_unit
 from study.search.view import SamplerView
+
+if TYPE_CHECKING:
+    from cmaes import CMA
 
 MARK = "cmaes:generation"
 
@@ -54,8 +58,10 @@ def next_point(space: SearchSpace, spec: CMAES, seed: int, view: SamplerView) ->
     return Proposal(params, {MARK: generation}, f"generation {generation} of CMA-ES")
 
 
-def _fresh(spec: CMAES, ranges: list[tuple[str, Numeric]], view: SamplerView, seed: int) -> CMA:
+def _fresh(spec: CMAES, ranges: list[tuple[str, Numeric]], view: SamplerView, seed: int) -> "CMA":
     """The first distribution: around the best configuration of earlier studies, else the middle."""
+    from cmaes import CMA  # brings scipy.stats, seconds that other samplers need not pay
+
     warm = [t for t in view.storage.entries[: view.warm] if t.state is TrialState.COMPLETE]
     middle = np.full(len(ranges), 0.5)
     if warm:
