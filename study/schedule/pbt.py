@@ -62,7 +62,7 @@ class PopulationBased:
         if not better(bar, own, self._direction):
             return None
         rng = Random(f"{self._seed} {number} {epoch}")
-        donor = self._donor(scores, share, own, rng)
+        donor = self._donor(scores, share, rng)
         if donor is None:
             return None
         return Verdict(
@@ -85,14 +85,12 @@ class PopulationBased:
             for epoch in sorted(curve):
                 self.observe(number, epoch, curve[epoch])
 
-    def _donor(self, scores: Rung, share: int, own: float, rng: Random) -> int | None:
+    def _donor(self, scores: Rung, share: int, rng: Random) -> int | None:
         least = scores.place(share)
         best = sorted(
             number
             for number, value in scores.values.items()
-            if not better(least, value, self._direction)
-            and better(value, own, self._direction)
-            and self._population.donor_values(number) is not None
+            if not better(least, value, self._direction) and self._population.donor_values(number) is not None
         )
         return rng.choice(best) if best else None
 
