@@ -84,7 +84,7 @@ def in_own_process(trials: int, length: float) -> Course:
 
 def run_here(trials: int, length: float) -> Course:
     """The measurement itself, on a Ray of this process."""
-    from study.cluster import ray_cluster
+    from study.cluster.cluster import ray_cluster
 
     with tempfile.TemporaryDirectory(prefix="splatsweep-bench-") as root, ray_cluster(float(SLOTS)):
         return ours(Path(root), trials, length, tracked=False)

@@ -17,7 +17,7 @@ from benchmarks.stock_search import StockSearch
 from benchmarks.table import Section, Table
 from search_spaces.presets import shipped_preset
 from search_spaces.space import load_space
-from study.director import Director
+from study.direction.director import Director
 from study.outcome import Outcome
 from study.schedule.spec import ASHA, MedianRule, NoScheduler
 from study.search.spec import CMAES, GP, TPE, QuasiRandom, RandomSearch

@@ -19,7 +19,7 @@ from rich.console import Console
 from registry.run_log import RunLog, open_run_log
 from search_spaces.space import SearchSpace, load_space
 from ssl_core.config import Config
-from study.cluster import ray_cluster
+from study.cluster.cluster import ray_cluster
 from study.driver import StudyPlan, run_study
 from study.session import TrialRequest
 from study.spec import StudySpec
@@ -118,13 +118,13 @@ def stock(folder: Path, trials: int, epochs: int, address: str) -> float:
 
 def report_seconds(folder: Path, reports: int, address: str | None) -> list[float]:
     """Seconds that each report of twenty metrics keeps the driver, journal, files and outbox included."""
+    from study.accounts.meter import Meter
     from study.clock import SystemClock
-    from study.director import Director
+    from study.direction.director import Director
+    from study.direction.ruling import Ruling, Witness
     from study.ledger import open_ledger, study_tags
-    from study.meter import Meter
-    from study.metrics_file import MetricsFile
     from study.outcome import EpochReport
-    from study.ruling import Ruling, Witness
+    from study.record.metrics_file import MetricsFile
     from study.run_recorder import RunRecorder
 
     plan = plan_of(folder, "report", 1, reports + 1)

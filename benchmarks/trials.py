@@ -60,7 +60,7 @@ def in_own_process(trials: int, runs: int) -> Seconds:
 def run_here(trials: int, runs: int) -> Seconds:
     """The measurement itself, on a Ray of this process."""
     from benchmarks.trial_overhead import SLOTS, ours, stock
-    from study.cluster import ray_cluster
+    from study.cluster.cluster import ray_cluster
 
     found: Seconds = {"ours": [], "stock": []}
     with tempfile.TemporaryDirectory(prefix="splatsweep-bench-") as root, ray_cluster(float(SLOTS)):

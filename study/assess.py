@@ -17,10 +17,10 @@ from ssl_core.data.pack import Pack
 from ssl_core.errors import RegistryError, StudyError
 from ssl_core.recipes import recipe_named
 from ssl_core.training.device import choose_device
+from study.accounts.receipt import trial_receipt
 from study.driver import StudyPlan, StudySummary
-from study.metrics_file import read_metrics
-from study.receipt import trial_receipt
-from study.trial_record import TrialRecord
+from study.record.metrics_file import read_metrics
+from study.record.trial_record import TrialRecord
 from study.trials import TrialOpener
 
 Say = Callable[[str], None]

@@ -14,25 +14,25 @@ from rich.console import Console
 from registry.entries import RunStatus
 from registry.run_log import RunLog
 from ssl_core.errors import SplatsweepError, StudyError
+from study.accounts.meter import Meter
+from study.accounts.receipt import settle
 from study.clock import Clock, SystemClock
-from study.cluster import Resources, largest_share, ray_cluster, slots, trial_resources
-from study.director import Director
-from study.driver_lock import DriverLock, TakenOverError, hold_study
-from study.gpu_share import measured_needs
-from study.interrupt import Interrupt, LeaveLoop, watch_signals
+from study.cluster.cluster import Resources, largest_share, ray_cluster, slots, trial_resources
+from study.cluster.driver_lock import DriverLock, TakenOverError, hold_study
+from study.cluster.interrupt import Interrupt, LeaveLoop, watch_signals
+from study.cluster.tune_loop import Crew, tune_trials
+from study.direction.director import Director
+from study.direction.ruling import Ruling, Witness
 from study.ledger import Ledger, open_ledger, study_tags
-from study.meter import Meter
-from study.metrics_file import MetricsFile
 from study.outcome import one_line
-from study.patience import DiskWatch, Patience
-from study.progress import Progress
-from study.receipt import settle
-from study.ruling import Ruling, Witness
+from study.record.metrics_file import MetricsFile
+from study.record.trial_record import TrialRecord
 from study.run_recorder import RunRecorder, unsettled
 from study.study_plan import StudyPlan
 from study.summary import StudySummary, nothing_finished, summary_of
-from study.trial_record import TrialRecord
-from study.tune_loop import Crew, tune_trials
+from study.views.progress import Progress
+from study.workers.gpu_share import measured_needs
+from study.workers.patience import DiskWatch, Patience
 
 __all__ = ["StudyPlan", "StudySummary", "run_study"]
 

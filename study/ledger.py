@@ -20,13 +20,14 @@ import optuna
 
 from search_spaces.space import SearchSpace
 from ssl_core.errors import StudyError
-from study import journal_lines as lines
-from study.history import JOURNAL, History, read_history
-from study.identity import StudyIdentity, refuse_another, study_tags
-from study.journal import FileJournal, Journal, MemoryJournal, disk_errors
-from study.journal_lines import Line
 from study.outcome import EpochReport, Outcome
-from study.patience import Patience, PatientJournal
+from study.record import journal_lines as lines
+from study.record.history import JOURNAL, History, read_history
+from study.record.identity import StudyIdentity, refuse_another, study_tags
+from study.record.journal import FileJournal, Journal, MemoryJournal, disk_errors
+from study.record.journal_lines import Line
+from study.record.study_state import FORMAT
+from study.record.trial_record import STATE_OF, TrialRecord
 from study.schedule.rule import Verdict
 from study.search.check import check_search
 from study.search.origin import Origin
@@ -35,8 +36,7 @@ from study.search.told import metric, missing
 from study.search.view_storage import ViewStorage
 from study.search.warm_start import warm_entries
 from study.spec import StudySpec
-from study.study_state import FORMAT
-from study.trial_record import STATE_OF, TrialRecord
+from study.workers.patience import Patience, PatientJournal
 
 __all__ = [
     "JOURNAL", "Ledger", "StudyIdentity", "disk_errors", "memory_ledger", "open_ledger", "read_ledger", "study_tags",

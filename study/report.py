@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from ssl_core.data.atomic import atomic_write
+from study.accounts.receipt import study_receipt
 from study.findings.as_optuna import as_optuna
-from study.importances import LEAST, Importances, importances
 from study.ledger import Ledger
 from study.outcome import Outcome
-from study.receipt import study_receipt
-from study.report_charts import (
+from study.record.trial_record import TrialRecord, leaders, ranked
+from study.views.importances import LEAST, Importances, importances
+from study.views.report_charts import (
     COLOUR,
     Chart,
     curves_chart,
@@ -20,7 +21,7 @@ from study.report_charts import (
     importance_chart,
     parallel_chart,
 )
-from study.report_findings import (
+from study.views.report_findings import (
     Place,
     attribution_section,
     fidelity_section,
@@ -29,11 +30,10 @@ from study.report_findings import (
     receipt_section,
     rungs_section,
 )
-from study.report_page import badge, chart_place, details, facts, note, page, section, table, tiles
-from study.report_plots import MOST_PARAMETERS, MOST_POINTS, optuna_plots
-from study.status import study_state
-from study.trial_record import TrialRecord, leaders, ranked
-from study.words import clock_text, short
+from study.views.report_page import badge, chart_place, details, facts, note, page, section, table, tiles
+from study.views.report_plots import MOST_PARAMETERS, MOST_POINTS, optuna_plots
+from study.views.status import study_state
+from study.views.words import clock_text, short
 
 MOST_ROWS = 20
 """Of the leaderboard, before the rest is folded away."""

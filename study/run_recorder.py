@@ -14,12 +14,12 @@ from registry.run_log import RunLog
 from registry.study_log import StudyLog
 from search_spaces.space import SearchSpace
 from ssl_core.errors import ConfigError
+from study.accounts.receipt import Receipt, study_receipt
 from study.ledger import Ledger
-from study.metrics_file import read_metrics
 from study.outcome import EpochReport, Outcome, better
-from study.receipt import Receipt, study_receipt
-from study.trial_picture import draw_trial
-from study.trial_record import TrialRecord, leaders
+from study.record.metrics_file import read_metrics
+from study.record.trial_record import TrialRecord, leaders
+from study.views.trial_picture import draw_trial
 
 STATUS: Mapping[Outcome, RunStatus] = {
     Outcome.COMPLETE: "FINISHED",

@@ -15,7 +15,7 @@ from study.assess import Assessed, assess_study
 from study.console import errors
 from study.driver import StudyPlan, StudySummary, run_study
 from study.home import home, study_folder
-from study.pack_storage import needed_files, open_pack, place_name
+from study.packs.pack_storage import needed_files, open_pack, place_name
 from study.preflight import check_choices
 from study.schedule.preflight import check_perturbed
 from study.search.check import check_search

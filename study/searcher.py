@@ -12,11 +12,11 @@ from ray.tune.search import Searcher
 
 from ssl_core import errors
 from ssl_core.errors import SplatsweepError, StudyError
-from study.director import Director
-from study.memory import is_out_of_memory
+from study.direction.director import Director
 from study.outcome import EpochReport
 from study.session import TrialRequest
 from study.trainable import CRASH, FATAL, REPORT, REQUEST
+from study.workers.memory import is_out_of_memory
 
 
 class DirectedSearcher(Searcher):

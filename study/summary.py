@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from study.ledger import Ledger
-from study.trial_record import TrialRecord, leaders
+from study.record.trial_record import TrialRecord, leaders
 
 
 @dataclass(frozen=True)

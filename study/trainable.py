@@ -11,9 +11,9 @@ from typing import Any
 from ray import tune
 
 from ssl_core.errors import SplatsweepError
-from study.revision import require_revision
 from study.session import OpenSession, TrialRequest
-from study.trial_runner import TrialCrashedError, TrialRunner
+from study.workers.revision import require_revision
+from study.workers.trial_runner import TrialCrashedError, TrialRunner
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 

@@ -12,8 +12,8 @@ from ssl_core.errors import PackError
 from ssl_core.recipe import RecipeConfig
 from ssl_core.recipes import recipe_named
 from ssl_core.training.session import TrialSession
-from study.object_store import is_uri
-from study.pack_storage import needed_files, open_pack
+from study.packs.object_store import is_uri
+from study.packs.pack_storage import needed_files, open_pack
 from study.session import TrialRequest
 
 

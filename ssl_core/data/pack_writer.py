@@ -1,6 +1,6 @@
 """Makes a DatasetPack: planned first, made in parts, put together beside its place, then moved there whole.
 
-The parts are made here one after another, or by whoever is given as `build` (study/packing.py has Ray tasks); the
+The parts are made here one after another, or by whoever is given as `build` (study/packs/packing.py has Ray tasks); the
 finished pack is the same to the last byte whatever the number of workers and however often they were killed.
 """
 

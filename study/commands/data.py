@@ -60,7 +60,7 @@ def splat(
     """Turn meshes into views and fitted Gaussians; what exists and is whole is not made again."""
     from ssl_core.config import override
     from ssl_core.render.splat_object import SplatConfig
-    from study.splatting import splat_meshes
+    from study.packs.splatting import splat_meshes
 
     values = {"views": views, "image_size": image_size, "fit.gaussians": gaussians, "fit.steps": steps}
     summary = splat_meshes(
@@ -92,7 +92,7 @@ def pack(
     from ssl_core.config import validated
     from ssl_core.data.pack import PackConfig
     from ssl_core.data.pack_inspect import describe_pack, format_pack
-    from study.packing import describe_packing, format_packing, pack_data
+    from study.packs.packing import describe_packing, format_packing, pack_data
 
     values = {
         "image_size": image_size,

@@ -23,8 +23,8 @@ def why(
     json: Json = False,
 ) -> None:
     """Where a trial's values came from, what was known then, and what ended it."""
-    from study.explain import explain
-    from study.explain_text import explanation_text
+    from study.record.explain import explain
+    from study.record.explain_text import explanation_text
 
     found = explain(study_folder(study), trial)
     if json:
@@ -35,8 +35,8 @@ def why(
 
 def replay(study: Study, json: Json = False) -> None:
     """Work out every suggestion of a study again from its journal; exit code 1 when one differs."""
-    from study.explain_text import replay_text
-    from study.replay import replay as replayed
+    from study.record.explain_text import replay_text
+    from study.record.replay import replay as replayed
 
     found = replayed(study_folder(study))
     if json:

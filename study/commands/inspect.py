@@ -61,7 +61,7 @@ def inspect(
 
 def kind_of(path: str) -> Kind:
     """By what is there: an address or a folder with a manifest is a pack, other folders and camera files a scene."""
-    from study.object_store import is_uri
+    from study.packs.object_store import is_uri
 
     place = Path(path)
     # a pack without its manifest is half-written, and opening it says so
@@ -74,7 +74,7 @@ def kind_of(path: str) -> Kind:
 
 def _pack(path: str) -> Inspection:
     from ssl_core.data.pack_inspect import describe_pack, format_pack
-    from study.pack_storage import open_pack
+    from study.packs.pack_storage import open_pack
 
     pack = open_pack(path)
     facts = describe_pack(pack)

@@ -24,8 +24,8 @@ def journey(
     trials: Annotated[int | None, typer.Option(help="number of trials")] = None,
 ) -> None:
     """Data (a sample set unless given), pack, study, registry, champion. Again: what is done is not redone."""
-    from study.leaderboard import print_study
     from study.running import Request, run_and_assess
+    from study.views.leaderboard import print_study
 
     label = checked_name(name) if name else (data or meshes or Path("sample")).resolve().name.removesuffix(".zip")
     checked_name(label)
@@ -48,7 +48,7 @@ def _data(data: Path | None, meshes: Path | None, label: str) -> Path:
         return data
     if meshes:
         from ssl_core.render.splat_object import SplatConfig
-        from study.splatting import splat_meshes
+        from study.packs.splatting import splat_meshes
 
         folder = home() / "splats" / label
         console.print(
@@ -78,7 +78,7 @@ def data_parts(data: Path) -> tuple[Path, Path | None]:
 
 def _pack(folder: Path, out: Path) -> Path:
     from ssl_core.data.pack import PackConfig
-    from study.packing import describe_packing, format_packing, pack_data
+    from study.packs.packing import describe_packing, format_packing, pack_data
 
     points, images = data_parts(folder)
     if images is None:

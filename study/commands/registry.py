@@ -65,7 +65,7 @@ def evaluate(
 ) -> None:
     """Evaluate a registered encoder on a pack's test split, beside its random-init twin."""
     from study.assess import evaluate_reference
-    from study.pack_storage import open_pack
+    from study.packs.pack_storage import open_pack
 
     opened, uri = open_pack(pack), os.environ.get("MLFLOW_TRACKING_URI")
     if protocol is Protocol.REFERENCE:

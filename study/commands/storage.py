@@ -24,7 +24,7 @@ def push(
 ) -> None:
     """Copy a pack to an object store or a shared folder; again: what is there is not sent again."""
     from ssl_core.data.pack import Pack
-    from study.pack_storage import push_pack
+    from study.packs.pack_storage import push_pack
 
     opened = Pack.open(pack)
     done = push_pack(opened, uri, force=force)
@@ -47,7 +47,7 @@ def fetch(
     json: Json = False,
 ) -> None:
     """Bring a pack to this node's cache (SPLATSWEEP_CACHE) and say where it lies."""
-    from study.pack_storage import open_pack
+    from study.packs.pack_storage import open_pack
 
     opened = open_pack(uri)
     if json:

@@ -31,8 +31,8 @@ def sweep(
 ) -> None:
     """Run a study; the same command continues it. Its best encoders are registered, evaluated and judged."""
     from ssl_core.config import parse_assignment
-    from study.leaderboard import print_study, study_facts
     from study.running import Request, plan_study, run_and_assess
+    from study.views.leaderboard import print_study, study_facts
 
     overrides = dict(parse_assignment(text) for text in assignments or [])
     request = Request(space, pack, name, trials, concurrency, overrides)
@@ -62,8 +62,8 @@ def latest_study() -> str:
 
 def status(name: Name = None, json: Json = False) -> None:
     """Every trial of a study with its outcome and reason; budget, rungs and receipt."""
-    from study.status import read_status
-    from study.status_table import format_status
+    from study.views.status import read_status
+    from study.views.status_table import format_status
 
     status = read_status(study_folder(name or latest_study()))
     if json:

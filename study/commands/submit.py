@@ -9,7 +9,7 @@ import typer
 from study.console import console, errors, print_json
 
 if TYPE_CHECKING:
-    from study.submit import Environment, Job
+    from study.submission.submit import Environment, Job
 
 Json = Annotated[bool, typer.Option("--json", help="print JSON for scripts; the log goes to standard error")]
 
@@ -38,8 +38,8 @@ def submit(
     """
     import os
 
-    from study.submit import Submission, dashboard_address, open_client, passed_on
-    from study.submit import submit as start
+    from study.submission.submit import Submission, dashboard_address, open_client, passed_on
+    from study.submission.submit import submit as start
 
     study = _checked(space, pack, name, trials, concurrency, assignments or [])
     arguments = ["--pack", pack, "--name", study]
@@ -71,7 +71,7 @@ def _checked(
     from ssl_core.config import parse_assignment
     from ssl_core.errors import ConfigError
     from study.home import checked_name
-    from study.pack_storage import place_name
+    from study.packs.pack_storage import place_name
     from study.spec import study_spec
 
     loaded = load_space(space, shipped_preset, dict(parse_assignment(text) for text in assignments))
@@ -112,7 +112,7 @@ def _follow(client: object, job: str, address: str, json: bool) -> int:
     """Show the log; Ctrl-C leaves the job running."""
     import sys
 
-    from study.submit import follow
+    from study.submission.submit import follow
 
     stream = sys.stderr if json else sys.stdout
 

@@ -29,7 +29,7 @@ def train(
     from ssl_core.recipes import preset_named, recipe_named
     from ssl_core.training.session import TrialSession
     from ssl_core.training.single import train_single
-    from study.pack_storage import needed_files, open_pack
+    from study.packs.pack_storage import needed_files, open_pack
 
     if threads:
         torch.set_num_threads(threads)

@@ -10,8 +10,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search_spaces.parameter import Choice, Domain, Parameter, contains, distribution, stored
 from ssl_core.config import validated
-from study.trial_record import STATE_OF, TrialRecord
-from study.words import short
+from study.record.trial_record import STATE_OF, TrialRecord
+from study.views.words import short
 
 
 def as_optuna(

@@ -17,7 +17,7 @@ from study.findings.groups import FeatureKey, feature_keys
 from study.findings.linear import Effects, estimable, robust_effects
 from study.findings.others import columns_of
 from study.outcome import Outcome
-from study.trial_record import TrialRecord
+from study.record.trial_record import TrialRecord
 
 Array = NDArray[np.float64]
 CONFIDENCE = 0.95

@@ -6,7 +6,7 @@ from typing import Any
 
 from study.findings.groups import same_values
 from study.outcome import better
-from study.trial_record import TrialRecord
+from study.record.trial_record import TrialRecord
 
 
 @dataclass(frozen=True)

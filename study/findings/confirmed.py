@@ -10,7 +10,7 @@ from study.findings.groups import FeatureKey, feature_keys, same_values
 from study.findings.linear import estimable, plain_effects
 from study.findings.winner import winner, without_group
 from study.outcome import Outcome
-from study.trial_record import TrialRecord
+from study.record.trial_record import TrialRecord
 
 Arm = tuple[str, str]
 WHOLE: Arm = ("", "")

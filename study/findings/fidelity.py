@@ -16,8 +16,8 @@ from ssl_core.config import Config
 from study.findings.comparable import best_until, searched
 from study.findings.rungs import audit_epochs
 from study.outcome import Outcome
+from study.record.trial_record import TrialRecord
 from study.schedule.spec import ASHA, PBT, MedianRule, NoScheduler, SchedulerSpec
-from study.trial_record import TrialRecord
 
 Array = NDArray[np.float64]
 LEAST = 5

@@ -8,8 +8,8 @@ from pydantic import Field
 
 from ssl_core.config import Config
 from study.outcome import Outcome
+from study.record.trial_record import TrialRecord
 from study.spec import Constraint, Objective
-from study.trial_record import TrialRecord
 
 Array = NDArray[np.float64]
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import assert_never
 
 from ssl_core.config import Config
+from study.record.trial_record import TrialRecord
 from study.schedule.spec import ASHA, PBT, MedianRule, NoScheduler, SchedulerSpec
-from study.trial_record import TrialRecord
 
 MOST = 12
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from study.outcome import Outcome
-from study.trial_record import TrialRecord, leaders
+from study.record.trial_record import TrialRecord, leaders
 
 
 def winner(records: Sequence[TrialRecord], direction: str) -> TrialRecord | None:

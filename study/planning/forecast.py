@@ -15,7 +15,7 @@ from search_spaces.parameter import edges
 from search_spaces.space import SearchSpace
 from ssl_core.config import dotted_keys
 from study.budget import AllOf, AnyOf, Budget, Target, Trials
-from study.director import Director
+from study.direction.director import Director
 from study.planning.columns import EPOCHS, Columns
 from study.planning.pace import Guess, fit_pace
 from study.planning.probe import Probe

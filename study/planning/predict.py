@@ -8,12 +8,12 @@ import numpy as np
 
 from ssl_core.config import Config
 from study.driver import StudyPlan
-from study.gpu_share import Measured, measured_share
 from study.home import home
 from study.planning.forecast import Outlook, forecasts
 from study.planning.probe import Probe
 from study.planning.room import Room
 from study.spec import StudySpec
+from study.workers.gpu_share import Measured, measured_share
 
 LIKELY = (0.1, 0.5, 0.9)
 """Quantiles of a range: eight of ten studies should lie between its ends."""

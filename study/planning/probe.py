@@ -23,13 +23,13 @@ from ssl_core.training.cost_names import DEVICE_MEMORY, PEAK_MEMORY
 from study.budget import Hours
 from study.driver import StudyPlan, run_study
 from study.home import home
-from study.metrics_file import Curves, read_metrics
 from study.planning.columns import LIGHT, Columns
 from study.planning.pace import spread_out
 from study.planning.probe_session import OpenProbe
+from study.record.metrics_file import Curves, read_metrics
+from study.record.trial_record import TrialRecord
 from study.schedule.spec import NoScheduler
 from study.search.spec import RandomSearch
-from study.trial_record import TrialRecord
 
 POOL = 256
 """Configurations that the probed ones are chosen from."""

@@ -5,7 +5,7 @@ import os
 import sys
 from dataclasses import dataclass
 
-from study.cluster import Resources, ray_cluster, slots, trial_resources
+from study.cluster.cluster import Resources, ray_cluster, slots, trial_resources
 from study.spec import StudySpec
 
 

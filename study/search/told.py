@@ -22,8 +22,8 @@ from pydantic import Field
 
 from ssl_core.config import Config
 from study.outcome import Outcome
+from study.record.trial_record import TrialRecord
 from study.spec import StudySpec
-from study.trial_record import TrialRecord
 
 
 class Told(Config):

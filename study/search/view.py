@@ -13,11 +13,11 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from ssl_core.config import Config
+from study.record.trial_record import TrialRecord
 from study.search.origin import OriginKind
 from study.search.told import Told, told
 from study.search.view_storage import ViewStorage, entry
 from study.spec import StudySpec
-from study.trial_record import TrialRecord
 
 NOTE = "study:"
 """Prefix of a sampler's notes about the study where they are stored with a trial."""

@@ -14,13 +14,13 @@ from search_spaces.conditions import ABSENT, base_value
 from search_spaces.parameter import encode
 from search_spaces.space import SearchSpace
 from ssl_core.errors import SpaceError, StudyError
-from study.history import History, read_history
 from study.outcome import Outcome
+from study.record.history import History, read_history
+from study.record.trial_record import TrialRecord
 from study.search.spec import WarmStart
 from study.search.told import missing, told
 from study.search.view import WarmEntry
 from study.spec import StudySpec
-from study.trial_record import TrialRecord
 
 
 def warm_entries(spec: StudySpec, space: SearchSpace, pack: str, home: Path) -> tuple[list[WarmEntry], list[str]]:

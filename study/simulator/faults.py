@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from study.outcome import EpochReport
-from study.trial_record import TrialRecord
+from study.record.trial_record import TrialRecord
 
 
 class PowerCutError(BaseException):

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ssl_core.errors import StudyError
-from study.director import Director
+from study.accounts.meter import Meter
+from study.accounts.receipt import Receipt, receipt_of
+from study.direction.director import Director
+from study.direction.ruling import Ruling
 from study.ledger import Ledger
-from study.meter import Meter
-from study.receipt import Receipt, receipt_of
-from study.ruling import Ruling
 from study.session import TrialRequest
 from study.simulator.clock import FakeClock
 from study.simulator.faults import ClockJump, Fuse, NodeLoss

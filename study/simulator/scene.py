@@ -5,17 +5,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from search_spaces.space import SearchSpace
-from study.director import Director
+from study.accounts.receipt import Receipt
+from study.direction.director import Director
 from study.ledger import Ledger
 from study.outcome import EpochReport, better
-from study.receipt import Receipt
+from study.record.trial_record import TrialRecord, leaders
 from study.session import CheckValues
 from study.simulator.clock import FakeClock
 from study.simulator.curve import CurveSource
 from study.simulator.faults import Faults
 from study.simulator.worker import Timing
 from study.spec import StudySpec
-from study.trial_record import TrialRecord, leaders
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""One slot's trial, an epoch at a time: what `study.trial_runner.TrialRunner` does, without training.
+"""One slot's trial, an epoch at a time: what `study.workers.trial_runner.TrialRunner` does, without training.
 
 Its checkpoint is a report alone, in the trial's own folder, where director and scheduler look for it.
 """
@@ -9,7 +9,7 @@ from ssl_core.errors import ConfigError
 from study.outcome import EpochReport, Outcome, better
 from study.session import TrialRequest
 from study.simulator.curve import Curve, CurveSource
-from study.trial_folder import REPORT, TrialFolder
+from study.workers.trial_folder import REPORT, TrialFolder
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 RAY_CLIENT = """
 import json, ray
 from ssl_core.errors import StudyError
-from study.cluster import ray_cluster
+from study.cluster.cluster import ray_cluster
 try:
     with ray_cluster() as offered:
         print(json.dumps({"cpus": offered.cpus}))

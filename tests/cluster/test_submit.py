@@ -150,8 +150,8 @@ def test_the_jobs_code_is_the_tree_that_was_sent(ray_head: RayNodes, tmp_path: P
     program = f"""
 import shlex, sys
 from pathlib import Path
-from study.submit import Submission, follow, open_client, runtime_environment
-from study.working_tree import parcel
+from study.submission.submit import Submission, follow, open_client, runtime_environment
+from study.submission.working_tree import parcel
 sent = parcel(Path({str(tmp_path / "tree")!r}))
 client = open_client({ray_head.dashboard!r})
 env = runtime_environment(sent.folder, Submission("x", Path("x"), ()), {{}})

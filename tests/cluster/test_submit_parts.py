@@ -10,11 +10,11 @@ from typer.testing import CliRunner
 
 from ssl_core.errors import StudyError
 from study.cli import app
-from study.cluster_access import check_cluster, check_dashboard, ray_token
-from study.lock_file import differences, locked_versions, requirement_lines
-from study.submit import Submission, _Log, passed_on, runtime_environment
-from study.submitted import check_landing
-from study.working_tree import parcel, tracked_files
+from study.cluster.cluster_access import check_cluster, check_dashboard, ray_token
+from study.submission.lock_file import differences, locked_versions, requirement_lines
+from study.submission.submit import Submission, _Log, passed_on, runtime_environment
+from study.submission.submitted import check_landing
+from study.submission.working_tree import parcel, tracked_files
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -61,7 +61,12 @@ def test_a_tree_that_is_too_large_names_the_largest(checkout: Path, tmp_path: Pa
 
 def test_the_projects_own_tree_can_be_sent() -> None:
     names = {str(name) for name in tracked_files()}
-    assert {"requirements.lock", "pyproject.toml", "study/submitted.py", "search_spaces/cross_modal.yaml"} <= names
+    assert {
+        "requirements.lock",
+        "pyproject.toml",
+        "study/submission/submitted.py",
+        "search_spaces/cross_modal.yaml",
+    } <= names
     assert not [name for name in names if name.startswith((".venv/", "runs/")) or name == ".env"]
     assert sum((ROOT / name).stat().st_size for name in names) < 20e6
 

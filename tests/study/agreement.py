@@ -11,8 +11,8 @@ from optuna.storages.journal import JournalFileBackend
 
 from registry.run_log import RunLog
 from study.ledger import JOURNAL, read_ledger
+from study.record.trial_record import TrialRecord
 from study.run_recorder import STATUS
-from study.trial_record import TrialRecord
 
 Run = tuple[str, dict[str, str], dict[str, float]]
 """Status, tags and last metrics."""

@@ -21,7 +21,7 @@ MakePlan = Callable[..., StudyPlan]
 @pytest.fixture(scope="session")
 def ray_two() -> Iterator[None]:
     """A local Ray with two slots, started once."""
-    from study.cluster import ray_cluster
+    from study.cluster.cluster import ray_cluster
 
     with ray_cluster(2.0):
         yield

@@ -2,15 +2,15 @@
 
 from collections.abc import Callable
 
+from study.accounts.meter import Meter
 from study.clock import Clock, SystemClock
-from study.director import Director
+from study.direction.director import Director
+from study.direction.ruling import Ruling, Witness
 from study.driver import StudyPlan
 from study.ledger import open_ledger
-from study.meter import Meter
-from study.metrics_file import MetricsFile
-from study.patience import Patience
-from study.ruling import Ruling, Witness
-from study.trial_runner import TrialCrashedError, TrialRunner
+from study.record.metrics_file import MetricsFile
+from study.workers.patience import Patience
+from study.workers.trial_runner import TrialCrashedError, TrialRunner
 
 
 class PowerCut(BaseException):

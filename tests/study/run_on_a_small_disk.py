@@ -10,9 +10,9 @@ from fake_sessions import FakeConfig, OpenFake, trained
 from inline_driver import run_inline
 
 from study.driver import StudyPlan
-from study.patience import Patience
 from study.schedule.spec import NoScheduler
 from study.spec import StudySpec
+from study.workers.patience import Patience
 
 
 def fill(place: Path) -> None:

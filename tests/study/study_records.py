@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 
 from study.outcome import Outcome
+from study.record.trial_record import TrialRecord
 from study.schedule.rule import Verdict
 from study.search.origin import Origin
-from study.trial_record import TrialRecord
 
 GROUPS = ("normals", "opacity", "scale", "rotation", "sh_dc", "sh_rest")
 

@@ -3,9 +3,9 @@
 import threading
 from pathlib import Path
 
-from study.fence import Attempt, Fence
 from study.outcome import EpochReport, Outcome
-from study.trial_folder import TrialFolder
+from study.workers.fence import Attempt, Fence
+from study.workers.trial_folder import TrialFolder
 
 FILES = ("model", "training", "state")
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 from registry.records import EncoderVersion, Lineage
 from study.assess import promising_first
-from study.metrics_file import metrics_path
+from study.record.metrics_file import metrics_path
 
 
 def test_each_kind_goes_in_order_of_its_own_probe(tmp_path):

@@ -15,15 +15,15 @@ from search_spaces.space import load_space
 from study.assess import Assessed
 from study.driver import StudyPlan, StudySummary
 from study.findings.confirmed import from_confirmations
-from study.leaderboard import print_study, study_facts
 from study.ledger import memory_ledger, read_ledger
 from study.outcome import EpochReport, Outcome
+from study.record.trial_record import leaders
 from study.report import write_report
 from study.running import Request
 from study.session import TrialRequest
 from study.spec import StudySpec
-from study.status import read_status
-from study.trial_record import leaders
+from study.views.leaderboard import print_study, study_facts
+from study.views.status import read_status
 
 CHOICES = [["xyz"], ["xyz", "scale", "rotation"], ["xyz", "normals"]]
 

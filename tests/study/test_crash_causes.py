@@ -5,18 +5,18 @@ from conftest import MakePlan
 from inline_driver import run_inline
 
 from ssl_core.errors import StudyError
+from study.accounts.meter import Meter
 from study.clock import SystemClock
-from study.cluster import Resources, enlarged, largest_share, trial_resources
-from study.director import Director
+from study.cluster.cluster import Resources, enlarged, largest_share, trial_resources
+from study.direction.director import Director
+from study.direction.retry import MAX_LOSSES
+from study.direction.ruling import Ruling
 from study.driver import StudyPlan
 from study.ledger import open_ledger
-from study.memory import is_out_of_memory
-from study.meter import Meter
 from study.outcome import Outcome
-from study.retry import MAX_LOSSES
-from study.ruling import Ruling
 from study.searcher import _last_words, machine_is_gone
 from study.spec import StudySpec
+from study.workers.memory import is_out_of_memory
 
 HEAD = """The actor died unexpectedly before finishing this task.
 \tclass_name: WarmTrainable
@@ -45,7 +45,7 @@ RAISED = "ray::WarmTrainable.train()\nTraceback\nstudy.trial_runner.TrialCrashed
         (WORKER, False, False, "The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR"),
         (NODE, True, False, "The actor died because its node has died. Node Id: 77a8f284"),
         (MEMORY, False, True, "The actor is dead because its worker process has died. Task was killed due to"),
-        (RAISED, False, False, "study.trial_runner.TrialCrashedError: RuntimeError: CUDA error: bad"),
+        (RAISED, False, False, "study.workers.trial_runner.TrialCrashedError: RuntimeError: CUDA error: bad"),
         ("", False, False, "it died without a word"),
     ],
 )

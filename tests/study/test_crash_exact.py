@@ -15,12 +15,12 @@ from run_fake_study import plan as fake_plan
 from study_process import study_process
 
 from registry.run_log import open_run_log
-from study.journal import FileJournal
+from study.accounts.meter_file import MeterFile
 from study.ledger import JOURNAL, read_ledger
-from study.meter_file import MeterFile
+from study.record.journal import FileJournal
+from study.record.trial_record import TrialRecord
 from study.schedule.asha import SuccessiveHalving
 from study.schedule.spec import ASHA
-from study.trial_record import TrialRecord
 
 Process = subprocess.Popen[str]
 Records = dict[int, TrialRecord]

@@ -9,11 +9,11 @@ import pytest
 from fake_sessions import FakeConfig, FakeSession, OpenFake
 
 from ssl_core.errors import StudyError
-from study.fence import ATTEMPT, Attempt, Fence, StaleAttemptError
-from study.revision import PACKAGES, code_digest, digest_of, require_revision
 from study.session import TrialRequest
-from study.trial_folder import TrialFolder
-from study.trial_runner import TrialCrashedError, TrialRunner
+from study.workers.fence import ATTEMPT, Attempt, Fence, StaleAttemptError
+from study.workers.revision import PACKAGES, code_digest, digest_of, require_revision
+from study.workers.trial_folder import TrialFolder
+from study.workers.trial_runner import TrialCrashedError, TrialRunner
 
 
 def runner(tmp_path: Path, invocation: int, attempt: int = 1, session: type[FakeSession] = FakeSession) -> TrialRunner:
@@ -87,7 +87,7 @@ def test_swapping_and_beginning_exclude_each_other(tmp_path: Path) -> None:
 def test_a_worker_that_was_stopped_in_the_middle_does_not_stop_its_successor(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("study.fence._PATIENCE", 0.3)
+    monkeypatch.setattr("study.workers.fence._PATIENCE", 0.3)
     ready = multiprocessing.Event()
     process = multiprocessing.Process(target=_hold, args=(tmp_path, ready))
     process.start()

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from inline_driver import PowerCut, run_inline
 
 from ssl_core.errors import InfeasibleError, StorageError, StudyError
-from study.director import Director
+from study.direction.director import Director
 from study.ledger import read_ledger
-from study.metrics_file import read_metrics
 from study.outcome import EpochReport, Outcome
+from study.record.metrics_file import read_metrics
+from study.record.trial_record import TrialRecord, leaders
 from study.schedule.asha import SuccessiveHalving
-from study.trial_record import TrialRecord, leaders
 
 MODES = ["good", "nan", "diverge", "raise", "raise_once", "infeasible"]
 

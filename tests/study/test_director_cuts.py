@@ -13,16 +13,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from inline_driver import PowerCut, run_inline
 
-from study.director import Director
+from study.accounts.meter import Meter
+from study.direction.director import Director
+from study.direction.ruling import Ruling
 from study.driver import StudyPlan
 from study.ledger import Ledger, open_ledger, read_ledger
-from study.meter import Meter
-from study.metrics_file import MetricsFile, read_metrics
 from study.outcome import EpochReport, Outcome
-from study.ruling import Ruling
+from study.record.metrics_file import MetricsFile, read_metrics
+from study.record.trial_record import TrialRecord, leaders
 from study.simulator.clock import FakeClock
-from study.trial_folder import TrialFolder
-from study.trial_record import TrialRecord, leaders
+from study.workers.trial_folder import TrialFolder
 
 NAMES = itertools.count()
 """Every example of a property is a study of its own."""

@@ -16,15 +16,15 @@ from inline_driver import PowerCut, run_inline
 
 from ssl_core.errors import ConfigError, InfeasibleError, StudyError
 from study.budget import Epochs, GpuHours, Hours, Target
-from study.director import Director
+from study.direction.director import Director
 from study.driver import StudyPlan
 from study.ledger import read_ledger
-from study.metrics_file import read_metrics
 from study.outcome import Outcome
+from study.record.metrics_file import read_metrics
+from study.record.trial_record import TrialRecord, leaders
 from study.session import TrialRequest
 from study.simulator.clock import FakeClock
 from study.spec import StudySpec, study_spec
-from study.trial_record import TrialRecord, leaders
 
 PBT = {"kind": "pbt", "every": 2, "share": 0.25, "perturb": ["quality"], "resample": 0.0}
 
@@ -389,7 +389,7 @@ def test_trials_that_confirm_come_last_and_lead_nothing(make_plan: MakePlan, mon
         have = [record.values for record in records if record.confirms]
         return [arm for arm in arms if arm not in have]
 
-    monkeypatch.setattr("study.agenda.confirmations", missing)
+    monkeypatch.setattr("study.direction.agenda.confirmations", missing)
     plan = make_plan(trials=4, confirm_features=True, scheduler="none", base={"epochs": 3})
     for _ in range(2):
         director = run_inline(plan)

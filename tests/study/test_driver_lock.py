@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from ssl_core.errors import StudyError
-from study import driver_lock
-from study.driver_lock import HOLDER, Holder, TakenOverError, hold_study, read_holder, running_holder
+from study.cluster import driver_lock
+from study.cluster.driver_lock import HOLDER, Holder, TakenOverError, hold_study, read_holder, running_holder
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from study.driver_lock import hold_study
+from study.cluster.driver_lock import hold_study
 with hold_study(Path(sys.argv[1]), "demo"):
     print("held", flush=True)
     time.sleep(600)

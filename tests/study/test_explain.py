@@ -12,10 +12,10 @@ from search_spaces.parameter import Choice, FloatRange
 from search_spaces.space import SearchSpace
 from ssl_core.errors import StudyError
 from study.cli import app
-from study.explain import Explanation, explain
-from study.explain_text import explanation_text
 from study.ledger import Ledger
 from study.outcome import EpochReport, Outcome
+from study.record.explain import Explanation, explain
+from study.record.explain_text import explanation_text
 from study.schedule.rule import Verdict
 from study.search.origin import Origin
 

@@ -15,15 +15,15 @@ from scipy import stats
 from study_records import CONFIRMS, record, stop
 
 from search_spaces.space import SearchSpace, load_space
-from study.confirmations import confirmation_plan, confirmations
+from study.direction.confirmations import confirmation_plan, confirmations
 from study.findings.fidelity import fidelity_audit, rank_correlation
 from study.findings.pareto import dominated, front, pareto, volumes
 from study.findings.rungs import rung_epochs, rungs
 from study.findings.winner import winner, without_group
 from study.outcome import Outcome
+from study.record.trial_record import TrialRecord
 from study.schedule.spec import ASHA, PBT, MedianRule, NoScheduler
 from study.spec import Constraint, Objective, StudySpec
-from study.trial_record import TrialRecord
 
 
 def crossing(trials: int, agree: bool, seed: int = 0) -> list[TrialRecord]:

@@ -13,7 +13,7 @@ from study.findings.groups import feature_keys
 from study.findings.linear import estimable, robust_effects
 from study.findings.others import columns_of
 from study.outcome import Outcome
-from study.trial_record import TrialRecord
+from study.record.trial_record import TrialRecord
 
 
 def test_one_informative_group_comes_first_and_the_others_are_nothing() -> None:

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from study.gpu_share import (
+from study.record.metrics_file import metrics_path
+from study.workers.gpu_share import (
     CONTEXT_BYTES,
     MARGIN,
     Measured,
@@ -21,7 +22,6 @@ from study.gpu_share import (
     trials_by_cpus,
     trials_per_gpu,
 )
-from study.metrics_file import metrics_path
 
 GIB = 2**30
 HERE = Path(__file__).resolve().parent
@@ -105,8 +105,8 @@ def test_a_watch_asks_for_a_new_share_once_it_is_worth_it(tmp_path):
 _HOLD = """
 import json, os, time
 import ray
-from study.cluster import QUIET, enlarged
-from study.gpu_share import Measured, measured_share
+from study.cluster.cluster import QUIET, enlarged
+from study.workers.gpu_share import Measured, measured_share
 for name, value in QUIET.items():
     os.environ.setdefault(name, value)
 ray.init(address="local", num_cpus=8, num_gpus=1, include_dashboard=False, log_to_driver=False,

@@ -13,8 +13,8 @@ from ssl_core.errors import ConfigError, SpaceError, StorageError, StudyError
 from study.driver import StudyPlan
 from study.ledger import JOURNAL, Ledger, open_ledger, read_ledger
 from study.outcome import EpochReport, Outcome
+from study.record.trial_record import STATE_OF, leaders, ranked
 from study.spec import StudySpec, study_spec
-from study.trial_record import STATE_OF, leaders, ranked
 
 
 def opened(plan: StudyPlan) -> Ledger:

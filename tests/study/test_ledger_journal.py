@@ -18,11 +18,11 @@ from optuna.storages.journal import JournalFileBackend
 from search_kit import WIDE, act, finish, identity_of, in_memory, lines_of, on_disk, space_of, spec_of
 
 from ssl_core.errors import StorageError, StudyError
-from study.journal import FileJournal, MemoryJournal
-from study.journal_lines import MORE, Op, study_attr
 from study.ledger import JOURNAL, Ledger, open_ledger, read_ledger
 from study.outcome import EpochReport, Outcome
-from study.study_state import FORMAT
+from study.record.journal import FileJournal, MemoryJournal
+from study.record.journal_lines import MORE, Op, study_attr
+from study.record.study_state import FORMAT
 
 space = space_of(WIDE)
 spec = spec_of("random")

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from study.memory import is_out_of_memory
 from study.outcome import one_line
+from study.workers.memory import is_out_of_memory
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from ssl_core.errors import MeshError
-from study.object_jobs import Weight, run_objects
+from study.packs.object_jobs import Weight, run_objects
 
 
 def work(item: int) -> int:

@@ -6,9 +6,9 @@ import pytest
 from fake_store import S3Server, s3_server
 
 from ssl_core.errors import ConfigError, MissingDependencyError, PackError, StorageError
-from study import object_store
-from study.object_store import is_uri
-from study.pack_storage import open_pack, place_name, push_pack
+from study.packs import object_store
+from study.packs.object_store import is_uri
+from study.packs.pack_storage import open_pack, place_name, push_pack
 
 
 @pytest.fixture(scope="module")

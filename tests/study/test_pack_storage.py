@@ -14,9 +14,9 @@ from filelock import FileLock
 from ssl_core.data import pack as pack_format
 from ssl_core.data.pack import Pack, content_digest
 from ssl_core.errors import PackError, StorageError
-from study import pack_cache, pack_transfer
-from study.object_store import Store, parse_uri
-from study.pack_storage import needed_files, open_pack, push_pack
+from study.packs import pack_cache, pack_transfer
+from study.packs.object_store import Store, parse_uri
+from study.packs.pack_storage import needed_files, open_pack, push_pack
 
 LEAN = frozenset[str]()
 
@@ -61,7 +61,7 @@ def run(code: str, *arguments: str) -> "subprocess.Popen[str]":
     head = (
         f"import os, signal, sys; sys.path[:0] = {[str(Path(__file__).parents[2])]!r}\n"
         f"from ssl_core.data import pack as pack_format; pack_format.BLOCK_BYTES = {BLOCK}\n"
-        "from study.pack_storage import open_pack\nargv = sys.argv[1:]\n"
+        "from study.packs.pack_storage import open_pack\nargv = sys.argv[1:]\n"
     )
     return subprocess.Popen(
         [sys.executable, "-c", head + code, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
@@ -126,7 +126,7 @@ def test_two_processes_fetch_once(uri, server, local) -> None:
 @pytest.mark.parametrize("blocks", [1, 9])
 def test_killed_in_the_middle_it_goes_on(uri, server, local, cache, blocks) -> None:
     code = (
-        "from study.object_store import Store\n"
+        "from study.packs.object_store import Store\n"
         "kept, left = Store.read_block, [int(argv[1])]\n"
         "def counted(self, name, offset, length):\n"
         "    if name.endswith('.npy'):\n"

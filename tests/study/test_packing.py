@@ -17,7 +17,7 @@ from ssl_core.data.pack import PackConfig
 from ssl_core.data.pack_writer import PackJob, PackStats, build_here, make_pack
 from ssl_core.data.packing.plan import plan_pack
 from ssl_core.errors import PackError, StorageError
-from study.packing import PartRunner, describe_packing, format_packing, pack_data
+from study.packs.packing import PartRunner, describe_packing, format_packing, pack_data
 
 CONFIG = PackConfig(cached_points=32, starts=2)
 
@@ -70,7 +70,7 @@ def test_small_sets_need_no_ray(root: Path, tmp_path: Path, monkeypatch: pytest.
     def no_ray(*_args: object, **_more: object) -> None:
         raise AssertionError("Ray was started")
 
-    monkeypatch.setattr("study.packing.run_objects", no_ray)
+    monkeypatch.setattr("study.packs.packing.run_objects", no_ray)
     pack, stats = pack_data(root / "points", root / "images", tmp_path / "p", CONFIG)
     assert stats.made == 60
     assert "nothing has changed" in format_packing(describe_packing(PackStats(seconds=0.1)))

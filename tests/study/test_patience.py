@@ -13,14 +13,14 @@ from fake_sessions import FakeConfig, FakeSession
 from study_process import environment
 
 from ssl_core.errors import StorageError
-from study.journal import FileJournal
-from study.journal_lines import Line
-from study.metrics_file import MetricsFile, read_metrics
 from study.outcome import EpochReport
-from study.patience import DiskWatch, Patience, PatientJournal, is_disk_full
+from study.record.journal import FileJournal
+from study.record.journal_lines import Line
+from study.record.metrics_file import MetricsFile, read_metrics
+from study.record.trial_record import TrialRecord
 from study.session import TrialRequest
-from study.trial_record import TrialRecord
-from study.trial_runner import TrialRunner
+from study.workers.patience import DiskWatch, Patience, PatientJournal, is_disk_full
+from study.workers.trial_runner import TrialRunner
 
 
 class Hand:

@@ -11,17 +11,17 @@ from inline_driver import run_inline
 from rich.console import Console
 from study_records import CONFIRMS, record, stop
 
+from study.accounts.meter import Meter
 from study.budget import AllOf, AnyOf, Epochs, GpuHours, Hours, NoImprovement, Spending, Target, Trials
-from study.budget_use import Pace, budget_use, seconds_left
 from study.findings.rungs import Rung
 from study.ledger import Ledger, open_ledger, read_ledger
-from study.live_panel import panel
-from study.live_state import LiveState
-from study.meter import Meter
 from study.outcome import EpochReport, Outcome
-from study.progress import Progress
+from study.record.trial_record import TrialRecord
 from study.search.origin import Origin
-from study.trial_record import TrialRecord
+from study.views.budget_use import Pace, budget_use, seconds_left
+from study.views.live_panel import panel
+from study.views.live_state import LiveState
+from study.views.progress import Progress
 
 EPOCHS = 10
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from study.meter import Meter
-from study.meter_file import TOTALS, TRIALS, MeterFile, TrialTime
+from study.accounts.meter import Meter
+from study.accounts.meter_file import TOTALS, TRIALS, MeterFile, TrialTime
+from study.accounts.receipt import Receipt, receipt_of
 from study.outcome import Outcome
-from study.receipt import Receipt, receipt_of
 
 
 class HandClock:

@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 
 from ssl_core.errors import StudyError
 from study.cli import app
-from study.journal_lines import Op
 from study.ledger import JOURNAL
 from study.outcome import Outcome
-from study.replay import replay
+from study.record.journal_lines import Op
+from study.record.replay import replay
 from study.search.origin import Origin
 
 Lines = list[dict[str, Any]]

@@ -2,10 +2,10 @@
 
 import pytest
 
+from study.direction.retry import Again, GiveUp, after_death, already_failed
 from study.outcome import Outcome
-from study.retry import Again, GiveUp, after_death, already_failed
+from study.record.trial_record import TrialRecord
 from study.spec import StudySpec
-from study.trial_record import TrialRecord
 
 SPEC = StudySpec(max_attempts=2)
 

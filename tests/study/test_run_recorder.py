@@ -15,13 +15,13 @@ from registry.outbox import waiting
 from registry.run_log import RunLog, open_run_log
 from registry.sender import Sender
 from study import run_recorder
-from study.director import Director
+from study.direction.director import Director
 from study.driver import StudyPlan
 from study.ledger import Ledger, open_ledger, read_ledger, study_tags
-from study.metrics_file import metrics_path
 from study.outcome import EpochReport
+from study.record.metrics_file import metrics_path
+from study.record.trial_record import TrialRecord
 from study.run_recorder import STATUS, RunRecorder, unsettled
-from study.trial_record import TrialRecord
 
 NOBODY = "http://127.0.0.1:9"
 

@@ -12,18 +12,18 @@ from search_kit import SAMPLERS, WIDE, act, finish, identity_of, in_memory, on_d
 from search_spaces.parameter import Choice, FloatRange, IntRange
 from search_spaces.space import SearchSpace
 from ssl_core.errors import SpaceError
-from study.history import JOURNAL, History, read_history
-from study.journal import MemoryJournal
 from study.ledger import Ledger, _opened, read_ledger
 from study.outcome import EpochReport, Outcome
-from study.replay import replay
+from study.record.history import JOURNAL, History, read_history
+from study.record.journal import MemoryJournal
+from study.record.replay import replay
+from study.record.trial_record import TrialRecord
 from study.search.exhausted import SpaceExhaustedError
 from study.search.grid import LIMIT
 from study.search.suggestion import suggest
 from study.search.tpe import BEST, WINDOW, window
 from study.search.view import facts
 from study.spec import Constraint, Objective, StudySpec
-from study.trial_record import TrialRecord
 
 ALL = [pytest.param(kind, marks=pytest.mark.slow) if kind == "gp" else kind for kind in sorted(SAMPLERS)]
 FAST = [kind for kind in sorted(SAMPLERS) if kind != "gp"]

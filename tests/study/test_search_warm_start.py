@@ -12,7 +12,7 @@ from search_spaces.space import SearchSpace
 from ssl_core.errors import SpaceError, StudyError
 from study.ledger import Ledger, read_ledger
 from study.outcome import EpochReport, Outcome
-from study.replay import replay
+from study.record.replay import replay
 from study.search.view import facts
 from study.spec import Constraint, Objective
 
@@ -189,8 +189,8 @@ def test_what_the_sampler_is_told() -> None:
 
 
 def test_confirmations_are_kept_from_the_sampler_and_from_plots(tmp_path: Path) -> None:
+    from study.record.trial_record import leaders
     from study.search.origin import Origin
-    from study.trial_record import leaders
 
     ledger = on_disk(tmp_path / "s", simple(), spec_of())
     finish(ledger, ledger.ask(simple()).number, 0.5)

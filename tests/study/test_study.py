@@ -18,14 +18,14 @@ from study_process import study_process, wait_until_trained
 
 from registry.run_log import RunLog, open_run_log
 from ssl_core.errors import StorageError, StudyError
+from study.accounts.receipt import Receipt, study_receipt
+from study.cluster.driver_lock import hold_study
 from study.driver import StudyPlan, StudySummary, run_study
-from study.driver_lock import hold_study
 from study.ledger import Ledger, disk_errors, read_ledger
 from study.outcome import EpochReport, Outcome
-from study.receipt import Receipt, study_receipt
 from study.schedule.asha import SuccessiveHalving
 from study.schedule.spec import ASHA
-from study.status import study_status
+from study.views.status import study_status
 
 
 def run(plan: StudyPlan, log: RunLog | None) -> tuple[StudySummary, str]:
@@ -212,6 +212,6 @@ def test_the_receipt_is_what_an_outside_clock_says(make_plan: MakePlan) -> None:
 
 @pytest.mark.usefixtures("ray_two")
 def test_a_worker_with_other_code_is_refused(make_plan: MakePlan, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("study.tune_loop.code_digest", lambda: "feedfeedfeedfeed")
+    monkeypatch.setattr("study.cluster.tune_loop.code_digest", lambda: "feedfeedfeedfeed")
     with pytest.raises(StudyError, match=r"runs other code than the driver .*the driver has feedfeedfeedfeed"):
         run(make_plan(), None)

@@ -13,18 +13,18 @@ from inline_driver import run_inline
 from rich.console import Console, RenderableType
 
 from ssl_core.errors import StudyError
-from study.cluster import Resources, slots, trial_resources
-from study.driver_lock import hold_study
-from study.importances import importances
+from study.cluster.cluster import Resources, slots, trial_resources
+from study.cluster.driver_lock import hold_study
 from study.ledger import read_ledger
-from study.metrics_file import MetricsFile, metrics_path, read_metrics
 from study.outcome import EpochReport
+from study.record.metrics_file import MetricsFile, metrics_path, read_metrics
+from study.record.trial_record import TrialRecord
 from study.report import write_report
 from study.spec import StudySpec
-from study.status import StudyStatus, TrackingStatus, read_status, study_status
-from study.status_table import format_status
-from study.trial_record import TrialRecord
-from study.words import clock_text, values_text
+from study.views.importances import importances
+from study.views.status import StudyStatus, TrackingStatus, read_status, study_status
+from study.views.status_table import format_status
+from study.views.words import clock_text, values_text
 
 MODES = ["good", "nan", "raise", "infeasible"]
 

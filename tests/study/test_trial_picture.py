@@ -6,8 +6,8 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from study.outcome import Outcome
-from study.trial_picture import draw_trial
-from study.trial_record import TrialRecord
+from study.record.trial_record import TrialRecord
+from study.views.trial_picture import draw_trial
 
 SPACE = "{http://www.w3.org/2000/svg}"
 

@@ -9,8 +9,8 @@ from fake_sessions import FakeConfig, FakeSession, OpenFake, trained
 from ssl_core.errors import CheckpointError, StorageError, StudyError
 from study.outcome import Outcome
 from study.session import TrialRequest
-from study.trial_folder import TrialFolder
-from study.trial_runner import TrialCrashedError, TrialRunner
+from study.workers.trial_folder import TrialFolder
+from study.workers.trial_runner import TrialCrashedError, TrialRunner
 
 
 def begin(tmp_path: Path, number: int = 0, attempt: int = 1, reported: int = 0, **config: Any) -> TrialRunner:

@@ -1,0 +1,1 @@
+"""What a study holds and what it used it for, in slot-seconds."""

@@ -1,0 +1,1 @@
+"""Ray: starting or joining it, its loop, and leaving it."""

@@ -1,0 +1,181 @@
+"""Starting Ray quietly, or joining the cluster that `RAY_ADDRESS` names; and what it has to offer."""
+
+import logging
+import math
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from ssl_core.errors import MissingDependencyError, StudyError
+from study.cluster.cluster_access import check_cluster
+from study.spec import StudySpec
+from study.workers.gpu_share import Measured, measured_share
+
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_enable_metrics_collection": "0",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": "A worker died or was killed",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
+}
+"""Set before Ray is imported: no usage report, no second progress table, no snapshots nobody restores."""
+
+_OBJECT_STORE_BYTES = 200 * 2**20
+"""Packs are memory-mapped files; only messages travel through Ray's object store."""
+
+
+_START_TRIES = 3
+"""A machine under heavy load can take longer to start Ray than Ray waits."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a cluster has.
+
+    Attributes:
+        cpus, gpus: of all machines.
+        machine_cpus, machine_gpus: of the largest machine, where there are several; a trial must fit into one.
+    """
+
+    cpus: float
+    gpus: float
+    machine_cpus: float = math.inf
+    machine_gpus: float = math.inf
+
+
+@contextmanager
+def ray_cluster(least_cpus: float = 1.0) -> Iterator[Resources]:
+    """Ray for the duration of the block: joined if `RAY_ADDRESS` is set or it runs here already, else started.
+
+    Args:
+        least_cpus: a local Ray offers at least this many slots, even on fewer cores: asking for more trials
+            at a time than cores is allowed.
+
+    Raises:
+        MissingDependencyError: Ray is not installed. StudyError: nobody answers at `RAY_ADDRESS`.
+    """
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    try:
+        import ray
+    except ModuleNotFoundError:
+        raise MissingDependencyError("studies need Ray, which is not installed; run `make setup`") from None
+    ours = not ray.is_initialized()
+    if ours:
+        _connect(least_cpus)
+    try:
+        yield _resources()
+    finally:
+        if ours:
+            ray.shutdown()
+
+
+def _resources() -> Resources:
+    import ray
+
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    cpus = [float(machine.get("CPU", 0.0)) for machine in machines]
+    gpus = [float(machine.get("GPU", 0.0)) for machine in machines]
+    return Resources(sum(cpus), sum(gpus), max(cpus, default=0.0), max(gpus, default=0.0))
+
+
+def _connect(least_cpus: float) -> None:
+    import ray
+
+    address = os.environ.get("RAY_ADDRESS")
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address:
+        check_cluster(address)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if address:
+            try:
+                ray.init(address=address, **quiet)
+            except (ConnectionError, RuntimeError, ValueError) as error:
+                reason = " ".join(str(error).split())[:200]
+                raise StudyError(
+                    f"no Ray cluster answers at RAY_ADDRESS={address} ({reason}); start one with "
+                    "`ray start --head`, or unset RAY_ADDRESS to run on this machine"
+                ) from None
+            return
+        cpus = max(len(os.sched_getaffinity(0)), math.ceil(least_cpus))
+        for tries_left in reversed(range(_START_TRIES)):
+            try:
+                ray.init(
+                    address="local",
+                    num_cpus=cpus,
+                    include_dashboard=False,
+                    object_store_memory=_OBJECT_STORE_BYTES,
+                    **quiet,
+                )
+                return
+            except Exception as error:  # Ray gives its own processes 30 s and then raises whatever it likes
+                ray.shutdown()
+                if not tries_left:
+                    reason = " ".join(str(error).split())[:200]
+                    raise StudyError(
+                        f"Ray did not start here in {_START_TRIES} attempts ({reason}); it gives itself 30 s each: "
+                        "is the machine overloaded or out of memory?"
+                    ) from error
+
+
+def trial_resources(spec: StudySpec, offered: Resources, measured: Measured | None = None) -> dict[str, float]:
+    """CPUs and GPUs of one trial.
+
+    Args:
+        spec: of the study.
+        offered: by the cluster.
+        measured: what the study's trials needed so far; a GPU is shared by it when `gpus_per_trial` is `auto`.
+
+    Raises:
+        StudyError: no machine of the cluster can hold even one.
+    """
+    gpus = spec.gpus_per_trial
+    if gpus is None:
+        gpus = 1.0 if offered.gpus >= 1 else 0.0
+    elif gpus == "auto":
+        gpus = measured_share(measured, offered.cpus, offered.gpus, spec.cpus_per_trial)
+    for name, needed, there, largest in (
+        ("CPU", spec.cpus_per_trial, offered.cpus, offered.machine_cpus),
+        ("GPU", gpus, offered.gpus, offered.machine_gpus),
+    ):
+        if needed > min(there, largest):
+            has = f"the cluster has {there:g}"
+            if there > largest:
+                has += f", {largest:g} on its largest machine"
+            raise StudyError(f"one trial asks for {needed:g} {name}s and {has}; lower {name.lower()}s_per_trial")
+    return {"CPU": spec.cpus_per_trial, "GPU": gpus}
+
+
+def enlarged(per_trial: dict[str, float], share: float) -> dict[str, float]:
+    """Resources of a trial that gets a multiple of the usual: of its GPU where it has one, else of its CPUs."""
+    cpus, gpus = per_trial["CPU"], per_trial["GPU"]
+    return {"CPU": cpus, "GPU": min(1.0, gpus * share)} if 0 < gpus < 1 else {"CPU": cpus * share, "GPU": gpus}
+
+
+def largest_share(per_trial: dict[str, float], offered: Resources) -> float:
+    """The largest multiple that helps: a whole GPU, or without GPUs all CPUs of a machine, so that it runs alone."""
+    gpus = per_trial["GPU"]
+    if gpus > 0:
+        return max(1.0, 1.0 / gpus)
+    return max(1.0, min(offered.cpus, offered.machine_cpus) / per_trial["CPU"])
+
+
+def slots(spec: StudySpec, per_trial: dict[str, float], offered: Resources) -> int:
+    """Trials at a time: what fits, or fewer when the spec says so."""
+    fits = math.floor(offered.cpus / per_trial["CPU"] + 1e-9)
+    if per_trial["GPU"] > 0:
+        # a GPU shared by fractions serves floor(1/fraction) trials; fractions never span two
+        share = per_trial["GPU"]
+        whole = math.floor(offered.gpus / share) if share >= 1 else int(offered.gpus) * math.floor(1 / share + 1e-9)
+        fits = min(fits, whole)
+    fits = max(1, fits)
+    return fits if spec.concurrency is None else min(fits, spec.concurrency)

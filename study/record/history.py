@@ -1,0 +1,143 @@
+"""A study as its journal tells it, line by line: state, records, and what the sampler knew at each moment.
+
+The process that runs a study follows its own lines with this, `replay` and `why` follow those of the past.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from search_spaces.parameter import distribution
+from search_spaces.space import SearchSpace
+from search_spaces.stored import in_stored_order, stored_space
+from ssl_core.errors import StudyError
+from study.record.journal import FileJournal
+from study.record.journal_lines import Line, Op
+from study.record.study_state import StudyState, TrialFacts
+from study.record.trial_record import TrialRecord, record_of
+from study.search.view import SamplerView, WarmEntry
+from study.spec import StudySpec
+
+JOURNAL = "journal.log"
+
+
+class History:
+    """The lines so far.
+
+    Args:
+        source: the journal, for messages.
+        follow_sampler: keep `view` up to date too.
+    """
+
+    def __init__(self, source: Path, *, follow_sampler: bool) -> None:
+        self.source = source
+        self.state = StudyState()
+        self._follow = follow_sampler
+        self._records: list[TrialRecord | None] = []
+        self._stale: set[int] = set()
+        self._groups: dict[int, list[int]] = {}
+        self._spec: tuple[str, StudySpec] | None = None
+        self._space: SearchSpace | None = None
+        self._view: SamplerView | None = None
+
+    def apply(self, line: Line) -> None:
+        """Take the next line. Raises StudyError naming the journal when it makes no sense."""
+        try:
+            number = self.state.apply(line)
+        except StudyError as error:
+            raise StudyError(f"{self.source}: {error}") from None
+        if number is None:
+            return
+        trial = self.state.trials[number]
+        if number == len(self._records):
+            self._records.append(None)
+            self._created(trial)
+        self._stale.add(number)
+        if line["op_code"] == Op.TRIAL_STATE and self._follow and "origin" in trial.attrs:
+            first = self._groups[self.configuration(number)]
+            self.view.tell([self.record(other) for other in first])
+
+    def record(self, number: int) -> TrialRecord:
+        """A trial as it is now."""
+        kept = self._records[number]
+        if kept is None or number in self._stale:
+            kept = self._records[number] = record_of(self.state.trials[number], self.spec.direction)
+            self._stale.discard(number)
+        return kept
+
+    def records(self) -> list[TrialRecord]:
+        """All trials, by number; those that another tool put into a queue are not trials yet."""
+        for number in tuple(self._stale):
+            self.record(number)
+        return [record for record in self._records if record is not None and record.started is not None]
+
+    def configuration(self, number: int) -> int:
+        """Number of the first trial with these values."""
+        return int(self.state.trials[number].attrs.get("configuration", number))
+
+    def trials_of(self, configuration: int) -> list[int]:
+        """Numbers of a configuration's trials, the first of them first."""
+        return list(self._groups[configuration])
+
+    @property
+    def spec(self) -> StudySpec:
+        """As last written."""
+        text = self.attr("spec")
+        if self._spec is None or self._spec[0] != text:
+            self._spec = (text, StudySpec.from_json(text))
+        return self._spec[1]
+
+    @property
+    def space(self) -> SearchSpace:
+        """As stored: it suggests like the original."""
+        if self._space is None:
+            self._space = stored_space(self.attr("space"), self.attr("order"), self.source)
+        return self._space
+
+    @property
+    def view(self) -> SamplerView:
+        """What the sampler knows now."""
+        if self._view is None:
+            kinds = {parameter.key: distribution(parameter.domain) for parameter in self.space.parameters}
+            warm = [WarmEntry.model_validate(earlier) for earlier in self.state.attrs.get("warm", ())]
+            self._view = SamplerView(self.spec, warm, kinds)
+        return self._view
+
+    def in_order(self, space: SearchSpace) -> SearchSpace:
+        """The study's space with its parameters in the order that the study began with."""
+        return in_stored_order(space, self.attr("order"))
+
+    def attr(self, key: str) -> Any:
+        """A fact that every study of this program has."""
+        if key not in self.state.attrs:
+            raise StudyError(f"{self.source} is not the journal of a study of this program (it has no '{key}')")
+        return self.state.attrs[key]
+
+    def _created(self, trial: TrialFacts) -> None:
+        configuration = self.configuration(trial.number)
+        self._groups.setdefault(configuration, []).append(trial.number)
+        origin: Mapping[str, Any] = trial.attrs.get("origin", {})
+        if self._follow and origin and origin.get("kind") not in ("repeat", "confirmation"):
+            self.view.add(self.record(trial.number), trial.distributions, trial.system_attrs)
+
+
+def existing_journal(folder: Path) -> FileJournal:
+    """A study's journal for reading. Raises StudyError when there is none; the text says which there are."""
+    path = folder / JOURNAL
+    if not path.is_file():
+        known = sorted(file.parent.name for file in folder.parent.glob(f"*/{JOURNAL}"))
+        hint = f"; there is {', '.join(known[:10])}" if known else "; start one with `splatsweep sweep`"
+        raise StudyError(f"no study '{folder.name}' in {folder.parent}{hint}")
+    return FileJournal(path, writable=False)
+
+
+def read_history(folder: Path, *, follow_sampler: bool = False) -> History:
+    """An existing study's journal as far as it goes. Raises StudyError when there is none, or it is no journal."""
+    journal = existing_journal(folder)
+    history = History(journal.path, follow_sampler=follow_sampler)
+    for line in journal.read():
+        history.apply(line)
+    if history.state.name is None:
+        raise StudyError(f"study '{folder.name}' was never started completely; start it again with `splatsweep sweep`")
+    history.attr("identity")
+    return history

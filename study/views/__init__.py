@@ -1,0 +1,1 @@
+"""What people look at: terminal, status, tables, the parts of the report."""

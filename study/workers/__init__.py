@@ -1,0 +1,1 @@
+"""What happens where a trial trains: epochs, checkpoints, failures, memory."""

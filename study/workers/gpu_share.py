@@ -1,0 +1,101 @@
+"""How many trials share a GPU: as many as their measured memory and the machine's CPUs allow.
+
+A trial's memory on a GPU is what torch's allocator reserved at its peak (`cost/peak_memory_bytes`) and the CUDA
+context of its process. Ray only counts shares: nothing stops a trial from taking more, so there is a margin, and a
+trial that runs out of memory all the same is started again with twice the share (`StudySpec.on_oom`).
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ssl_core.training.cost_names import DEVICE_MEMORY, PEAK_MEMORY
+from study.clock import Clock
+from study.record.metrics_file import read_metrics
+
+CONTEXT_BYTES = 700 * 2**20
+"""Of a CUDA context with torch's and cuDNN's kernels loaded; 400 to 650 MiB on recent cards."""
+
+MARGIN = 1.2
+"""Configurations to come may need more than those measured, and allocators fragment."""
+
+MOST = 64
+"""Trials on a GPU: more only take turns."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What trials were found to need.
+
+    Attributes:
+        peak_bytes: most that one of them reserved.
+        device_bytes: memory of the GPU, of the smallest one.
+    """
+
+    peak_bytes: float
+    device_bytes: float
+
+
+def trials_per_gpu(measured: Measured, most: int | None = None) -> int:
+    """Trials that fit on one GPU at a time, at least one and at most `most`."""
+    fits = math.floor(measured.device_bytes / (MARGIN * (measured.peak_bytes + CONTEXT_BYTES)))
+    return max(1, fits if most is None else min(fits, most))
+
+
+def trials_by_cpus(cpus: float, gpus: float, cpus_per_trial: float) -> int:
+    """Trials on each GPU that the CPUs can serve, at least one: more would only wait for data."""
+    return max(1, math.floor(cpus / cpus_per_trial / max(1.0, gpus) + 1e-9))
+
+
+def measured_share(measured: Measured | None, cpus: float, gpus: float, cpus_per_trial: float) -> float:
+    """The part of a GPU for each of k trials; a whole one before anything was measured, 0 without GPUs.
+
+    It is 1/k, rounded down to the ten-thousandths that Ray counts in: rounded up, one trial less would fit.
+    """
+    if gpus < 1:
+        return 0.0
+    if measured is None:
+        return 1.0
+    count = trials_per_gpu(measured, min(MOST, trials_by_cpus(cpus, gpus, cpus_per_trial)))
+    return math.floor(10_000 / count) / 10_000
+
+
+def measured_needs(folder: Path, numbers: Iterable[int]) -> Measured | None:
+    """What the trials of a study in `folder` reported so far; None before one did, or when none ran on a GPU."""
+    found = [read_metrics(folder, number) for number in numbers]
+    peaks = [value for curves in found for value in curves.get(PEAK_MEMORY, {}).values() if DEVICE_MEMORY in curves]
+    devices = [value for curves in found for value in curves.get(DEVICE_MEMORY, {}).values()]
+    return Measured(max(peaks), min(devices)) if peaks and devices else None
+
+
+class ShareWatch:
+    """Notices, while a study shares GPUs by measurement, that its trials hold much more than they need.
+
+    Args:
+        folder: of the study.
+        held: share of a GPU that each trial holds now.
+        wanted: the share for what was measured.
+        clock: looked at so that files are read every few seconds only.
+    """
+
+    _EVERY = 5.0
+
+    def __init__(self, folder: Path, held: float, wanted: Callable[[Measured], float], clock: Clock) -> None:
+        self._folder, self._held, self._wanted, self._clock = folder, held, wanted, clock
+        self._looked = float("-inf")
+
+    def due(self, numbers: Iterable[int]) -> bool:
+        """Whether to start the workers again: at least twice as many trials would fit.
+
+        That interrupts what runs, which goes on from its last checkpoint, so it must be worth it.
+
+        Args:
+            numbers: of the trials so far.
+        """
+        now = self._clock.monotonic()
+        if now - self._looked < self._EVERY:
+            return False
+        self._looked = now
+        measured = measured_needs(self._folder, numbers)
+        return measured is not None and self._wanted(measured) <= 0.5 * self._held + 1e-9
