@@ -1,21 +1,18 @@
 """One local Ray for all tests of this folder that need it; workers find the fake sessions."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from fake_sessions import FakeConfig, OpenFake, fake_preset
+from fake_plans import MakePlan, make_space
+from fake_sessions import FakeConfig, OpenFake
 
-from search_spaces.space import SearchSpace, load_space
 from study.driver import StudyPlan
 from study.spec import StudySpec
 
 os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
-
-MakePlan = Callable[..., StudyPlan]
 
 
 @pytest.fixture(scope="session")
@@ -25,15 +22,6 @@ def ray_two() -> Iterator[None]:
 
     with ray_cluster(2.0):
         yield
-
-
-def make_space(folder: Path, space: dict[str, Any] | None = None, **base: Any) -> SearchSpace:
-    """A space over FakeConfig."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "space.yaml"
-    section = space or {"quality": {"float": [0.1, 1.0]}}
-    path.write_text(yaml.safe_dump({"recipe": "fake", "preset": "quick", "base": base, "space": section}))
-    return load_space(path, fake_preset)
 
 
 @pytest.fixture

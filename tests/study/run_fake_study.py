@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from conftest import make_space
+from fake_plans import make_space
 from fake_sessions import FakeConfig, OpenFake
 
 from registry.run_log import open_run_log

@@ -5,7 +5,7 @@ import threading
 import time
 from pathlib import Path
 
-from conftest import make_space
+from fake_plans import make_space
 from fake_sessions import FakeConfig, OpenFake, trained
 from inline_driver import run_inline
 

@@ -1,7 +1,7 @@
 """Why an attempt ended, by the words of Ray: a crash of its own, too little memory, or its machine went away."""
 
 import pytest
-from conftest import MakePlan
+from fake_plans import MakePlan
 from inline_driver import run_inline
 
 from ssl_core.errors import StudyError

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import MakePlan
+from fake_plans import MakePlan
 from fake_sessions import trained
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st

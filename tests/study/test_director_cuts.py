@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
-from conftest import MakePlan
+from fake_plans import MakePlan
 from fake_sessions import trained
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from conftest import MakePlan
+from fake_plans import MakePlan
 from fake_sessions import FakeConfig, FakeSession, OpenFake, trained
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st

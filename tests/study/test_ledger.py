@@ -6,7 +6,7 @@ from typing import Any
 
 import optuna
 import pytest
-from conftest import MakePlan
+from fake_plans import MakePlan
 from optuna.trial import TrialState
 
 from ssl_core.errors import ConfigError, SpaceError, StorageError, StudyError

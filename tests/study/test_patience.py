@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import MakePlan
+from fake_plans import MakePlan
 from fake_sessions import FakeConfig, FakeSession
 from study_process import environment
 

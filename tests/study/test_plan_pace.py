@@ -3,7 +3,7 @@
 import numpy as np
 import optuna
 import pytest
-from conftest import make_space
+from fake_plans import make_space
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import MakePlan
+from fake_plans import MakePlan
 from inline_driver import run_inline
 from rich.console import Console
 from study_records import CONFIRMS, record, stop

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import MakePlan
+from fake_plans import MakePlan
 from inline_driver import PowerCut, run_inline
 
 sys.path.append(str(Path(__file__).parents[1] / "registry"))

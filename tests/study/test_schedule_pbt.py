@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import make_space
+from fake_plans import make_space
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -3,7 +3,7 @@
 from statistics import fmean, median
 
 import pytest
-from conftest import make_space
+from fake_plans import make_space
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import make_space
+from fake_plans import make_space
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import make_space
+from fake_plans import make_space
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

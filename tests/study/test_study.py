@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import ray
 from agreement import assert_agreement, running_in, runs_of, story
-from conftest import MakePlan
+from fake_plans import MakePlan
 from fake_sessions import trained
 from rich.console import Console
 from run_fake_study import plan as killed_plan

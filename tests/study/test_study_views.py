@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from conftest import MakePlan
+from fake_plans import MakePlan
 from inline_driver import run_inline
 from rich.console import Console, RenderableType
 
