@@ -22,7 +22,7 @@ base:
   training.batch_size: 8
   training.epochs: 2
   validation: {label_draws: 2, labels_per_class: 2, point_draws: 1, views: 2, pool_per_class: 4, matching_repeats: 1}
-study: {trials: 2, metric: val/probe, grace: 1, top_k: 1, first_is_base: false}
+study: {trials: 2, metric: val/probe, scheduler: {kind: asha, grace: 1}, top_k: 1, first_is_base: false}
 space:
   points.features: {choice: [[xyz], [xyz, normals]]}
   loss.beta: {log: [0.5, 5]}

@@ -3,6 +3,7 @@
 import dataclasses
 
 import pytest
+import ray
 
 from study.budget import AllOf, AnyOf, Hours, NoImprovement, Target, Trials
 from study.planning.forecast import MOST_TRIALS, without_targets
@@ -116,6 +117,8 @@ def test_advice_names_what_does_not_fit_and_what_would(make_plan, tmp_path):
 
 def test_room_of_this_machine_follows_the_spec():
     room = study_room(StudySpec(trials=1, concurrency=3, cpus_per_trial=1.0, gpus_per_trial=0.0))
-    assert room.slots == 3, "asking for more trials than cores is allowed"
-    assert room.cpus >= 3
+    # a Ray that runs here already is what a study would use
+    offered = int(ray.cluster_resources()["CPU"]) if ray.is_initialized() else 3
+    assert room.slots == min(3, offered), "asking for more trials than cores is allowed"
+    assert room.cpus >= room.slots
     assert room.memory_bytes is None or room.memory_bytes > 2**30
