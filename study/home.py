@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from ssl_core.errors import ConfigError
+from ssl_core.errors import ConfigError, StudyError
 
 
 def home() -> Path:
@@ -19,6 +19,14 @@ def packs() -> Path:
 def study_folder(name: str) -> Path:
     """Folder of a study. Raises ConfigError for a name that could leave its parent."""
     return home() / "studies" / checked_name(name)
+
+
+def latest_study() -> str:
+    """The study that was written to last. Raises StudyError when there is none."""
+    journals = sorted((home() / "studies").glob("*/journal.log"), key=lambda file: file.stat().st_mtime)
+    if not journals:
+        raise StudyError(f"no study under {home() / 'studies'}; `make sweep` runs the first")
+    return journals[-1].parent.name
 
 
 def checked_name(name: str) -> str:

@@ -5,10 +5,11 @@ from typing import Annotated
 import typer
 
 from study.console import console, print_json
-from study.home import study_folder
+from study.home import latest_study, study_folder
 
 Json = Annotated[bool, typer.Option("--json", help="print JSON for scripts")]
 Study = Annotated[str, typer.Argument(help="study")]
+Latest = Annotated[str | None, typer.Argument(help="study; the latest when left out")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -33,12 +34,12 @@ def why(
         console.print(explanation_text(found))
 
 
-def replay(study: Study, json: Json = False) -> None:
+def replay(study: Latest = None, json: Json = False) -> None:
     """Work out every suggestion of a study again from its journal; exit code 1 when one differs."""
     from study.record.explain_text import replay_text
     from study.record.replay import replay as replayed
 
-    found = replayed(study_folder(study))
+    found = replayed(study_folder(study or latest_study()))
     if json:
         print_json({**found.model_dump(mode="json"), "exact": found.exact})
     else:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from study.console import console, print_json
-from study.home import home, study_folder
+from study.home import latest_study, study_folder
 
 Json = Annotated[bool, typer.Option("--json", help="print JSON for scripts")]
 Name = Annotated[str | None, typer.Argument(help="study; the latest when left out")]
@@ -48,16 +48,6 @@ def sweep(
         print_study(plan, summary, judged, request)
     if summary.interrupted:
         raise typer.Exit(130)
-
-
-def latest_study() -> str:
-    """The study that was written to last. Raises StudyError when there is none."""
-    from ssl_core.errors import StudyError
-
-    journals = sorted((home() / "studies").glob("*/journal.log"), key=lambda file: file.stat().st_mtime)
-    if not journals:
-        raise StudyError(f"no study under {home() / 'studies'}; `make sweep` runs the first")
-    return journals[-1].parent.name
 
 
 def status(name: Name = None, json: Json = False) -> None:
