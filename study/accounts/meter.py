@@ -4,11 +4,27 @@ The director says when a trial takes a slot, reports and leaves it; between two 
 once. What a dead driver measured, up to its last tick, is found on disk by the next one.
 """
 
+from dataclasses import dataclass
+
 from study.accounts.meter_file import MeterFile, MeterTotals, TrialTime
 from study.clock import Clock
 from study.ledger import Ledger
 
 PERSIST_SECONDS = 2.0
+
+
+@dataclass(slots=True)
+class _Time:
+    """A trial's time while it is counted; `since`: its last report. Plain numbers: every message adds to them."""
+
+    held: float = 0.0
+    training: float = 0.0
+    lost: float = 0.0
+    since: float = 0.0
+
+    def kept(self) -> TrialTime:
+        """As it is written down: what is not reported yet is lost if the driver dies now."""
+        return TrialTime(held=self.held, training=self.training, lost=self.lost + self.since)
 
 
 class Meter:
@@ -29,12 +45,11 @@ class Meter:
     ) -> None:
         self._clock, self._slots, self._gpus, self._ledger = clock, slots, gpus_per_slot, ledger
         self._file = MeterFile(ledger.folder)
-        self._totals, self._times = self._file.read()
+        before, times = self._file.read()
+        self._seconds, self._gpu_seconds, self._idle = before.seconds, before.gpu_seconds, before.idle
+        self._times = {number: _Time(time.held, time.training, time.lost) for number, time in times.items()}
         self._shares: dict[int, float] = {}
-        self._since_report: dict[int, float] = {}
-        self._left: dict[int, TrialTime] = {
-            number: time for number, time in self._totals.live.items() if time == self._times[number]
-        }
+        self._left = {number: time for number, time in before.live.items() if time == times[number]}
         self._last = clock.monotonic() if began is None else began
         self._saved = float("-inf")
 
@@ -44,8 +59,7 @@ class Meter:
         """A trial takes a slot, or several slots or part of one by its share."""
         self._advance()
         self._shares[number] = share
-        self._since_report[number] = 0.0
-        self._times.setdefault(number, TrialTime())
+        self._times.setdefault(number, _Time()).since = 0.0
 
     def reported(self, number: int, training_seconds: float) -> None:
         """A running trial reports an epoch that trained this long.
@@ -55,24 +69,21 @@ class Meter:
         self._advance()
         if number not in self._shares:
             return
-        time, since = self._times[number], self._since_report[number]
+        time = self._times[number]
         seconds = max(0.0, training_seconds) * self._shares[number]
-        here = min(seconds, since)
+        here = min(seconds, time.since)
         found = min(seconds - here, time.lost)
-        self._since_report[number] = 0.0
-        self._times[number] = TrialTime(
-            held=time.held, training=time.training + here + found, lost=max(0.0, time.lost - found)
-        )
+        time.training, time.lost, time.since = time.training + here + found, max(0.0, time.lost - found), 0.0
 
     def left(self, number: int, lost: bool = False) -> None:
         """A trial leaves its slot. `lost`: its attempt failed, so what it did since its last report is gone."""
         self._advance()
         if number not in self._shares:
             return
-        if lost:
-            self._times[number] = self._unreported(number)
-        del self._shares[number], self._since_report[number]
-        self._left[number] = self._times[number]
+        time = self._times[number]
+        time.lost, time.since = time.lost + time.since * lost, 0.0
+        del self._shares[number]
+        self._left[number] = time.kept()
 
     # ---- what it measured
 
@@ -84,24 +95,29 @@ class Meter:
     def seconds(self) -> float:
         """Wall seconds under a driver, over all invocations."""
         self._advance()
-        return self._totals.seconds
+        return self._seconds
 
     def gpu_seconds(self) -> float:
         """GPUs of all slots times seconds, over all invocations."""
         self._advance()
-        return self._totals.gpu_seconds
+        return self._gpu_seconds
 
     def times(self) -> dict[int, TrialTime]:
         """Time of each trial, what runs since its last report counted as lost."""
         self._advance()
-        running = {number: self._unreported(number) for number in self._shares}
-        return {**self._times, **running}
+        return {number: time.kept() for number, time in self._times.items()}
 
     def totals(self) -> MeterTotals:
         """Of all invocations."""
         self._advance()
-        live = {number: self._unreported(number) for number in self._shares}
-        return self._totals.model_copy(update={"gpus": self._gpus, "live": live})
+        return MeterTotals(
+            seconds=self._seconds,
+            gpu_seconds=self._gpu_seconds,
+            idle=self._idle,
+            gpus=self._gpus,
+            live={number: self._times[number].kept() for number in self._shares},
+            under_way={number: self._times[number].since for number in self._shares},
+        )
 
     # ---- keeping it
 
@@ -129,10 +145,6 @@ class Meter:
             return
         self._left = {}
 
-    def _unreported(self, number: int) -> TrialTime:
-        time = self._times[number]
-        return time.model_copy(update={"lost": time.lost + self._since_report[number]})
-
     def _advance(self) -> None:
         """Count the time since the last look for whoever held a slot meanwhile."""
         now = self._clock.monotonic()
@@ -144,12 +156,7 @@ class Meter:
         squeeze = passed * min(1.0, self._slots / wanted) if wanted else 0.0
         for number, share in self._shares.items():
             time, part = self._times[number], share * squeeze
-            self._times[number] = time.model_copy(update={"held": time.held + part})
-            self._since_report[number] += part
-        self._totals = self._totals.model_copy(
-            update={
-                "seconds": self._totals.seconds + passed,
-                "gpu_seconds": self._totals.gpu_seconds + passed * self._slots * self._gpus,
-                "idle": self._totals.idle + max(0.0, passed * self._slots - wanted * squeeze),
-            }
-        )
+            time.held, time.since = time.held + part, time.since + part
+        self._seconds += passed
+        self._gpu_seconds += passed * self._slots * self._gpus
+        self._idle += max(0.0, passed * self._slots - wanted * squeeze)

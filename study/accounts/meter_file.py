@@ -47,6 +47,7 @@ class MeterTotals(Config):
         idle: slot-seconds without a trial.
         gpus: of one slot in the last invocation.
         live: trials that hold a slot, with the time since their last report counted as lost.
+        under_way: that time alone: it is lost only if the driver died.
     """
 
     seconds: float = 0.0
@@ -54,6 +55,7 @@ class MeterTotals(Config):
     idle: float = 0.0
     gpus: float = 0.0
     live: dict[int, TrialTime] = Field(default_factory=dict)
+    under_way: dict[int, float] = Field(default_factory=dict)
 
 
 class MeterFile:

@@ -49,11 +49,18 @@ class Receipt(Config):
 
 
 def study_receipt(ledger: Ledger) -> Receipt:
-    """What the study held so far, over all invocations. One kept in memory has its receipt when it is left."""
+    """What the study held so far, over all invocations. One kept in memory has its receipt when it is left.
+
+    The epochs under way are not lost yet: they count as training.
+    """
     totals, times = MeterFile(ledger.folder).read()
     if not totals.seconds:
         kept = ledger.attrs.get("receipt")
         return Receipt.model_validate(kept) if kept else Receipt()
+    for number, seconds in totals.under_way.items():
+        time = times[number]
+        found = min(seconds, time.lost)
+        times[number] = TrialTime(held=time.held, training=time.training + found, lost=time.lost - found)
     outcomes = {record.number: record.outcome for record in ledger.records()}
     return receipt_of(times, outcomes, totals.idle, totals.gpus)
 
