@@ -36,7 +36,9 @@ MEMORY = (
     HEAD
     + "The actor is dead because its worker process has died. Task was killed due to the node running low on memory."
 )
-RAISED = "ray::WarmTrainable.train()\nTraceback\nstudy.trial_runner.TrialCrashedError: RuntimeError: CUDA error: bad"
+RAISED = (
+    "ray::WarmTrainable.train()\nTraceback\nstudy.workers.trial_runner.TrialCrashedError: RuntimeError: CUDA error: bad"
+)
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,7 @@ def test_a_probe_says_why_nothing_trained(make_plan, ray_two):
         run_probe(make_plan(base={"mode": "infeasible"}), ProbeSize(configurations=2), 2, QUIET)
 
 
+@pytest.mark.slow
 def test_failed_configurations_are_told_and_the_rest_counts(make_plan, ray_two):
     plan = make_plan(space={"mode": {"choice": ["good", "infeasible"]}}, base={"epochs": 5})
     probe = run_probe(plan, ProbeSize(configurations=2), 2, QUIET)
@@ -71,6 +72,7 @@ def test_failed_configurations_are_told_and_the_rest_counts(make_plan, ray_two):
     assert any("more points" in reason for reason in probe.failed)
 
 
+@pytest.mark.slow
 def test_a_probe_ends_in_time(make_plan, ray_two):
     plan = make_plan(base={"epochs": 50, "pace": 0.5})
     probe = run_probe(plan, ProbeSize(configurations=4, epochs=50, minutes=0.05), 2, QUIET)

@@ -132,6 +132,7 @@ def test_one_process_runs_a_study(make_plan: MakePlan) -> None:
         run(plan, None)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_two")
 def test_ctrl_c_and_kill_leave_a_study_that_the_same_command_finishes(tmp_path: Path) -> None:
     plan = killed_plan(tmp_path, 10, 0.15)
@@ -188,6 +189,7 @@ def test_sigterm_leaves_at_once_in_the_middle_of_a_long_epoch(tmp_path: Path) ->
     assert {record.outcome for record in read_ledger(plan.folder).records()} == {None}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_two")
 def test_a_trial_that_ran_out_of_memory_gets_larger_shares_of_the_cluster(make_plan: MakePlan) -> None:
     plan = make_plan(base={"mode": "greedy"}, trials=2, scheduler="none", cpus_per_trial=0.5)
