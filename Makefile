@@ -28,14 +28,15 @@ help: ## this list
 
 setup: $(READY) ## build .venv from requirements.lock
 
-# uv from the machine where it has one, else into .tools; the lock decides every version
+# uv from the machine where it has one, else into .tools; the lock decides every version. Compiled once here: a study
+# starts many processes, and each would compile the libraries again where Python may not keep what it compiled
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $(PYTHON) is older than 3.11; set PYTHON=python3.12 or newer"; exit 2; }
 	@command -v uv >/dev/null || test -x .tools/bin/uv || { echo "setting up uv in .tools"; $(PYTHON) -m venv .tools && .tools/bin/python -m pip install --quiet --disable-pip-version-check uv; } || { rm -rf .tools; echo "error: cannot set up uv; install it, or the venv module of $(PYTHON)"; exit 2; }
 	@echo "building .venv from requirements.lock (about 6 GB the first time)"
 	@PATH="$$PATH:$(CURDIR)/.tools/bin"; \
 	  uv venv --quiet --allow-existing --python $(PYTHON) .venv && \
-	  uv pip sync --quiet --python $(BIN)/python requirements.lock && \
+	  uv pip sync --quiet --compile-bytecode --python $(BIN)/python requirements.lock && \
 	  uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
