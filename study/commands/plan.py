@@ -1,11 +1,11 @@
 """What a study will take, before it is run."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from study.commands.options import Assignments, Concurrency, PackPlace, SpaceFile, StudyName, TrialCount
 from study.console import console, errors, print_json, table
 
 if TYPE_CHECKING:
@@ -20,12 +20,12 @@ def add_to(app: typer.Typer) -> None:
 
 
 def plan(
-    space: Annotated[Path, typer.Argument(help="search-space file")],
-    pack: Annotated[str, typer.Option(help="pack folder, or its address (s3://...)")],
-    name: Annotated[str | None, typer.Option(help="study name; default from space and pack")] = None,
-    trials: Annotated[int | None, typer.Option(help="number of trials")] = None,
-    concurrency: Annotated[int | None, typer.Option(help="trials at a time; default: what fits")] = None,
-    assignments: Annotated[list[str] | None, typer.Option("--set", help="key=value, repeatable")] = None,
+    space: SpaceFile,
+    pack: PackPlace,
+    name: StudyName = None,
+    trials: TrialCount = None,
+    concurrency: Concurrency = None,
+    assignments: Assignments = None,
     probe_minutes: Annotated[float, typer.Option(min=0.01, help="the probe starts nothing new after these")] = 5.0,
     probe_epochs: Annotated[int, typer.Option(min=2, help="epochs of each probed configuration")] = 3,
     probe_configurations: Annotated[int | None, typer.Option(min=1, help="default: by parameters and slots")] = None,

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from study.commands.options import Assignments, Concurrency, PackPlace, SpaceFile, StudyName, TrialCount
 from study.console import console, print_json
 from study.home import latest_study, study_folder
 
@@ -20,12 +21,12 @@ def add_to(app: typer.Typer) -> None:
 
 
 def sweep(
-    space: Annotated[Path, typer.Argument(help="search-space file")],
-    pack: Annotated[str, typer.Option(help="pack folder, or its address (s3://...)")],
-    name: Annotated[str | None, typer.Option(help="study name; default from space and pack")] = None,
-    trials: Annotated[int | None, typer.Option(help="number of trials")] = None,
-    concurrency: Annotated[int | None, typer.Option(help="trials at a time; default: what fits")] = None,
-    assignments: Annotated[list[str] | None, typer.Option("--set", help="key=value, repeatable")] = None,
+    space: SpaceFile,
+    pack: PackPlace,
+    name: StudyName = None,
+    trials: TrialCount = None,
+    concurrency: Concurrency = None,
+    assignments: Assignments = None,
     dry_run: Annotated[bool, typer.Option(help="check everything, say what would run, and stop")] = False,
     json: Json = False,
 ) -> None:

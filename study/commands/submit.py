@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from study.commands.options import Assignments, Concurrency, SpaceFile, StudyName, TrialCount
 from study.console import console, errors, print_json
 
 if TYPE_CHECKING:
@@ -20,12 +21,12 @@ def add_to(app: typer.Typer) -> None:
 
 
 def submit(
-    space: Annotated[Path, typer.Argument(help="search-space file")],
+    space: SpaceFile,
     pack: Annotated[str, typer.Option(help="a folder that all nodes see, or an address (s3://...)")],
-    name: Annotated[str | None, typer.Option(help="study name; default from space and pack")] = None,
-    trials: Annotated[int | None, typer.Option(help="number of trials")] = None,
-    concurrency: Annotated[int | None, typer.Option(help="trials at a time; default: what fits")] = None,
-    assignments: Annotated[list[str] | None, typer.Option("--set", help="key=value, repeatable")] = None,
+    name: StudyName = None,
+    trials: TrialCount = None,
+    concurrency: Concurrency = None,
+    assignments: Assignments = None,
     environment: Annotated[
         str, typer.Option(help="nodes: what they have; lock: built from requirements.lock")
     ] = "nodes",

@@ -6,12 +6,11 @@ trial that runs out of memory all the same is started again with twice the share
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from ssl_core.training.cost_names import DEVICE_MEMORY, PEAK_MEMORY
-from study.clock import Clock
 from study.record.metrics_file import read_metrics
 
 CONTEXT_BYTES = 700 * 2**20
@@ -67,35 +66,3 @@ def measured_needs(folder: Path, numbers: Iterable[int]) -> Measured | None:
     peaks = [value for curves in found for value in curves.get(PEAK_MEMORY, {}).values() if DEVICE_MEMORY in curves]
     devices = [value for curves in found for value in curves.get(DEVICE_MEMORY, {}).values()]
     return Measured(max(peaks), min(devices)) if peaks and devices else None
-
-
-class ShareWatch:
-    """Notices, while a study shares GPUs by measurement, that its trials hold much more than they need.
-
-    Args:
-        folder: of the study.
-        held: share of a GPU that each trial holds now.
-        wanted: the share for what was measured.
-        clock: looked at so that files are read every few seconds only.
-    """
-
-    _EVERY = 5.0
-
-    def __init__(self, folder: Path, held: float, wanted: Callable[[Measured], float], clock: Clock) -> None:
-        self._folder, self._held, self._wanted, self._clock = folder, held, wanted, clock
-        self._looked = float("-inf")
-
-    def due(self, numbers: Iterable[int]) -> bool:
-        """Whether to start the workers again: at least twice as many trials would fit.
-
-        That interrupts what runs, which goes on from its last checkpoint, so it must be worth it.
-
-        Args:
-            numbers: of the trials so far.
-        """
-        now = self._clock.monotonic()
-        if now - self._looked < self._EVERY:
-            return False
-        self._looked = now
-        measured = measured_needs(self._folder, numbers)
-        return measured is not None and self._wanted(measured) <= 0.5 * self._held + 1e-9

@@ -16,7 +16,6 @@ from study.workers.gpu_share import (
     CONTEXT_BYTES,
     MARGIN,
     Measured,
-    ShareWatch,
     measured_needs,
     measured_share,
     trials_by_cpus,
@@ -77,29 +76,6 @@ def test_needs_are_read_from_what_trials_reported(tmp_path):
     report(1, **{"cost/peak_memory_bytes": 2e9, "cost/device_memory_bytes": 80e9})
     report(2, **{"cost/peak_memory_bytes": 3e9, "cost/device_memory_bytes": 40e9})
     assert measured_needs(tmp_path, [0, 1, 2, 3]) == Measured(3e9, 40e9)
-
-
-def test_a_watch_asks_for_a_new_share_once_it_is_worth_it(tmp_path):
-    class SetClock:
-        now = 0.0
-
-        def monotonic(self):
-            return self.now
-
-        def wall(self):
-            return self.now
-
-    clock = SetClock()
-    watch = ShareWatch(tmp_path, 1.0, lambda measured: measured_share(measured, 16, 2, 1), clock)
-    assert not watch.due([0, 1]), "nothing was reported"
-    path = metrics_path(tmp_path, 0)
-    path.parent.mkdir(parents=True)
-    path.write_text(json.dumps({"epoch": 1, "cost/peak_memory_bytes": 2e9, "cost/device_memory_bytes": 80e9}) + "\n")
-    assert not watch.due([0, 1]), "files are not read all the time"
-    clock.now = 6.0
-    assert watch.due([0, 1])
-    packed = ShareWatch(tmp_path, 0.2, lambda measured: measured_share(measured, 16, 2, 1), clock)
-    assert not packed.due([0]), "an eighth is not half of a fifth"
 
 
 _HOLD = """
