@@ -38,10 +38,6 @@ class Rung:
         """The value in a place; 1 is the best."""
         return self._sign * self._losses[place - 1] + 0.0  # never -0.0
 
-    def better_than(self, value: float) -> int:
-        """How many trials are strictly better."""
-        return bisect_left(self._losses, self._sign * value)
-
     def median_without(self, number: int) -> float:
         """The median of the others; between two middle ones their mean. At least one other must be there."""
         losses, count = self._losses, len(self._losses)
