@@ -14,7 +14,7 @@ from ssl_core.errors import StudyError
 from study.record.journal import FileJournal
 from study.record.journal_lines import Line, Op
 from study.record.study_state import StudyState, TrialFacts
-from study.record.trial_record import TrialRecord, record_of
+from study.record.trial_record import ON_REPORT, TrialRecord, record_of, with_report
 from study.search.view import SamplerView, WarmEntry
 from study.spec import StudySpec
 
@@ -35,6 +35,7 @@ class History:
         self._follow = follow_sampler
         self._records: list[TrialRecord | None] = []
         self._stale: set[int] = set()
+        self._advanced: dict[int, list[int]] = {}  # epochs told since the record was made, and nothing else
         self._groups: dict[int, list[int]] = {}
         self._spec: tuple[str, StudySpec] | None = None
         self._space: SearchSpace | None = None
@@ -52,7 +53,7 @@ class History:
         if number == len(self._records):
             self._records.append(None)
             self._created(trial)
-        self._stale.add(number)
+        self._touch(number, line)
         if line["op_code"] == Op.TRIAL_STATE and self._follow and "origin" in trial.attrs:
             first = self._groups[self.configuration(number)]
             self.view.tell([self.record(other) for other in first])
@@ -60,14 +61,17 @@ class History:
     def record(self, number: int) -> TrialRecord:
         """A trial as it is now."""
         kept = self._records[number]
+        epochs = self._advanced.pop(number, None)
         if kept is None or number in self._stale:
             kept = self._records[number] = record_of(self.state.trials[number], self.spec.direction)
             self._stale.discard(number)
+        elif epochs is not None:
+            kept = self._records[number] = with_report(kept, self.state.trials[number], epochs, self.spec.direction)
         return kept
 
     def records(self) -> list[TrialRecord]:
         """All trials, by number; those that another tool put into a queue are not trials yet."""
-        for number in tuple(self._stale):
+        for number in (*self._stale, *self._advanced):
             self.record(number)
         return [record for record in self._records if record is not None and record.started is not None]
 
@@ -112,6 +116,18 @@ class History:
         if key not in self.state.attrs:
             raise StudyError(f"{self.source} is not the journal of a study of this program (it has no '{key}')")
         return self.state.attrs[key]
+
+    def _touch(self, number: int, line: Line) -> None:
+        """Note what a record has to be renewed for: reports come often, so what they change is renewed alone."""
+        kept = self._records[number]
+        if kept is None or number in self._stale:
+            self._stale.add(number)
+        elif line["op_code"] == Op.TRIAL_VALUE and int(line["step"]) > max((kept.epoch, *self._advanced.get(number, ()))):
+            self._advanced.setdefault(number, []).append(int(line["step"]))
+        elif line["op_code"] == Op.TRIAL_ATTR and ON_REPORT.issuperset(line["user_attr"]):
+            self._advanced.setdefault(number, [])
+        else:
+            self._stale.add(number)
 
     def _created(self, trial: TrialFacts) -> None:
         configuration = self.configuration(trial.number)

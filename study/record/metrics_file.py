@@ -34,8 +34,12 @@ class MetricsFile:
 
 def _append(path: Path, line: bytes) -> None:
     """Write a line of its own, also after one that a full disk or a death cut short."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+b") as stream:
+    try:
+        stream = path.open("a+b")
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stream = path.open("a+b")
+    with stream:
         end = stream.seek(0, 2)
         if end:
             stream.seek(end - 1)

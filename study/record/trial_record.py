@@ -134,6 +134,39 @@ def record_of(trial: TrialFacts, direction: str) -> TrialRecord:
     )
 
 
+_REPORTED = {"epochs": int, "seconds": float, "held": float}
+ON_REPORT = frozenset(_REPORTED)
+"""Attributes that a report may change."""
+
+
+def with_report(record: TrialRecord, trial: TrialFacts, epochs: list[int], direction: str) -> TrialRecord:
+    """The record of a trial of which nothing has changed but what reports change.
+
+    Args:
+        record: of it, before the reports.
+        trial: as it is now.
+        epochs: that were reported since, rising, all after the record's last.
+        direction: of the metric.
+
+    Returns:
+        What `record_of` gives, without looking at the whole curve again.
+    """
+    if trial.state.is_finished():
+        epochs = []  # Optuna's rule: what comes after the end does not count
+    best_epoch, best_value = record.best_epoch, record.best_value
+    for epoch in epochs:
+        if better(trial.curve[epoch], best_value, direction):
+            best_epoch, best_value = epoch, trial.curve[epoch]
+    news = {
+        "curve": record.curve | {epoch: trial.curve[epoch] for epoch in epochs},
+        "best_epoch": best_epoch,
+        "best_value": best_value,
+        "epoch": epochs[-1] if epochs else record.epoch,
+        **{key: kind(trial.attrs[key]) for key, kind in _REPORTED.items() if key in trial.attrs},
+    }
+    return record.model_copy(update=news)
+
+
 def ranked(records: list[TrialRecord], direction: str) -> list[TrialRecord]:
     """Best first: COMPLETE by value, then STOPPED by value, then the rest by number."""
 
