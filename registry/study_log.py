@@ -122,6 +122,10 @@ class StudyLog:
         """Why the sender does not get on; empty when it does."""
         return read_sent(self.folder).trouble
 
+    def hurry(self) -> None:
+        """Somebody waits, or will soon: the sender makes no more pauses for the server's sake."""
+        self._wake()
+
     def flush(self, seconds: float, say: Say) -> int:
         """Wait until everything has arrived; says how much is left every few seconds.
 

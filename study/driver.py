@@ -219,6 +219,8 @@ def _opening(plan: StudyPlan, before: list[TrialRecord]) -> str:
 def _leave(shift: Shift, ending: Ending) -> None:
     """Whatever happened: a report is written, no run is left RUNNING, the study says whether it is closed."""
     ledger, recorder = shift.ledger, shift.recorder
+    if recorder is not None:
+        recorder.leaving()
     if shift.meter is not None:
         settle(shift.meter, ledger)  # for the report, which shows it
     records = ledger.records()

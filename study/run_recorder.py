@@ -85,6 +85,10 @@ class RunRecorder:
 
     # ---- the study's ways out
 
+    def leaving(self) -> None:
+        """No trial runs any more: what waits is sent without pauses while the rest is put in order."""
+        self._log.hurry()
+
     def reconcile(self) -> None:
         """Tell what the outbox does not know or the server has lost: runs, points, ends."""
         self._log.behind.clear()
