@@ -21,6 +21,7 @@ from search_spaces.space import SearchSpace, load_space
 from ssl_core.config import Config
 from study.cluster.cluster import ray_cluster
 from study.driver import StudyPlan, run_study
+from study.ledger import read_ledger
 from study.session import TrialRequest
 from study.spec import StudySpec
 
@@ -72,14 +73,20 @@ def plan_of(folder: Path, name: str, trials: int, epochs: int) -> StudyPlan:
     return StudyPlan(name, folder / "studies" / name, "none", spec, space, InstantSession)
 
 
-def results_per_second(folder: Path, name: str, trials: int, epochs: int, log: RunLog | None) -> float:
-    """Of a whole study, until its last record has arrived."""
+def results_per_second(folder: Path, name: str, trials: int, epochs: int, log: RunLog | None) -> list[float]:
+    """Of a study: from the start of its first trial to the end of its last, and from its call to its return.
+
+    The second includes starting actors, the report, and waiting until the last record has arrived.
+    """
     plan = plan_of(folder, name, trials, epochs)
     with open(os.devnull, "w") as nowhere:  # noqa: PTH123
         began = time.perf_counter()
         run_study(plan, log, Console(file=nowhere))
         seconds = time.perf_counter() - began
-    return trials * epochs / seconds
+    records = read_ledger(plan.folder).records()
+    first = min(record.started for record in records if record.started)
+    last = max(record.ended for record in records if record.ended)
+    return [trials * epochs / (last - first).total_seconds(), trials * epochs / seconds]
 
 
 def stock(folder: Path, trials: int, epochs: int, address: str) -> float:
