@@ -156,6 +156,9 @@ def _run_trials(shift: Shift) -> Ending:
     for key, value in {"invocations": invocation, "closed": False, "facts": dict(plan.facts)}.items():
         ledger.set_attr(key, value)
     shift.say(_opening(plan, before))
+    if not before:
+        for note in ledger.attrs.get("warm_notes", ()):
+            shift.say(f"warm start: {note}")
     director: Director | None = None
     try:
         # signals are ours only once Ray, which takes some for itself, has started

@@ -20,7 +20,7 @@ class StudyIdentity(Config):
 
 
 _FIELDS = (("recipe", "recipe"), ("space_digest", "search space"), ("pack_digest", "pack"))
-_SETTINGS = ("metric", "direction", "seed", "objectives", "constraints", "warm_start")
+_SETTINGS = ("metric", "direction", "seed", "objectives", "constraints", "warm_start", "repeats")
 
 
 def refuse_another(stored: Mapping[str, Any], old_spec: StudySpec, new: StudyIdentity, spec: StudySpec,

@@ -105,11 +105,12 @@ def test_objectives_that_were_not_measured_leave_a_trial_out(tmp_path: Path) -> 
     assert any("did not measure cost/parameters" in note for note in ledger.attrs["warm_notes"])
 
 
-def test_a_changed_warm_start_is_another_study(tmp_path: Path) -> None:
+@pytest.mark.parametrize("change", [{"warm_start": ({"study": "earlier"},)}, {"repeats": 2}], ids=str)
+def test_what_trials_are_compared_by_cannot_change(tmp_path: Path, change: dict[str, Any]) -> None:
     earlier(tmp_path, simple())
     on_disk(tmp_path / "new", simple(), spec_of())
-    with pytest.raises(StudyError, match="was started with warm_start="):
-        on_disk(tmp_path / "new", simple(), spec_of(warm_start=({"study": "earlier"},)))
+    with pytest.raises(StudyError, match=f"was started with {next(iter(change))}="):
+        on_disk(tmp_path / "new", simple(), spec_of(**change))
 
 
 # ---- points given by hand
