@@ -1,6 +1,6 @@
-"""The studies that benchmarks/tracking.py measures: trials that train for no time and report twenty metrics an epoch.
+"""The studies that benchmarks/tracking.py measures: trials that report twenty metrics an epoch, every PACE seconds.
 
-    .venv/bin/python -m benchmarks.tracking_study WHAT TRIALS EPOCHS [ADDRESS]    prints the numbers as JSON
+    .venv/bin/python -m benchmarks.tracking_study WHAT TRIALS EPOCHS PACE [ADDRESS]    prints the numbers as JSON
 
 WHAT is `report` (cost of a report on the driver), `bare`, `tracked` or `stock` (results per second).
 """
@@ -29,10 +29,11 @@ SLOTS, METRICS = 2, 20
 
 
 class InstantConfig(Config):
-    """One number to search."""
+    """One number to search; `pace`: seconds of an epoch."""
 
     x: float = 0.5
     epochs: int = 50
+    pace: float = 0.0
 
 
 def metrics(x: float, epoch: int) -> dict[str, float]:
@@ -41,14 +42,16 @@ def metrics(x: float, epoch: int) -> dict[str, float]:
 
 
 class InstantSession:
-    """Trains for no time."""
+    """Trains for no time, or sleeps."""
 
     def __init__(self, request: TrialRequest) -> None:
         self.x, self.epochs = float(request.values.get("x", 0.5)), int(request.values.get("epochs", 50))
+        self.pace = float(request.values.get("pace", 0.0))
         self.epoch = 0
 
     def run_epoch(self) -> Mapping[str, float]:
         """Nothing but numbers."""
+        time.sleep(self.pace)
         self.epoch += 1
         return metrics(self.x, self.epoch)
 
@@ -62,23 +65,26 @@ class InstantSession:
         self.epoch = int(json.loads((folder / "state.json").read_text())["epoch"])
 
 
-def plan_of(folder: Path, name: str, trials: int, epochs: int) -> StudyPlan:
+def plan_of(folder: Path, name: str, trials: int, epochs: int, pace: float = 0.0) -> StudyPlan:
     """A study without a scheduler, so that every trial reports every epoch."""
     file = folder / f"{name}.yaml"
     file.write_text(
-        f"recipe: instant\npreset: quick\nspace: {{x: {{float: [0.1, 1]}}, epochs: {{choice: [{epochs}]}}}}\n"
+        f"recipe: instant\npreset: quick\nspace: {{x: {{float: [0.1, 1]}}, epochs: {{choice: [{epochs}]}}, "
+        f"pace: {{choice: [{pace}]}}}}\n"
     )
     space: SearchSpace = load_space(file, lambda recipe, preset: InstantConfig())
     spec = StudySpec(trials=trials, concurrency=SLOTS, metric="val/probe", scheduler="none", first_is_base=False)
     return StudyPlan(name, folder / "studies" / name, "none", spec, space, InstantSession)
 
 
-def results_per_second(folder: Path, name: str, trials: int, epochs: int, log: RunLog | None) -> list[float]:
+def results_per_second(
+    folder: Path, name: str, trials: int, epochs: int, log: RunLog | None, pace: float = 0.0
+) -> list[float]:
     """Of a study: from the start of its first trial to the end of its last, and from its call to its return.
 
     The second includes starting actors, the report, and waiting until the last record has arrived.
     """
-    plan = plan_of(folder, name, trials, epochs)
+    plan = plan_of(folder, name, trials, epochs, pace)
     with open(os.devnull, "w") as nowhere:  # noqa: PTH123
         began = time.perf_counter()
         run_study(plan, log, Console(file=nowhere))
@@ -158,7 +164,7 @@ def report_seconds(folder: Path, reports: int, address: str | None) -> list[floa
     return found
 
 
-def main(what: str, trials: int, epochs: int, address: str | None) -> Any:
+def main(what: str, trials: int, epochs: int, pace: float, address: str | None) -> Any:
     """The numbers of one measurement, in a folder and on a Ray of their own."""
     with tempfile.TemporaryDirectory(prefix="splatsweep-bench-") as root:
         folder = Path(root)
@@ -172,11 +178,12 @@ def main(what: str, trials: int, epochs: int, address: str | None) -> Any:
             log = open_run_log(address, folder) if what == "tracked" else None
             # actors, imports and a store's first request belong to neither
             results_per_second(folder, "warm", 2, 2, log)
-            return results_per_second(folder, "measured", trials, epochs, log)
+            return results_per_second(folder, "measured", trials, epochs, log, pace)
 
 
 if __name__ == "__main__":
     from benchmarks import tracking_study  # as the module that workers can import, not as __main__
 
-    given = sys.argv[4] if len(sys.argv) > 4 else None
-    print(json.dumps(tracking_study.main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), given)))
+    given = sys.argv[5] if len(sys.argv) > 5 else None
+    numbers = int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
+    print(json.dumps(tracking_study.main(sys.argv[1], *numbers, given)))

@@ -29,6 +29,8 @@ from registry.transport import Transport, UnreachableError
 
 PACE = 1.0
 """seconds between rounds: what many epochs report meanwhile goes in one request"""
+REST = 2.0
+"""pause after a round as a multiple of what the round took, while trials run"""
 ROUND_BYTES = 4 << 20
 FIRST_PAUSE, HURRIED_PAUSE, LONGEST_PAUSE = 0.5, 3.0, 15.0
 """seconds between attempts: at first, at most while somebody waits, at most"""
@@ -152,8 +154,8 @@ def _serve(sender: Sender, wishes: _Wishes) -> None:
         if wishes.over:
             continue
         if not wishes.hurry:
-            # the server is left alone at least as long as it was kept busy
-            wishes.wait(max(PACE - took, took))
+            # it may share its processors with the trials, and is left alone for longer than it was kept busy
+            wishes.wait(max(PACE - took, REST * took))
         elif not some:
             wishes.wait(0.05)
 
