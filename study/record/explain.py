@@ -4,6 +4,7 @@ Everything is read from the journal. What the sampler had seen is not stored wit
 up to the line in which the trial was asked for, and what was known there is told.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -126,12 +127,16 @@ def _seen(folder: Path, record: TrialRecord) -> tuple[Seen, ...]:
             number=entry.user_attrs.get("number"),
             told=entry.state.name,
             values=None if entry.values is None else tuple(entry.values),
-            progress=dict(entry.intermediate_values),
+            progress=_last(entry.intermediate_values) if entry.values is None else {},
             params=dict(entry.params),
         )
         for entry in history.view.storage.entries
     ]
     return tuple(sorted(entries, key=lambda entry: _place(entry, direction)))
+
+
+def _last(progress: Mapping[int, float]) -> dict[int, float]:
+    return {max(progress): progress[max(progress)]} if progress else {}
 
 
 def _place(entry: Seen, direction: str) -> tuple[int, float]:

@@ -15,6 +15,7 @@ machine's doing. A trial that took over another's weights has a result that its 
 """
 
 from collections.abc import Sequence
+from itertools import accumulate
 from statistics import fmean
 
 from optuna.trial import TrialState
@@ -32,13 +33,14 @@ class Told(Config):
     Attributes:
         state: COMPLETE, PRUNED, FAIL or RUNNING.
         values: one for each objective (COMPLETE).
-        progress: (epoch, best value so far) of a stopped trial, if there is a single objective.
+        progress: epoch -> best value so far, rising epochs, if there is a single objective (COMPLETE, PRUNED); over
+            repeats the mean, where one that ended earlier keeps its last.
         violations: metric of a constraint -> by how much it is broken, zero or less when it is kept.
     """
 
     state: str
     values: tuple[float, ...] = ()
-    progress: tuple[int, float] | None = None
+    progress: dict[int, float] = Field(default_factory=dict)
     violations: dict[str, float] = Field(default_factory=dict)
 
     @property
@@ -63,13 +65,13 @@ def told(trials: Sequence[TrialRecord], spec: StudySpec) -> Told:
             constraint.metric: fmean(constraint.violation(metric(trial, constraint.metric, spec)) for trial in complete)
             for constraint in spec.constraints
         }
-        return Told(state="COMPLETE", values=values, violations=broken)
+        return Told(state="COMPLETE", values=values, progress=_progress(trials, spec), violations=broken)
     first = trials[0]
     match first.outcome:
         case None:
             return RUNNING
         case Outcome.STOPPED if first.best_value is not None and len(spec.vector) == 1:
-            return Told(state="PRUNED", progress=(first.epoch, first.best_value))
+            return Told(state="PRUNED", progress=_progress(trials[:1], spec))
         case Outcome.STOPPED | Outcome.DIVERGED:
             return Told(state="PRUNED")
         case _:
@@ -88,6 +90,23 @@ def missing(trial: TrialRecord, spec: StudySpec) -> list[str]:
     named = [objective.metric for objective in spec.vector] + [constraint.metric for constraint in spec.constraints]
     known = {spec.metric} if trial.best_value is not None else set[str]()
     return [name for name in named if name not in known and name not in trial.vector]
+
+
+def _progress(trials: Sequence[TrialRecord], spec: StudySpec) -> dict[int, float]:
+    if len(spec.vector) != 1:
+        return {}
+    best = max if spec.direction == "maximize" else min
+    courses = [list(accumulate(trial.curve.items(), lambda a, b: (b[0], best(a[1], b[1])))) for trial in trials
+               if trial.outcome in _OWN and trial.curve]  # fmt: skip
+    if len(courses) == 1:
+        return dict(courses[0])
+    epochs = sorted({epoch for course in courses for epoch, _ in course})
+    found: dict[int, float] = {}
+    for epoch in epochs:
+        so_far = [[value for at, value in course if at <= epoch] for course in courses]
+        if all(so_far):
+            found[epoch] = fmean(values[-1] for values in so_far)
+    return found
 
 
 def _mean(name: str, trials: Sequence[TrialRecord], complete: Sequence[TrialRecord], spec: StudySpec) -> float:

@@ -1,4 +1,7 @@
-"""Optuna's TPE at a cost that does not grow with the study.
+"""Optuna's TPE for studies that stop trials, at a cost that does not grow with the study.
+
+With one objective, good and bad are told apart by `study.search.fidelity_order`, which compares trials of different
+length fairly; the stock sampler puts every complete trial before every stopped one.
 
 Two things make the stock sampler slow in a wide space: it sorts and translates all trials anew for each parameter,
 and it builds its densities from every trial there ever was. Here that is done once for a suggestion, and no more
@@ -6,8 +9,8 @@ than `WINDOW` trials are looked at: the best, and the most recent of the rest.
 
 What that leaves out is little. TPE's good group has at most 25 members however long the study is, the best tenth of
 up to 250 trials; they are all kept, so with one objective the good density is exactly the stock sampler's. Of the
-bad group the oldest are left out, which the stock sampler weights least. Up to `WINDOW` trials nothing is left out,
-and every suggestion is the stock sampler's own (a test holds it to that).
+bad group the oldest are left out, which the stock sampler weights least. Up to `WINDOW` trials of which none was
+stopped, every suggestion is the stock sampler's own (a test holds it to that).
 """
 
 from typing import Any
@@ -20,6 +23,7 @@ from optuna.study import Study, StudyDirection
 from optuna.study._multi_objective import _fast_non_domination_rank
 from optuna.trial import FrozenTrial, TrialState
 
+from study.search.fidelity_order import Course, scores
 from study.search.view_storage import ViewStorage
 
 WINDOW = 250
@@ -62,9 +66,21 @@ class StudyTPE(TPESampler):
             states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
             trials = [t for t in study.get_trials(deepcopy=False, states=states) if t.number != asked.number]
             finished = sum(t.state is not TrialState.RUNNING for t in trials)
-            gamma = default_gamma(finished) if len(study.directions) == 1 else int(np.ceil(0.1 * finished))
-            self._groups = _split_trials(study, trials, gamma)
+            if len(study.directions) == 1:
+                self._groups = _split(trials, default_gamma(finished), study.directions)
+            else:
+                self._groups = _split_trials(study, trials, int(np.ceil(0.1 * finished)))
         return self._groups
+
+
+def _split(
+    trials: list[FrozenTrial], good: int, directions: list[StudyDirection]
+) -> tuple[list[FrozenTrial], list[FrozenTrial]]:
+    """The `good` best of one objective, and the others, running ones among them; both by number."""
+    finished = [trial for trial in trials if trial.state is not TrialState.RUNNING]
+    keys = rank_keys(finished, directions)
+    chosen = {finished[i].number for i in sorted(range(len(finished)), key=lambda i: keys[i])[:good]}
+    return [t for t in trials if t.number in chosen], [t for t in trials if t.number not in chosen]
 
 
 def window(trials: list[FrozenTrial], directions: list[StudyDirection]) -> list[int] | None:
@@ -91,24 +107,24 @@ def _best(trials: list[tuple[int, FrozenTrial]], directions: list[StudyDirection
 
 
 def rank_keys(trials: list[FrozenTrial], directions: list[StudyDirection]) -> list[Key]:
-    """Sort keys, best first: complete ones by value, stopped ones by how far they came, those that break bounds."""
+    """Sort keys of finished trials, best first; those that break bounds come last, by how much."""
+    if len(directions) == 1:
+        better = scores([_course(trial, directions[0]) for trial in trials])
+        return [(1.0, _broken(t)) if _broken(t) > 0 else (0.0, -float(s)) for t, s in zip(trials, better, strict=True)]
     signs = [-1.0 if direction is StudyDirection.MAXIMIZE else 1.0 for direction in directions]
     usable = [i for i, trial in enumerate(trials) if trial.state is TrialState.COMPLETE and _broken(trial) <= 0]
-    if len(directions) == 1:
-        ranks = {i: signs[0] * (trials[i].value or 0.0) for i in usable}
-    else:
-        losses = np.array([trials[i].values for i in usable]).reshape(len(usable), len(signs)) * signs
-        ranks = dict(zip(usable, map(float, _fast_non_domination_rank(losses)), strict=True)) if usable else {}
-    return [(0.0, ranks[i]) if i in ranks else _later(trial, signs[0]) for i, trial in enumerate(trials)]
+    losses = np.array([trials[i].values for i in usable]).reshape(len(usable), len(signs)) * signs
+    ranks = dict(zip(usable, map(float, _fast_non_domination_rank(losses)), strict=True)) if usable else {}
+    return [(0.0, ranks[i]) if i in ranks else (1.0, _broken(trial)) for i, trial in enumerate(trials)]
 
 
-def _later(trial: FrozenTrial, sign: float) -> Key:
-    if (broken := _broken(trial)) > 0:
-        return (2.0, broken)
-    if trial.intermediate_values:
-        epoch, value = max(trial.intermediate_values.items())
-        return (1.0, -float(epoch), sign * value)
-    return (1.0, 1.0, 0.0)
+def _course(trial: FrozenTrial, direction: StudyDirection) -> Course:
+    sign = -1.0 if direction is StudyDirection.MAXIMIZE else 1.0
+    complete = trial.state is TrialState.COMPLETE
+    losses = {epoch: sign * value for epoch, value in trial.intermediate_values.items()}
+    if complete and not losses and trial.value is not None:
+        losses = {0: sign * trial.value}  # known from elsewhere, by its end alone
+    return Course(losses, complete)
 
 
 def _broken(trial: FrozenTrial) -> float:

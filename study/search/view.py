@@ -138,7 +138,7 @@ class SamplerView:
             distributions=old.distributions,
             user_attrs=old.user_attrs,
             system_attrs={**old.system_attrs, **broken},
-            intermediate_values=dict([news.progress]) if news.progress else {},
+            intermediate_values=dict(news.progress),
             datetime_complete=ended,
         )
 

@@ -178,7 +178,7 @@ def test_what_the_sampler_is_told() -> None:
     ledger.ask(simple())
     told = {entry["number"]: (entry["state"], entry["values"], entry["progress"]) for entry in view(ledger)}
     assert list(told.values()) == [
-        ("COMPLETE", [0.5], {}),
+        ("COMPLETE", [0.5], {1: 0.5}),
         ("PRUNED", None, {1: 0.5}),
         ("FAIL", None, {}),
         ("PRUNED", None, {}),  # diverged: worse than any other

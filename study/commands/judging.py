@@ -1,0 +1,167 @@
+"""Who is champion, and why: promote, rollback, history, compare."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ssl_core.errors import IntegrityError, StorageError
+from study.console import console, print_json, table
+from study.home import home
+
+if TYPE_CHECKING:
+    from registry.compare import Comparison
+    from registry.ledger import Line
+    from registry.store import EncoderStore
+
+Json = Annotated[bool, typer.Option("--json", help="print JSON for scripts")]
+Reason = Annotated[str, typer.Option(help="why; it is written into the ledger")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    app.command()(promote)
+    app.command()(rollback)
+    app.command()(history)
+    app.command()(compare)
+
+
+def promote(
+    reference: Annotated[str, typer.Argument(help="NAME@ALIAS or NAME/VERSION")], reason: Reason, json: Json = False
+) -> None:
+    """Make a registered encoder champion by hand; `evaluate` is the way through the gate."""
+    from registry.promote import promote_by_hand
+
+    with _store() as store:
+        version = store.resolve(reference)
+        decision = promote_by_hand(store, version, reason)
+    if json:
+        print_json({"reference": version.reference, **decision.model_dump(mode="json")})
+    else:
+        after = f" after version {decision.incumbent}" if decision.incumbent is not None else ""
+        console.print(f"{version.reference} is champion{after}: {decision.reason}", soft_wrap=True, markup=False)
+
+
+def rollback(name: Annotated[str, typer.Argument(help="registered model")], reason: Reason, json: Json = False) -> None:
+    """Give the alias champion back to the version that had it before."""
+    from registry.promote import rollback as roll_back
+
+    with _store() as store:
+        version = roll_back(store, name, reason)
+    if json:
+        print_json({"reference": version.reference, "reason": version.events[-1].reason})
+    else:
+        console.print(
+            f"{version.reference} is champion again: {version.events[-1].reason}", soft_wrap=True, markup=False
+        )
+
+
+def history(name: Annotated[str, typer.Argument(help="registered model")], json: Json = False) -> None:
+    """Every decision about a model's champion, from its ledger, whose chain is checked."""
+    from registry.ledger_store import LedgerStore
+    from registry.records import CHAMPION
+
+    with _store() as store:
+        if not store.list(name):
+            store.get(name, 1)  # says which names there are
+        holder, ledgers = store.with_alias(name, CHAMPION), LedgerStore(store, name)
+        ledger, broken = ledgers.read_sound(), None
+        try:
+            ledgers.read()
+        except IntegrityError as error:
+            broken = error
+    now = ledger.champion.version if ledger.champion is not None else None
+    stands = holder.version if holder is not None else None
+    if json:
+        lines = [line.model_dump(mode="json") for line in ledger.lines]
+        print_json({"name": name, "champion": stands, "by_ledger": now, "sound": broken is None, "lines": lines})
+    elif ledger.lines:
+        columns = ["line", "time (UTC)", "what", "version", "against", "difference", "by", "reason"]
+        table(f"ledger of {name}", columns, [_row(line) for line in ledger.lines])
+        if broken is None:
+            console.print(f"{len(ledger.lines)} lines, each holds the digest of the one before: nothing was changed")
+    elif broken is None:
+        console.print(f"nothing has been decided about {name} yet")
+    if broken is not None:
+        raise broken
+    if now != stands and ledger.lines and not json:
+        where = f"at version {stands}" if stands is not None else "nowhere"
+        console.print(f"the alias champion stands {where}: it was moved by hand, which the next decision writes down")
+
+
+def compare(
+    left: Annotated[str, typer.Argument(help="NAME@ALIAS or NAME/VERSION")],
+    right: Annotated[str, typer.Argument(help="NAME@ALIAS or NAME/VERSION")],
+    pack: Annotated[str | None, typer.Option(help="evaluate both on this pack, where they are not yet")] = None,
+    out: Annotated[Path | None, typer.Option(help="PNG to write; default: under the home folder")] = None,
+    json: Json = False,
+) -> None:
+    """Two encoders side by side, with intervals: a table and a picture."""
+    from registry.compare_picture import comparison_png
+
+    found = _comparison(left, right, pack)
+    both = f"{found.left} and {found.right}".replace("/", "-v").replace(" ", "-")
+    path = out or home() / "comparisons" / f"{both}.png"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(comparison_png(found))
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error}; choose another --out") from None
+    if json:
+        print_json({**found.model_dump(mode="json"), "verdict": found.verdict, "picture": str(path)})
+        return
+    rows = [
+        [row.label, row.left.percent(), row.right.percent(), row.difference.percent(signed=True),
+         "paired" if row.paired else "unpaired"]
+        for row in found.rows if row.main
+    ]  # fmt: skip
+    title = f"test accuracy in percent, {found.test_objects} test objects of pack {found.pack_digest}"
+    table(title, ["probe", found.left, found.right, "difference", "compared"], rows)
+    console.print(f"{found.verdict}\npicture: {path}", soft_wrap=True, markup=False)
+
+
+def _comparison(left: str, right: str, pack: str | None) -> "Comparison":
+    from registry.compare import compare_reports, stored_report
+    from registry.promote import evaluate_version
+    from ssl_core.training.device import choose_device
+    from study.packs.pack_storage import open_pack
+
+    opened = open_pack(pack) if pack is not None else None
+    with _store() as store:
+        versions = [store.resolve(reference) for reference in (left, right)]
+        mine, theirs = (
+            stored_report(store, version)
+            if opened is None
+            else evaluate_version(store, opened, version, device=choose_device())
+            for version in versions
+        )
+    return compare_reports(mine, theirs, (versions[0].reference, versions[1].reference))
+
+
+@contextmanager
+def _store() -> "Iterator[EncoderStore]":
+    from registry.run_log import open_run_log
+    from registry.store import EncoderStore
+
+    with open_run_log(os.environ.get("MLFLOW_TRACKING_URI"), home()) as log:
+        yield EncoderStore(log)
+
+
+def _row(line: "Line") -> list[Any]:
+    numbers = line.numbers
+    apart = ""
+    if {"difference", "low", "high"} <= numbers.keys():
+        apart = f"{100 * numbers['difference']:+.1f} ({100 * numbers['low']:+.1f} to {100 * numbers['high']:+.1f})"
+    return [
+        line.sequence,
+        line.time[:19].replace("T", " "),
+        line.kind if line.how == "gate" else f"{line.kind} ({line.how})",
+        "nobody" if line.version is None else str(line.version),
+        "" if line.incumbent is None else str(line.incumbent),
+        apart,
+        line.by,
+        line.reason,
+    ]

@@ -1,0 +1,141 @@
+"""The registry as a service: start it, its users, backup and restore."""
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from study.console import console, print_json, table
+from study.home import home
+
+Json = Annotated[bool, typer.Option("--json", help="print JSON for scripts")]
+Home = Annotated[Path | None, typer.Option("--home", help="home folder; default SPLATSWEEP_HOME, or runs")]
+
+
+class RoleName(StrEnum):
+    """What a user may do."""
+
+    READER = "reader"
+    TRAINER = "trainer"
+    OWNER = "owner"
+
+
+users_app = typer.Typer(
+    help="users of a served registry: readers pull, trainers register, owners promote", no_args_is_help=True
+)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    app.command()(serve)
+    app.command()(backup)
+    app.command()(restore)
+    users_app.command("add")(add)
+    users_app.command("list")(list_users)
+    users_app.command("remove")(remove)
+    app.add_typer(users_app, name="users")
+
+
+def serve(
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
+    artifacts: Annotated[
+        str | None, typer.Option(help="s3://bucket/prefix; default: a folder beside the database")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="processes of MLflow's server")] = 1,
+    home_folder: Home = None,
+) -> None:
+    """Serve the registry on loopback with users and passwords, on Postgres where there is one; Ctrl-C stops it."""
+    from registry.service.server import serve as run
+
+    run(home_folder or home(), port, artifacts, console.print, workers=workers)
+
+
+def backup(
+    file: Annotated[Path, typer.Argument(help="the .tar to write")],
+    embedded: Annotated[
+        bool, typer.Option("--embedded", help="the store without a server, where the home has a service, too")
+    ] = False,
+    home_folder: Home = None,
+    json: Json = False,
+) -> None:
+    """Write the whole registry into one file: runs, models, users, artifacts. It may run meanwhile."""
+    from registry.service.backup import backup as write
+    from registry.service.places import places_of
+
+    with places_of(home_folder or home(), "embedded" if embedded else None) as places:
+        done = write(places, file)
+    if json:
+        print_json({"file": str(file), **done.model_dump(mode="json")})
+    else:
+        console.print(
+            f"{file}: {done.rows:,} rows, {done.files:,} artifacts, {done.bytes / 1e6:,.1f} MB", soft_wrap=True
+        )
+
+
+def restore(
+    file: Annotated[Path, typer.Argument(help="a file that `backup` wrote")],
+    force: Annotated[bool, typer.Option("--force", help="replace what the registry holds now")] = False,
+    home_folder: Home = None,
+    json: Json = False,
+) -> None:
+    """Put a registry back as it was; the service must be stopped. Every byte is checked before anything is replaced."""
+    from registry.service.places import places_of
+    from registry.service.restore import kind_of
+    from registry.service.restore import restore as read
+
+    with places_of(home_folder or home(), kind_of(file), stopped=True) as places:
+        done = read(places, file, force=force)
+    if json:
+        print_json({"file": str(file), **done.model_dump(mode="json")})
+    else:
+        console.print(f"restored {done.rows:,} rows and {done.files:,} artifacts of {done.made}", soft_wrap=True)
+
+
+def add(
+    name: Annotated[str, typer.Argument(help="the user's name")],
+    role: Annotated[RoleName, typer.Option(help="reader: looks and pulls; trainer: registers; owner: promotes")],
+    new_password: Annotated[bool, typer.Option("--new-password", help="for a user that exists")] = False,
+    home_folder: Home = None,
+    json: Json = False,
+) -> None:
+    """Add a user, or give one another role. The password is written to a file, never printed."""
+    from registry.service.places import service_folder
+    from registry.service.secret_file import write_access
+    from registry.service.users import open_users
+
+    where = home_folder or home()
+    users = open_users(where, os.environ)
+    password = users.add(name, role.value, renew=new_password)
+    file = write_access(service_folder(where), users.address, name, password) if password else None
+    if json:
+        print_json({"name": name, "role": role.value, "file": str(file) if file else None})
+        return
+    console.print(f"{name} is {role.value}", soft_wrap=True)
+    if file:
+        console.print(f"address, name and password for this user: {file}", soft_wrap=True)
+
+
+def list_users(home_folder: Home = None, json: Json = False) -> None:
+    """Users and their roles."""
+    from registry.service.users import open_users
+
+    found = open_users(home_folder or home(), os.environ).list()
+    if json:
+        print_json([user.model_dump(mode="json") for user in found])
+        return
+    table(
+        "users", ["name", "role"], [[u.name, "administrator" if u.administrator else u.role or "none"] for u in found]
+    )
+
+
+def remove(name: Annotated[str, typer.Argument(help="the user's name")], home_folder: Home = None) -> None:
+    """Remove a user; what the user made stays."""
+    from registry.service.places import service_folder
+    from registry.service.users import open_users
+
+    where = home_folder or home()
+    open_users(where, os.environ).remove(name)
+    (service_folder(where) / "users" / f"{name}.env").unlink(missing_ok=True)
+    console.print(f"{name} is removed", soft_wrap=True)

@@ -1,0 +1,119 @@
+"""`watch`: whoever registers an encoder, it is judged."""
+
+import os
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ssl_core.errors import ConfigError, PackError, RegistryError
+from study.console import console, errors, printable
+from study.home import home, packs
+
+if TYPE_CHECKING:
+    from study.watching.watch import Notice, Watcher
+
+LOOPBACK = "127.0.0.1"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command()(watch)
+
+
+def watch(
+    pack: Annotated[
+        list[str] | None,
+        typer.Option(help="pack for versions that name it, and the first for those that name none; default: all here"),
+    ] = None,
+    every: Annotated[float, typer.Option(min=0.1, help="seconds between looks at the registry")] = 60.0,
+    port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="listen for MLflow's webhooks, signed with SPLATSWEEP_WEBHOOK_SECRET"),
+    ] = None,
+    host: Annotated[str, typer.Option(help="address to listen at")] = LOOPBACK,
+    register_webhook: Annotated[
+        str | None, typer.Option(help="have the MLflow server tell this URL of new versions")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="evaluations at a time, unless RAY_ADDRESS is set")] = 1,
+    once: Annotated[bool, typer.Option("--once", help="judge what is open, then leave")] = False,
+    json: Annotated[bool, typer.Option("--json", help="one line of JSON per event")] = False,
+) -> None:
+    """Evaluate every registered encoder and put it before the gate, once per protocol and pack. Ctrl-C ends it."""
+    from registry.run_log import open_run_log
+    from registry.store import EncoderStore
+    from registry.webhook_signature import webhook_secret
+    from registry.webhooks import register_webhook as register
+    from study.cluster.interrupt import Interrupt, watch_signals
+    from study.watching.pools import open_pool
+    from study.watching.watch import Notice, Watcher, WatchPlan
+
+    say = _print_line if json else _print_words
+    secret, uri = webhook_secret(), os.environ.get("MLFLOW_TRACKING_URI")
+    if port is not None and secret is None:
+        raise ConfigError("--port needs SPLATSWEEP_WEBHOOK_SECRET, or anybody would be believed (openssl rand -hex 32)")
+    places = _places(pack)
+    began, interrupt = time.time(), Interrupt()
+    with ExitStack() as stack:
+        log = stack.enter_context(open_run_log(uri, home()))
+        stack.enter_context(watch_signals(interrupt))
+        pool = open_pool(workers, home())
+        stack.callback(pool.close)
+        watcher = Watcher(EncoderStore(log), WatchPlan(places, home(), uri, every=every), pool, say)
+        if port is not None and secret is not None and not once:
+            say(Notice(kind="watching", reason=f"webhooks at {_listen(stack, watcher, host, port, secret, began)}"))
+        if register_webhook is not None:
+            new = register(log, register_webhook, secret)
+            say(Notice(kind="watching", reason=f"webhook {'made' if new else 'renewed'} for {register_webhook}"))
+        known = ", ".join(f"{digest} ({place})" for digest, place in places.items()) or "none"
+        say(Notice(kind="watching", reason=f"{log.tracking_uri}, {pool.slots} at a time, packs: {known}"))
+        tally = watcher.run(interrupt, once=once)
+    say(Notice(kind="stopped", reason=f"{tally.judged} judged, {tally.refused} refused"))
+    if once and tally.failed:
+        raise RegistryError(f"{tally.failed} evaluations failed and were not tried again; the same command does")
+
+
+def _listen(stack: ExitStack, watcher: "Watcher", host: str, port: int, secret: str, began: float) -> str:
+    from registry.webhook_signature import Deliveries
+    from study.watching.listener import Listener
+
+    def say(text: str) -> None:
+        errors.print(printable(text), soft_wrap=True, markup=False)
+
+    listener = Listener(host, port, Deliveries(secret, since=began), watcher.wake.set, say)
+    stack.callback(listener.close)
+    return listener.address
+
+
+def _places(given: list[str] | None) -> dict[str, str]:
+    """Digest to place of the packs asked for, or of those under the home folder."""
+    from ssl_core.data.pack import Pack
+    from study.packs.object_store import is_uri
+    from study.packs.pack_storage import open_pack
+
+    found: dict[str, str] = {}
+    for place in given or ():
+        absolute = place if is_uri(place) else str(Path(place).absolute())
+        found.setdefault(open_pack(place).manifest.pack_digest, absolute)
+    if given:
+        return found
+    for manifest in sorted(packs().glob("*/manifest.json")):
+        try:
+            found.setdefault(Pack.open(manifest.parent).manifest.pack_digest, str(manifest.parent))
+        except PackError as error:
+            errors.print(printable(str(error)), soft_wrap=True, markup=False)
+    return found
+
+
+def _print_line(notice: "Notice") -> None:
+    """One notice as one line, at once: a script may wait for it."""
+    print(notice.to_json(), flush=True)
+
+
+def _print_words(notice: "Notice") -> None:
+    seconds = f" ({notice.seconds:.1f} s)" if notice.seconds is not None else ""
+    text = " ".join(part for part in (notice.kind, notice.reference) if part)
+    reason = f": {notice.reason}" if notice.reason else ""
+    console.print(printable(f"{text}{seconds}{reason}"), soft_wrap=True, markup=False)

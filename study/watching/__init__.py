@@ -1,0 +1,1 @@
+"""Whoever registers an encoder, it is judged: `splatsweep watch`."""

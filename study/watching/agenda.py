@@ -1,0 +1,90 @@
+"""What is to be done next, from the registry as it stands: pure, so that it can be tested without one."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from registry.evaluation_claims import ClaimWatch, claims_in, work_key
+from registry.unjudged import UNFIT, Found
+
+
+@dataclass(frozen=True)
+class Task:
+    """A version to be judged on a pack."""
+
+    found: Found
+    work: str
+    pack_digest: str
+    dead: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Agenda:
+    """What can begin, and why the rest does not.
+
+    Attributes:
+        tasks: to begin, in this order.
+        claimed: references that another process evaluates.
+        later: references that wait for their champion's evaluation.
+        without_pack: reference to the digest of the pack that it names and that is not here ("" for none named).
+        strangers: number of versions that are not of our kind.
+    """
+
+    tasks: tuple[Task, ...] = ()
+    claimed: tuple[str, ...] = ()
+    later: tuple[str, ...] = ()
+    without_pack: Mapping[str, str] = field(default_factory=dict)
+    strangers: int = 0
+
+
+def plan_agenda(
+    versions: Sequence[Found],
+    packs: Sequence[str],
+    protocol_digest: str,
+    claims: ClaimWatch,
+    *,
+    default_pack: str | None,
+    running: Collection[str] = (),
+) -> Agenda:
+    """The agenda of this moment.
+
+    Args:
+        versions: all of the registry.
+        packs: digests of the packs that are here.
+        protocol_digest: of the protocol asked for.
+        claims: what was seen of other evaluators so far; updated.
+        default_pack: digest of the pack for versions that name none; None leaves them alone.
+        running: references that this watcher has under way.
+    """
+    tasks: list[Task] = []
+    claimed, later, without_pack = [], [], {}
+    champions_first = sorted(versions, key=lambda found: (found.name, not found.champion, found.version))
+    open_champions: set[str] = set()
+    for found in champions_first:
+        if not found.ours or UNFIT in found.tags:
+            continue
+        digest = found.pack_digest or default_pack or ""
+        if digest not in packs:
+            without_pack[found.reference] = found.pack_digest
+            continue
+        work = work_key(digest, protocol_digest)
+        if found.judgement(work) is not None:
+            continue
+        if found.champion:
+            open_champions.add(found.name)
+        there = claims_in(found.tags, work)
+        dead = claims.dead(there)
+        if found.reference in running:
+            continue
+        if any(claim.token not in dead for claim in there):
+            claimed.append(found.reference)
+        elif found.name in open_champions and not found.champion:
+            later.append(found.reference)
+        else:
+            tasks.append(Task(found, work, digest, tuple(sorted(dead))))
+    return Agenda(
+        tasks=tuple(tasks),
+        claimed=tuple(claimed),
+        later=tuple(later),
+        without_pack=without_pack,
+        strangers=sum(not found.ours for found in versions),
+    )

@@ -1,0 +1,39 @@
+"""What a worker is asked and what it answers, as JSON: one version, one protocol, one pack."""
+
+from typing import Literal
+
+from registry.reports import EvaluationConfig
+from ssl_core.config import Config
+
+
+class Job(Config):
+    """Judge this version. Places are the worker's: a folder that it can see, or an address."""
+
+    name: str
+    version: int
+    work: str
+    """`registry.evaluation_claims.work_key` of the pack and the protocol"""
+    pack: str
+    home: str
+    tracking_uri: str | None = None
+    protocol: EvaluationConfig = EvaluationConfig()
+    dead: tuple[str, ...] = ()
+    """tokens of claims that the watcher saw standing still"""
+
+    @property
+    def reference(self) -> str:
+        """`name/version`."""
+        return f"{self.name}/{self.version}"
+
+
+class Answer(Config):
+    """What became of a job.
+
+    `judged`: evaluated, and put before the gate if it had not been. `refused`: unfit, and noted on the version.
+    `busy`: another has it. `failed`: not done; the next look tries again. `trouble`: not done, because the registry or
+    a disk did not answer, which says nothing against the version.
+    """
+
+    outcome: Literal["judged", "refused", "busy", "failed", "trouble"]
+    reason: str = ""
+    seconds: float = 0.0

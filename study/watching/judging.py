@@ -1,0 +1,133 @@
+"""One job from claim to verdict, in whatever process it runs.
+
+Each step leaves its trace in the registry before the next begins, so a worker that dies anywhere is followed by one
+that goes on there: the claim goes stale, a whole report is found again, the final note is written last.
+"""
+
+import tempfile
+import time
+from functools import lru_cache
+from pathlib import Path
+
+from registry.evaluation_claims import ClaimLostError, holding, take
+from registry.foreign import UnfitError, adopt, check_listing, declared_classes, examine
+from registry.leftovers import settle_leftovers
+from registry.promote import evaluate_version, promote
+from registry.records import CHAMPION, EncoderVersion
+from registry.run_log import open_run_log
+from registry.store import EncoderStore
+from registry.unjudged import UNFIT, Found, Outcome, note_judged, one_version, refuse
+from ssl_core.data.pack import Pack
+from ssl_core.errors import DataError, InfeasibleError, IntegrityError, RegistryError, SplatsweepError, StorageError
+from ssl_core.models.bundle import EncoderCard
+from ssl_core.training.device import choose_device
+from study.packs.pack_storage import open_pack
+from study.watching.job import Answer, Job
+
+
+def judge(job: Job) -> Answer:
+    """Do the job if nobody else does. Never raises: a version that breaks everything is an answer too."""
+    began = time.perf_counter()
+    try:
+        with open_run_log(job.tracking_uri, Path(job.home)) as log:
+            answer = _claimed(EncoderStore(log), job)
+    except (RegistryError, StorageError, DataError) as error:  # nothing that the encoder could be blamed for
+        answer = Answer(outcome="trouble", reason=str(error))
+    except SplatsweepError as error:
+        answer = Answer(outcome="failed", reason=str(error))
+    except Exception as error:
+        answer = Answer(outcome="failed", reason=f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+    return answer.model_copy(update={"seconds": round(time.perf_counter() - began, 3)})
+
+
+def _claimed(store: EncoderStore, job: Job) -> Answer:
+    held = take(store.client, job.name, job.version, job.work, frozenset(job.dead))
+    if held is None:
+        return Answer(outcome="busy", reason="another watcher evaluates it")
+    with held:
+        found = one_version(store, job.name, job.version)  # as it is under the claim
+        done = found.judgement(job.work)
+        if done is not None or UNFIT in found.tags:
+            return Answer(outcome="busy", reason="judged by another in the meantime")
+        try:
+            version, card = _fit(store, found)
+        except UnfitError as error:
+            refuse(store.client, found, str(error))
+            return Answer(outcome="refused", reason=str(error))
+        pack = _pack(job.pack)
+        try:
+            _check_classes(found, card, pack)
+            version = settle_leftovers(store, version, pack.manifest.pack_digest, job.protocol)
+            evaluate_version(store, pack, version, job.protocol, device=choose_device())
+        except (InfeasibleError, IntegrityError) as error:  # of this encoder on this pack, whenever it is tried
+            refuse(store.client, found, str(error), job.work)
+            return Answer(outcome="refused", reason=str(error))
+        try:
+            held.check()
+            outcome, reason = _verdict(store, version, pack, job)
+            held.check()
+        except ClaimLostError as error:
+            return Answer(outcome="busy", reason=str(error))
+        except InfeasibleError as error:  # the champion's fault or the pack's
+            return Answer(outcome="trouble", reason=str(error))
+        note_judged(store.client, found, job.work, outcome, reason)
+        return Answer(outcome="judged", reason=f"{outcome}: {reason}")
+
+
+def _fit(store: EncoderStore, found: Found) -> tuple[EncoderVersion, EncoderCard]:
+    """The version, complete, if it is an encoder at all. Raises UnfitError."""
+    check_listing(store, found)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = store.download(_bare(found), Path(scratch))
+        card = examine(folder, found)
+        return adopt(store, found, folder, card), card
+
+
+def _bare(found: Found) -> EncoderVersion:
+    """Enough of a version to download it by, whatever its tags say: they are read when the files are known."""
+    return EncoderVersion.model_validate(
+        {
+            "name": found.name,
+            "version": found.version,
+            "modality": "points",
+            "feature_dim": 0,
+            "bundle_digest": "",
+            "lineage": {"study": "", "trial": -1, "run_id": "", "seed": 0},
+            "created": "",
+        }
+    )
+
+
+def _check_classes(found: Found, card: EncoderCard, pack: Pack) -> None:
+    declared = declared_classes(card, found.tags)
+    there = tuple(pack.manifest.class_names)
+    if declared and set(declared) != set(there):
+        raise InfeasibleError(
+            f"it says its classes are {_some(declared)}, but those of pack {pack.manifest.pack_digest} are "
+            f"{_some(there)}; watch with its own pack, or correct the tag"
+        )
+
+
+def _some(names: tuple[str, ...]) -> str:
+    shown = [name[:40] for name in names[:5]]
+    return ", ".join(shown) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _verdict(store: EncoderStore, version: EncoderVersion, pack: Pack, job: Job) -> tuple[Outcome, str]:
+    """Put an evaluated version before the gate if it never was. A later protocol moves no alias by itself."""
+    version = store.get(version.name, version.version)
+    if version.decision is not None or version.status == "former champion":
+        return "evaluated", version.evaluation.headline if version.evaluation is not None else "evaluated"
+    device, incumbent = choose_device(), store.with_alias(version.name, CHAMPION)
+    if incumbent is not None and incumbent.version != version.version:
+        # two candidates would else evaluate the champion twice
+        with holding(store.client, incumbent.name, incumbent.version, job.work):
+            incumbent = settle_leftovers(store, incumbent, pack.manifest.pack_digest, job.protocol)
+            evaluate_version(store, pack, incumbent, job.protocol, device=device)
+    decision = promote(store, pack, version, job.protocol, device=device)
+    return "promoted" if decision.promoted else "refused", decision.reason
+
+
+@lru_cache(maxsize=4)
+def _pack(place: str) -> Pack:
+    return open_pack(place)

@@ -1,0 +1,227 @@
+"""The watcher: looks at the registry, has what is open judged, and looks again when time has passed or MLflow calls.
+
+Nothing is kept here that matters: what is done stands in the registry, so a watcher can be killed at any moment, and
+two of them share the work (`registry.evaluation_claims`).
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from registry.evaluation_claims import ClaimWatch
+from registry.reports import EvaluationConfig
+from registry.store import EncoderStore
+from registry.unjudged import all_versions, refuse
+from ssl_core.config import Config
+from ssl_core.errors import RegistryError, StorageError
+from study.cluster.interrupt import Interrupt
+from study.watching.agenda import Agenda, Task, plan_agenda
+from study.watching.job import Answer, Job
+from study.watching.pools import Pool
+
+Kind = Literal["watching", "judging", "judged", "refused", "passed over", "failed", "trouble", "stopped"]
+STRANGERS = (
+    "versions of other kinds are left alone; a model or version with the tag splatsweep.kind = encoder is judged"
+)
+_TRIES = 3
+_LONGEST_PAUSE = 3600.0
+_GLANCE = 0.25
+
+
+class Notice(Config):
+    """One thing that the watcher has to say."""
+
+    kind: Kind
+    reference: str = ""
+    reason: str = ""
+    seconds: float | None = None
+
+
+Say = Callable[[Notice], None]
+
+
+@dataclass(frozen=True)
+class WatchPlan:
+    """What is watched.
+
+    Attributes:
+        packs: digest to place; the first serves versions that name none.
+        home, tracking_uri: of the registry, for the workers.
+        protocol: that every version gets.
+        every: seconds between looks.
+    """
+
+    packs: Mapping[str, str]
+    home: Path
+    tracking_uri: str | None
+    protocol: EvaluationConfig = field(default_factory=EvaluationConfig)
+    every: float = 60.0
+
+
+@dataclass
+class Tally:
+    """What a watcher did while it ran."""
+
+    judged: int = 0
+    refused: int = 0
+    failed: int = 0
+
+
+@dataclass
+class _Trouble:
+    """Of one version: how often it failed, and when it is tried again."""
+
+    failures: int = 0
+    pauses: int = 0
+    not_before: float = 0.0
+
+
+@dataclass
+class Watcher:
+    """One watcher. `wake` may be set by anybody to have it look at once.
+
+    Args:
+        store: the registry. plan: what is watched. pool: where jobs are done. say: told everything once.
+    """
+
+    store: EncoderStore
+    plan: WatchPlan
+    pool: Pool
+    say: Say
+    wake: threading.Event = field(default_factory=threading.Event)
+    tally: Tally = field(default_factory=Tally)
+
+    def __post_init__(self) -> None:
+        self._claims = ClaimWatch()
+        self._running: dict[str, tuple[Task, Future[Answer]]] = {}
+        self._troubles: dict[str, _Trouble] = {}
+        self._said: set[str] = set()
+
+    def run(self, interrupt: Interrupt, *, once: bool = False) -> Tally:
+        """Watch until interrupted; with `once`, until nothing is left that this watcher can do.
+
+        Raises:
+            RegistryError: with `once`: the registry does not answer.
+        """
+        while interrupt.signal is None:
+            self.wake.clear()
+            agenda = self._look(once)
+            if agenda is not None:
+                self._begin(agenda)
+            if once and not self._running:
+                break
+            self._wait(interrupt)
+            self._gather()
+        return self.tally
+
+    def _look(self, once: bool) -> Agenda | None:
+        try:
+            versions = all_versions(self.store)
+        except (RegistryError, StorageError) as error:
+            if once and not self._running:
+                raise
+            self._once(Notice(kind="trouble", reason=str(error)))
+            return None
+        self._said = {text for text in self._said if not text.startswith("trouble ")}
+        packs = list(self.plan.packs)
+        agenda = plan_agenda(
+            versions,
+            packs,
+            self.plan.protocol.digest(),
+            self._claims,
+            default_pack=packs[0] if packs else None,
+            running=self._running.keys(),
+        )
+        for reference, digest in agenda.without_pack.items():
+            wanted = f"it was trained on pack {digest}, which is not here" if digest else "it names no pack"
+            self._once(Notice(kind="passed over", reference=reference, reason=f"{wanted}; give one with --pack"))
+        if agenda.strangers:
+            self._once(Notice(kind="passed over", reason=STRANGERS))
+        return agenda
+
+    def _begin(self, agenda: Agenda) -> None:
+        now = time.monotonic()
+        for task in agenda.tasks:
+            if len(self._running) >= self.pool.slots:
+                return
+            reference = task.found.reference
+            if self._troubles.get(reference, _Trouble()).not_before > now:
+                continue
+            job = Job(
+                name=task.found.name,
+                version=task.found.version,
+                work=task.work,
+                pack=self.plan.packs[task.pack_digest],
+                home=str(self.plan.home),
+                tracking_uri=self.plan.tracking_uri,
+                protocol=self.plan.protocol,
+                dead=task.dead,
+            )
+            self.say(Notice(kind="judging", reference=reference))
+            future = self.pool.submit(job)
+            self._running[reference] = (task, future)
+            future.add_done_callback(lambda _: self.wake.set())
+
+    def _wait(self, interrupt: Interrupt) -> None:
+        """Until something happens. In short glances: a signal only sets a flag."""
+        deadline = time.monotonic() + self.plan.every
+        while interrupt.signal is None and time.monotonic() < deadline:
+            if self.wake.wait(_GLANCE):
+                return
+
+    def _gather(self) -> None:
+        for reference, (task, future) in list(self._running.items()):
+            if future.done():
+                del self._running[reference]
+                self._take(task, future.result())
+
+    def _take(self, task: Task, answer: Answer) -> None:
+        reference = task.found.reference
+        trouble = self._troubles.setdefault(reference, _Trouble())
+        match answer.outcome:
+            case "judged" | "refused":
+                self._troubles.pop(reference)
+                if answer.outcome == "judged":
+                    self.tally.judged += 1
+                else:
+                    self.tally.refused += 1
+                self.say(Notice(kind=answer.outcome, reference=reference, reason=answer.reason, seconds=answer.seconds))
+                return
+            case "busy":
+                # whoever has it notes it within minutes; look again at the usual pace
+                trouble.not_before = time.monotonic() + min(self.plan.every, 2.0)
+                return
+            case "failed":
+                trouble.failures += 1
+            case "trouble":
+                pass
+        if trouble.failures >= _TRIES:
+            self._give_up(task, answer)
+            return
+        pause = min(self.plan.every * 2**trouble.pauses, _LONGEST_PAUSE)
+        trouble.pauses += 1
+        trouble.not_before = time.monotonic() + pause
+        self.tally.failed += 1
+        again = f"{answer.reason}; tried again in {pause:.0f} s"
+        self.say(Notice(kind=answer.outcome, reference=reference, reason=again, seconds=answer.seconds))
+
+    def _give_up(self, task: Task, answer: Answer) -> None:
+        """A version that ends every worker would keep a watcher busy for ever."""
+        reason = f"its evaluation failed {_TRIES} times, last: {answer.reason}"
+        try:
+            refuse(self.store.client, task.found, reason, task.work)
+        except (RegistryError, StorageError) as error:
+            self._once(Notice(kind="trouble", reference=task.found.reference, reason=str(error)))
+            return
+        self.tally.refused += 1
+        self.say(Notice(kind="refused", reference=task.found.reference, reason=reason))
+
+    def _once(self, notice: Notice) -> None:
+        text = f"{notice.kind} {notice.reference} {notice.reason}"
+        if text not in self._said:
+            self._said.add(text)
+            self.say(notice)
