@@ -9,12 +9,13 @@ import optuna
 
 from search_spaces.space import SearchSpace
 from study.simulator.curve import CurveSource
-from study.simulator.recorded import NearestRun, RecordedRuns, coordinates
+from study.simulator.recorded import Floats, NearestRun, RecordedRuns, coordinates
 from study.simulator.surrogate import Surrogate, noise_curves, smoothed
 
 Values = Mapping[str, Any]
-WITHIN = 2.0
-"""Standard deviations over seeds that count as noise: what 95 of 100 runs of one configuration keep to."""
+WITHIN = 1.0
+"""Standard deviations over seeds that count as noise. Fixed, with the metric, before the last twenty runs were
+looked at."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,9 @@ def surrogate_problem(space: SearchSpace, table: RecordedRuns, metric: str, poin
     at = np.array([coordinates(space, values) for values in _drawn(space, points)])
     means = source.model.predict(at)
 
-    def objectives(mean: np.ndarray) -> np.ndarray:
-        return (mean[None] + source.noise).max(axis=1)
+    def objectives(mean: Floats) -> Floats:
+        found: Floats = (mean[None] + source.noise).max(axis=1)
+        return found
 
     expected = np.array([objectives(mean).mean() for mean in means])
     top = int(expected.argmax())

@@ -34,15 +34,15 @@ class StockSearch:
         self._study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=seed))
         self._asha = AsyncHyperBandScheduler(metric=metric, mode="max")
 
-    def epochs_until(self, wanted: Wanted, trials: int) -> int | None:
-        """Epochs trained by all trials until one of the wanted has run to its end; None when none did."""
+    def epochs_until(self, wanted: Wanted, most: int) -> int | None:
+        """Epochs trained by all trials until one of the wanted has run to its end; None if `most` were spent before."""
         events: list[tuple[float, int, int]] = []
         running: dict[int, tuple[Any, Mapping[str, Any], Any]] = {}
         now, epochs, begun, order = 0.0, 0, 0, 0
         done: dict[int, int] = {}
         while True:
-            while begun < trials and len(events) < self._slots:
-                values = self._space.suggest(self._study.ask())
+            while epochs < most and len(events) < self._slots:
+                values: Mapping[str, Any] = self._space.suggest(self._study.ask())
                 curve = self._curves.curve(values, self._seed + begun)
                 trial = SimpleNamespace(trial_id=str(begun))
                 self._asha.on_trial_add(None, trial)
