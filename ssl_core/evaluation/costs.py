@@ -1,0 +1,161 @@
+"""What an encoder costs whoever uses it: weights, time per object, memory while it runs.
+
+Times are medians with their interval, on one thread, so that they compare between machines' sizes; other work on the
+machine is in them. Memory is that of the tensors of one forward, input included, weights not: counted, not sampled, so
+it is the same every time. Scratch space inside a single operation is not seen.
+"""
+
+import time
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import Field
+from scipy import stats
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from ssl_core.config import Config
+from ssl_core.models.encoder import Encoder
+from ssl_core.models.program import example_input
+
+BATCHES = (1, 32)
+_FEWEST, _MOST = 6, 30
+"""Repeats; the range of six values holds the median with 97 % confidence."""
+
+
+class Latency(Config):
+    """Milliseconds per object at one batch size: median over forwards, and a distribution-free interval of it."""
+
+    batch: int
+    median_ms: float
+    low_ms: float
+    high_ms: float
+    repeats: int
+    confidence: float = 0.95
+
+
+class EncoderCosts(Config):
+    """All costs of one encoder."""
+
+    parameters: int
+    weight_bytes: int
+    """parameters and buffers, as they are stored"""
+    latencies: tuple[Latency, ...]
+    peak_bytes: int
+    """most bytes of tensors alive in one forward of `peak_batch` objects, without the weights"""
+    peak_batch: int
+    threads: int = Field(ge=1)
+    device: str
+
+
+def encoder_costs(
+    encoder: Encoder, *, batches: Sequence[int] = BATCHES, threads: int = 1, seconds: float = 3.0
+) -> EncoderCosts:
+    """Measure an encoder on the device it is on; its mode and weights are left as they are.
+
+    Args:
+        encoder: of either modality; inputs are made up in the contract's shape.
+        batches: objects in a forward; the largest also tells the memory.
+        threads: of torch, while this measures.
+        seconds: about how long a batch size is repeated, at least six times.
+    """
+    device = next(encoder.parameters()).device
+    stored = [*encoder.parameters(), *encoder.buffers()]
+    with _measured(encoder, threads):
+        latencies = tuple(_latency(encoder, batch, seconds, device) for batch in batches)
+        peak = _peak_bytes(encoder, example_input(encoder.contract, max(batches)).to(device))
+    return EncoderCosts(
+        parameters=sum(parameter.numel() for parameter in encoder.parameters()),
+        weight_bytes=sum(tensor.numel() * tensor.element_size() for tensor in stored),
+        latencies=latencies,
+        peak_bytes=peak,
+        peak_batch=max(batches),
+        threads=threads,
+        device=device.type,
+    )
+
+
+def median_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float, float]:
+    """Median and interval of the median from order statistics: the number of values below it is Binomial(n, 1/2)."""
+    ordered = np.sort(np.asarray(values, dtype=np.float64))
+    below = max(1, int(stats.binom.ppf((1 - confidence) / 2, len(ordered), 0.5)))
+    return float(np.median(ordered)), float(ordered[below - 1]), float(ordered[len(ordered) - below])
+
+
+def _latency(encoder: Encoder, batch: int, seconds: float, device: torch.device) -> Latency:
+    inputs = example_input(encoder.contract, batch).to(device)
+    encoder(inputs)  # the first one also pays for what is made once
+    spent: list[float] = []
+    while len(spent) < _FEWEST or (len(spent) < _MOST and sum(spent) < seconds):
+        began = _now(device)
+        encoder(inputs)
+        spent.append(_now(device) - began)
+    median, low, high = (1e3 * value / batch for value in median_interval(spent))
+    return Latency(batch=batch, median_ms=median, low_ms=low, high_ms=high, repeats=len(spent))
+
+
+def _peak_bytes(encoder: Encoder, inputs: Tensor) -> int:
+    with _Held() as held:
+        encoder(inputs)
+    return int(held.peak + inputs.untyped_storage().nbytes())
+
+
+class _Held(TorchDispatchMode):
+    """Counts the bytes of storages that operations made inside, as long as a tensor refers to them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.peak, self._now, self._references = 0, 0, dict[int, int]()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = {_storage(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
+        out = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(out):
+            # views of weights and of the input are nobody's memory
+            if isinstance(leaf, Tensor) and (_storage(leaf) in self._references or _storage(leaf) not in given):
+                self._hold(leaf)
+        return out
+
+    def _hold(self, tensor: Tensor) -> None:
+        storage, size = _storage(tensor), tensor.untyped_storage().nbytes()
+        if storage not in self._references:
+            self._references[storage] = 0
+            self._now += size
+            self.peak = max(self.peak, self._now)
+        self._references[storage] += 1
+        weakref.finalize(tensor, self._release, storage, size)
+
+    def _release(self, storage: int, size: int) -> None:
+        self._references[storage] -= 1
+        if self._references[storage] == 0:
+            del self._references[storage]
+            self._now -= size
+
+
+def _storage(tensor: Tensor) -> int:
+    return int(tensor.untyped_storage()._cdata)
+
+
+def _now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+@contextmanager
+def _measured(module: nn.Module, threads: int) -> Iterator[None]:
+    """Evaluation mode, no gradients and so many threads inside; all as it was afterwards."""
+    training, before = module.training, torch.get_num_threads()
+    module.eval()
+    torch.set_num_threads(threads)
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        torch.set_num_threads(before)
+        module.train(training)

@@ -1,0 +1,195 @@
+"""Inputs made worse on purpose: points dropped, jittered or turned, views taken away.
+
+What is disturbed is the batch that an encoder reads, and all of its columns together: a turned object has turned
+positions, normals, quaternions and spherical harmonics. Afterwards the positions are centred and scaled to the unit
+sphere again, as the preprocessing of a disturbed object would do, and log-scales follow.
+
+Dropped points are replaced by repeating those that are left, in order, as the sampler does with small objects: maxima
+over points do not change by it, and programs of a fixed number of points can be measured too.
+"""
+
+from typing import Annotated, Literal, assert_never
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor
+
+from ssl_core.config import Config
+from ssl_core.data.features import spans
+from ssl_core.errors import ConfigError, InfeasibleError
+from ssl_core.evaluation.rotations import random_rotations, rotation_matrices, sh_rotations, times
+from ssl_core.models.encoder import PointsContract
+
+
+class DroppedPoints(Config):
+    """A random share of an object's points is missing."""
+
+    kind: Literal["dropped_points"] = "dropped_points"
+    share: float = Field(gt=0, lt=1)
+
+    @property
+    def name(self) -> str:
+        """For tables."""
+        return f"{100 * self.share:g} % of the points dropped"
+
+
+class Jitter(Config):
+    """Every centre is moved by normal noise."""
+
+    kind: Literal["jitter"] = "jitter"
+    sd: float = Field(gt=0, le=1, description="per axis, in radii of the object")
+
+    @property
+    def name(self) -> str:
+        """For tables."""
+        return f"jitter of {self.sd:g} radii"
+
+
+class Turn(Config):
+    """Every object is turned by its own random rotation.
+
+    about up: by an angle uniform within +-degrees; about any axis: uniform among all rotations by at most `degrees`.
+    180 degrees are all rotations of either kind.
+    """
+
+    kind: Literal["turn"] = "turn"
+    degrees: float = Field(gt=0, le=180)
+    about: Literal["up", "any"] = "any"
+
+    @property
+    def name(self) -> str:
+        """For tables."""
+        return f"turned by up to {self.degrees:g}° about " + ("up" if self.about == "up" else "any axis")
+
+
+class FewerViews(Config):
+    """Only some views of each object are there, random ones."""
+
+    kind: Literal["fewer_views"] = "fewer_views"
+    views: int = Field(ge=1)
+
+    @property
+    def name(self) -> str:
+        """For tables."""
+        return "1 view" if self.views == 1 else f"{self.views} views"
+
+
+PointDisturbance = Annotated[DroppedPoints | Jitter | Turn, Field(discriminator="kind")]
+Disturbance = Annotated[DroppedPoints | Jitter | Turn | FewerViews, Field(discriminator="kind")]
+
+
+def standard_disturbances() -> tuple[DroppedPoints | Jitter | Turn | FewerViews, ...]:
+    """Three or four levels of each, mild to severe."""
+    return (
+        *(DroppedPoints(share=share) for share in (0.25, 0.5, 0.75, 0.9)),
+        *(Jitter(sd=sd) for sd in (0.01, 0.03, 0.1)),
+        *(Turn(degrees=degrees, about="up") for degrees in (15.0, 45.0, 180.0)),
+        *(Turn(degrees=degrees) for degrees in (15.0, 45.0, 180.0)),
+        *(FewerViews(views=views) for views in (1, 2, 4)),
+    )
+
+
+def light_disturbances() -> tuple[DroppedPoints | Jitter | Turn | FewerViews, ...]:
+    """One level of each."""
+    return (DroppedPoints(share=0.5), Jitter(sd=0.03), Turn(degrees=15.0), FewerViews(views=2))
+
+
+def disturb(
+    points: Tensor, contract: PointsContract, disturbance: DroppedPoints | Jitter | Turn, generator: torch.Generator
+) -> Tensor:
+    """The batch as it would be read from disturbed objects: [B, N, D] -> [B, N, D], a new tensor.
+
+    Args:
+        points: encoder input of the contract.
+        contract: says which columns are what.
+        disturbance: kind and level.
+        generator: source of all randomness, on the CPU; the same one gives the same on any device.
+
+    Raises:
+        InfeasibleError: spherical harmonics are to be turned and the contract leaves some of them out
+            (`reference_color`).
+    """
+    match disturbance:
+        case DroppedPoints():
+            changed = _dropped(points, disturbance.share, generator)
+        case Jitter():
+            noise = disturbance.sd * torch.randn(*points.shape[:2], 3, generator=generator)
+            changed = points.clone()
+            for span in _columns(contract, "xyz"):
+                changed[..., span] += noise.to(points)
+        case Turn():
+            quaternions = random_rotations(len(points), disturbance.degrees, disturbance.about, generator)
+            changed = turned(points, contract, quaternions)
+        case _:
+            assert_never(disturbance)
+    return _normalised(changed, contract)
+
+
+def turned(points: Tensor, contract: PointsContract, quaternions: Tensor) -> Tensor:
+    """[B, N, D] with each object turned about the origin by its unit quaternion, wxyz [B, 4].
+
+    Raises InfeasibleError as `disturb` does.
+    """
+    if "reference_color" in contract.features:
+        raise InfeasibleError(
+            "reference_color leaves out the last coefficient of blue, without which its spherical harmonics cannot be "
+            "turned; leave rotations out, or use sh_rest"
+        )
+    out, wide = points.clone(), quaternions.to(torch.float64)
+    matrices = rotation_matrices(wide).to(points)
+    for group in ("xyz", "normals"):
+        for span in _columns(contract, group):
+            out[..., span] = torch.einsum("bij,bnj->bni", matrices, points[..., span])
+    for span in _columns(contract, "rotation"):
+        product = times(wide.to(points)[:, None], points[..., span])
+        if contract.standardise_attributes:  # q and -q are the same rotation: that with w >= 0 is read
+            product = torch.where(product[..., :1] < 0, -product, product)
+        out[..., span] = product
+    for span in _columns(contract, "sh_rest"):
+        colours = points[..., span].unflatten(-1, (3, 15))
+        out[..., span] = torch.einsum("bkl,bncl->bnck", sh_rotations(wide).to(points), colours).flatten(-2)
+    return out
+
+
+def fewer_views(
+    features: NDArray[np.float32], disturbance: FewerViews, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """[n, V, F] features of views -> [n, views, F]: a random subset for each object, in order.
+
+    Raises ConfigError when there are fewer views than are to be kept.
+    """
+    objects, available, _ = features.shape
+    if disturbance.views > available:
+        raise ConfigError(f"{disturbance.views} views cannot be kept of {available}; ask for fewer")
+    kept = np.sort(rng.random((objects, available)).argsort(axis=1)[:, : disturbance.views], axis=1)
+    taken: NDArray[np.float32] = np.take_along_axis(features, kept[:, :, None], axis=1)
+    return taken
+
+
+def _dropped(points: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """[B, N, D] of the points that are left, at least one, repeated in order up to N."""
+    batch, count, _ = points.shape
+    left = max(1, round((1 - share) * count))
+    kept = torch.rand(batch, count, generator=generator).argsort(dim=1)[:, :left].sort(dim=1).values
+    index = kept[:, torch.arange(count) % left].to(points.device)
+    return points.gather(1, index[:, :, None].expand_as(points))
+
+
+def _normalised(points: Tensor, contract: PointsContract) -> Tensor:
+    """Positions centred and scaled to the unit sphere, in place; standardised log-scales are relative to the radius."""
+    for span in _columns(contract, "xyz"):
+        xyz = points[..., span]
+        xyz = xyz - xyz.mean(dim=1, keepdim=True)
+        radius = xyz.norm(dim=-1).amax(dim=1).clamp_min(1e-12)[:, None, None]
+        points[..., span] = xyz / radius
+        if contract.standardise_attributes:
+            for scale in _columns(contract, "scale"):
+                points[..., scale] -= radius.log()
+    return points
+
+
+def _columns(contract: PointsContract, wanted: str) -> list[slice]:
+    """Where a feature group stands; empty when the contract does not have it."""
+    return [span for group, span in spans(contract) if group == wanted]

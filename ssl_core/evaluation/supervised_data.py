@@ -1,0 +1,130 @@
+"""Labelled objects of a pack as training batches and test inputs, for `fine_tuning`.
+
+Points are sampled anew each epoch; of its views each object gives a random one, cropped and mirrored at random. Batches
+of an epoch differ in size by one at most: no object is left out, and none stands alone in a batch, where batch
+normalisation has nothing to go by.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ssl_core.data.augment import random_resized_crop, whole_images
+from ssl_core.data.pack import Pack
+from ssl_core.data.point_sampler import PointSampler
+from ssl_core.errors import InfeasibleError
+from ssl_core.evaluation.fine_tuning import FineTuningConfig, SupervisedData
+from ssl_core.models.encoder import ImageContract, PointsContract
+
+Indices = NDArray[np.int64]
+_AT_ONCE = 32
+"""Test inputs in a batch, draws and views counted"""
+
+
+def supervised_data(
+    pack: Pack,
+    contract: PointsContract | ImageContract,
+    train: Indices,
+    test: Indices,
+    config: FineTuningConfig,
+    seed: int,
+    *,
+    sampler: PointSampler | None = None,
+) -> SupervisedData:
+    """Batches for encoders of `contract`.
+
+    Args:
+        pack: what is read.
+        contract: of the encoder.
+        train: indices into the pack of the labelled objects.
+        test: of the objects to classify.
+        config: batch size, crops, draws and views of test objects.
+        seed: of the order of the objects, the points, the views and the crops.
+        sampler: of the contract, for train and test, when there is one already.
+
+    Raises:
+        InfeasibleError: fewer than two labelled objects, no test object, no views, or the pack cannot serve the
+            contract.
+    """
+    if len(train) < 2 or len(test) == 0:
+        raise InfeasibleError(
+            f"fine-tuning needs two labelled objects and a test object at least, got {len(train)} and {len(test)}"
+        )
+    match contract:
+        case PointsContract():
+            both = sampler or PointSampler(pack, contract, np.concatenate([train, test]))
+            return SupervisedPoints(pack, both, train, test, config, seed)
+        case ImageContract():
+            return SupervisedViews(pack, contract, train, test, config, seed)
+
+
+class SupervisedPoints:
+    """Points of labelled objects, drawn anew each epoch."""
+
+    def __init__(
+        self, pack: Pack, sampler: PointSampler, train: Indices, test: Indices, config: FineTuningConfig, seed: int
+    ) -> None:
+        self._pack, self._sampler, self._train, self._test = pack, sampler, train, test
+        self._config, self._seed = config, seed
+        self.steps = _steps(len(train), config.batch_size)
+
+    def train_batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """[B, N, D] float32 and [B]."""
+        rng = np.random.default_rng([self._seed, 3, epoch])
+        for objects in np.array_split(rng.permutation(self._train), self.steps):
+            points = torch.from_numpy(self._sampler.sample(objects, rng))
+            yield points, torch.from_numpy(self._pack.labels[objects])
+
+    def test_batches(self) -> Iterator[Tensor]:
+        """[b, R, N, D]: point draws 0 to R - 1, the same as the probes' draws."""
+        draws = range(self._config.test_draws)
+        for objects in _blocks(self._test, max(1, _AT_ONCE // len(draws))):
+            yield torch.from_numpy(np.stack([self._sampler.draw(objects, draw) for draw in draws], axis=1))
+
+
+class SupervisedViews:
+    """Views of labelled objects: each epoch another one of each, cropped."""
+
+    def __init__(
+        self, pack: Pack, contract: ImageContract, train: Indices, test: Indices, config: FineTuningConfig, seed: int
+    ) -> None:
+        fewest = int(pack.num_views[np.concatenate([train, test])].min())
+        if fewest == 0:
+            raise InfeasibleError("fine-tuning an image encoder needs a view of each object; pack images too")
+        self._pack, self._size, self._train, self._test = pack, contract.image_size, train, test
+        self._config, self._seed = config, seed
+        self._views = min(config.test_views, fewest)
+        self.steps = _steps(len(train), config.batch_size)
+
+    def train_batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """[B, 3, S, S] float32 in [0, 1] and [B]."""
+        pack = self._pack
+        rng = np.random.default_rng([self._seed, 3, epoch])
+        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        for objects in np.array_split(rng.permutation(self._train), self.steps):
+            views = pack.first_view[objects] + rng.integers(0, pack.num_views[objects])
+            stored = torch.from_numpy(pack.views[views])
+            cropped = random_resized_crop(stored, self._size, self._config.crop_min_scale, generator)
+            yield cropped, torch.from_numpy(pack.labels[objects])
+
+    def test_batches(self) -> Iterator[Tensor]:
+        """[b, R, 3, S, S]: R views evenly spaced over those of each object, whole."""
+        pack, count = self._pack, self._views
+        for objects in _blocks(self._test, max(1, _AT_ONCE // count)):
+            spaced = (np.arange(count)[None] * pack.num_views[objects][:, None]) // count
+            index = (pack.first_view[objects][:, None] + spaced).reshape(-1)
+            images = whole_images(torch.from_numpy(pack.views[index]), self._size)
+            yield images.unflatten(0, (len(objects), count))
+
+
+def _steps(objects: int, batch_size: int) -> int:
+    """Batches of an epoch: of `batch_size` at most, unless that left an object alone."""
+    return max(1, min(-(-objects // batch_size), objects // 2))
+
+
+def _blocks(objects: Indices, size: int) -> Iterator[Indices]:
+    for start in range(0, len(objects), size):
+        yield objects[start : start + size]
