@@ -17,8 +17,8 @@ theirs; what follows the prefix (`weight`, `bias`, `running_mean`, ...) is commo
     fusion          hidden, output                     <-> fc1, fc2
     resnet18        the same names (torchvision's)
 
-A reference classifier's own layers (`fc1`, `bn1` ... outside `feat`) have no counterpart and are not in its
-encoder.
+A reference classifier's own layers (`fc1`, `bn1` ... outside `feat`, a ResNet's `fc`) have no counterpart and are not
+in its encoder: `classifier_layers` names them.
 """
 
 from collections.abc import Mapping
@@ -61,6 +61,19 @@ def from_reference(model: ReferenceModel, state: Mapping[str, V]) -> dict[str, V
     Raises ConfigError for a name that is not in the mapping.
     """
     return _renamed(state, {theirs: ours for ours, theirs in key_prefixes(model).items()}, model)
+
+
+def classifier_layers(model: ReferenceModel) -> frozenset[str]:
+    """First dotted parts of the names of a classifier that may stand on the encoder in the same state dict."""
+    match model:
+        case "pointnet" | "pointnet2_msg":
+            return frozenset({"fc1", "bn1", "fc2", "bn2", "fc3"})
+        case "resnet18":
+            return frozenset({"fc"})
+        case "fusion":
+            return frozenset()
+        case _:
+            assert_never(model)
 
 
 def _renamed(state: Mapping[str, V], prefixes: Mapping[str, str], model: ReferenceModel) -> dict[str, V]:

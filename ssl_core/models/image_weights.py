@@ -1,0 +1,73 @@
+"""Plain image weights, as torchvision and timm publish them, as image encoders.
+
+The input contract is the one such weights were trained under: 224 pixels, and ImageNet's mean and standard deviation
+per channel unless the weights are said to take plain [0, 1]. The classifier is kept beside.
+"""
+
+from pathlib import Path
+from typing import Literal, assert_never
+
+from pydantic import Field
+
+from ssl_core.config import Config
+from ssl_core.models.build import build_image_encoder
+from ssl_core.models.encoder import ImageContract
+from ssl_core.models.image import ResNetConfig
+from ssl_core.models.imported import Imported, ImportedEncoder, ImportReport, Placement
+from ssl_core.models.resnet_weights import read_resnet
+from ssl_core.models.weights_file import file_sha256, some
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class ImageImport(Config):
+    """How to take a file of image weights."""
+
+    model: Literal["resnet18", "resnet34", "resnet50"] = "resnet18"
+    image_size: int = Field(default=224, ge=8)
+    normalisation: Literal["imagenet", "none"] = Field(
+        default="imagenet",
+        description="imagenet: mean and std of its channels are applied inside; none: [0, 1] as it is",
+    )
+
+    @property
+    def contract(self) -> ImageContract:
+        """The input contract of the encoder."""
+        match self.normalisation:
+            case "imagenet":
+                return ImageContract(image_size=self.image_size, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+            case "none":
+                return ImageContract(image_size=self.image_size)
+            case _:
+                assert_never(self.normalisation)
+
+
+def import_image_weights(file: Path, config: ImageImport) -> Imported:
+    """The encoder of a file of image weights.
+
+    Raises:
+        ConfigError: the file cannot be read as data, is of another network, or holds values that are not finite.
+    """
+    backbone = ResNetConfig(kind=config.model)
+    encoder = build_image_encoder(config.contract, backbone, seed=0)
+    found = read_resnet(file, encoder.backbone.state_dict(), config.model)
+    encoder.backbone.load_state_dict(found.fitting)
+    counters = len(found.fitting) - len(found.body)
+    placement = Placement(
+        part=config.model,
+        tensors=len(found.body) + len(found.head),
+        encoder=len(found.body),
+        beside=tuple(found.head),
+        kept_as="classifier head" if found.head else "",
+    )
+    report = ImportReport(
+        file=file.name,
+        sha256=file_sha256(file),
+        model=config.model,
+        settings=config.digest(),
+        placements=(placement,),
+        left=(f"training state: {some(found.left)}",) if found.left else (),
+        notes=(f"{counters} counters of batches are not in the file and stand at 0",) if counters else (),
+    )
+    beside = {"classifier_head": found.head} if found.head else {}
+    return Imported({"image": ImportedEncoder(encoder.eval(), backbone)}, report, beside)
