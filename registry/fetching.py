@@ -1,21 +1,27 @@
 """Fetching a registered encoder: checked first, then in place all at once.
 
 The bytes are compared with `checksums.json`, and that file with the digest recorded on the version when it
-was registered. Only then does the folder get its name: what stands there is whole.
+was registered; so are the files by which MLflow serves it. The program is looked into: a file that would make torch
+unpickle something is refused. Only then does the folder get its name: what stands there is whole.
 """
 
 import os
 import shutil
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from registry.mlmodel import EXAMPLE
 from registry.records import EncoderVersion
 from registry.store import BUNDLE_FILES, CARD_FILE, EncoderStore, bundle_digest, file_digest
+from registry.upload import OPTIONAL_FILES
 from ssl_core.errors import IntegrityError, RegistryError, StorageError
-from ssl_core.models.bundle import verify_checksums
+from ssl_core.models.bundle import PROGRAM, read_card, verify_checksums
+from ssl_core.models.program_check import check_archive
+from ssl_core.models.soundness import refuse_pickle
 
 EXTRA_FILES = (CARD_FILE, "MLmodel", EXAMPLE)
+"""Fetched where they are there: a card is written anew by every evaluation."""
 
 
 def pull(store: EncoderStore, reference: str, to: Path) -> Path:
@@ -26,6 +32,7 @@ def pull(store: EncoderStore, reference: str, to: Path) -> Path:
     Raises:
         RegistryError: no such encoder (the message says which there are), or `to` holds something else.
         IntegrityError: the bytes do not match their checksums; nothing is left behind.
+        RegistryError: a file is, or holds, a pickle, or the program's shapes are not the contract's.
         StorageError: the disk is full or not writable.
     """
     version = store.resolve(reference)
@@ -51,19 +58,34 @@ def fetch(store: EncoderStore, version: EncoderVersion, scratch: Path) -> Path:
     source = store.download(version, raw)
     bundle = scratch / "bundle"
     bundle.mkdir()
-    for name in (*BUNDLE_FILES, *EXTRA_FILES):  # by name: whatever else a server sends stays outside
-        file = source / name
-        if file.is_file() and not file.is_symlink():
-            shutil.copyfile(file, bundle / name)
-        elif name in BUNDLE_FILES:
-            raise IntegrityError(f"{version.reference} lacks {name}; register the encoder again")
+    serving = store.serving_digests(version)
+    # by name: whatever else a server sends stays outside
+    _copy(source, bundle, (*BUNDLE_FILES, *OPTIONAL_FILES, *EXTRA_FILES, *serving))
+    missing = [name for name in (*BUNDLE_FILES, *serving) if not (bundle / name).is_file()]
+    if missing:
+        raise IntegrityError(f"{version.reference} lacks {missing[0]}; register the encoder again")
     if version.checksums and file_digest(bundle / "checksums.json") != version.checksums:
         raise IntegrityError(
             f"checksums.json of {version.reference} is not the one that was registered; "
             "do not use this encoder, register it again"
         )
+    for name, digest in serving.items():
+        if file_digest(bundle / name) != digest:
+            raise IntegrityError(f"{version.reference}: {name} is not the one that was registered; do not serve it")
+    for name in BUNDLE_FILES:
+        refuse_pickle(bundle / name)
     verify_checksums(bundle)
+    check_archive(bundle / PROGRAM, read_card(bundle).contract)
     return bundle
+
+
+def _copy(source: Path, target: Path, names: Iterable[str]) -> None:
+    """Copy those of the files that are there and are files."""
+    for name in names:
+        file, parents = source / name, (source / name).relative_to(source).parents
+        if file.is_file() and not file.is_symlink() and not any((source / parent).is_symlink() for parent in parents):
+            (target / name).parent.mkdir(exist_ok=True)
+            shutil.copyfile(file, target / name)
 
 
 def _already_there(version: EncoderVersion, to: Path) -> Path:

@@ -7,16 +7,14 @@ the same trial are one version, however often a study is resumed.
 
 import hashlib
 import json
-import shutil
-import tempfile
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from registry.connection import Client, explained, import_mlflow, is_missing
-from registry.mlmodel import contract_params, write_mlmodel
-from registry.model_card import describe, render_card
+from registry.mlmodel import SERVING_FILES
+from registry.model_card import describe
 from registry.records import (
     CANDIDATE,
     PREFIX,
@@ -35,11 +33,17 @@ from registry.records import (
     safe_name,
 )
 from registry.run_log import RunLog
+from registry.upload import BUNDLE_FILES as BUNDLE_FILES
+from registry.upload import CARD_FILE as CARD_FILE
+from registry.upload import RECEIPT_FILE as RECEIPT_FILE
+from registry.upload import Uploaded, upload
+from registry.upload import file_digest as file_digest
 from ssl_core.errors import RegistryError
 from ssl_core.models.bundle import read_card, verify_checksums
+from ssl_core.models.soundness import check_sound
 
-BUNDLE_FILES = ("encoder.safetensors", "encoder.json", "program.pt2", "checksums.json")
-CARD_FILE, RECEIPT_FILE = "model_card.md", "receipt.json"
+SERVING = f"{PREFIX}serving"
+"""Version tag: sha256 of each file that MLflow needs to serve the version, as JSON."""
 
 
 class EncoderStore:
@@ -64,8 +68,9 @@ class EncoderStore:
         existing version.
 
         Raises:
-            IntegrityError: the bundle's files do not match their checksums.
-            RegistryError: an unusable name, or the registry refuses.
+            IntegrityError: the bundle's files do not match their checksums, or do not fit each other.
+            RegistryError: an unusable name; a bundle that is not what it says (`ssl_core.models.soundness`): a pickle,
+            weights that are not finite, other shapes than its contract's; or the registry refuses.
         """
         safe_name(name)
         verify_checksums(bundle)
@@ -76,10 +81,11 @@ class EncoderStore:
                 if version.bundle_digest == digest and version.run_id == run_id:
                     # a program that died before the alias was set is made good for
                     return self.set_alias(version, CANDIDATE) if version == there[-1] else version
+            check_sound(bundle)
             self._ensure_model(name, read_card(bundle).contract.modality)
-            model_id, location = self._upload(bundle, name, lineage, run_id, receipt)
+            uploaded = upload(self.run_log, bundle, name, lineage, run_id, receipt)
             tags = {**lineage.tags(), **receipt_tag(receipt)}
-            number = self._create_version(bundle, name, (lineage, tags), run_id, (model_id, location))
+            number = self._create_version(bundle, name, (lineage, tags), run_id, uploaded)
         return self.set_alias(self.get(name, number), CANDIDATE)
 
     def list(self, name: str | None = None) -> tuple[EncoderVersion, ...]:
@@ -145,14 +151,14 @@ class EncoderStore:
 
     def put_file(self, version: EncoderVersion, path: Path) -> None:
         """Add (or replace) a file among the version's artifacts; not one of the checked ones."""
-        assert path.name not in BUNDLE_FILES, "weights and card of a version never change"
+        assert path.name not in (*BUNDLE_FILES, *SERVING_FILES), "what a version is never changes"
         with explained(f"storing {path.name} with {version.reference}"):
             self.client.log_model_artifact(version.model_id, str(path))
 
     def download(self, version: EncoderVersion, folder: Path) -> Path:
         """Copy all files of a version into the existing `folder`, unchecked; returns where they lie.
 
-        `registry.pull.pull` is the checked way.
+        `registry.fetching.pull` is the checked way.
         """
         artifacts = import_mlflow().artifacts
         with explained(f"downloading {version.reference}"):
@@ -162,6 +168,22 @@ class EncoderStore:
                     artifact_uri=uri, dst_path=str(folder), tracking_uri=self.run_log.tracking_uri
                 )
             )
+
+    def serving_digests(self, version: EncoderVersion) -> dict[str, str]:
+        """sha256 of each of the version's `SERVING_FILES`; empty for one that was registered without them.
+
+        Raises:
+            RegistryError: the registry does not answer, or the tag that holds them was edited.
+        """
+        with explained(f"reading {version.reference}"):
+            text = self.client.get_model_version(version.name, str(version.version)).tags.get(SERVING, "{}")
+        try:
+            found = {str(name): str(digest) for name, digest in json.loads(text).items()}
+        except (ValueError, AttributeError):
+            found = {"": ""}
+        if not found.keys() <= set(SERVING_FILES):
+            raise RegistryError(f"{version.reference}: its tag {SERVING} was edited; register the encoder again")
+        return found
 
     # inside
 
@@ -179,46 +201,15 @@ class EncoderStore:
         if f"{PREFIX}kind" not in tags:
             raise RegistryError(f"registered model '{name}' exists and was not made by splatsweep; choose another name")
 
-    def _upload(
-        self, bundle: Path, name: str, lineage: Lineage, run_id: str, receipt: Mapping[str, float] | None
-    ) -> tuple[str, str]:
-        """Files into a new logged model of the run; (its id, where its files lie)."""
-        from mlflow.entities import LoggedModelOutput
-
-        card = read_card(bundle)
-        model = self.client.create_logged_model(
-            self.run_log.connection.experiment_id,
-            name=name,
-            source_run_id=run_id,
-            tags={**lineage.tags(), f"{PREFIX}kind": "encoder"},
-            params=contract_params(card.contract, card.backbone),
-            model_type="encoder",
-        )
-        with tempfile.TemporaryDirectory() as scratch:
-            folder = Path(scratch)
-            for file in BUNDLE_FILES:
-                shutil.copyfile(bundle / file, folder / file)
-            (folder / CARD_FILE).write_text(
-                render_card(name, card.contract, card.backbone, card.feature_dim, lineage), encoding="utf-8"
-            )
-            if receipt is not None:
-                (folder / RECEIPT_FILE).write_text(json.dumps(dict(receipt), indent=1, sort_keys=True))
-            write_mlmodel(folder, card.contract, card.feature_dim, model_id=model.model_id, run_id=run_id)
-            self.client.log_model_artifacts(model.model_id, str(folder))
-        self.client.finalize_logged_model(model.model_id, "READY")
-        self.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
-        return str(model.model_id), str(model.artifact_location)
-
     def _create_version(
-        self, bundle: Path, name: str, source: tuple[Lineage, Mapping[str, str]], run_id: str, model: tuple[str, str]
+        self, bundle: Path, name: str, source: tuple[Lineage, Mapping[str, str]], run_id: str, uploaded: Uploaded
     ) -> int:
-        card = read_card(bundle)
-        (lineage, tags), (model_id, location) = source, model
+        card, (lineage, tags), model_id = read_card(bundle), source, uploaded.model_id
         remote = self.run_log.tracking_uri.startswith("http")
         version = self.client.create_model_version(
             name,
             # a server resolves the model id itself; in-process, MLflow would look it up at its global address
-            source=f"models:/{model_id}" if remote else location,
+            source=f"models:/{model_id}" if remote else uploaded.location,
             run_id=run_id,
             tags={
                 **tags,
@@ -229,6 +220,7 @@ class EncoderStore:
                 f"{PREFIX}modality": card.contract.modality,
                 f"{PREFIX}feature_dim": str(card.feature_dim),
                 f"{PREFIX}model_id": model_id,
+                SERVING: json.dumps(uploaded.serving, sort_keys=True),
             },
             description=describe(None, card.contract, card.backbone, lineage),
             model_id=model_id,
@@ -263,12 +255,6 @@ def bundle_digest(folder: Path) -> str:
     """16 hex digits over weights and card. Not the program: two exports have different bytes."""
     both = file_digest(folder / "encoder.safetensors") + file_digest(folder / "encoder.json")
     return hashlib.sha256(both.encode()).hexdigest()[:16]
-
-
-def file_digest(path: Path) -> str:
-    """sha256 of a file, hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def new_event(kind: EventKind, reason: str) -> Event:

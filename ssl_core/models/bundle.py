@@ -3,6 +3,7 @@
 encoder.safetensors   weights and normalisation statistics of the Encoder
 encoder.json          EncoderCard: input contract, backbone config, feature_dim, lineage
 program.pt2           the same as a program that needs torch alone (see `program.py`)
+encoder.onnx          the same as ONNX (see `onnx_export.py`), in bundles that `add_onnx` was asked to complete
 checksums.json        sha256 of each of the others; written last, so a folder without it is not a bundle
 """
 
@@ -19,6 +20,7 @@ import safetensors.torch
 from pydantic import Field, ValidationError, model_validator
 
 from ssl_core.config import Config, explain
+from ssl_core.data.atomic import atomic_write
 from ssl_core.errors import IntegrityError, RegistryError, StorageError
 from ssl_core.models.build import Backbone, ImageBackbone, PointBackbone, build_encoder
 from ssl_core.models.encoder import Encoder, EncoderContract
@@ -26,6 +28,7 @@ from ssl_core.models.image import ResNetConfig
 from ssl_core.models.program import export_program
 
 WEIGHTS, CARD, PROGRAM, CHECKSUMS = "encoder.safetensors", "encoder.json", "program.pt2", "checksums.json"
+ONNX = "encoder.onnx"
 FORMAT_VERSION = 1
 
 
@@ -88,6 +91,26 @@ def save_bundle(
         raise StorageError(f"{folder}: cannot be written ({error}); free some space or choose another folder") from None
     finally:
         shutil.rmtree(making, ignore_errors=True)
+
+
+def add_onnx(folder: Path) -> Path:
+    """Complete a bundle with `encoder.onnx`, compared with the encoder; one that has it is left as it is.
+
+    Converting takes seconds and libraries that training does without, so `save_bundle` does not do it.
+
+    Raises:
+        MissingDependencyError, RegistryError, StorageError: as `export_onnx`. IntegrityError: the bundle was changed.
+    """
+    from ssl_core.models.onnx_export import export_onnx
+
+    encoder = load_bundle(folder)
+    sums = json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))
+    if ONNX not in sums:
+        export_onnx(encoder, folder / ONNX)
+        sums[ONNX] = _sha256(folder / ONNX)
+        with atomic_write(folder / CHECKSUMS) as stream:
+            stream.write((json.dumps(sums, indent=2) + "\n").encode())
+    return folder / ONNX
 
 
 def load_bundle(folder: Path) -> Encoder:
@@ -166,6 +189,7 @@ def _move_into_place(made: Path, folder: Path) -> None:
         made.replace(folder)
         return
     (folder / CHECKSUMS).unlink(missing_ok=True)
+    (folder / ONNX).unlink(missing_ok=True)  # of the older weights
     for name in (WEIGHTS, CARD, PROGRAM, CHECKSUMS):
         (made / name).replace(folder / name)
 

@@ -5,6 +5,9 @@
 
 The batch is the only free dimension. A program is made from a copy on the CPU in evaluation mode;
 `torch.export.passes.move_to_device_pass` takes it elsewhere.
+
+Left out of the file: the example that was traced (torch would store it as a pickle) and the paths of our sources.
+Torch's own loader unpickles what a file asks it to; `program_check.check_archive` finds a file that asks for it.
 """
 
 import copy
@@ -15,6 +18,7 @@ from torch import Tensor
 
 from ssl_core.errors import RegistryError, StorageError
 from ssl_core.models.encoder import Encoder, ImageContract, PointsContract
+from ssl_core.models.program_check import check_archive
 
 CHECKED_BATCHES = (1, 2, 7)
 TOLERANCE = 1e-5
@@ -40,16 +44,30 @@ def export_program(encoder: Encoder, file: Path) -> None:
         RegistryError: the encoder's features are not finite, or the loaded program's differ by more than
         1e-5. StorageError: the file cannot be written.
     """
-    twin = copy.deepcopy(encoder).cpu().eval().requires_grad_(False)
-    with torch.no_grad():
-        program = torch.export.export(
-            twin, (example_input(twin.contract, 2),), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},)
-        )
+    twin = on_the_cpu(encoder)
+    program = traced(twin)
+    program.example_inputs = None
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)
     try:
         torch.export.save(program, file)
     except (OSError, RuntimeError) as error:
         raise StorageError(f"{file}: cannot be written ({error}); free some space or choose another folder") from None
+    check_archive(file, twin.contract)  # a program that is refused elsewhere shall not be written here
     check_program(twin, file)
+
+
+def on_the_cpu(encoder: Encoder) -> Encoder:
+    """A copy on the CPU, in evaluation mode and without gradients."""
+    twin: Encoder = copy.deepcopy(encoder).cpu().eval().requires_grad_(False)
+    return twin
+
+
+def traced(twin: Encoder) -> torch.export.ExportedProgram:
+    """The forward of `on_the_cpu(encoder)` as a graph with a free batch."""
+    batch = torch.export.Dim("batch", min=1)
+    with torch.no_grad():
+        return torch.export.export(twin, (example_input(twin.contract, 2),), dynamic_shapes=({0: batch},))
 
 
 def check_program(encoder: Encoder, file: Path) -> None:

@@ -1,14 +1,18 @@
 """Pulling: whole and checked, or not at all."""
 
+import hashlib
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 import torch
+from resealed import reseal
 from tiny_bundles import POINTS
 
-from registry.pull import pull
+from registry.fetching import pull
+from registry.store import SERVING
 from ssl_core.errors import IntegrityError, RegistryError, StorageError
 from ssl_core.models.bundle import load_bundle
 
@@ -84,6 +88,40 @@ def test_changed_bytes_are_refused_and_leave_nothing(store, version, tmp_path, n
     with pytest.raises(IntegrityError):
         pull(store, f"{NAME}/1", tmp_path / "out")
     assert list(tmp_path.glob("*out*")) == []
+
+
+@pytest.mark.parametrize("name", ["MLmodel", "code/splatsweep_encoder.py", "requirements.txt"])
+def test_what_mlflow_would_run_is_checked_too(store, version, tmp_path, name):
+    with (artifacts_of(store, version) / name).open("a") as file:
+        file.write("# changed\n")
+    with pytest.raises(IntegrityError, match="do not serve it"):
+        pull(store, f"{NAME}/1", tmp_path / "out")
+    (artifacts_of(store, version) / name).unlink()
+    with pytest.raises(IntegrityError, match=f"lacks {name}"):
+        pull(store, f"{NAME}/1", tmp_path / "out")
+    assert list(tmp_path.glob("*out*")) == []
+
+
+def test_a_version_from_before_mlflow_could_serve_it_is_pulled_without_code(store, version, tmp_path):
+    store.client.delete_model_version_tag(NAME, "1", SERVING)
+    folder = pull(store, f"{NAME}/1", tmp_path / "out")
+    assert (folder / "MLmodel").exists()
+    assert not (folder / "code").exists()
+    store.tag(version, {SERVING: '{"../../outside": "0"}'})
+    with pytest.raises(RegistryError, match="was edited"):
+        pull(store, f"{NAME}/1", tmp_path / "other")
+
+
+def test_a_pickle_put_into_the_program_with_its_checksums_is_refused_by_what_it_is(store, version, tmp_path):
+    """A client that writes checksums itself, and a tag to match."""
+    place = artifacts_of(store, version)
+    with zipfile.ZipFile(place / "program.pt2", "a") as archive:
+        archive.writestr("program/data/constants/custom_obj_0", b"\x80\x04.")
+    reseal(place)
+    digest = hashlib.sha256((place / "checksums.json").read_bytes()).hexdigest()
+    store.tag(version, {"splatsweep.checksums": digest})
+    with pytest.raises(RegistryError, match="custom_obj_0"):
+        pull(store, f"{NAME}/1", tmp_path / "out")
 
 
 def test_files_and_checksums_changed_together_are_refused(store, version, bundles, tmp_path):

@@ -1,9 +1,13 @@
 """Registering, finding and describing encoders in a real MLflow registry."""
 
 import json
+import pickle
+import zipfile
 
 import numpy as np
 import pytest
+from resealed import reseal
+from safetensors.torch import load_file, save_file
 from tiny_bundles import make_bundle
 
 from registry.records import Lineage, parse_reference
@@ -38,7 +42,11 @@ def test_a_registered_encoder_is_a_candidate_with_lineage_signature_and_example(
         "checksums.json",
         "model_card.md",
         "MLmodel",
+        "requirements.txt",
+        "python_env.yaml",
+        "code",
     } <= files
+    assert store.serving_digests(version).keys() >= {"MLmodel", "code/splatsweep_encoder.py"}
 
 
 def test_mlflow_reads_signature_and_example(store, bundles, lineage, trial, tmp_path):
@@ -122,6 +130,50 @@ def test_a_damaged_bundle_is_refused(store, lineage, trial, tmp_path):
         file.write(b"x")
     with pytest.raises(IntegrityError, match=r"program\.pt2"):
         store.register(bundle, NAME, lineage, trial)
+    assert store.list() == ()
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "encoder.safetensors", "model.pth"])
+def test_a_pickle_is_refused_unread(store, lineage, trial, tmp_path, name):
+    bundle = make_bundle(tmp_path / "bundle", 0)
+    (bundle / name).write_bytes(pickle.dumps({"weights": [1.0]}))
+    reseal(bundle)
+    with pytest.raises(RegistryError, match="pickle"):
+        store.register(bundle, NAME, lineage, trial)
+    assert store.list() == ()
+
+
+def test_a_program_that_is_more_than_data_is_refused(store, lineage, trial, tmp_path):
+    bundle = make_bundle(tmp_path / "bundle", 0)
+    with zipfile.ZipFile(bundle / "program.pt2", "a") as archive:
+        archive.writestr("program/data/aotinductor/model/library.so", b"machine code")
+    reseal(bundle)
+    with pytest.raises(RegistryError, match=r"library\.so"):
+        store.register(bundle, NAME, lineage, trial)
+
+
+def test_weights_that_are_not_numbers_and_missing_ones_are_refused(store, lineage, trial, tmp_path):
+    bundle = make_bundle(tmp_path / "bundle", 0)
+    weights = load_file(bundle / "encoder.safetensors")
+    weights["backbone.points_1.norm.running_mean"][0] = float("inf")
+    save_file(weights, bundle / "encoder.safetensors")
+    reseal(bundle)
+    with pytest.raises(RegistryError, match="not finite"):
+        store.register(bundle, NAME, lineage, trial)
+    (bundle / "encoder.safetensors").unlink()
+    with pytest.raises(IntegrityError, match="missing"):
+        store.register(bundle, NAME, lineage, trial)
+    assert store.list() == ()
+
+
+def test_a_contract_that_lies_is_refused(store, lineage, trial, tmp_path):
+    bundle = make_bundle(tmp_path / "bundle", 0)
+    card = json.loads((bundle / "encoder.json").read_text())
+    for lie in ({"num_points": 128}, {"features": ["xyz", "scale"]}):
+        (bundle / "encoder.json").write_text(json.dumps(card | {"contract": card["contract"] | lie}))
+        reseal(bundle)
+        with pytest.raises(RegistryError, match="the contract is not this program's"):
+            store.register(bundle, NAME, lineage, trial)
     assert store.list() == ()
 
 

@@ -1,0 +1,173 @@
+"""An encoder as ONNX: for programs in other languages, and for services that have no torch.
+
+    session = onnxruntime.InferenceSession("encoder.onnx")
+    features = session.run(["features"], {"points": x})[0]      # images: {"image": x}
+
+The batch is the only free dimension, as in `program.pt2`. The file is written from the same traced graph and compared
+with the live encoder under onnxruntime before it gets its name.
+
+One operator has no ONNX form: the sorted search of a ball query. It is replaced by a scatter with equal results. A
+PointNet++ that searches its own farthest points (`centres="fps"`) is unrolled, one step per centre: 512 take minutes.
+"""
+
+import contextlib
+import importlib.util
+import io
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ssl_core.errors import MissingDependencyError, RegistryError, StorageError
+from ssl_core.models.dgcnn import DGCNN
+from ssl_core.models.encoder import Encoder
+from ssl_core.models.program import CHECKED_BATCHES, TOLERANCE, example_input, on_the_cpu, traced
+
+OPSET = 18
+"""The oldest with every operator used here; runtimes since 2023 read it."""
+NEEDED = ("onnx", "onnxscript", "onnxruntime")
+NEAR_TIE = 1e-2
+"""How far one object's features may be off where two neighbours were nearly equally far; see `check_onnx`."""
+
+
+def missing_libraries() -> tuple[str, ...]:
+    """Which of the libraries for writing and checking ONNX are not installed."""
+    return tuple(name for name in NEEDED if importlib.util.find_spec(name) is None)
+
+
+def export_onnx(encoder: Encoder, file: Path) -> None:
+    """Write `encoder` as ONNX to `file`, after comparing it with the live one under onnxruntime.
+
+    Raises:
+        MissingDependencyError: a library for it is not installed.
+        RegistryError: it cannot be converted, its features are not finite, or they differ by more than 1e-5.
+        StorageError: the file cannot be written.
+    """
+    if missing := missing_libraries():
+        raise MissingDependencyError(f"writing ONNX needs {', '.join(missing)}; install them beside splatsweep")
+    twin = on_the_cpu(encoder)
+    making = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        making.write_bytes(_converted(twin))
+        check_onnx(twin, making)
+        making.replace(file)
+    except OSError as error:
+        raise StorageError(f"{file}: cannot be written ({error}); free some space or choose another folder") from None
+    finally:
+        making.unlink(missing_ok=True)
+
+
+def check_onnx(encoder: Encoder, file: Path) -> None:
+    """Compare an ONNX file with the live encoder (on the CPU, in evaluation mode) for batches of 1, 2 and 7.
+
+    DGCNN chooses neighbours by distances between features. Where two are nearly equally far, the last digit decides,
+    and another library may round it otherwise: at 1024 points a few objects in a hundred then differ by about 1e-4. So
+    two thirds of its objects must agree to 1e-5 and all to 1e-2. Every other backbone must agree to 1e-5 throughout.
+
+    Raises:
+        RegistryError: they differ.
+    """
+    run = OnnxRunner(file)
+    differences: list[float] = []
+    for batch in CHECKED_BATCHES:
+        x = example_input(encoder.contract, batch)
+        with torch.no_grad():
+            live = encoder(x)
+        if not torch.isfinite(live).all():
+            raise RegistryError(
+                "the encoder's features are not finite, it is not worth keeping; use an earlier checkpoint"
+            )
+        got = run(x)
+        if got.shape != live.shape:
+            raise RegistryError(f"{file}: gives {list(got.shape)} where the encoder gives {list(live.shape)}")
+        # relative to 1 + |value|, as torch.allclose with equal tolerances
+        differences += ((got - live).abs() / (1 + live.abs())).amax(1).tolist()
+    allowed = len(differences) // 3 if isinstance(encoder.backbone, DGCNN) else 0
+    above = sum(difference > TOLERANCE for difference in differences)
+    if above > allowed or not max(differences) <= (NEAR_TIE if allowed else TOLERANCE):
+        raise RegistryError(
+            f"the ONNX file differs from the encoder by {max(differences):.1e}, in {above} of {len(differences)} "
+            f"objects by more than {TOLERANCE:.0e}; this is a fault of the export, please report it with the backbone "
+            f"and torch {torch.__version__}"
+        )
+
+
+class OnnxRunner:
+    """An ONNX encoder under onnxruntime, on one CPU thread."""
+
+    def __init__(self, file: Path) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        try:
+            self._session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # its own error classes are not part of its interface
+            reason = " ".join(str(error).split())[:200]
+            raise RegistryError(f"{file}: onnxruntime cannot read it ({reason}); pull or export it again") from None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """[B, ...] as the contract says -> [B, feature_dim]."""
+        (given,) = self._session.get_inputs()
+        return torch.from_numpy(self._session.run(["features"], {given.name: x.numpy()})[0])
+
+
+def _converted(twin: Encoder) -> bytes:
+    """The file's bytes, without the paths and stack traces that the exporter would note."""
+    program = traced(twin).run_decompositions({torch.ops.aten.searchsorted.Tensor: first_reached})
+    try:
+        with _quiet():
+            made = torch.onnx.export(
+                program,
+                f=None,
+                input_names=[twin.contract.modality],
+                output_names=["features"],
+                opset_version=OPSET,
+                dynamic_shapes=({0: "batch"},),
+                dynamo=True,
+            )
+        assert made is not None
+        proto = made.model_proto
+    except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise RegistryError(f"this encoder cannot be written as ONNX ({reason}); use program.pt2") from None
+    for item in (*proto.graph.node, *proto.graph.value_info, *proto.graph.input, *proto.graph.output, *proto.functions):
+        del item.metadata_props[:]
+        item.doc_string = ""
+    content: bytes = proto.SerializeToString()
+    return content
+
+
+def first_reached(found: Tensor, wanted: Tensor, **_: object) -> Tensor:
+    """`torch.searchsorted(found, wanted)` for running counts `found` [..., N] and `wanted` = 1 ... K: [..., K].
+
+    Where the count first reaches j stands the j-th member; each member writes its place there. What is not reached: N.
+    """
+    count, points = wanted.shape[-1], found.shape[-1]
+    rises = found > F.pad(found[..., :-1], (1, 0))
+    slot = torch.where(rises & (found <= count), found - 1, count).to(torch.int64)
+    places = torch.arange(points, device=found.device).expand(slot.shape)
+    spare = torch.full((*slot.shape[:-1], count + 1), points, dtype=torch.int64, device=found.device)
+    return spare.scatter(-1, slot, places)[..., :count]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter prints its progress and warns of what does not concern us."""
+    level = logging.getLogger("torch.onnx").level
+    with (
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            logging.getLogger("torch.onnx").setLevel(level)
