@@ -116,7 +116,7 @@ def _of_folder(lineage: Lineage, studies: Path) -> Repeatable | None:
         curves=curves,
         best_epoch=record.best_epoch,
         pack=str(told.get("pack", "")),
-        threads=ledger.spec.threads_per_trial or max(1, int(ledger.spec.cpus_per_trial)),
+        threads=ledger.spec.threads,
         notes=_notes(optional(Environment, told.get("environment"))),
     )
 

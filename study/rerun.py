@@ -14,8 +14,8 @@ from pathlib import Path
 import safetensors.torch
 import torch
 
+from registry.fetching import pull
 from registry.lineage import trace
-from registry.pull import pull
 from registry.recorded import Curves
 from registry.records import EncoderVersion
 from registry.store import EncoderStore, bundle_digest

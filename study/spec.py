@@ -163,6 +163,11 @@ class StudySpec(Config):
         return _fewest_trials(self.limit)
 
     @property
+    def threads(self) -> int:
+        """CPU threads of a trial's process."""
+        return self.threads_per_trial or max(1, int(self.cpus_per_trial))
+
+    @property
     def startup(self) -> int:
         """Random configurations before a sampler learns."""
         given = self.sampler.startup if isinstance(self.sampler, (TPE, GP)) else None

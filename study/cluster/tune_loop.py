@@ -93,7 +93,7 @@ def _duty(director: Director, crew: Crew) -> Any:
         direction=spec.direction,
         invocation=crew.invocation,
         revision=code_digest(),
-        threads=spec.threads_per_trial or max(1, int(spec.cpus_per_trial)),
+        threads=spec.threads,
     )
 
 

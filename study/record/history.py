@@ -122,12 +122,15 @@ class History:
         kept = self._records[number]
         if kept is None or number in self._stale:
             self._stale.add(number)
-        elif line["op_code"] == Op.TRIAL_VALUE and int(line["step"]) > max((kept.epoch, *self._advanced.get(number, ()))):
+        elif line["op_code"] == Op.TRIAL_VALUE and int(line["step"]) > self._last_epoch(kept):
             self._advanced.setdefault(number, []).append(int(line["step"]))
         elif line["op_code"] == Op.TRIAL_ATTR and ON_REPORT.issuperset(line["user_attr"]):
             self._advanced.setdefault(number, [])
         else:
             self._stale.add(number)
+
+    def _last_epoch(self, kept: TrialRecord) -> int:
+        return max([kept.epoch, *self._advanced.get(kept.number, [])])
 
     def _created(self, trial: TrialFacts) -> None:
         configuration = self.configuration(trial.number)
