@@ -8,6 +8,8 @@ PACK   ?=
 MODEL  ?= cross-modal-points@champion
 TO     ?= pulled
 PORT   ?= 5000
+FILE   ?=
+FORCE  ?=
 PYTHON ?= python3
 
 # what is set on the command line or in the environment reaches the program; the program itself reads a file .env
@@ -17,7 +19,7 @@ READY := .venv/.ready
 RUN   := $(BIN)/splatsweep
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep submit up down secrets ui status report models pull test test-slow fuzz check format bench bench-data bench-engine lock clean
+.PHONY: help setup sweep submit up up-local down backup restore secrets ui status report models pull test test-slow fuzz check format bench bench-data bench-engine lock clean
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +55,17 @@ up: ## Postgres, object store, MLflow and Ray in containers on this machine (GPU
 	@test -f .env || { echo "error: no .env; make secrets writes one"; exit 2; }
 	@docker compose version >/dev/null 2>&1 || { echo "error: this needs Docker with Compose 2.23 or newer"; exit 2; }
 	@SPLATSWEEP_REVISION="$$(git rev-parse HEAD 2>/dev/null)" $(COMPOSE) up --build --detach --wait
+
+up-local: $(READY) ## the same registry without containers, as processes on loopback; Ctrl-C stops it
+	@$(RUN) serve --port $(PORT)
+
+backup: $(READY) ## the whole registry into one file (FILE=...)
+	@test -n "$(FILE)" || { echo "error: say FILE=registry.tar"; exit 2; }
+	@$(RUN) backup "$(FILE)"
+
+restore: $(READY) ## the registry from such a file (FILE=... FORCE=1 replaces what is there)
+	@test -n "$(FILE)" || { echo "error: say FILE=registry.tar"; exit 2; }
+	@$(RUN) restore "$(FILE)" $(if $(FORCE),--force)
 
 down: ## stop them; their data stays (docker compose down --volumes removes it)
 	@$(COMPOSE) down

@@ -230,6 +230,7 @@ def test_the_commands_of_operations_exist() -> None:
 
     text = (ROOT / "docs/operations.md").read_text()
     commands = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    commands |= {group.name for group in app.registered_groups if group.name}
     named = set(re.findall(r"`(?:\.venv/bin/)?splatsweep ([a-z]+)", text)) | set(
         re.findall(r"^(?:\.venv/bin/)?splatsweep ([a-z]+)", text, re.M)
     )

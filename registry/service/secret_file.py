@@ -1,0 +1,64 @@
+"""The service's own passwords: made once, kept in a file that only its user can read, never printed."""
+
+import base64
+import os
+import secrets
+from pathlib import Path
+
+from ssl_core.config import Config
+from ssl_core.errors import ConfigError, RegistryError
+
+ADMINISTRATOR = "admin"
+
+
+class ServiceSecrets(Config):
+    """What the service's programs ask of each other and of their administrator."""
+
+    administrator: str
+    """password of the user `admin`"""
+    database: str
+    """password of Postgres; hexadecimal, as it becomes part of an address"""
+    signing: str
+    """signs the sessions of MLflow's pages"""
+    webhooks: str
+    """a Fernet key: MLflow keeps the secrets of webhooks encrypted with it"""
+
+
+def service_secrets(folder: Path) -> ServiceSecrets:
+    """Those of a service's folder, made at the first call. Raises RegistryError for a damaged or readable file."""
+    file = folder / "secrets.json"
+    if not file.exists():
+        made = ServiceSecrets(
+            administrator=secrets.token_urlsafe(24),
+            database=secrets.token_hex(24),
+            signing=secrets.token_hex(24),
+            webhooks=base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+        )
+        write_private(file, made.to_json())
+    if file.stat().st_mode & 0o077:
+        raise RegistryError(f"{file} can be read by others; run: chmod 600 {file}")
+    try:
+        return ServiceSecrets.from_json(file.read_text())
+    except (ConfigError, ValueError):
+        raise RegistryError(f"{file} is damaged; restore it, or move the folder away and restore a backup") from None
+
+
+def write_private(file: Path, text: str) -> None:
+    """Write a file that only the user can read, at once: nobody sees half of it, and nobody else sees any."""
+    beside = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
+    with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
+        stream.write(text)
+    beside.replace(file)
+
+
+def write_access(folder: Path, address: str, user: str, password: str) -> Path:
+    """The file `users/USER.env` with what a client of MLflow needs; returns it."""
+    (folder / "users").mkdir(mode=0o700, parents=True, exist_ok=True)
+    file = folder / "users" / f"{user}.env"
+    lines = {
+        "MLFLOW_TRACKING_URI": address,
+        "MLFLOW_TRACKING_USERNAME": user,
+        "MLFLOW_TRACKING_PASSWORD": password,
+    }
+    write_private(file, "".join(f"{name}={value}\n" for name, value in lines.items()))
+    return file
