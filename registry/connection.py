@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import requests
 from filelock import FileLock
 
 from ssl_core.errors import RegistryError, StorageError
@@ -120,6 +121,10 @@ def explained(what: str) -> Iterator[None]:
     except MlflowException as error:
         remedy = f"; {SIGN_IN}" if getattr(error, "error_code", "") in _REFUSED else ""
         raise RegistryError(f"{what}: {_first_line(error)}{remedy}") from error
+    except requests.HTTPError as error:  # of artifacts, which MLflow lets through as it is
+        refused = error.response is not None and error.response.status_code in (401, 403)
+        remedy = f"; {SIGN_IN}" if refused else ""
+        raise RegistryError(f"{what}: {without_credentials(_first_line(error))}{remedy}") from error
     except OSError as error:
         raise StorageError(f"{what}: {error}; free some space or make the folder writable") from error
 

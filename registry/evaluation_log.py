@@ -2,7 +2,7 @@
 
 The run `evaluate <name> v<version>` holds the report (JSON), the pictures and every accuracy as a metric,
 also attached to the logged model. The version gets the headline as tags and description, and the card its
-table.
+table. `objects.json` lists which objects carried labels in which draw, and which were scored.
 """
 
 import json
@@ -14,8 +14,10 @@ from typing import Any
 from registry.connection import explained, import_mlflow
 from registry.evaluate import Evaluation
 from registry.model_card import describe, render_card
+from registry.object_lists import OBJECTS_FILE
 from registry.records import PREFIX, Decision, EncoderVersion, EvaluationSummary
 from registry.reports import EvaluationReport
+from registry.section_tables import section_metrics
 from registry.store import CARD_FILE, EncoderStore
 from ssl_core.errors import RegistryError
 from ssl_core.models.bundle import EncoderCard
@@ -40,6 +42,8 @@ def log_evaluation(
             f"{PREFIX}kind": "evaluation",
             f"{PREFIX}encoder": version.reference,
             f"{PREFIX}pack_digest": report.pack_digest,
+            f"{PREFIX}protocol": report.protocol,
+            f"{PREFIX}config_digest": report.config.digest(),
             f"{PREFIX}study": version.lineage.study,
             f"{PREFIX}trial": str(version.lineage.trial),
         },
@@ -47,6 +51,8 @@ def log_evaluation(
     )
     try:
         log.log_text(run_id, report.to_json(), REPORT_FILE)
+        if evaluation.objects is not None:
+            log.log_text(run_id, evaluation.objects.to_json(), OBJECTS_FILE)
         with tempfile.TemporaryDirectory() as scratch:
             for name, data in evaluation.pictures.items():
                 path = Path(scratch) / name
@@ -57,6 +63,16 @@ def log_evaluation(
         log.finish(run_id, "FAILED")
         raise
     log.finish(run_id, "FINISHED")
+    version = hang_on_version(store, version, report, run_id)
+    store.set_description(version, describe(report, card.contract, card.backbone, version.lineage))
+    _write_card(store, version, card, report, None)
+    return version
+
+
+def hang_on_version(
+    store: EncoderStore, version: EncoderVersion, report: EvaluationReport, run_id: str
+) -> EncoderVersion:
+    """Tags and event that say on the version what its evaluation's run holds: from here on it counts as evaluated."""
     row = report.headline
     summary = EvaluationSummary(
         run_id=run_id,
@@ -64,15 +80,16 @@ def log_evaluation(
         config_digest=report.config.digest(),
         headline=_headline(report),
     )
-    tags = {f"{PREFIX}evaluation": summary.to_json(), f"{PREFIX}evaluation_run": run_id}
+    tags = {
+        f"{PREFIX}evaluation": summary.to_json(),
+        f"{PREFIX}evaluation_run": run_id,
+        f"{PREFIX}protocol": report.protocol,
+    }
     if row is not None:
         tags[f"{PREFIX}accuracy"] = f"{row.accuracy.percent()} %"
         if row.difference is not None:
             tags[f"{PREFIX}difference_to_twin"] = f"{row.difference.percent(signed=True)} points"
-    version = store.add_event(store.tag(version, tags), "evaluated", summary.headline)
-    store.set_description(version, describe(report, card.contract, card.backbone, version.lineage))
-    _write_card(store, version, card, report, None)
-    return version
+    return store.add_event(store.tag(version, tags), "evaluated", summary.headline)
 
 
 def read_report(store: EncoderStore, version: EncoderVersion) -> EvaluationReport | None:
@@ -133,6 +150,8 @@ def _log_metrics(store: EncoderStore, version: EncoderVersion, report: Evaluatio
             values[f"{row.key}/difference_se"] = row.difference.se
     values["health/relative_std"] = report.health.relative_std
     values["health/effective_rank"] = report.health.effective_rank
+    values |= section_metrics(report.sections)
+    values["seconds"], values["seconds/share_saved"] = report.seconds, report.share_saved
     now = int(time.time() * 1000)
     source: dict[str, Any] = {
         "model_id": version.model_id or None,

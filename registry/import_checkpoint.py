@@ -40,7 +40,9 @@ def register_imported(store: EncoderStore, imported: Imported, stem: str, recipe
     names = {modality: safe_name(f"{stem}-{modality}") for modality in imported.encoders}
     report = imported.report
     run_id = _run_of(store, report)
-    lineage = Lineage(study="", trial=-1, run_id=run_id, seed=0, recipe=recipe, config_digest=report.settings)
+    lineage = Lineage(
+        study="", trial=-1, run_id=run_id, seed=0, recipe=recipe, config_digest=report.settings, source=_source(report)
+    )
     versions = []
     try:
         with tempfile.TemporaryDirectory() as scratch:
@@ -82,11 +84,15 @@ def check_pack(imported: Imported, pack: Pack) -> None:
 def source_tags(report: ImportReport) -> dict[str, str]:
     """Where a version came from, as its tags: what it was imported as, and which file that was."""
     return {
-        f"{PREFIX}source": f"imported {report.model} weights",
+        f"{PREFIX}source": _source(report),
         f"{PREFIX}source_file": report.file,
         f"{PREFIX}source_sha256": report.sha256,
         f"{PREFIX}source_placed": report.summary,
     }
+
+
+def _source(report: ImportReport) -> str:
+    return f"imported {report.model} weights"
 
 
 def _register(

@@ -6,11 +6,13 @@ alone, and what it should not be trusted with.
 
 from registry.mlmodel import input_shape
 from registry.records import Decision, Lineage
-from registry.reports import EvaluationReport, Row
+from registry.reports import EvaluationReport, Probe, Row
+from registry.section_tables import markdown
 from ssl_core.config import Config
 from ssl_core.models.encoder import FEATURE_WIDTH, ImageContract, PointsContract
 
 Contract = PointsContract | ImageContract
+PROBES: dict[Probe, str] = {"svm": "linear SVM", "knn": "kNN", "linear": "linear, by gradient"}
 
 
 def render_card(
@@ -38,7 +40,7 @@ def render_card(
 def describe(report: EvaluationReport | None, contract: Contract, backbone: Config, lineage: Lineage) -> str:
     """A few lines of Markdown for the description shown beside a version."""
     kind = getattr(backbone, "kind", type(backbone).__name__)
-    head = f"**{_modality(contract)} encoder** ({kind}) from study `{lineage.study}`, trial {lineage.trial}."
+    head = f"**{_modality(contract)} encoder** ({kind}) from {lineage.origin}."
     row = report.headline if report is not None else None
     if row is None:
         return head + " Not evaluated yet."
@@ -56,10 +58,11 @@ def _modality(contract: Contract) -> str:
 def _summary(contract: Contract, backbone: Config, feature_dim: int, lineage: Lineage) -> str:
     source = "3D Gaussian splats" if isinstance(contract, PointsContract) else "images of objects"
     kind = getattr(backbone, "kind", type(backbone).__name__)
-    how = f"the `{lineage.recipe}` recipe" if lineage.recipe else "a self-supervised recipe"
+    how = "trained elsewhere" if lineage.source else "pretrained without labels by a self-supervised recipe"
+    how = f"pretrained without labels by the `{lineage.recipe}` recipe" if lineage.recipe else how
     return (
-        f"A `{kind}` that turns {source} into vectors of {feature_dim} numbers, pretrained without labels "
-        f"by {how} (study `{lineage.study}`, trial {lineage.trial}). The features are meant to be used"
+        f"A `{kind}` that turns {source} into vectors of {feature_dim} numbers, "
+        f"{how} ({lineage.origin}). The features are meant to be used"
         " frozen, under a linear model or a nearest-neighbour search, or as a start for fine-tuning."
     )
 
@@ -100,15 +103,17 @@ def _evaluation(report: EvaluationReport | None, decision: Decision | None) -> s
     lines = [
         f"Frozen features on the test split ({report.test_objects} objects, "
         f"{len(report.class_names)} classes) "
-        f"of pack `{report.pack_digest}`; probes trained on {report.train_objects} objects. Accuracy in %, "
+        f"of pack `{report.pack_digest}`, protocol {report.protocol}; probes trained on up to "
+        f"{report.train_objects} objects. Accuracy in %, "
         f"{100 * report.config.confidence:g} % intervals; a twin is the same architecture with random "
-        f"weights ({len(report.config.twin_seeds)} of them), compared on the same label draws.",
+        f"weights ({len(report.config.twin_seeds)} of them), compared on the same label draws. "
+        "Single draws: standard deviation and range of what one draw of labels and points would have said.",
         "",
     ]
     if report.rows:
         lines += [
-            "| probe | labels | views | encoder | random twin | difference | interval over |",
-            "|---|---|---|---|---|---|---|",
+            "| probe | labels | views | encoder | random twin | difference | interval over | single draws |",
+            "|---|---|---|---|---|---|---|---|",
             *(_row(row) for row in report.rows),
             "",
         ]
@@ -118,6 +123,8 @@ def _evaluation(report: EvaluationReport | None, decision: Decision | None) -> s
         f"relative spread {health.relative_std:.3f}; "
         f"a constant answer scores {100 * health.constant_accuracy:.1f} %."
     )
+    if sections := markdown(report.sections):
+        lines += ["", sections]
     if decision is not None:
         verdict = "promoted" if decision.promoted else "not promoted"
         lines += ["", f"Gate: {verdict}. {decision.reason}"]
@@ -127,10 +134,16 @@ def _evaluation(report: EvaluationReport | None, decision: Decision | None) -> s
 def _row(row: Row) -> str:
     twin = row.twin.percent() if row.twin is not None else "–"
     difference = row.difference.percent(signed=True) if row.difference is not None else "–"
-    probe = "linear SVM" if row.probe == "svm" else "kNN"
-    views = str(row.views) if row.views is not None else "–"
-    cells = (probe, row.labels, views, row.accuracy.percent(), twin, difference, row.over)
+    views = "–" if row.views is None else f"{row.views}{', mean' if row.pooling == 'mean' else ''}"
+    cells = (PROBES[row.probe], row.labels, views, row.accuracy.percent(), twin, difference, row.over, _single(row))
     return f"| {' | '.join(cells)} |"
+
+
+def _single(row: Row) -> str:
+    if row.single is None:
+        return "–"
+    found = row.single
+    return f"sd {100 * found.sd:.1f}, {100 * found.low:.1f} to {100 * found.high:.1f}"
 
 
 def _use(contract: Contract, feature_dim: int) -> str:

@@ -272,7 +272,7 @@ def _lines(path: Path, offset: int) -> Iterator[bytes]:
 
 
 def _count(path: Path, offset: int) -> int:
-    """Complete lines from a place on, without the head, which is only ever the first. Asked often, so not one by one."""
+    """Complete lines from a place on, without the head, which is the first. Asked often, so not one by one."""
     try:
         with path.open("rb") as stream:
             stream.seek(offset)

@@ -4,14 +4,19 @@ Features come in *cells*: one number of views (None for points) and several draw
 cell is fitted on the same label draws for the encoder and for each twin, so that differences are paired.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import assert_never
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from registry.reports import Correctness, EvaluationConfig, FeatureHealth, LabelSetting, Modality, Probe, Row
-from ssl_core.evaluation.probes import draw_labels, knn, linear_svm
+from registry.protocol import EvaluationConfig, LabelSetting, Modality, Pooling, Probe
+from registry.reports import Correctness, FeatureHealth, Row, Spread
+from ssl_core.evaluation.linear_probe import linear_probe
+from ssl_core.evaluation.probes import ProbeResult, draw_labels, knn, linear_svm
 from ssl_core.evaluation.statistics import (
     Interval,
     bootstrap_mean,
@@ -37,10 +42,12 @@ class Labels:
 @dataclass(frozen=True)
 class Scores:
     """correct [label draws, test objects] in [0, 1], mean over point draws;
-    predictions [point draws, test objects] of the first label draw."""
+    predictions [point draws, test objects] of the first label draw;
+    single [label draws, point draws] accuracies."""
 
     correct: NDArray[np.float64]
     predictions: NDArray[np.int64]
+    single: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -56,29 +63,73 @@ class Grid:
 def probe_cell(
     draws: Sequence[Features], labels: Labels, setting: LabelSetting, probe: Probe, config: EvaluationConfig
 ) -> Scores:
-    """Fit one probe for every label draw and every point draw of a cell."""
+    """Fit one probe for every label draw and every point draw of a cell: every labelled object, every test object."""
     n = len(labels.train)
     correct = np.zeros((setting.draws, len(labels.test)))
+    single = np.zeros((setting.draws, len(draws)))
     first = []
     for draw in range(setting.draws):
-        chosen = draw_labels(labels.train, per_class=setting.per_class, fraction=setting.fraction, seed=draw)
-        for features in draws:
-            train, test = features[:n][chosen], features[n:]
-            match probe:
-                case "svm":
-                    result = linear_svm(train, labels.train[chosen], test, labels.test, C=config.svm_c)
-                case "knn":
-                    result = knn(train, labels.train[chosen], test, labels.test, k=config.knn_k)
+        chosen = labelled(labels, setting, config, draw)
+        for place, features in enumerate(draws):
+            result = fit_probe(features[:n][chosen], features[n:], labels, chosen, probe, config)
             correct[draw] += result.predictions == labels.test
+            single[draw, place] = result.accuracy
             if draw == 0:
                 first.append(result.predictions)
-    return Scores(correct / len(draws), np.stack(first))
+    return Scores(correct / len(draws), np.stack(first), single)
+
+
+def labelled(labels: Labels, setting: LabelSetting, config: EvaluationConfig, draw: int) -> NDArray[np.int64]:
+    """Places of the training objects that carry labels in one draw."""
+    seed = config.label_seed(draw)
+    return draw_labels(labels.train, per_class=setting.per_class, fraction=setting.fraction, seed=seed)
+
+
+def fit_probe(
+    train: Features,
+    test: Features,
+    labels: Labels,
+    chosen: NDArray[np.int64],
+    probe: Probe,
+    config: EvaluationConfig,
+) -> ProbeResult:
+    """Fit on the labelled objects' features, predict the test objects'."""
+    truth = labels.train[chosen]
+    match probe:
+        case "svm":
+            return linear_svm(train, truth, test, labels.test, C=config.svm_c)
+        case "knn":
+            return knn(train, truth, test, labels.test, k=config.knn_k)
+        case "linear":
+            with _one_thread():
+                return linear_probe(train, truth, test, labels.test, seed=config.draw_seed)
+        case _:
+            assert_never(probe)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Steps of a few hundred objects are too small to share: with two threads on busy cores they take 30 times as long,
+    nearly all of it waiting for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def probe_grid(
-    modality: Modality, cells: Cells, twins: Sequence[Cells], labels: Labels, config: EvaluationConfig
+    modality: Modality,
+    cells: Cells,
+    twins: Sequence[Cells],
+    labels: Labels,
+    config: EvaluationConfig,
+    pooling: Pooling = "max",
 ) -> Grid:
-    """Every probe × label setting × number of views, against the twins.
+    """Every label setting × number of views × probe, against the twins.
+
+    The SVM is fitted everywhere; kNN where views are pooled by their maximum; the linear probe at all views.
 
     Args:
         modality: for the rows.
@@ -86,18 +137,22 @@ def probe_grid(
         twins: the same cells of each twin; may be empty.
         labels: of train and test objects, in the order of the features.
         config: the protocol.
+        pooling: how the cells' views were pooled; points have none.
     """
     most_views = max(cells, key=lambda views: views or 0)
-    most_labels = _most_labels(config, labels)
+    most_labels = most_labelled(config, labels)
+    named = pooling if modality == "image" else None
     rows: list[Row] = []
     kept: dict[LabelSetting, tuple[Scores, NDArray[np.float64] | None]] = {}
     for views, draws in cells.items():
+        probes = _probes(config, pooling=named, most=views == most_views)
         for setting in config.label_settings:
-            for probe in ("svm", "knn"):
+            for probe in probes:
                 scores = probe_cell(draws, labels, setting, probe, config)
                 twin = [probe_cell(other[views], labels, setting, probe, config).correct for other in twins]
                 twin_correct = np.mean(twin, axis=0) if twin else None
-                rows.append(_row(modality, probe, setting, views, scores.correct, twin_correct, config))
+                place = {"modality": modality, "probe": probe, "labels": setting.name, "views": views, "pooling": named}
+                rows.append(Row.model_validate({**place, **_numbers(setting, scores, twin_correct, config)}))
                 if probe == "svm" and views == most_views:
                     kept[setting] = (scores, twin_correct)
     return Grid(
@@ -106,6 +161,16 @@ def probe_grid(
         full_labels=_correctness(most_labels, most_views, *kept[most_labels]),
         confusion=_confusion(kept[most_labels][0].predictions, labels),
     )
+
+
+def _probes(config: EvaluationConfig, *, pooling: Pooling | None, most: bool) -> tuple[Probe, ...]:
+    """Those fitted at one number of views; what is left out tells nothing that the SVM does not."""
+    left_out: set[Probe] = set()
+    if pooling == "mean":
+        left_out.add("knn")
+    if not most:
+        left_out.add("linear")
+    return tuple(probe for probe in config.probes if probe not in left_out)
 
 
 def feature_health(features: Features, test_labels: NDArray[np.int64]) -> FeatureHealth:
@@ -127,25 +192,27 @@ def feature_health(features: Features, test_labels: NDArray[np.int64]) -> Featur
     return FeatureHealth(finite=True, relative_std=relative, effective_rank=rank, constant_accuracy=constant)
 
 
-def _row(
-    modality: Modality,
-    probe: Probe,
-    setting: LabelSetting,
-    views: int | None,
-    correct: NDArray[np.float64],
-    twin: NDArray[np.float64] | None,
-    config: EvaluationConfig,
-) -> Row:
-    by_draw = setting.draws > 1
-    return Row(
-        modality=modality,
-        probe=probe,
-        labels=setting.name,
-        views=views,
-        accuracy=_accuracy(correct, by_draw, config.confidence),
-        twin=None if twin is None else _accuracy(twin, by_draw, config.confidence),
-        difference=None if twin is None else _difference(correct, twin, by_draw, config.confidence),
-        over="label draws" if by_draw else "test objects",
+def _numbers(
+    setting: LabelSetting, scores: Scores, twin: NDArray[np.float64] | None, config: EvaluationConfig
+) -> dict[str, object]:
+    """The part of a row that was measured."""
+    by_draw, confidence = setting.draws > 1, config.confidence
+    return {
+        "accuracy": _accuracy(scores.correct, by_draw, confidence),
+        "twin": None if twin is None else _accuracy(twin, by_draw, confidence),
+        "difference": None if twin is None else _difference(scores.correct, twin, by_draw, confidence),
+        "over": "label draws" if by_draw else "test objects",
+        "single": _spread(scores.single),
+    }
+
+
+def _spread(single: NDArray[np.float64]) -> Spread | None:
+    """Of accuracies [label draws, point draws]; None where there is one draw of each."""
+    if single.size < 2:
+        return None
+    values = single.reshape(-1)
+    return Spread(
+        draws=int(values.size), sd=float(values.std(ddof=1)), low=float(values.min()), high=float(values.max())
     )
 
 
@@ -185,10 +252,6 @@ def _confusion(predictions: NDArray[np.int64], labels: Labels) -> NDArray[np.flo
     return counts / len(predictions)
 
 
-def _most_labels(config: EvaluationConfig, labels: Labels) -> LabelSetting:
+def most_labelled(config: EvaluationConfig, labels: Labels) -> LabelSetting:
     """The setting under which a probe sees the most objects; the first of them on a tie."""
-
-    def amount(setting: LabelSetting) -> int:
-        return len(draw_labels(labels.train, per_class=setting.per_class, fraction=setting.fraction, seed=0))
-
-    return max(config.label_settings, key=amount)
+    return max(config.label_settings, key=lambda setting: len(labelled(labels, setting, config, 0)))

@@ -1,30 +1,31 @@
-"""From candidate to champion, and back: the gate applied to registered versions, each step an event.
+"""From candidate to champion, and back: the gate applied to registered versions, each step an event and a ledger line.
 
 A candidate and the champion are compared on one pack under one protocol: whichever lacks such an evaluation
 is evaluated first, so that the test objects and the label draws are the same.
 """
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
-from registry.evaluate import Evaluation, Twins, evaluate_encoder
+from registry.bundle_evaluation import evaluate_registered
+from registry.crown import ATTEMPTS, Succession, draft
+from registry.evaluation_claims import holding, work_key
 from registry.evaluation_log import log_decision, log_evaluation, read_report
-from registry.features import TwinMemory
-from registry.gate import GateConfig, decide
-from registry.pull import fetch
-from registry.records import CHAMPION, Decision, EncoderVersion
+from registry.fetching import fetch
+from registry.gate import GateConfig, unfit
+from registry.judging import decision_of, judge
+from registry.judging_lock import judging_lock
+from registry.ledger import Champion, Ledger, Line
+from registry.leftovers import settle_leftovers
+from registry.records import Decision, EncoderVersion
 from registry.reports import EvaluationConfig, EvaluationReport
 from registry.store import EncoderStore
 from ssl_core.data.pack import Pack
 from ssl_core.errors import RegistryError
-from ssl_core.models.build import build_encoder
-from ssl_core.models.bundle import EncoderCard, load_bundle, read_card
-from ssl_core.models.encoder import Encoder
-
-_TWINS = TwinMemory()
-"""the best trials of a study often share an architecture, and then their twins"""
+from ssl_core.models.bundle import read_card
 
 
 def evaluate_version(
@@ -38,45 +39,32 @@ def evaluate_version(
 ) -> EvaluationReport:
     """The version's report on this pack under this protocol: the stored one if it fits, else a new one.
 
-    The evaluation's run is nested in `parent_run_id`, by default the run of the version's trial.
+    Whoever is at it already, a study or a watcher, is waited for. The evaluation's run is nested in `parent_run_id`, by
+    default the run of the version's trial.
 
     Raises:
         InfeasibleError: the pack cannot serve the encoder.
         IntegrityError: the registered files do not match their checksums.
     """
-    known = read_report(store, version)
-    if known is not None and known.pack_digest == pack.manifest.pack_digest and known.config == config:
+    digest = pack.manifest.pack_digest
+    known = _fitting(store, version, digest, config)
+    if known is not None:
         return known
-    with tempfile.TemporaryDirectory() as scratch:
-        bundle = fetch(store, version, Path(scratch))
-        card = read_card(bundle)
-        evaluation = evaluate_bundle(bundle, pack, config, device=device, title=version.reference)
-    log_evaluation(store, version, evaluation, card, parent_run_id or version.lineage.run_id)
+    with holding(store.client, version.name, version.version, work_key(digest, config.digest())):
+        version = settle_leftovers(store, store.get(version.name, version.version), digest, config)
+        known = _fitting(store, version, digest, config)
+        if known is not None:
+            return known
+        evaluation, card = evaluate_registered(store, pack, version, config, device=device)
+        log_evaluation(store, version, evaluation, card, parent_run_id or version.lineage.run_id or version.run_id)
     return evaluation.report
 
 
-def evaluate_bundle(
-    bundle: Path,
-    pack: Pack,
-    config: EvaluationConfig = EvaluationConfig(),
-    *,
-    device: torch.device | str = "cpu",
-    title: str = "encoder",
-) -> Evaluation:
-    """Evaluate a bundle folder against random twins of its own architecture. Raises as `evaluate_version`."""
-    encoder = load_bundle(bundle).to(device)
-    card = read_card(bundle)
-    twins = Twins(
-        build=lambda seed: random_twin(card, seed).to(device),
-        name=f"{card.backbone.digest()} on {torch.device(device).type}",
-        memory=_TWINS,
-    )
-    return evaluate_encoder(encoder, pack, config, twins=twins, title=title)
-
-
-def random_twin(card: EncoderCard, seed: int) -> Encoder:
-    """The card's architecture and contract with weights drawn from `seed`."""
-    return build_encoder(card.contract, card.backbone, seed=seed)
+def _fitting(
+    store: EncoderStore, version: EncoderVersion, pack_digest: str, config: EvaluationConfig
+) -> EvaluationReport | None:
+    known = read_report(store, version)
+    return known if known and known.pack_digest == pack_digest and known.config.covers(config) else None
 
 
 def promote(
@@ -90,66 +78,140 @@ def promote(
 ) -> Decision:
     """Put one version before the gate; the decision is stored either way, the alias moves if it won.
 
-    A version that is the champion already stays so, without a new decision.
+    A version that is the champion already stays so, without a new decision; one that was refused against this champion
+    on this data gets the same answer again. Raises as `promote_best`.
     """
-    version = store.get(version.name, version.version)
-    incumbent = store.with_alias(version.name, CHAMPION)
-    if incumbent is not None and incumbent.version == version.version:
-        return _champion_already(store, version)
-    report = evaluate_version(store, pack, version, config, device=device)
-    theirs = evaluate_version(store, pack, incumbent, config, device=device) if incumbent is not None else None
-    decision = decide(report, theirs, gate)
-    if incumbent is not None:
-        decision = decision.model_copy(update={"incumbent": incumbent.version})
-    # the decision is written last: where it stands, all that follows from it is done
-    if decision.promoted:
-        _crown(store, version, decision.reason)
+    return promote_best(store, pack, [version], config, gate, device=device)[0]
+
+
+def promote_best(
+    store: EncoderStore,
+    pack: Pack,
+    versions: Sequence[EncoderVersion],
+    config: EvaluationConfig = EvaluationConfig(),
+    gate: GateConfig = GateConfig(),
+    *,
+    device: torch.device | str = "cpu",
+) -> list[Decision]:
+    """Put several versions of one name before the gate together: at most one wins, and they share the chance of error.
+
+    Args:
+        versions: in an order that owes nothing to the test split; where there is no champion, the first fit one
+            stands for it.
+
+    Returns:
+        A decision for each, in their order.
+
+    Raises:
+        InfeasibleError: the pack cannot serve an encoder.
+        IntegrityError: registered files do not match their checksums, or the ledger was changed.
+        RegistryError: the versions are of several names, or MLflow refuses.
+    """
+    names = sorted({version.name for version in versions})
+    if len(names) != 1:
+        raise RegistryError(f"the gate compares versions of one name, not of {', '.join(names) or 'none'}")
+    name, succession = names[0], Succession(store, names[0])
+    standing = [store.get(name, version.version) for version in versions]
+    reports: dict[int, EvaluationReport] = {}
+    for _ in range(ATTEMPTS):
+        with judging_lock(store, name):
+            ledger = succession.settle()
+            rival = succession.version_of(ledger.standing(succession.there()))
+            others = [version for version in standing if rival is None or version.version != rival.version]
+            wanted = [*others, *([rival] if rival is not None and others else [])]
+            missing = [version for version in wanted if version.version not in reports]
+            if not missing:
+                found = judge(succession, ledger, others, rival, reports, gate)
+                if found is not None:
+                    break
+        for version in missing:  # takes minutes, in which the lock is free
+            reports[version.version] = evaluate_version(store, pack, version, config, device=device)
     else:
-        store.add_event(version, "refused", decision.reason)
-    _record(store, version, decision)
-    return decision
+        raise RegistryError(f"the champion of {name} changed {ATTEMPTS} times while it was judged; try again later")
+    for version in standing:
+        if version.version in found:
+            _record(store, store.get(name, version.version), found[version.version])
+        else:
+            found[version.version] = _stays(store, store.get(name, version.version), ledger)
+    return [found[version.version] for version in standing]
 
 
-def _champion_already(store: EncoderStore, version: EncoderVersion) -> Decision:
-    """Nothing to decide; what a program that died while promoting left undone is done."""
-    _demote_others(store, version, "its successor was promoted")
+def _stays(store: EncoderStore, version: EncoderVersion, ledger: Ledger) -> Decision:
+    """Nothing to decide about a champion; a decision that a program which died did not record is recorded."""
+    if ledger.champion is None:
+        reason = f"its alias champion was taken away by hand; `splatsweep rollback {version.name}` gives it back"
+        return Decision(promoted=False, reason=reason)
     if version.decision is None and version.status == "champion":
         reason = [event.reason for event in version.events if event.kind == "promoted"][-1]
         _record(store, version, Decision(promoted=True, reason=reason))
     return Decision(promoted=True, reason="it is the champion already", incumbent=version.version)
 
 
+def promote_by_hand(store: EncoderStore, version: EncoderVersion, reason: str) -> Decision:
+    """Make a version champion because a person says so. The reason, and what the gate would object, are written down.
+
+    Raises:
+        RegistryError: it is the champion already, or no reason is given.
+        IntegrityError: its files do not match their checksums, or the ledger was changed.
+    """
+    reason = _said(reason)
+    with tempfile.TemporaryDirectory() as scratch:
+        fetch(store, version, Path(scratch))  # what cannot be pulled is no champion
+    report = read_report(store, version)
+    objection = "it was never evaluated" if report is None else unfit(report)
+    text = f"by hand: {reason}" + (f" (the gate would say: {objection})" if objection else "")
+    succession = Succession(store, version.name)
+
+    def crowned(ledger: Ledger) -> Line:
+        if ledger.champion == Champion.of(version):
+            raise RegistryError(f"{version.reference} is the champion already")
+        return draft("promoted", "hand", version, text, succession.version_of(ledger.standing(succession.there())))
+
+    with judging_lock(store, version.name):
+        line, _ = succession.insist(crowned)
+    decision = decision_of(line)
+    _record(store, store.get(version.name, version.version), decision)
+    return decision
+
+
 def rollback(store: EncoderStore, name: str, reason: str) -> EncoderVersion:
-    """Give the alias `champion` back to the version that had it before the present one.
+    """Give the alias `champion` back to the version that had it before the present one; again, to the one before that.
+
+    Where the alias was taken away by hand, to the last that had it.
 
     Raises:
         RegistryError: there is no champion, or never was another.
+        IntegrityError: the ledger was changed.
     """
-    present = store.with_alias(name, CHAMPION)
-    if present is None:
-        raise RegistryError(f"{name} has no champion to roll back; `splatsweep models {name}` lists its versions")
-    former = [version for version in store.list(name) if version.status == "former champion"]
-    if not former:
-        raise RegistryError(f"{name} v{present.version} is the only champion there has been; nothing to go back to")
-    target = max(former, key=_demoted_at)  # the present champion's predecessor
-    return _crown(store, target, f"rollback: {reason}")
+    reason = _said(reason)
+    succession = Succession(store, name)
+
+    def restored(ledger: Ledger) -> Line:
+        if not ledger.reigns:
+            raise RegistryError(f"{name} has no champion to roll back; `splatsweep models {name}` lists its versions")
+        target = succession.version_of(ledger.predecessor(succession.there()))
+        if target is None:
+            raise RegistryError(f"{name} {_only(ledger)}; nothing to go back to")
+        present = ledger.champion
+        line = draft("rolled back", "hand", target, f"rollback: {reason}")
+        return line.model_copy(update={"incumbent": present.version if present is not None else None})
+
+    with judging_lock(store, name):
+        line, _ = succession.insist(restored)
+    assert line.version is not None
+    return store.get(name, line.version)
 
 
-def _demoted_at(version: EncoderVersion) -> str:
-    return max(event.time for event in version.events if event.kind == "demoted")
+def _only(ledger: Ledger) -> str:
+    who = ledger.champion
+    return "has no champion" if who is None else f"v{who.version} is the only champion there has been that still exists"
 
 
-def _crown(store: EncoderStore, version: EncoderVersion, reason: str) -> EncoderVersion:
-    """Event, alias, then the others' events: in this order a second call completes a first one that died."""
-    version = store.set_alias(store.add_event(version, "promoted", reason), CHAMPION)
-    _demote_others(store, version, reason)
-    return version
-
-
-def _demote_others(store: EncoderStore, champion: EncoderVersion, reason: str) -> None:
-    for other in store.list(champion.name):
-        if other.version != champion.version and other.status == "champion":
-            store.add_event(other, "demoted", f"followed by version {champion.version}: {reason}")
+def _said(reason: str) -> str:
+    text = " ".join(reason.split())
+    if not text:
+        raise RegistryError("a change of the champion needs a reason; say why, for example --reason 'broke downstream'")
+    return text[:1500]
 
 
 def _record(store: EncoderStore, version: EncoderVersion, decision: Decision) -> EncoderVersion:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from registry.reports import Modality
 from ssl_core.config import Config
@@ -35,6 +35,15 @@ class Lineage(Config):
     space_digest: str = ""
     pack_digest: str = ""
     code_revision: str = ""
+    environment_digest: str = ""
+    """`registry.environment.Environment.digest()` of the process that ran the study"""
+    source: str = ""
+    """what it was made of where no study trained it: `imported pointnet_cls weights`"""
+
+    @property
+    def origin(self) -> str:
+        """For sentences: `study household, trial 4`, or what was imported."""
+        return f"study {self.study}, trial {self.trial}" if self.study or not self.source else self.source
 
     def tags(self) -> dict[str, str]:
         """As version tags `splatsweep.<field>`."""
@@ -44,7 +53,11 @@ class Lineage(Config):
     def from_tags(cls, tags: Mapping[str, str]) -> "Lineage":
         """Inverse of `tags`; other tags are passed over."""
         known = {name: tags[PREFIX + name] for name in cls.model_fields if PREFIX + name in tags}
-        return cls.model_validate({"study": "", "trial": -1, "run_id": "", "seed": 0, **known})
+        unknown = {"study": "", "trial": -1, "run_id": "", "seed": 0}
+        try:
+            return cls.model_validate({**unknown, **known})
+        except ValidationError:  # written by another client
+            return cls.model_validate(unknown)
 
 
 class Event(Config):
@@ -64,6 +77,8 @@ class Decision(Config):
     numbers: dict[str, float] = Field(default_factory=dict)
     incumbent: int | None = None
     """version of the champion it was compared with"""
+    entry: int | None = None
+    """its line in the model's ledger"""
 
 
 class EvaluationSummary(Config):
@@ -119,13 +134,18 @@ class EncoderVersion(Config):
                 return kind
 
 
+def is_safe_name(name: str) -> bool:
+    """Whether `safe_name` takes it."""
+    return _SAFE_NAME.fullmatch(name) is not None
+
+
 def safe_name(name: str) -> str:
     """The name itself, if it can serve as a registered model and as a folder.
 
     Raises:
         RegistryError: it holds a slash, a control character, or begins with a dot, and so on.
     """
-    if not _SAFE_NAME.fullmatch(name):
+    if not is_safe_name(name):
         raise RegistryError(
             f"{name!r} is not a usable model name; take letters, digits, '.', '_' and '-', "
             "beginning with a letter or digit, at most 100 characters"

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
+from registry.bundle_evaluation import evaluate_bundle, kept_features
 from registry.evaluate import Evaluation
-from registry.promote import evaluate_bundle
-from registry.pull import fetch
+from registry.fetching import fetch
 from registry.reports import EvaluationReport, reference_table
 from registry.store import EncoderStore
 from ssl_core.data.pack import Pack
@@ -31,7 +31,8 @@ def evaluate_table(
     version = store.resolve(reference)
     with tempfile.TemporaryDirectory() as scratch:
         bundle = fetch(store, version, Path(scratch))
-        return evaluate_bundle(bundle, pack, reference_table(), device=device, title=version.reference)
+        cache = kept_features(store)
+        return evaluate_bundle(bundle, pack, reference_table(), device=device, title=version.reference, cache=cache)
 
 
 def table_rows(report: EvaluationReport) -> Rows:

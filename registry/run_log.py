@@ -61,6 +61,11 @@ class RunLog:
         return self.connection.client
 
     @property
+    def home(self) -> Path:
+        """Folder of the embedded store, and of what is kept between evaluations."""
+        return self._home
+
+    @property
     def tracking_uri(self) -> str:
         """The address, as given or of the embedded store."""
         return self._given or embedded_address(self._home)

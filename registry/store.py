@@ -26,6 +26,7 @@ from registry.records import (
     Lineage,
     event_tag,
     events_of,
+    is_safe_name,
     optional,
     parse_reference,
     receipt_of,
@@ -94,7 +95,8 @@ class EncoderStore:
             models = self._pages(self.client.search_registered_models, f"tags.`{PREFIX}kind` = 'encoder'")
             found = []
             for model in models:
-                if name is None or model.name == name:
+                # a name that another client chose may be none that can be asked for
+                if (name is None or model.name == name) and is_safe_name(model.name):
                     aliases = dict(model.aliases)
                     versions = self._pages(self.client.search_model_versions, f"name = '{model.name}'")
                     found += [_read(version, aliases) for version in versions]
@@ -213,7 +215,7 @@ class EncoderStore:
             run_id=run_id,
             tags={
                 **tags,
-                **event_tag(new_event("registered", f"from study {lineage.study}, trial {lineage.trial}")),
+                **event_tag(new_event("registered", f"from {lineage.origin}")),
                 f"{PREFIX}status": "registered",
                 f"{PREFIX}digest": bundle_digest(bundle),
                 f"{PREFIX}checksums": file_digest(bundle / "checksums.json"),
@@ -262,13 +264,18 @@ def new_event(kind: EventKind, reason: str) -> Event:
     return Event(kind=kind, time=datetime.now(UTC).isoformat(timespec="microseconds"), reason=reason)
 
 
+def _number(text: str) -> int:
+    """0 for what another client wrote there instead."""
+    return int(text) if text.isascii() and text.isdigit() else 0
+
+
 def _read(version: Any, aliases: Mapping[str, str]) -> EncoderVersion:
     tags = dict(version.tags)
     return EncoderVersion(
         name=version.name,
         version=int(version.version),
         modality="image" if tags.get(f"{PREFIX}modality") == "image" else "points",
-        feature_dim=int(tags.get(f"{PREFIX}feature_dim", 0)),
+        feature_dim=_number(tags.get(f"{PREFIX}feature_dim", "")),
         bundle_digest=tags.get(f"{PREFIX}digest", ""),
         checksums=tags.get(f"{PREFIX}checksums", ""),
         lineage=Lineage.from_tags(tags),

@@ -3,18 +3,24 @@
 Each step leaves a trace in the registry and is skipped when it is found there, so an interrupted assessment goes on.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from registry.promote import evaluate_version, promote
+from pydantic import Field
+
+from registry.promote import evaluate_version, promote, promote_best
+from registry.protocol import EvaluationConfig
 from registry.records import EncoderVersion, Lineage
 from registry.reports import EvaluationReport
 from registry.run_log import RunLog, open_run_log
+from registry.section_tables import section_tables
+from registry.service.users import may_judge
 from registry.store import EncoderStore
 from ssl_core.config import Config
 from ssl_core.data.pack import Pack
-from ssl_core.errors import RegistryError, StudyError
+from ssl_core.errors import MissingDependencyError, RegistryError, StudyError
+from ssl_core.models.bundle import add_onnx
 from ssl_core.recipes import recipe_named
 from ssl_core.training.device import choose_device
 from study.accounts.receipt import trial_receipt
@@ -42,7 +48,12 @@ class EvaluationOutcome(Config):
 
     reference: str
     rows: list[dict[str, Any]]
+    sections: list[tuple[str, Sequence[str], Sequence[Sequence[str]]]] = Field(default_factory=list)
+    """title, column names and rows of each table besides the probes'"""
     decision: str = ""
+    seconds: float = 0.0
+    share_saved: float = 0.0
+    """of the time that it would have taken without features that were kept"""
 
 
 def assess_study(
@@ -57,14 +68,20 @@ def assess_study(
     store = EncoderStore(run_log)
     versions: list[EncoderVersion] = []
     for record in summary.leaders:
-        versions += register_trial(plan, opener, record, store)
-    judged = []
-    for version in promising_first(plan, summary, versions):
-        if version.decision is None:
-            say(f"evaluating {version.name} v{version.version} (trial {version.lineage.trial}) on the test split")
-            promote(store, pack, version, device=choose_device())
-        judged.append(_assessed(store.get(version.name, version.version)))
-    return judged
+        versions += register_trial(plan, opener, record, store, say)
+    if not may_judge(run_log.tracking_uri):
+        say("registered; who may promote there judges them (`splatsweep watch`)")
+        return [_assessed(version) for version in versions]
+    ordered = promising_first(plan, summary, versions)
+    device = choose_device()
+    for name in sorted({version.name for version in ordered}):
+        waiting = [version for version in ordered if version.name == name and version.decision is None]
+        for version in waiting:
+            say(f"evaluating {version.reference} (trial {version.lineage.trial}) on the test split")
+            evaluate_version(store, pack, version, device=device)
+        if waiting:
+            promote_best(store, pack, waiting, device=device)  # together: they share the chance of error
+    return [_assessed(store.get(version.name, version.version)) for version in ordered]
 
 
 def promising_first(plan: StudyPlan, summary: StudySummary, versions: list[EncoderVersion]) -> list[EncoderVersion]:
@@ -85,7 +102,7 @@ def promising_first(plan: StudyPlan, summary: StudySummary, versions: list[Encod
 
 
 def register_trial(
-    plan: StudyPlan, opener: TrialOpener, record: TrialRecord, store: EncoderStore
+    plan: StudyPlan, opener: TrialOpener, record: TrialRecord, store: EncoderStore, say: Say = lambda text: None
 ) -> list[EncoderVersion]:
     """Both encoders of a trial, each of its own best epoch up to the trial's; those registered already, as they are."""
     run_id = _run_of(plan, record)
@@ -100,6 +117,11 @@ def register_trial(
     lineage, receipt = _lineage(plan, record), trial_receipt(record, plan.folder)
     folder = plan.folder / "trials" / f"{record.number:04d}"
     bundles = _export(opener, record, folder, lineage.model_dump())
+    for bundle in bundles.values():
+        try:
+            add_onnx(bundle)
+        except (RegistryError, MissingDependencyError) as error:
+            say(f"{bundle.name} is registered without encoder.onnx: {error}")
     recipe = recipe_named(plan.space.recipe)
     return [
         store.register(bundle, recipe.model_name(modality), lineage, run_id, receipt.model_dump())
@@ -137,6 +159,7 @@ def _lineage(plan: StudyPlan, record: TrialRecord) -> Lineage:
         space_digest=plan.space.digest,
         pack_digest=plan.pack_digest,
         code_revision=plan.facts.get("code_revision", ""),
+        environment_digest=plan.facts.get("environment_digest", ""),
     )
 
 
@@ -152,16 +175,29 @@ def _assessed(version: EncoderVersion) -> Assessed:
 
 
 def evaluate_reference(
-    reference: str, pack: Pack, home: Path, tracking_uri: str | None, *, to_gate: bool
+    reference: str,
+    pack: Pack,
+    home: Path,
+    tracking_uri: str | None,
+    *,
+    to_gate: bool,
+    config: EvaluationConfig = EvaluationConfig(),
 ) -> EvaluationOutcome:
     """Evaluate a registered encoder on a pack, and put it before the gate if asked. Raises RegistryError."""
     with open_run_log(tracking_uri, home) as log:
         store = EncoderStore(log)
         version = store.resolve(reference)
         device = choose_device()
-        report = evaluate_version(store, pack, version, device=device)
+        report = evaluate_version(store, pack, version, config, device=device)
         decision = promote(store, pack, version, device=device).reason if to_gate else ""
-    return EvaluationOutcome(reference=version.reference, rows=report_rows(report), decision=decision)
+    return EvaluationOutcome(
+        reference=version.reference,
+        rows=report_rows(report),
+        sections=section_tables(report.sections),
+        decision=decision,
+        seconds=report.seconds,
+        share_saved=report.share_saved,
+    )
 
 
 def report_rows(report: EvaluationReport) -> list[dict[str, Any]]:
@@ -171,6 +207,7 @@ def report_rows(report: EvaluationReport) -> list[dict[str, Any]]:
             "probe": row.probe,
             "labels": row.labels,
             "views": "-" if row.views is None else row.views,
+            "pooling": row.pooling or "-",
             "accuracy": row.accuracy.percent(),
             "random twin": "-" if row.twin is None else row.twin.percent(),
             "difference": "-" if row.difference is None else row.difference.percent(signed=True),

@@ -6,7 +6,22 @@ import sys
 import typer
 
 from ssl_core.errors import SplatsweepError
-from study.commands import data, explain, journey, plan, registry, storage, study, submit, train
+from study.commands import (
+    data,
+    explain,
+    importing,
+    journey,
+    judging,
+    lineage,
+    plan,
+    registry,
+    service,
+    storage,
+    study,
+    submit,
+    train,
+    watch,
+)
 from study.console import errors, printable
 
 app = typer.Typer(
@@ -15,7 +30,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for part in (data, storage, train, plan, study, explain, registry, journey, submit):
+_PARTS = (
+    data, storage, train, plan, study, explain, registry, judging, watch, lineage, importing, service, journey, submit,
+)  # fmt: skip
+for part in _PARTS:
     part.add_to(app)
 
 _INTERRUPTED = 130

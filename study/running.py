@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from registry.environment import facts as environment_facts
 from registry.run_log import open_run_log
 from search_spaces.presets import shipped_preset
 from search_spaces.space import load_space
@@ -52,7 +53,7 @@ def plan_study(request: Request) -> tuple[StudyPlan, TrialOpener, Pack]:
     opener.check({})
     check_choices(space, opener.check)
     name = request.name or f"{request.space.stem}-{place_name(request.pack)}"
-    facts = {"code_revision": code_revision(), "pack": opener.pack}
+    facts = {"code_revision": code_revision(), "pack": opener.pack, **environment_facts(spec.threads)}
     plan = StudyPlan(
         name=name,
         folder=study_folder(name),

@@ -21,6 +21,7 @@ class Protocol(StrEnum):
     """What `evaluate` measures."""
 
     GATE = "gate"
+    FULL = "full"
     REFERENCE = "reference"
 
 
@@ -59,11 +60,16 @@ def evaluate(
     pack: Annotated[str, typer.Option(help="pack whose test split is used: a folder, or a URI such as s3://…")],
     promote: Annotated[bool, typer.Option(help="let the gate decide about the alias champion")] = True,
     protocol: Annotated[
-        Protocol, typer.Option(help="gate: few labels, beside random twins; reference: its SVM table, never gated")
+        Protocol,
+        typer.Option(
+            help="gate: probes beside random twins, in minutes; full: fine-tuning, novel views and robustness too, in "
+            "hours; reference: its SVM table, never gated"
+        ),
     ] = Protocol.GATE,
     json: Json = False,
 ) -> None:
     """Evaluate a registered encoder on a pack's test split, beside its random-init twin."""
+    from registry.protocol import EvaluationConfig, full_protocol
     from study.assess import evaluate_reference
     from study.packs.pack_storage import open_pack
 
@@ -71,11 +77,16 @@ def evaluate(
     if protocol is Protocol.REFERENCE:
         print_table(reference, opened, uri, json)
         return
-    outcome = evaluate_reference(reference, opened, home(), uri, to_gate=promote)
+    config = full_protocol() if protocol is Protocol.FULL else EvaluationConfig()
+    outcome = evaluate_reference(reference, opened, home(), uri, to_gate=promote, config=config)
     if json:
         print_json(outcome.model_dump(mode="json"))
         return
     print_rows(outcome.rows)
+    for title, columns, rows in outcome.sections:
+        table(title, list(columns), [list(row) for row in rows])
+    saved = f", {100 * outcome.share_saved:.0f} % saved by kept features" if outcome.share_saved else ""
+    console.print(f"{outcome.seconds:.0f} s{saved}", soft_wrap=True)
     if outcome.decision:
         console.print(outcome.decision, soft_wrap=True)
 
@@ -105,21 +116,28 @@ def print_table(reference: str, pack: "Pack", tracking_uri: str | None, json: bo
 
 def print_rows(rows: list[dict[str, Any]]) -> None:
     """Accuracies of a report as a table, in percent with half-widths of the intervals."""
-    columns = ["probe", "labels", "views", "accuracy", "random twin", "difference"]
+    columns = ["probe", "labels", "views", "pooling", "accuracy", "random twin", "difference"]
     table("", columns, [[row[column] for column in columns] for row in rows])
 
 
 def pull(
-    reference: Annotated[str, typer.Argument(help="NAME@ALIAS or NAME/VERSION")],
+    reference: Annotated[str, typer.Argument(help="NAME@ALIAS or NAME/VERSION; with --from the encoder's name there")],
     to: Annotated[Path, typer.Option(help="folder to make")],
+    source: Annotated[
+        Path | None, typer.Option("--from", help="folder with pulled encoders, instead of the registry: works offline")
+    ] = None,
 ) -> None:
     """Fetch a registered encoder; checksums are verified before the folder appears."""
-    from registry.pull import pull as fetch
+    from registry.fetching import pull as fetch
+    from registry.offline import pull_offline
     from registry.run_log import open_run_log
     from registry.store import EncoderStore
 
-    with open_run_log(os.environ.get("MLFLOW_TRACKING_URI"), home()) as log:
-        folder = fetch(EncoderStore(log), reference, to)
+    if source is not None:
+        folder = pull_offline(source, to, reference)
+    else:
+        with open_run_log(os.environ.get("MLFLOW_TRACKING_URI"), home()) as log:
+            folder = fetch(EncoderStore(log), reference, to)
     for file in sorted(folder.rglob("*")):
         if file.is_file():
             console.print(f"{file}  {file.stat().st_size:,} bytes", soft_wrap=True)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from known_features import clouds, report_of
 
-from registry.gate import GateConfig, decide
+from registry.gate import GateConfig, decide, decide_many
 from registry.reports import Correctness, EvaluationReport
 
 GOOD, MIDDLE, POOR = ({None: clouds(noise, 1)} for noise in (0.8, 2.0, 4.0))
@@ -39,6 +39,36 @@ def test_an_incumbent_must_be_beaten_beyond_chance_and_margin():
     assert not decide(middle, good).promoted
     assert not decide(good, good).promoted
     assert not decide(good, middle, GateConfig(margin=0.9)).promoted
+
+
+def test_of_several_better_ones_the_best_is_promoted():
+    good, middle, poor = report_of(GOOD), report_of(MIDDLE), report_of(POOR)
+    decisions = decide_many([middle, good, poor, changed(good, finite=False)], poor, names=list("abcd"))
+    assert [decision.promoted for decision in decisions] == [False, True, False, False]
+    assert "better than the champion, but b is better still" in decisions[0].reason
+    assert "(Holm)" in decisions[1].reason
+    assert [decision.numbers.get("challengers") for decision in decisions] == [3, 3, 3, None]
+    assert decisions[1].numbers["bound"] > 0
+    assert "NaN" in decisions[3].reason
+
+
+def test_without_a_champion_the_first_fit_one_stands_unless_another_is_shown_to_be_better():
+    good, middle, collapsed = report_of(GOOD), report_of(MIDDLE), changed(report_of(GOOD), relative_std=0.0)
+    stands = decide_many([collapsed, good, middle], None, names=list("abc"))
+    assert [decision.promoted for decision in stands] == [False, True, False]
+    assert "not shown to be better than b" in stands[2].reason
+    beaten = decide_many([middle, good], None, names=list("ab"))
+    assert [decision.promoted for decision in beaten] == [False, True]
+    assert beaten[0].reason.startswith("b was shown to be better; first champion")
+    assert beaten[1].reason.startswith("first champion, better than a: ")
+
+
+def test_challengers_of_the_past_raise_the_bar():
+    good, middle = report_of(GOOD), report_of(MIDDLE)
+    alone, late = decide(good, middle), decide(good, middle, earlier=[0.9] * 19)
+    assert alone.numbers["level"] == pytest.approx(0.025)
+    assert late.numbers["level"] == pytest.approx(0.025 / 20)
+    assert late.numbers["bound"] < alone.numbers["bound"]
 
 
 def test_what_collapsed_or_is_incomplete_is_refused_whatever_it_scores():

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from known_features import CLASSES, CONFIG, LABELS, clouds, report_of
 
 from registry.probing import feature_health, probe_cell
@@ -33,7 +34,7 @@ def test_more_labels_help_and_every_row_is_there():
     few, half, full = (report.row("svm", name).accuracy for name in ("3 per class", "50 %", "all"))
     assert few.mean < half.mean < full.mean
     assert few.n == 6
-    assert len(report.rows) == 2 * 3
+    assert len(report.rows) == 3 * 3
     assert {row.over for row in report.rows if row.labels == "all"} == {"test objects"}
     assert all(0 <= row.accuracy.low <= row.accuracy.high <= 1.001 for row in report.rows if row.labels == "all")
 
@@ -102,3 +103,32 @@ def test_settings_that_make_no_sense_are_refused():
     for values in ({"label_settings": [both]}, {"label_settings": [{"draws": 3}]}, {"views": []}):
         with pytest.raises(ConfigError):
             validated(EvaluationConfig, values)
+
+
+def test_a_report_of_another_format_is_not_taken_for_one_of_these_rules():
+    values = report_of({None: clouds(2.0, 1)}).model_dump(mode="json")
+    values["config"].pop("protocol")
+    assert validated(EvaluationReport, values).protocol == "2"
+    for version in (1, 3):
+        with pytest.raises(ConfigError, match="format_version"):
+            validated(EvaluationReport, {**values, "format_version": version})
+
+
+def test_single_draws_tell_how_far_one_seed_may_mislead():
+    report = report_of({None: clouds(2.0, 1)})
+    few, full = report.headline.single, report.row("svm", "all").single
+    assert few.draws == 6 * 2  # label draws times point draws
+    assert few.low <= report.headline.accuracy.mean <= few.high
+    assert few.sd > full.sd
+    assert full.draws == 2
+    assert report_of({None: clouds(2.0, 1, draws=1)}).row("svm", "all").single is None
+
+
+def test_the_linear_probe_runs_on_one_thread_and_gives_the_threads_back():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        probe_cell(clouds(2.0, 1), LABELS, CONFIG.deciding_labels, "linear", CONFIG)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

@@ -6,13 +6,17 @@ import pytest
 from tiny_bundles import make_bundle
 
 from registry.evaluation_log import read_report
-from registry.promote import evaluate_version, promote, rollback
+from registry.promote import evaluate_version, promote, promote_best, rollback
+from registry.protocol import NO_SECTIONS
 from registry.reports import EvaluationConfig, LabelSetting
 from ssl_core.errors import RegistryError
 
 NAME = "cross-modal-points"
 CONFIG = EvaluationConfig(
-    label_settings=(LabelSetting(per_class=2, draws=3), LabelSetting()), point_draws=1, twin_seeds=(5,)
+    label_settings=(LabelSetting(per_class=2, draws=3), LabelSetting()),
+    point_draws=1,
+    twin_seeds=(5,),
+    sections=NO_SECTIONS,
 )
 
 
@@ -135,3 +139,22 @@ def test_a_former_champion_stays_one_when_it_is_evaluated_again(store, bundles, 
     evaluate_version(store, tiny_pack, version, CONFIG)
     assert store.get(NAME, 1).events[-1].kind == "evaluated"
     assert store.get(NAME, 1).status == "former champion"
+
+
+def test_several_candidates_are_judged_together_and_one_may_win(store, bundles, collapsed, lineage, trial, tiny_pack):
+    versions = [store.register(bundle, NAME, lineage, trial) for bundle in (collapsed, *bundles[:2])]
+    decisions = promote_best(store, tiny_pack, versions, CONFIG)
+    assert [decision.promoted for decision in decisions].count(True) == 1
+    assert not decisions[0].promoted
+    assert [store.get(NAME, n).decision for n in (1, 2, 3)] == decisions
+    winner = next(i for i, decision in enumerate(decisions) if decision.promoted) + 1
+    assert store.resolve(f"{NAME}@champion").version == winner
+    assert sorted(decision.entry for decision in decisions) == [1, 2, 3]
+    again = promote_best(store, tiny_pack, versions, CONFIG)
+    assert again[winner - 1].reason == "it is the champion already"
+    store.client.delete_registered_model_alias(NAME, "champion")
+    taken = promote(store, tiny_pack, versions[winner - 1], CONFIG)
+    assert not taken.promoted
+    assert "taken away by hand" in taken.reason
+    with pytest.raises(RegistryError, match="one name"):
+        promote_best(store, tiny_pack, [], CONFIG)

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from registry.fetching import pull
 from registry.pages import serve_pages
 from registry.promote import promote
-from registry.pull import pull
+from registry.protocol import NO_SECTIONS
 from registry.records import Lineage
 from registry.reports import EvaluationConfig, LabelSetting
 from registry.run_log import open_run_log
@@ -22,7 +23,9 @@ from registry.store import EncoderStore
 from ssl_core.errors import RegistryError
 
 NAME = "cross-modal-points"
-CONFIG = EvaluationConfig(label_settings=(LabelSetting(per_class=2, draws=3), LabelSetting()), twin_seeds=(5,))
+CONFIG = EvaluationConfig(
+    label_settings=(LabelSetting(per_class=2, draws=3), LabelSetting()), twin_seeds=(5,), sections=NO_SECTIONS
+)
 
 
 def free_port() -> int:

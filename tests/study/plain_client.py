@@ -1,0 +1,80 @@
+"""Encoders registered by somebody who has MLflow and nothing of ours; and small bundles for it."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+
+from registry.protocol import NO_SECTIONS
+from registry.reports import EvaluationConfig, LabelSetting
+from ssl_core.models.build import build_encoder
+from ssl_core.models.bundle import save_bundle
+from ssl_core.models.encoder import PointsContract
+from ssl_core.models.pointnet import PointNetConfig
+
+NAME = "cross-modal-points"
+PROTOCOL = EvaluationConfig(
+    label_settings=(LabelSetting(per_class=2, draws=3), LabelSetting()),
+    probes=("svm",),
+    point_draws=1,
+    twin_seeds=(5,),
+    sections=NO_SECTIONS,
+)
+CONTRACT = PointsContract(num_points=64)
+BACKBONE = PointNetConfig(input_transform=False, feature_transform=False, feature_dim=32)
+
+
+def first_bundle(folder: Path) -> Path:
+    """A bundle of an untrained encoder."""
+    encoder = build_encoder(CONTRACT, BACKBONE, seed=0)
+    save_bundle(encoder, BACKBONE, folder, name="tiny", lineage={})
+    return folder
+
+
+def another_bundle(first: Path, folder: Path, seed: int) -> Path:
+    """A copy with other weights and true checksums; its program, which takes seconds to make, stays the first one's."""
+    shutil.copytree(first, folder)
+    weights = build_encoder(CONTRACT, BACKBONE, seed=seed).state_dict()
+    safetensors.torch.save_file(
+        {key: value.contiguous() for key, value in weights.items()}, folder / "encoder.safetensors"
+    )
+    return with_checksums(folder)
+
+
+def with_checksums(folder: Path) -> Path:
+    """Make the checksums true."""
+    names = ("encoder.json", "program.pt2", "encoder.safetensors")
+    sums = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
+    (folder / "checksums.json").write_text(json.dumps(sums))
+    return folder
+
+
+def register(client: Any, folder: Path, name: str = NAME, kind: str | None = "encoder", **tags: str) -> str:
+    """`name/version` of files registered with two calls of MLflow's client."""
+    if name not in {model.name for model in client.search_registered_models()}:
+        client.create_registered_model(name, {"splatsweep.kind": kind} if kind else None)
+    tags = {f"splatsweep.{key}": value for key, value in tags.items()}
+    return f"{name}/{client.create_model_version(name, str(folder), tags=tags).version}"
+
+
+def edit_card(folder: Path, **changes: Any) -> Path:
+    """Change encoder.json; the checksums are made true again."""
+    card = json.loads((folder / "encoder.json").read_text())
+    for key, value in changes.items():
+        outer, _, inner = key.partition("__")
+        (card[outer] if inner else card)[inner or outer] = value
+    (folder / "encoder.json").write_text(json.dumps(card))
+    return with_checksums(folder)
+
+
+def spoil_weights(folder: Path) -> Path:
+    """One NaN."""
+    state = safetensors.torch.load_file(folder / "encoder.safetensors")
+    name = next(key for key, value in state.items() if value.is_floating_point())
+    state[name].view(-1)[0] = torch.nan
+    safetensors.torch.save_file(state, folder / "encoder.safetensors")
+    return with_checksums(folder)

@@ -1,0 +1,30 @@
+"""A program that watches with a tiny protocol, for tests that kill it. Arguments: home, pack, workers."""
+
+import sys
+from pathlib import Path
+
+from plain_client import PROTOCOL
+
+from registry.run_log import open_run_log
+from registry.store import EncoderStore
+from ssl_core.data.pack import Pack
+from study.cluster.interrupt import Interrupt, watch_signals
+from study.watching.pools import ProcessPool
+from study.watching.watch import Notice, Watcher, WatchPlan
+
+
+def say(notice: Notice) -> None:
+    print(notice.to_json(), flush=True)
+
+
+if __name__ == "__main__":
+    home, pack, workers = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    packs = {Pack.open(pack).manifest.pack_digest: pack}
+    interrupt, pool = Interrupt(), ProcessPool(workers, home / "watch.log")
+    with open_run_log(None, home) as log, watch_signals(interrupt):
+        try:
+            Watcher(EncoderStore(log), WatchPlan(packs, home, None, PROTOCOL, every=1.0), pool, say).run(
+                interrupt, once=True
+            )
+        finally:
+            pool.close()

@@ -1,0 +1,76 @@
+"""What is to be done next follows from the registry as it stands."""
+
+import json
+
+import pytest
+
+from registry.evaluation_claims import Claim, ClaimWatch, work_key
+from registry.unjudged import Found
+from study.watching.agenda import Agenda, plan_agenda
+
+PACK, OTHER, PROTOCOL = "a" * 16, "b" * 16, "c" * 16
+WORK = work_key(PACK, PROTOCOL)
+KIND = {"splatsweep.kind": "encoder"}
+DONE = json.dumps({"outcome": "refused", "reason": "r", "time": "t"})
+
+
+def found(version: int, name: str = "points", champion: bool = False, kind: bool = True, **tags: str) -> Found:
+    ours = {f"splatsweep.{key}": value for key, value in tags.items()}
+    return Found(name, version, ours, KIND if kind else {}, champion=champion)
+
+
+def agenda(*versions: Found, default: str | None = PACK, running: tuple[str, ...] = ()) -> Agenda:
+    return plan_agenda(versions, [PACK, OTHER], PROTOCOL, ClaimWatch(), default_pack=default, running=running)
+
+
+def references(made: Agenda) -> list[str]:
+    return [task.found.reference for task in made.tasks]
+
+
+def test_every_open_version_once_in_order():
+    assert references(agenda(found(2), found(1), found(1, "image"))) == ["image/1", "points/1", "points/2"]
+
+
+def test_judged_unfit_running_and_strangers_are_left_out():
+    made = agenda(
+        found(1, **{f"judged.{WORK}": DONE}), found(2, unfit="no weights"), found(3), found(4, kind=False), found(5),
+        running=("points/3",),
+    )  # fmt: skip
+    assert references(made) == ["points/5"]
+    assert made.strangers == 1
+
+
+def test_a_note_of_another_protocol_or_pack_or_an_edited_one_does_not_count():
+    other = {f"judged.{work_key(PACK, 'd' * 16)}": DONE, f"judged.{work_key(OTHER, PROTOCOL)}": DONE}
+    assert references(agenda(found(1, **other), found(2, **{f"judged.{WORK}": "yes"}))) == ["points/1", "points/2"]
+
+
+def test_each_gets_the_pack_that_it_names():
+    made = agenda(found(1), found(2, pack_digest=OTHER), found(3, pack_digest="e" * 16))
+    assert [task.pack_digest for task in made.tasks] == [PACK, OTHER]
+    assert made.without_pack == {"points/3": "e" * 16}
+    assert agenda(found(1), default=None).without_pack == {"points/1": ""}
+
+
+def test_the_champion_goes_first_and_alone():
+    made = agenda(found(1), found(2, champion=True), found(3, "image"))
+    assert references(made) == ["image/3", "points/2"]
+    assert made.later == ("points/1",)
+    done = found(2, champion=True, **{f"judged.{WORK}": DONE})
+    assert references(agenda(found(1), done)) == ["points/1"]
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_claimed_version_is_left_until_its_owner_is_dead(number):
+    claim = Claim(token="t", number=number, machine="another", pid=1)
+    version = found(1, **{f"claim.{WORK}.t": claim.to_json()})
+    now = [0.0]
+    watch = ClaimWatch(clock=lambda: now[0])
+    for seconds in range(0, 60, 10):
+        now[0] = seconds
+        made = plan_agenda([version], [PACK], PROTOCOL, watch, default_pack=PACK)
+        assert made.claimed == ("points/1",)
+        assert not made.tasks
+    now[0] = 60
+    (task,) = plan_agenda([version], [PACK], PROTOCOL, watch, default_pack=PACK).tasks
+    assert task.dead == ("t",)
