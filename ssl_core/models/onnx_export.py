@@ -85,8 +85,8 @@ def check_onnx(encoder: Encoder, file: Path) -> None:
         got = run(x)
         if got.shape != live.shape:
             raise RegistryError(f"{file}: gives {list(got.shape)} where the encoder gives {list(live.shape)}")
-        # relative to 1 + |value|, as torch.allclose with equal tolerances
-        differences += ((got - live).abs() / (1 + live.abs())).amax(1).tolist()
+        # relative to 1 + the object's largest feature: sums of large terms that nearly cancel are rounded, too
+        differences += ((got - live).abs() / (1 + live.abs().amax(1, keepdim=True))).amax(1).tolist()
     allowed = len(differences) // 3 if isinstance(encoder.backbone, DGCNN) else 0
     above = sum(difference > TOLERANCE for difference in differences)
     if above > allowed or not max(differences) <= (NEAR_TIE if allowed else TOLERANCE):

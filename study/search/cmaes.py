@@ -16,7 +16,7 @@ from search_spaces.space import SearchSpace
 from ssl_core.errors import SpaceError
 from study.search.proposal import Proposal
 from study.search.spec import CMAES
-from study.search.tpe import rank_keys
+from study.search.tpe import in_order
 from study.search.unit import Numeric, always_numeric, from_unit, numeric, to_unit
 from study.search.view import SamplerView
 
@@ -77,9 +77,6 @@ def _place(trial: FrozenTrial, ranges: list[tuple[str, Numeric]]) -> np.ndarray:
 
 def _ranks(trials: list[FrozenTrial], view: SamplerView) -> list[float]:
     """0 for the best: CMA-ES uses the order alone."""
-    keys = rank_keys(trials, view.storage.get_study_directions(0))
-    order = sorted(range(len(trials)), key=lambda i: keys[i])
-    ranks = [0.0] * len(trials)
-    for rank, i in enumerate(order):
-        ranks[i] = float(rank)
-    return ranks
+    order = in_order(view.storage, [trial.number for trial in trials])
+    rank = {number: float(place) for place, number in enumerate(order)}
+    return [rank[trial.number] for trial in trials]

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Positions = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Course:
     """How far one configuration came.
 
     Attributes:
-        losses: epoch -> best loss up to there; empty if it never had one.
+        losses: epoch -> best loss up to there, rising epochs; empty if it never had one.
         complete: it was trained to its end.
     """
 
@@ -29,40 +30,58 @@ class Course:
     complete: bool
 
 
-def scores(courses: Sequence[Course]) -> Floats:
-    """[n] between 0 and 1: the share of the others that each beats. One without a loss beats none and is beaten by all.
+class Courses:
+    """Many of them as arrays: asked for scores again and again, with few changes in between."""
 
-    Takes about E n log n steps where stopped configurations have E different last epochs.
-    """
-    known = np.array([bool(course.losses) for course in courses], dtype=bool)
-    wins = np.zeros(len(courses))
-    told = [course for course, some in zip(courses, known, strict=True) if some]
-    if told:
-        wins[known] = _wins(told) + np.count_nonzero(~known)
-    return wins / max(1, len(courses) - 1)
+    def __init__(self) -> None:
+        self._best = np.full((0, 1), np.inf)  # [configurations, epochs], the last one carried on
+        self._ends = np.zeros(0, dtype=np.int64)  # 0: no loss
+        self._complete = np.zeros(0, dtype=bool)
 
+    def put(self, position: int, course: Course) -> None:
+        """At a place of its own, or in place of what was there."""
+        self._grow(position + 1, 1 + max(course.losses, default=0))
+        row = self._best[position]
+        row[:] = np.inf
+        for epoch, loss in course.losses.items():
+            row[epoch:] = loss
+        self._ends[position], self._complete[position] = max(course.losses, default=0), course.complete
 
-def _wins(courses: Sequence[Course]) -> Floats:
-    beyond = 1 + max(max(course.losses) for course in courses)
-    ends = np.array([beyond if course.complete else max(course.losses) for course in courses])
-    levels = np.unique(ends)
-    losses = np.stack([_at(course, levels) for course in courses])  # [n, levels]
-    wins = np.zeros(len(courses))
-    for column, level in enumerate(levels):
-        here = losses[:, column]
-        ended, later = ends == level, ends > level
-        # those that end here meet all that came so far, themselves left out; those that went on meet those that end
-        wins[ended] += _beaten(here[ended], here[ended | later]) - 0.5
-        wins[later] += _beaten(here[later], here[ended])
-    return wins
+    def scores(self, wanted: Sequence[int]) -> Floats:
+        """[len(wanted)] between 0 and 1: the share of the other wanted ones that each beats.
 
+        One without a loss beats none and is beaten by all. Takes about E n log n steps where stopped configurations
+        have E different last epochs.
+        """
+        places: Positions = np.asarray(wanted, dtype=np.int64)
+        wins = np.zeros(len(places))
+        known = np.isfinite(self._best[places, -1]) if len(places) else np.zeros(0, dtype=bool)
+        if known.any():
+            wins[known] = self._wins(places[known]) + np.count_nonzero(~known)
+        return wins / max(1, len(places) - 1)
 
-def _at(course: Course, levels: NDArray[np.int64]) -> Floats:
-    """[levels] best loss up to each; the last one beyond its end, infinite before its first."""
-    epochs = np.fromiter(course.losses, dtype=np.int64, count=len(course.losses))
-    values = np.fromiter(course.losses.values(), dtype=np.float64, count=len(course.losses))
-    place = np.searchsorted(epochs, levels, side="right") - 1
-    return np.where(place >= 0, values[np.maximum(place, 0)], np.inf)
+    def _wins(self, places: Positions) -> Floats:
+        last = self._best.shape[1] - 1
+        ends = np.where(self._complete[places], last + 1, self._ends[places])
+        wins = np.zeros(len(places))
+        for level in np.unique(ends):
+            here = self._best[places, min(level, last)]
+            ended, later = ends == level, ends > level
+            # those that end here meet all that came so far, themselves left out; who went on meets those that end
+            wins[ended] += _beaten(here[ended], here[ended | later]) - 0.5
+            wins[later] += _beaten(here[later], here[ended])
+        return wins
+
+    def _grow(self, rows: int, columns: int) -> None:
+        have, wide = self._best.shape
+        if rows > have or columns > wide:
+            tall = max(have, 2 * rows if rows > have else 0)
+            best = np.full((tall, max(wide, columns)), np.inf)
+            best[:have, :wide] = self._best
+            best[:have, wide:] = self._best[:, -1:]
+            self._best = best
+            self._ends = np.concatenate([self._ends, np.zeros(tall - have, dtype=np.int64)])
+            self._complete = np.concatenate([self._complete, np.zeros(tall - have, dtype=bool)])
 
 
 def _beaten(own: Floats, others: Floats) -> Floats:

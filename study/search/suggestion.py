@@ -129,7 +129,7 @@ def _ask(space: SearchSpace, view: SamplerView, sampler: BaseSampler, proposal: 
     before = dict(storage.attrs)
     study = optuna.Study(study_name="view", storage=storage, sampler=sampler, pruner=NopPruner())
     if origin.sampler == "tpe":
-        storage.window = window(storage.entries, study.directions)
+        storage.window = window(storage)
     fixed = {"fixed_params": proposal.params} if proposal.params else {}
     place = len(storage.entries)
     storage.create_new_trial(0, entry(place, TrialState.RUNNING, system_attrs=fixed))

@@ -23,13 +23,10 @@ from optuna.study import Study, StudyDirection
 from optuna.study._multi_objective import _fast_non_domination_rank
 from optuna.trial import FrozenTrial, TrialState
 
-from study.search.fidelity_order import Course, scores
 from study.search.view_storage import ViewStorage
 
 WINDOW = 250
 BEST = default_gamma(WINDOW)
-
-Key = tuple[float, ...]
 
 
 class StudyTPE(TPESampler):
@@ -67,28 +64,25 @@ class StudyTPE(TPESampler):
             trials = [t for t in study.get_trials(deepcopy=False, states=states) if t.number != asked.number]
             finished = sum(t.state is not TrialState.RUNNING for t in trials)
             if len(study.directions) == 1:
-                self._groups = _split(trials, default_gamma(finished), study.directions)
+                self._groups = self._split(trials, default_gamma(finished))
             else:
                 self._groups = _split_trials(study, trials, int(np.ceil(0.1 * finished)))
         return self._groups
 
-
-def _split(
-    trials: list[FrozenTrial], good: int, directions: list[StudyDirection]
-) -> tuple[list[FrozenTrial], list[FrozenTrial]]:
-    """The `good` best of one objective, and the others, running ones among them; both by number."""
-    finished = [trial for trial in trials if trial.state is not TrialState.RUNNING]
-    keys = rank_keys(finished, directions)
-    chosen = {finished[i].number for i in sorted(range(len(finished)), key=lambda i: keys[i])[:good]}
-    return [t for t in trials if t.number in chosen], [t for t in trials if t.number not in chosen]
+    def _split(self, trials: list[FrozenTrial], good: int) -> tuple[list[FrozenTrial], list[FrozenTrial]]:
+        """The `good` best of one objective, and the others, running ones among them; both by number."""
+        finished = [trial.number for trial in trials if trial.state is not TrialState.RUNNING]
+        chosen = set(in_order(self._known, finished)[:good])
+        return [t for t in trials if t.number in chosen], [t for t in trials if t.number not in chosen]
 
 
-def window(trials: list[FrozenTrial], directions: list[StudyDirection]) -> list[int] | None:
+def window(known: ViewStorage) -> list[int] | None:
     """Positions of the trials that TPE looks at, ascending; None for all.
 
     Running trials are always among them; of the finished ones the best `BEST` and the most recent others, together
     `WINDOW`. Failed ones do not count.
     """
+    trials = known.entries
     if len(trials) <= WINDOW:
         return None
     states = [trial.state for trial in trials]
@@ -96,35 +90,26 @@ def window(trials: list[FrozenTrial], directions: list[StudyDirection]) -> list[
     finished = [i for i, state in enumerate(states) if state is TrialState.COMPLETE or state is TrialState.PRUNED]
     if len(finished) <= WINDOW:
         return None
-    best = set(_best([(i, trials[i]) for i in finished], directions))
+    best = set(in_order(known, finished)[:BEST])
     others = [i for i in finished if i not in best]
     return sorted([*best, *others[len(best) - WINDOW :], *running])
 
 
-def _best(trials: list[tuple[int, FrozenTrial]], directions: list[StudyDirection]) -> list[int]:
-    keys = rank_keys([trial for _, trial in trials], directions)
-    return [trials[i][0] for i in sorted(range(len(trials)), key=lambda i: keys[i])][:BEST]
-
-
-def rank_keys(trials: list[FrozenTrial], directions: list[StudyDirection]) -> list[Key]:
-    """Sort keys of finished trials, best first; those that break bounds come last, by how much."""
+def in_order(known: ViewStorage, finished: list[int]) -> list[int]:
+    """Positions of finished trials, best first; those that break bounds come last, by how much."""
+    directions = known.get_study_directions(0)
+    trials = [known.entries[position] for position in finished]
+    broken = np.array([_broken(trial) for trial in trials])
     if len(directions) == 1:
-        better = scores([_course(trial, directions[0]) for trial in trials])
-        return [(1.0, _broken(t)) if _broken(t) > 0 else (0.0, -float(s)) for t, s in zip(trials, better, strict=True)]
-    signs = [-1.0 if direction is StudyDirection.MAXIMIZE else 1.0 for direction in directions]
-    usable = [i for i, trial in enumerate(trials) if trial.state is TrialState.COMPLETE and _broken(trial) <= 0]
-    losses = np.array([trials[i].values for i in usable]).reshape(len(usable), len(signs)) * signs
-    ranks = dict(zip(usable, map(float, _fast_non_domination_rank(losses)), strict=True)) if usable else {}
-    return [(0.0, ranks[i]) if i in ranks else (1.0, _broken(trial)) for i, trial in enumerate(trials)]
-
-
-def _course(trial: FrozenTrial, direction: StudyDirection) -> Course:
-    sign = -1.0 if direction is StudyDirection.MAXIMIZE else 1.0
-    complete = trial.state is TrialState.COMPLETE
-    losses = {epoch: sign * value for epoch, value in trial.intermediate_values.items()}
-    if complete and not losses and trial.value is not None:
-        losses = {0: sign * trial.value}  # known from elsewhere, by its end alone
-    return Course(losses, complete)
+        keys = -known.scores(finished)
+    else:
+        keys = np.full(len(trials), np.inf)
+        signs = [-1.0 if direction is StudyDirection.MAXIMIZE else 1.0 for direction in directions]
+        usable = [i for i, trial in enumerate(trials) if trial.state is TrialState.COMPLETE and broken[i] <= 0]
+        losses = np.array([trials[i].values for i in usable]).reshape(len(usable), len(signs)) * signs
+        keys[usable] = _fast_non_domination_rank(losses) if usable else []
+    order = np.lexsort((np.where(broken > 0, broken, keys), broken > 0))
+    return [finished[i] for i in order.tolist()]
 
 
 def _broken(trial: FrozenTrial) -> float:

@@ -4,11 +4,15 @@ from collections.abc import Container, Sequence
 from datetime import datetime
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
+
+from study.search.fidelity_order import Course, Courses
 
 _STUDY = 0
 _START = datetime(2000, 1, 1)
@@ -32,6 +36,7 @@ class ViewStorage(BaseStorage):
         self.asked: FrozenTrial | None = None
         self.attrs: dict[str, Any] = {}
         self.window: Sequence[int] | None = None
+        self._courses, self._seen = Courses(), list[FrozenTrial]()
         self._directions = [StudyDirection[text.upper()] for text in directions]
 
     # ---- the study
@@ -86,6 +91,18 @@ class ViewStorage(BaseStorage):
             self._internal.append({key: kinds[key].to_internal_repr(value) for key, value in trial.params.items()})
         return self._internal[position]
 
+    def scores(self, positions: Sequence[int]) -> NDArray[np.float64]:
+        """How finished entries compare by the one objective, whatever their length: see `Courses.scores`."""
+        del self._seen[len(self.entries) :]
+        for position, trial in enumerate(self.entries):
+            if position == len(self._seen):
+                self._seen.append(trial)
+            elif self._seen[position] is trial:
+                continue
+            self._seen[position] = trial
+            self._courses.put(position, _course(trial, self._directions[0]))
+        return self._courses.scores(positions)
+
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         """Begin to ask: the trial stays the asked one until it is taken."""
         position = len(self.entries)
@@ -137,6 +154,15 @@ class ViewStorage(BaseStorage):
         seen = self.entries if self.window is None else [self.entries[position] for position in self.window]
         trials = [*seen, self.asked] if self.asked is not None else list(seen)
         return trials if states is None else [trial for trial in trials if trial.state in states]
+
+
+def _course(trial: FrozenTrial, direction: StudyDirection) -> Course:
+    sign = -1.0 if direction is StudyDirection.MAXIMIZE else 1.0
+    complete = trial.state is TrialState.COMPLETE
+    losses = {epoch: sign * value for epoch, value in trial.intermediate_values.items()}
+    if complete and not losses and trial.value is not None:
+        losses = {0: sign * trial.value}  # known by its end alone
+    return Course(losses, complete)
 
 
 def entry(number: int, state: TrialState, **fields: Any) -> FrozenTrial:

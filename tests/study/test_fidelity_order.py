@@ -4,14 +4,22 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from study.search.fidelity_order import Course, scores
+from study.search.fidelity_order import Course, Courses
 
 steps = st.lists(st.integers(0, 6), min_size=0, max_size=6)
 
 
 def course(values: list[int], complete: bool, first: int = 1) -> Course:
-    best = np.minimum.accumulate(values) if values else []
+    best = [min(values[: i + 1]) for i in range(len(values))]
     return Course({first + i: float(value) for i, value in enumerate(best)}, complete)
+
+
+def scores(courses: list[Course]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    table = Courses()
+    for position, one in reversed(list(enumerate(courses))):
+        table.put(position, Course({9: 1.0}, True))  # replaced
+        table.put(position, one)
+    return table.scores(range(len(courses)))
 
 
 def plain(courses: list[Course]) -> list[float]:
@@ -39,6 +47,12 @@ def plain(courses: list[Course]) -> list[float]:
 @given(st.lists(st.builds(course, steps, st.booleans(), st.integers(1, 3)), max_size=9))
 def test_scores_are_those_of_every_pair(courses: list[Course]) -> None:
     np.testing.assert_allclose(scores(courses), plain(courses))
+    # a part of them, in another order
+    table = Courses()
+    for position, one in enumerate(courses):
+        table.put(position, one)
+    some = list(range(len(courses)))[::-2]
+    np.testing.assert_allclose(table.scores(some), plain([courses[i] for i in some]))
 
 
 @given(st.lists(st.floats(-5, 5), min_size=2, max_size=9, unique=True))

@@ -23,6 +23,7 @@ from study.search.grid import LIMIT
 from study.search.suggestion import suggest
 from study.search.tpe import BEST, WINDOW, window
 from study.search.view import facts
+from study.search.view_storage import ViewStorage
 from study.spec import Constraint, Objective, StudySpec
 
 ALL = [pytest.param(kind, marks=pytest.mark.slow) if kind == "gp" else kind for kind in sorted(SAMPLERS)]
@@ -201,8 +202,11 @@ def test_tpe_looks_at_the_best_and_the_most_recent() -> None:
         finish(ledger, ledger.ask(space).number, value)
     ledger.ask(space)
     entries = ledger._history.view.storage.entries
-    assert window(entries[:WINDOW], ledger.optuna_study.directions) is None
-    seen = window(entries, ledger.optuna_study.directions)
+    storage = ledger._history.view.storage
+    few = ViewStorage(["maximize"])
+    few.entries = entries[:WINDOW]
+    assert window(few) is None
+    seen = window(storage)
     assert seen is not None
     assert len(seen) == WINDOW + 1
     assert seen == sorted(seen)
