@@ -58,6 +58,7 @@ def test_both_encoders_are_registered_with_their_source(store, imported, file, t
     assert torch.equal(fusion["hidden.weight"], torch.load(file, weights_only=True)[FUSION]["fc1.weight"])
 
 
+@pytest.mark.slow
 def test_the_same_import_again_is_the_same_version(store, resnet):
     settings = ImageImport(image_size=32)
     (first,) = register_imported(store, import_image_weights(resnet, settings), "resnet18")
@@ -68,6 +69,7 @@ def test_the_same_import_again_is_the_same_version(store, resnet):
     assert [version.version for version in register_imported(store, other, "resnet18")] == [2]
 
 
+@pytest.mark.slow
 def test_an_import_that_died_half_way_is_completed(store, imported, monkeypatch):
     from registry import import_checkpoint
 
