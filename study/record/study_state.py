@@ -97,7 +97,7 @@ class StudyState:
         elif trial.state.is_finished():
             pass  # as Optuna has it: the first end counts
         elif op is Op.TRIAL_VALUE:
-            trial.curve[int(line["step"])] = float(line["intermediate_value"])
+            trial.curve[_epoch(line["step"])] = float(line["intermediate_value"])
         elif op is Op.TRIAL_STATE:
             trial.state = TrialState(line["state"])
             trial.values = line["values"] if line["values"] is None else [float(value) for value in line["values"]]
@@ -120,6 +120,14 @@ class StudyState:
             )
 
 
+def _epoch(step: Any) -> int:
+    """Of a report. Raises ValueError for what is none."""
+    epoch = int(step)
+    if not 0 <= epoch < 2**53:
+        raise ValueError(f"epoch {epoch}")
+    return epoch
+
+
 def _created(number: int, line: Line) -> TrialFacts:
     distributions = {key: _distribution(text) for key, text in line.get("distributions", {}).items()}
     values = line.get("values") or ([line["value"]] if line.get("value") is not None else None)
@@ -130,7 +138,7 @@ def _created(number: int, line: Line) -> TrialFacts:
         distributions=distributions,
         attrs=dict(line.get("user_attrs", {})),
         system_attrs=dict(line.get("system_attrs", {})),
-        curve={int(epoch): float(value) for epoch, value in line.get("intermediate_values", {}).items()},
+        curve={_epoch(epoch): float(value) for epoch, value in line.get("intermediate_values", {}).items()},
         values=values,
         started=_time(line.get("datetime_start")),
         ended=_time(line.get("datetime_complete")),

@@ -34,17 +34,20 @@ class Courses:
     """Many of them as arrays: asked for scores again and again, with few changes in between."""
 
     def __init__(self) -> None:
+        self._epochs = np.zeros(1, dtype=np.int64)  # that anything was said about, rising
         self._best = np.full((0, 1), np.inf)  # [configurations, epochs], the last one carried on
-        self._ends = np.zeros(0, dtype=np.int64)  # 0: no loss
+        self._ends = np.zeros(0, dtype=np.int64)
         self._complete = np.zeros(0, dtype=bool)
 
     def put(self, position: int, course: Course) -> None:
         """At a place of its own, or in place of what was there."""
-        self._grow(position + 1, 1 + max(course.losses, default=0))
+        epochs = np.fromiter(course.losses, dtype=np.int64, count=len(course.losses))
+        self._widen(epochs)
+        self._lengthen(position + 1)
         row = self._best[position]
         row[:] = np.inf
-        for epoch, loss in course.losses.items():
-            row[epoch:] = loss
+        for column, loss in zip(np.searchsorted(self._epochs, epochs), course.losses.values(), strict=True):
+            row[column:] = loss
         self._ends[position], self._complete[position] = max(course.losses, default=0), course.complete
 
     def scores(self, wanted: Sequence[int]) -> Floats:
@@ -61,27 +64,31 @@ class Courses:
         return wins / max(1, len(places) - 1)
 
     def _wins(self, places: Positions) -> Floats:
-        last = self._best.shape[1] - 1
-        ends = np.where(self._complete[places], last + 1, self._ends[places])
+        beyond = int(self._epochs[-1]) + 1
+        ends = np.where(self._complete[places], beyond, self._ends[places])
         wins = np.zeros(len(places))
         for level in np.unique(ends):
-            here = self._best[places, min(level, last)]
+            here = self._best[places, np.searchsorted(self._epochs, level, side="right") - 1]
             ended, later = ends == level, ends > level
             # those that end here meet all that came so far, themselves left out; who went on meets those that end
             wins[ended] += _beaten(here[ended], here[ended | later]) - 0.5
             wins[later] += _beaten(here[later], here[ended])
         return wins
 
-    def _grow(self, rows: int, columns: int) -> None:
-        have, wide = self._best.shape
-        if rows > have or columns > wide:
-            tall = max(have, 2 * rows if rows > have else 0)
-            best = np.full((tall, max(wide, columns)), np.inf)
-            best[:have, :wide] = self._best
-            best[:have, wide:] = self._best[:, -1:]
-            self._best = best
-            self._ends = np.concatenate([self._ends, np.zeros(tall - have, dtype=np.int64)])
-            self._complete = np.concatenate([self._complete, np.zeros(tall - have, dtype=bool)])
+    def _widen(self, epochs: Positions) -> None:
+        """Columns for epochs that are new; each begins as the one before it."""
+        merged = np.union1d(self._epochs, epochs)
+        if len(merged) > len(self._epochs):
+            before = np.searchsorted(self._epochs, merged, side="right") - 1
+            self._best = np.where(before >= 0, self._best[:, np.maximum(before, 0)], np.inf)
+            self._epochs = merged
+
+    def _lengthen(self, rows: int) -> None:
+        more = 2 * rows - len(self._best) if rows > len(self._best) else 0
+        if more:
+            self._best = np.concatenate([self._best, np.full((more, self._best.shape[1]), np.inf)])
+            self._ends = np.concatenate([self._ends, np.zeros(more, dtype=np.int64)])
+            self._complete = np.concatenate([self._complete, np.zeros(more, dtype=bool)])
 
 
 def _beaten(own: Floats, others: Floats) -> Floats:

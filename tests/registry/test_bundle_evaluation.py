@@ -31,6 +31,7 @@ def image_bundle(tmp_path_factory):
     return make_bundle(tmp_path_factory.mktemp("image") / "bundle", 0, "image")
 
 
+@pytest.mark.slow
 def test_a_version_is_evaluated_with_its_partner_and_the_log_holds_it_all(
     store, home, bundles, image_bundle, lineage, trial, tiny_pack
 ):

@@ -87,6 +87,7 @@ def test_the_picture_is_one():
         assert len(data) > 5000
 
 
+@pytest.mark.slow
 def test_the_commands(store, bundles, lineage, trial, tiny_pack, home, tmp_path, monkeypatch):
     monkeypatch.setenv("SPLATSWEEP_HOME", str(home))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)

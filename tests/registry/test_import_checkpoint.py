@@ -39,6 +39,7 @@ def imported(file) -> Imported:
     return import_reference_checkpoint(file, SETTINGS)
 
 
+@pytest.mark.slow
 def test_both_encoders_are_registered_with_their_source(store, imported, file, tmp_path):
     points, image = register_imported(store, imported, "elsewhere", "cross_modal")
     assert (points.reference, image.reference) == ("elsewhere-points/1", "elsewhere-image/1")
