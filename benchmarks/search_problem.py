@@ -14,8 +14,7 @@ from study.simulator.surrogate import Surrogate, noise_curves, smoothed
 
 Values = Mapping[str, Any]
 WITHIN = 1.0
-"""Standard deviations over seeds that count as noise. Fixed, with the metric, before the last twenty runs were
-looked at."""
+"""Standard deviations over seeds that count as noise; docs/LOG.md says when and why it was 2 before."""
 
 
 @dataclass(frozen=True)

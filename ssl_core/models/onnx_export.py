@@ -45,7 +45,8 @@ def export_onnx(encoder: Encoder, file: Path) -> None:
 
     Raises:
         MissingDependencyError: a library for it is not installed.
-        RegistryError: it cannot be converted, its features are not finite, or they differ by more than 1e-5.
+        RegistryError: it cannot be converted, its features are not finite, or they differ by more than 1e-5 of
+            1 + the object's largest feature.
         StorageError: the file cannot be written.
     """
     if missing := missing_libraries():
