@@ -27,6 +27,7 @@ from pydantic import Field
 
 from registry.connection import Client, explained, is_missing
 from registry.records import PREFIX, optional
+from registry.tag_writes import set_version_tag
 from ssl_core.config import Config
 from ssl_core.errors import RegistryError, StorageError
 
@@ -213,7 +214,7 @@ class _Tags:
     def write(self, claim: Claim) -> None:
         text = json.dumps(claim.model_dump(), sort_keys=True)
         with explained(f"claiming {self._name}/{self._version}"):
-            self._client.set_model_version_tag(self._name, self._version, self._key(claim.token), text)
+            set_version_tag(self._client, self._name, self._version, self._key(claim.token), text)
 
     def remove(self, token: str) -> None:
         try:

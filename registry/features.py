@@ -15,6 +15,7 @@ from ssl_core.data.pack import Pack
 from ssl_core.data.point_sampler import PointSampler
 from ssl_core.evaluation.extract import ExtractionTimes, image_features, point_features
 from ssl_core.models.encoder import Encoder, ImageContract, PointsContract
+from ssl_core.models.modes import device_of
 
 MEMORY_BYTES = 512 * 2**20
 PooledCells = Mapping[Pooling | None, Cells]
@@ -85,7 +86,7 @@ class FeatureSource:
             pack=self.pack.manifest.pack_digest,
             objects=indices_digest(self.objects),
             what=what,
-            device=next(encoder.parameters()).device.type,
+            device=device_of(encoder).type,
         )
         return self.cache.recall(key, compute, self.log)
 

@@ -15,6 +15,7 @@ from registry.connection import explained, import_mlflow, is_missing
 from registry.mlmodel import contract_params, input_shape
 from registry.records import PREFIX, EncoderVersion, event_tag, events_of, safe_name
 from registry.store import BUNDLE_FILES, EncoderStore, bundle_digest, file_digest, new_event
+from registry.tag_writes import set_model_tag, set_version_tag
 from registry.unjudged import KIND, Found
 from ssl_core.errors import RegistryError, SplatsweepError
 from ssl_core.models.bundle import CARD, EncoderCard, read_card
@@ -106,8 +107,8 @@ def adopt(store: EncoderStore, found: Found, bundle: Path, card: EncoderCard) ->
     client, version = store.client, str(found.version)
     with explained(f"completing {found.reference}"):
         if KIND not in found.model_tags:
-            client.set_registered_model_tag(found.name, KIND, "encoder")
-            client.set_registered_model_tag(found.name, f"{PREFIX}modality", card.contract.modality)
+            set_model_tag(client, found.name, KIND, "encoder")
+            set_model_tag(client, found.name, f"{PREFIX}modality", card.contract.modality)
         run_id = found.tags.get(f"{PREFIX}run_id") or found.run_id or _run(store, found)
         tags[f"{PREFIX}run_id"] = run_id
         if f"{PREFIX}model_id" not in found.tags:
@@ -117,7 +118,7 @@ def adopt(store: EncoderStore, found: Found, bundle: Path, card: EncoderCard) ->
             tags |= {**event_tag(event), f"{PREFIX}status": "registered"}
         for key, value in tags.items():
             if key not in found.tags:
-                client.set_model_version_tag(found.name, version, key, value)
+                set_version_tag(client, found.name, version, key, value)
     return store.get(found.name, found.version)
 
 

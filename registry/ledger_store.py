@@ -17,6 +17,7 @@ from registry.ledger import Head, Ledger, Line, read_lines, sound_part
 from registry.names import KIND, PARAM_LIMIT, own_tags
 from registry.records import PREFIX, optional, safe_name
 from registry.store import EncoderStore
+from registry.tag_writes import set_model_tag
 from ssl_core.errors import IntegrityError, RegistryError
 
 HEAD_TAG = f"{PREFIX}ledger_head"
@@ -60,7 +61,7 @@ class LedgerStore:
             if not self._put(run_id, f"{_LINE}{line.sequence:06d}", text):
                 return None
             head = Head(sequence=line.sequence, sha256=line.sha256())
-            self._client.set_registered_model_tag(self.name, HEAD_TAG, head.to_json())
+            set_model_tag(self._client, self.name, HEAD_TAG, head.to_json())
         return Ledger(self.name, (*ledger.lines, line), ledger.done)
 
     def finish(self, line: Line) -> None:

@@ -151,8 +151,10 @@ def _use(contract: Contract, feature_dim: int) -> str:
     match contract:
         case PointsContract():
             make = f"points = torch.zeros(4, {shape})  # four objects, prepared as under Input"
+            name, files = "points", "splat files (`encode_ply`)"
         case ImageContract():
             make = f"images = torch.rand(4, {shape})  # four views, RGB in [0, 1]"
+            name, files = "image", "image files (`encode_images`)"
     variable = make.partition(" ")[0]
     return (
         "`program.pt2` needs torch and nothing else; any batch size:\n\n"
@@ -161,9 +163,14 @@ def _use(contract: Contract, feature_dim: int) -> str:
         f"{make}\n"
         "with torch.inference_mode():\n"
         f"    features = encoder({variable})  # [4, {feature_dim}]\n```\n\n"
-        "`encoder.safetensors` and `encoder.json` hold the same weights, architecture and input contract; "
-        "with this project installed, `ssl_core.models.bundle.load_bundle(folder)` gives a trainable module. "
-        "`checksums.json` holds the sha256 of each."
+        "`encoder.onnx`, where it is there, gives the same features under onnxruntime (from a numpy array):\n\n"
+        "```python\nimport onnxruntime\n\n"
+        'session = onnxruntime.InferenceSession("encoder.onnx")\n'
+        f'features = session.run(["features"], {{"{name}": {variable}.numpy()}})[0]\n```\n\n'
+        "With this project installed, `registry.pull.load(reference)` gives an encoder that reads "
+        f"{files} and checks what it is given, and `ssl_core.models.bundle.load_bundle(folder)` a trainable module. "
+        "`encoder.safetensors` and `encoder.json` hold the same weights, architecture and input contract. "
+        "`mlflow models serve` serves the version over HTTP. `checksums.json` holds the sha256 of each file."
     )
 
 

@@ -11,12 +11,11 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
 from registry.connection import connect
+from registry.service.processes import LOOPBACK, termination_interrupts
 from ssl_core.errors import RegistryError
 
-LOOPBACK = "127.0.0.1"
 START_SECONDS = 120.0
 Server = subprocess.Popen[bytes]
 
@@ -42,7 +41,7 @@ def serve_pages(tracking_uri: str | None, home: Path, port: int, announce: Calla
     ]  # fmt: skip
     log = home.resolve() / "mlflow-server.log"
     announce("starting MLflow, which takes some seconds")
-    with log.open("wb") as output, _running(command, output) as server, _termination_interrupts():
+    with log.open("wb") as output, _running(command, output) as server, termination_interrupts():
         try:
             if _ready(server, port):
                 site = f"http://{LOOPBACK}:{port}"
@@ -93,20 +92,6 @@ def _group_lives(server: Server) -> bool:
     except ProcessLookupError:
         return False
     return True
-
-
-@contextmanager
-def _termination_interrupts() -> Iterator[None]:
-    """Inside, a termination signal acts like Ctrl-C, so that the server does not outlive the command."""
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _check_free(port: int) -> None:

@@ -34,6 +34,7 @@ from registry.records import (
     safe_name,
 )
 from registry.run_log import RunLog
+from registry.tag_writes import set_alias, set_version_tag
 from registry.upload import BUNDLE_FILES as BUNDLE_FILES
 from registry.upload import CARD_FILE as CARD_FILE
 from registry.upload import RECEIPT_FILE as RECEIPT_FILE
@@ -131,14 +132,14 @@ class EncoderStore:
     def set_alias(self, version: EncoderVersion, alias: str) -> EncoderVersion:
         """Point `alias` at this version (and away from any other)."""
         with explained(f"pointing {version.name}@{alias} to version {version.version}"):
-            self.client.set_registered_model_alias(version.name, alias, str(version.version))
+            set_alias(self.client, version.name, alias, version.version)
         return self.get(version.name, version.version)
 
     def tag(self, version: EncoderVersion, tags: Mapping[str, str]) -> EncoderVersion:
         """Set version tags; names are taken as given."""
         with explained(f"tagging {version.reference}"):
             for key, value in tags.items():
-                self.client.set_model_version_tag(version.name, str(version.version), key, value)
+                set_version_tag(self.client, version.name, version.version, key, value)
         return self.get(version.name, version.version)
 
     def add_event(self, version: EncoderVersion, kind: EventKind, reason: str) -> EncoderVersion:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from registry.connection import Client, explained
 from registry.records import CHAMPION, PREFIX, event_tag, optional
 from registry.store import EncoderStore, new_event
+from registry.tag_writes import set_version_tag
 from ssl_core.config import Config
 
 JUDGED, UNFIT, KIND = f"{PREFIX}judged.", f"{PREFIX}unfit", f"{PREFIX}kind"
@@ -106,7 +107,7 @@ def refuse(client: Client, found: Found, reason: str, work: str | None = None) -
 def _tag(client: Client, found: Found, tags: Mapping[str, str]) -> None:
     with explained(f"tagging version {found.version} of {found.name!r}"):
         for key, value in tags.items():
-            client.set_model_version_tag(found.name, str(found.version), key, value)
+            set_version_tag(client, found.name, found.version, key, value)
 
 
 def _found(version: Any, model: Any) -> Found:

@@ -22,6 +22,7 @@ from ssl_core.evaluation.statistics import (
     paired_difference,
 )
 from ssl_core.evaluation.together import view_features
+from ssl_core.models.modes import device_of
 
 
 def measure_novel_views(subject: Subject, settings: NovelViewSettings) -> tuple[NovelViewRow, ...]:
@@ -45,7 +46,7 @@ def measure_novel_views(subject: Subject, settings: NovelViewSettings) -> tuple[
 def _novel(subject: Subject, count: int) -> Features:
     """[test objects, count, F]"""
     source, size = subject.test_source(), subject.pack.manifest.image_size
-    seed, device = subject.config.draw_seed, next(subject.encoder.parameters()).device
+    seed, device = subject.config.draw_seed, device_of(subject.encoder)
 
     def compute() -> Features:
         pictures = novel_views(subject.pack, subject.test, views=count, image_size=size, seed=seed, device=device)

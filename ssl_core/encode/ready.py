@@ -25,6 +25,7 @@ from ssl_core.encode.points import points_input
 from ssl_core.errors import ConfigError
 from ssl_core.models.bundle import EncoderCard
 from ssl_core.models.encoder import Encoder, ImageContract, PointsContract
+from ssl_core.models.modes import device_of
 
 Features = NDArray[np.float32]
 Item = TypeVar("Item")
@@ -134,7 +135,7 @@ class ReadyEncoder:
     def _encode(self, items: Iterable[Item], batch: int, read: Callable[[list[Item]], Tensor]) -> Features:
         if batch < 1:
             raise ConfigError(f"batch {batch}: expected 1 or more")
-        device = next(self.encoder.parameters()).device
+        device = device_of(self.encoder)
         parts = [np.empty((0, self.feature_dim), dtype=np.float32)]
         with torch.inference_mode():
             for some in _batched(items, batch):

@@ -21,6 +21,7 @@ from torch.utils._pytree import tree_leaves
 
 from ssl_core.config import Config
 from ssl_core.models.encoder import Encoder
+from ssl_core.models.modes import device_of, evaluating
 from ssl_core.models.program import example_input
 
 BATCHES = (1, 32)
@@ -64,7 +65,7 @@ def encoder_costs(
         threads: of torch, while this measures.
         seconds: about how long a batch size is repeated, at least six times.
     """
-    device = next(encoder.parameters()).device
+    device = device_of(encoder)
     stored = [*encoder.parameters(), *encoder.buffers()]
     with _measured(encoder, threads):
         latencies = tuple(_latency(encoder, batch, seconds, device) for batch in batches)
@@ -150,12 +151,10 @@ def _now(device: torch.device) -> float:
 @contextmanager
 def _measured(module: nn.Module, threads: int) -> Iterator[None]:
     """Evaluation mode, no gradients and so many threads inside; all as it was afterwards."""
-    training, before = module.training, torch.get_num_threads()
-    module.eval()
+    before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        with torch.inference_mode():
+        with evaluating(module):
             yield
     finally:
         torch.set_num_threads(before)
-        module.train(training)

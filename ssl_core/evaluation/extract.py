@@ -6,7 +6,6 @@ batches; only features stay in memory.
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +18,7 @@ from ssl_core.data.pack import Pack
 from ssl_core.data.point_sampler import PointSampler
 from ssl_core.errors import ConfigError
 from ssl_core.models.encoder import Encoder, ImageContract, PointsContract
+from ssl_core.models.modes import device_of, evaluating
 
 Features = NDArray[np.float32]
 _POINT_BATCH = 32  # PointNet++ MSG needs a gigabyte or two at this size
@@ -72,7 +72,7 @@ def point_features(
 
     def batches() -> Iterator[Tensor]:
         for start in range(0, len(objects), _POINT_BATCH):
-            yield torch.from_numpy(ready.draw(objects[start : start + _POINT_BATCH], draw)).to(_device(encoder))
+            yield torch.from_numpy(ready.draw(objects[start : start + _POINT_BATCH], draw)).to(device_of(encoder))
 
     return _encoded(encoder, batches(), times or ExtractionTimes())
 
@@ -100,7 +100,7 @@ def image_features(
 
     def batches() -> Iterator[Tensor]:
         for start in range(0, len(index), _IMAGE_BATCH):
-            stored = torch.from_numpy(pack.views[index[start : start + _IMAGE_BATCH]]).to(_device(encoder))
+            stored = torch.from_numpy(pack.views[index[start : start + _IMAGE_BATCH]]).to(device_of(encoder))
             yield whole_images(stored, contract.image_size)
 
     return _encoded(encoder, batches(), times or ExtractionTimes()).reshape(len(objects), count, -1)
@@ -109,7 +109,7 @@ def image_features(
 def _encoded(encoder: Encoder, batches: Iterator[Tensor], times: ExtractionTimes) -> Features:
     """Features of all batches, [rows, F]; one batch is held at a time."""
     parts = []
-    with _evaluating(encoder):
+    with evaluating(encoder):
         began = time.perf_counter()
         for batch in batches:
             arrived = time.perf_counter()
@@ -118,19 +118,3 @@ def _encoded(encoder: Encoder, batches: Iterator[Tensor], times: ExtractionTimes
             began = time.perf_counter()
             times.forward += began - arrived
     return np.concatenate(parts)
-
-
-@contextmanager
-def _evaluating(module: torch.nn.Module) -> Iterator[None]:
-    """Evaluation mode and no gradients inside; the module's own mode afterwards."""
-    training = module.training
-    module.eval()
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        module.train(training)
-
-
-def _device(module: torch.nn.Module) -> torch.device:
-    return next(module.parameters()).device

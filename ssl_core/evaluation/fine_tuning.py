@@ -23,6 +23,7 @@ from ssl_core.config import Config
 from ssl_core.errors import DivergedError
 from ssl_core.models.build import seeded_weights
 from ssl_core.models.encoder import Encoder
+from ssl_core.models.modes import device_of
 from ssl_core.training.optim import CosineSchedule, learning_rate_factor
 
 
@@ -90,7 +91,7 @@ def fine_tune(encoder: Encoder, classes: int, data: SupervisedData, config: Fine
     Raises:
         DivergedError: the loss became non-finite; no step was made with it.
     """
-    device = next(encoder.parameters()).device
+    device = device_of(encoder)
     with seeded_weights(seed):
         head = nn.Linear(encoder.feature_dim, classes)
     # without weights of its own (He et al. 2022, MAE, A.1): one rate of the head then suits features of any size
@@ -115,7 +116,7 @@ def _epoch(
     config: FineTuningConfig,
 ) -> Epoch:
     """One pass over the labelled objects."""
-    device = next(model.parameters()).device
+    device = device_of(model)
     model.train()
     total, right, seen = 0.0, 0, 0
     for inputs, labels in batches:
@@ -136,7 +137,7 @@ def _epoch(
 
 def _predictions(model: nn.Module, data: SupervisedData) -> NDArray[np.int64]:
     """[m] classes with the largest mean logit over draws or views."""
-    device = next(model.parameters()).device
+    device = device_of(model)
     model.eval()
     found = []
     with torch.inference_mode():

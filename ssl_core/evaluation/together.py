@@ -4,12 +4,12 @@ For an encoder and its random twins, which read the same contract. Only features
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from ssl_core.data.augment import whole_images
 from ssl_core.data.pack import Pack
@@ -17,6 +17,7 @@ from ssl_core.data.point_sampler import PointSampler
 from ssl_core.errors import ConfigError
 from ssl_core.evaluation.robustness import DroppedPoints, Jitter, Turn, disturb
 from ssl_core.models.encoder import Encoder, ImageContract, PointsContract
+from ssl_core.models.modes import device_of, evaluating
 
 Features = NDArray[np.float32]
 _AT_ONCE = 32
@@ -28,11 +29,10 @@ def features_together(encoders: Sequence[Encoder], batches: Iterable[Tensor]) ->
     parts: list[list[Features]] = [[] for _ in encoders]
     with ExitStack() as stack:
         for encoder in encoders:
-            stack.enter_context(_evaluating(encoder))
-        stack.enter_context(torch.inference_mode())
+            stack.enter_context(evaluating(encoder))
         for batch in batches:
             for encoder, found in zip(encoders, parts, strict=True):
-                found.append(encoder(batch.to(_device(encoder))).float().cpu().numpy())
+                found.append(encoder(batch.to(device_of(encoder))).float().cpu().numpy())
     return [np.concatenate(found) for found in parts]
 
 
@@ -101,18 +101,3 @@ def _contract(encoders: Sequence[Encoder]) -> PointsContract | ImageContract:
     if any(other.contract != contract for other in encoders):
         raise ConfigError("encoders that are measured together must have the same input contract")
     return contract
-
-
-@contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside; the module's own mode afterwards."""
-    training = module.training
-    module.eval()
-    try:
-        yield
-    finally:
-        module.train(training)
-
-
-def _device(module: nn.Module) -> torch.device:
-    return next(module.parameters()).device

@@ -12,14 +12,14 @@ Measuring draws no random numbers from global generators and changes no model, s
 
 import statistics
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from ssl_core.models.encoder import Encoder, ImageContract
+from ssl_core.models.modes import evaluating
 from ssl_core.recipe import Modality, TrainedEncoder
 from ssl_core.training.cost_names import DEVICE_MEMORY, LATENCY, PARAMETERS, PEAK_MEMORY
 
@@ -108,7 +108,7 @@ def latencies(encoders: Mapping[Modality, TrainedEncoder], device: torch.device)
 def _latency_ms(encoder: Encoder, device: torch.device) -> float:
     example = _example(encoder).to(device)
     seconds: list[float] = []
-    with _evaluating(encoder), torch.inference_mode(), torch.random.fork_rng(devices=_cuda(device)):
+    with evaluating(encoder), torch.random.fork_rng(devices=_cuda(device)):
         for number in range(_WARM_UP + _MOST):
             began = _now(device)
             encoder(example)
@@ -135,15 +135,3 @@ def _now(device: torch.device) -> float:
 
 def _cuda(device: torch.device) -> list[torch.device]:
     return [device] if device.type == "cuda" else []
-
-
-@contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    """In eval mode inside; every part is left in its own mode after."""
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, training in modes:
-            part.training = training

@@ -77,7 +77,9 @@ def history(name: Annotated[str, typer.Argument(help="registered model")], json:
     stands = holder.version if holder is not None else None
     if json:
         lines = [line.model_dump(mode="json") for line in ledger.lines]
-        print_json({"name": name, "champion": stands, "by_ledger": now, "sound": broken is None, "lines": lines})
+        head = ledger.lines[-1].sha256() if ledger.lines else None
+        found = {"name": name, "champion": stands, "by_ledger": now, "sound": broken is None}
+        print_json({**found, "head": head, "lines": lines})
     elif ledger.lines:
         columns = ["line", "time (UTC)", "what", "version", "against", "difference", "by", "reason"]
         table(f"ledger of {name}", columns, [_row(line) for line in ledger.lines])

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import stdtrit
 
 Array = NDArray[np.float64]
 
@@ -95,5 +95,5 @@ def plain_effects(design: Array, y: Array, interest: int, confidence: float) -> 
 def _with_intervals(estimates: Array, errors: Array, freedom: float, confidence: float) -> Effects:
     """Šidák's level makes the intervals hold for all columns at once."""
     level = confidence ** (1 / max(1, len(estimates)))
-    reach = float(stats.t.ppf((1 + level) / 2, freedom)) * errors
+    reach = float(stdtrit(freedom, (1 + level) / 2)) * errors
     return Effects(estimates, estimates - reach, estimates + reach, freedom)

@@ -2,12 +2,15 @@
 
 import warnings
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import optuna
-from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import TrialState
 
 from study.findings.as_optuna import some
+
+if TYPE_CHECKING:
+    from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator
 
 LEAST = 4
 FEW = 20
@@ -38,6 +41,11 @@ def importances(study: optuna.Study) -> Importances:
     varied = [name for name in sorted(common) if len({str(trial.params[name]) for trial in complete}) > 1]
     if not varied:
         return Importances({}, {}, "All complete trials have the same values; there is nothing to compare.")
+    if len(varied) == 1:
+        whole = {varied[0]: 1.0}
+        return Importances(whole, whole, f"Only {varied[0]} varied, so there is nothing to share it with.")
+    from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator  # and with them sklearn
+
     fanova = _shares(some(study, MOST), FanovaImportanceEvaluator(n_trees=TREES, seed=0), varied)
     ped = _shares(study, PedAnovaImportanceEvaluator(), varied)
     notes = []
@@ -54,8 +62,10 @@ def importances(study: optuna.Study) -> Importances:
 
 
 def _shares(
-    study: optuna.Study, evaluator: FanovaImportanceEvaluator | PedAnovaImportanceEvaluator, params: list[str]
+    study: optuna.Study, evaluator: "FanovaImportanceEvaluator | PedAnovaImportanceEvaluator", params: list[str]
 ) -> dict[str, float]:
+    from optuna.importance import get_param_importances
+
     try:
         with warnings.catch_warnings():
             # few trials make the best ones all of them; the note under the chart says so

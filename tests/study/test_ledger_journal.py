@@ -241,7 +241,6 @@ NESTED = st.recursive(
 )
 
 
-@pytest.mark.slow  # alone it takes a second; at the end of a whole run it was seen to take minutes, not understood yet
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(content=st.binary(max_size=200), key=st.sampled_from(sorted(Op)), value=NESTED)
 def test_no_bytes_raise_anything_else(

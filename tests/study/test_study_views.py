@@ -150,6 +150,14 @@ def test_importances_find_the_parameter_that_matters(make_plan: MakePlan) -> Non
     assert "Only 16 complete trials" in found.note
 
 
+def test_one_parameter_is_all_that_matters(make_plan: MakePlan) -> None:
+    plan = make_plan({"quality": {"float": [0.1, 1.0]}}, trials=5, scheduler="none")
+    run_inline(plan)
+    found = importances(read_ledger(plan.folder).optuna_study)
+    assert found.fanova == found.ped_anova == {"quality": 1.0}
+    assert "Only quality varied" in found.note
+
+
 def test_importances_of_equal_trials(make_plan: MakePlan) -> None:
     plan = make_plan({"mode": {"choice": ["good"]}}, trials=5)
     run_inline(plan)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ssl_core.evaluation.extract import image_features, point_features
 from ssl_core.evaluation.probes import draw_labels, linear_svm
 from ssl_core.losses.cross_modal import CONSTANT_ACCURACY, matching_accuracy, pair_distance
+from ssl_core.models.modes import evaluating
 from ssl_core.recipes.cross_modal.objective import MATCHES, CrossModalObjective
 
 if TYPE_CHECKING:
@@ -21,13 +22,8 @@ Features = NDArray[np.float32]
 
 def validate(objective: CrossModalObjective, data: CrossModalData) -> dict[str, float]:
     """All validation metrics; accuracies in [0, 1]. Leaves the objective's mode as it found it."""
-    training = objective.training
-    objective.eval()
-    try:
-        with torch.inference_mode():
-            return {**matching_metrics(objective, data), **probe_metrics(objective, data)}
-    finally:
-        objective.train(training)
+    with evaluating(objective):
+        return {**matching_metrics(objective, data), **probe_metrics(objective, data)}
 
 
 def matching_metrics(objective: CrossModalObjective, data: CrossModalData) -> dict[str, float]:
