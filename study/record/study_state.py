@@ -65,7 +65,7 @@ class StudyState:
         """
         try:
             return self._apply(Op(line["op_code"]), line)
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise StudyError(f"a line of the journal makes no sense ({type(error).__name__}: {error})") from None
 
     def _apply(self, op: Op, line: Line) -> int | None:

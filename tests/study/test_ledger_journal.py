@@ -223,6 +223,11 @@ def test_a_newer_format_is_refused_with_the_remedy(tmp_path: Path) -> None:
         (b'{"op_code": 0, "worker_id": "w", "study_name": "s", "directions": [2]}\n', "has no 'identity'"),
         (b'{"op_code": 8, "worker_id": "w", "trial_id": 4, "user_attr": {}}\n', "makes no sense"),
         (b'{"op_code": 2, "worker_id": "w"}\n', "makes no sense"),
+        (b'{"op_code": 4, "worker_id": "w", "study_id": 0, "params": 2}\n', "makes no sense"),
+        (
+            b'{"op_code": 4, "worker_id": "w", "study_id": 0, "intermediate_values": {"Infinity": 1}}\n',
+            "makes no sense",
+        ),
         (b'garbage\n{"op_code": 2, "user_attr": {}, "study_id": 0}\n', "damaged: line 1"),
     ],
 )
