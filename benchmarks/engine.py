@@ -79,7 +79,7 @@ def in_own_process(trials: int, length: float) -> Course:
         last = (done.stderr.strip() or "no output").splitlines()[-1]
         raise RuntimeError(f"the process that measures the engine ended with {done.returncode}: {last[:300]}")
     found = json.loads(done.stdout.splitlines()[-1])
-    return Course(found["seconds"], tuple(found["ends"]))
+    return Course(found["seconds"], found["first"], tuple(found["ends"]))
 
 
 def run_here(trials: int, length: float) -> Course:

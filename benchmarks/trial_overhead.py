@@ -78,10 +78,12 @@ class Course:
 
     Attributes:
         seconds: of the whole, from calling it to its return.
+        first: seconds until its first trial ended: actors are started in them, and import torch.
         ends: seconds at which its trials ended, after the first end.
     """
 
     seconds: float
+    first: float
     ends: tuple[float, ...]
 
 
@@ -98,11 +100,11 @@ def ours(folder: Path, trials: int, seconds: float = 0.0, tracked: bool = True) 
     with open_run_log(None, folder) as log, open(os.devnull, "w") as nowhere:  # noqa: PTH123
         if tracked:
             _ = log.connection  # makes the store, once in the life of a home folder
-        began = time.perf_counter()
+        called, began = time.time(), time.perf_counter()
         run_study(plan, log if tracked else None, Console(file=nowhere))
         took = time.perf_counter() - began
     ends = sorted(record.ended.timestamp() for record in read_ledger(plan.folder).records() if record.ended)
-    return Course(took, tuple(end - ends[0] for end in ends))
+    return Course(took, ends[0] - called, tuple(end - ends[0] for end in ends))
 
 
 def stock(folder: Path, trials: int) -> float:
