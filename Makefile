@@ -40,6 +40,7 @@ $(READY): requirements.lock pyproject.toml
 	  uv venv --quiet --allow-existing --python $(PYTHON) .venv && \
 	  uv pip sync --quiet --compile-bytecode --python $(BIN)/python requirements.lock && \
 	  uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m compileall -q ssl_core registry search_spaces study
 	@touch $@
 
 sweep: $(READY) ## the whole journey: data, pack, study, registry, champion (on RAY_ADDRESS if set)

@@ -1,6 +1,7 @@
 """From a probe to a prediction: laws that hold whatever was measured."""
 
 import dataclasses
+from functools import partial
 
 import pytest
 import ray
@@ -11,6 +12,13 @@ from study.planning.predict import Prediction, advice, predict
 from study.planning.probe import Probe, Probed
 from study.planning.room import Room, study_room
 from study.spec import StudySpec
+
+
+@pytest.fixture
+def make_plan(make_plan):
+    """Studies whose suggestions cost nothing: the laws are of budgets, schedulers and pace, whatever is suggested."""
+    return partial(make_plan, sampler={"kind": "random"})
+
 
 TWO = Room(slots=2, cpus=2, gpus=0, gpus_per_slot=0, memory_bytes=16e9)
 

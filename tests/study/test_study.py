@@ -77,6 +77,7 @@ def test_a_study_works_without_a_run_log_and_a_full_disk_can_be_mended(make_plan
     assert {record.outcome for record in read_ledger(folder).records()} == {None}
 
 
+@pytest.mark.slow  # the whole minute of it is in test_patience.py
 @pytest.mark.usefixtures("ray_two")
 def test_a_disk_that_fills_under_the_driver_loses_nothing(
     make_plan: MakePlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
