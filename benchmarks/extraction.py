@@ -14,8 +14,8 @@ from benchmarks import reference_items
 from benchmarks.objects import Made, files_of, write_objects
 from benchmarks.table import Comparison, Samples, Section, Table, ratio_table, seconds
 from benchmarks.timing import one_thread, seconds_per_call
-from registry.evaluate import evaluate_encoder
-from registry.reports import reference_table
+from registry.evaluation.evaluate import evaluate_encoder
+from registry.evaluation.reports import reference_table
 from ssl_core.data.pack import Pack, PackConfig
 from ssl_core.data.pack_writer import write_pack
 from ssl_core.evaluation.extract import ExtractionTimes, image_features
@@ -140,7 +140,7 @@ def images(encoder: Encoder, pack: Pack, objects: Indices) -> Extract:
 
 def points(encoder: Encoder, pack: Pack, objects: Indices) -> Extract:
     """Extraction of one point draw; making the sampler counts as it does in an evaluation."""
-    from registry.features import FeatureSource
+    from registry.evaluation.features import FeatureSource
 
     config = reference_table()
     return lambda times: FeatureSource(pack, objects, encoder.contract, config).cells(encoder, times)

@@ -111,7 +111,7 @@ def run_here(name: str, quick: bool) -> Found:
     """The measurement itself: plan, run, compare."""
     from rich.console import Console
 
-    from registry.run_log import open_run_log
+    from registry.tracking.run_log import open_run_log
     from study.driver import run_study
     from study.planning.predict import predict
     from study.planning.probe import ProbeSize, run_probe

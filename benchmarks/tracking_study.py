@@ -16,7 +16,7 @@ from typing import Any
 
 from rich.console import Console
 
-from registry.run_log import RunLog, open_run_log
+from registry.tracking.run_log import RunLog, open_run_log
 from search_spaces.space import SearchSpace, load_space
 from ssl_core.config import Config
 from study.cluster.cluster import ray_cluster

@@ -89,7 +89,7 @@ class Course:
 
 def ours(folder: Path, trials: int, seconds: float = 0.0, tracked: bool = True) -> Course:
     """A study by the whole engine, of trials of so many seconds that all run to their end if these are not zero."""
-    from registry.run_log import open_run_log
+    from registry.tracking.run_log import open_run_log
 
     file = folder / "space.yaml"
     file.write_text("recipe: nothing\npreset: quick\nspace: {x: {float: [0, 1]}}\n")

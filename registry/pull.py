@@ -11,11 +11,11 @@ from pathlib import Path
 
 import torch
 
-from registry.fetching import fetch
-from registry.offline import choose_bundle
-from registry.records import parse_reference
-from registry.run_log import open_run_log
-from registry.store import EncoderStore
+from registry.tracking.run_log import open_run_log
+from registry.versions.fetching import fetch
+from registry.versions.offline import choose_bundle
+from registry.versions.records import parse_reference
+from registry.versions.store import EncoderStore
 from ssl_core.encode.ready import ReadyEncoder
 from ssl_core.errors import RegistryError
 from ssl_core.models.bundle import load_bundle, read_card

@@ -9,14 +9,14 @@ from typing import Any
 
 from pydantic import Field
 
-from registry.promote import evaluate_version, promote, promote_best
-from registry.protocol import EvaluationConfig
-from registry.records import EncoderVersion, Lineage
-from registry.reports import EvaluationReport
-from registry.run_log import RunLog, open_run_log
-from registry.section_tables import section_tables
+from registry.evaluation.protocol import EvaluationConfig
+from registry.evaluation.reports import EvaluationReport
+from registry.evaluation.section_tables import section_tables
+from registry.judging.promote import evaluate_version, promote, promote_best
 from registry.service.users import may_judge
-from registry.store import EncoderStore
+from registry.tracking.run_log import RunLog, open_run_log
+from registry.versions.records import EncoderVersion, Lineage
+from registry.versions.store import EncoderStore
 from ssl_core.config import Config
 from ssl_core.data.pack import Pack
 from ssl_core.errors import MissingDependencyError, RegistryError, StudyError

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from registry.entries import RunStatus
-from registry.run_log import RunLog
+from registry.tracking.entries import RunStatus
+from registry.tracking.run_log import RunLog
 from ssl_core.errors import SplatsweepError, StudyError
 from study.accounts.meter import Meter
 from study.accounts.receipt import settle

@@ -4,11 +4,11 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from registry.environment import Environment, differences, environment_here
-from registry.lineage import Trace
-from registry.recorded import Curves, plain_digest, read_curves
-from registry.records import Lineage, optional
-from registry.store import EncoderStore
+from registry.tracking.recorded import Curves, plain_digest, read_curves
+from registry.versions.environment import Environment, differences, environment_here
+from registry.versions.lineage import Trace
+from registry.versions.records import Lineage, optional
+from registry.versions.store import EncoderStore
 from ssl_core.config import override
 from ssl_core.errors import ConfigError, StudyError
 from ssl_core.recipe import RecipeConfig

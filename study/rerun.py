@@ -14,11 +14,11 @@ from pathlib import Path
 import safetensors.torch
 import torch
 
-from registry.fetching import pull
-from registry.lineage import trace
-from registry.recorded import Curves
-from registry.records import EncoderVersion
-from registry.store import EncoderStore, bundle_digest
+from registry.tracking.recorded import Curves
+from registry.versions.fetching import pull
+from registry.versions.lineage import trace
+from registry.versions.records import EncoderVersion
+from registry.versions.store import EncoderStore, bundle_digest
 from ssl_core.config import Config, override
 from ssl_core.data.pack import Pack
 from ssl_core.errors import CheckpointError, PackError, StudyError

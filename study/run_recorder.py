@@ -1,17 +1,17 @@
 """Keeps MLflow in step with the ledger: one parent run per study, one child per trial, nothing that waits.
 
-Everything is put into the study's outbox (`registry.study_log`), which another process empties. What the ledger has and
-the outbox has not, because of a death or a full disk, `reconcile` tells again; run ids come back when they are known
-and are written into the ledger at the end.
+Everything is put into the study's outbox (`registry.tracking.study_log`), which another process empties. What the
+ledger has and the outbox has not, because of a death or a full disk, `reconcile` tells again; run ids come back when
+they are known and are written into the ledger at the end.
 """
 
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from registry.entries import RunStatus
-from registry.run_log import RunLog
-from registry.study_log import StudyLog
+from registry.tracking.entries import RunStatus
+from registry.tracking.run_log import RunLog
+from registry.tracking.study_log import StudyLog
 from search_spaces.space import SearchSpace
 from ssl_core.errors import ConfigError
 from study.accounts.receipt import Receipt, study_receipt
@@ -268,7 +268,7 @@ class Totals:
 
 def unsettled(ledger: Ledger, run_log: RunLog) -> bool:
     """Whether MLflow lacks something of a study that is over: records wait, or another server is to have them."""
-    from registry.outbox import waiting
+    from registry.tracking.outbox import waiting
 
     attrs = ledger.attrs
     return attrs.get("tracking_uri") != run_log.tracking_uri or waiting(ledger.folder / "outbox") > 0

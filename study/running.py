@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from registry.environment import facts as environment_facts
-from registry.run_log import open_run_log
+from registry.tracking.run_log import open_run_log
+from registry.versions.environment import facts as environment_facts
 from search_spaces.presets import shipped_preset
 from search_spaces.space import load_space
 from ssl_core.data.pack import Pack

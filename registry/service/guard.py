@@ -15,8 +15,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.server import auth, handlers
 from werkzeug.exceptions import HTTPException
 
-from registry.names import KIND
 from registry.service.roles import TRAINERS_RUNS, changes, refusal, strongest
+from registry.tracking.names import KIND
 
 _RUN, _MODEL = re.compile(r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])"), re.compile(r"m-[0-9a-f]{32}")
 

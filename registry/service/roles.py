@@ -10,9 +10,9 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal, assert_never, get_args
 
-from registry.names import KIND
+from registry.tracking.names import KIND
 
-# as in registry.records, which brings torch along: this is imported by MLflow's server
+# as in registry.versions.records, which brings torch along: this is imported by MLflow's server
 PREFIX, CANDIDATE = "splatsweep.", "candidate"
 Role = Literal["reader", "trainer", "owner"]
 ROLES: tuple[Role, ...] = get_args(Role)

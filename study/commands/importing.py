@@ -12,7 +12,7 @@ from study.console import console, print_json, table
 from study.home import home
 
 if TYPE_CHECKING:
-    from registry.records import Decision, EncoderVersion
+    from registry.versions.records import Decision, EncoderVersion
     from ssl_core.models.imported import Imported
 
 POINT_MODELS = ("pointnet_cls", "pointnet2_cls_msg")
@@ -55,9 +55,9 @@ def import_checkpoint(
     json: Annotated[bool, typer.Option("--json", help="print JSON for scripts")] = False,
 ) -> None:
     """Register the encoders of a checkpoint that was not trained here; every tensor of it must find its place."""
-    from registry.import_checkpoint import check_pack, judge_imported, register_imported
-    from registry.run_log import open_run_log
-    from registry.store import EncoderStore
+    from registry.tracking.run_log import open_run_log
+    from registry.versions.import_checkpoint import check_pack, judge_imported, register_imported
+    from registry.versions.store import EncoderStore
     from ssl_core.training.device import choose_device
     from study.packs.pack_storage import open_pack
 

@@ -13,9 +13,9 @@ from study.console import console, print_json, table
 from study.home import home
 
 if TYPE_CHECKING:
-    from registry.compare import Comparison
-    from registry.ledger import Line
-    from registry.store import EncoderStore
+    from registry.judging.compare import Comparison
+    from registry.judging.ledger import Line
+    from registry.versions.store import EncoderStore
 
 Json = Annotated[bool, typer.Option("--json", help="print JSON for scripts")]
 Reason = Annotated[str, typer.Option(help="why; it is written into the ledger")]
@@ -33,7 +33,7 @@ def promote(
     reference: Annotated[str, typer.Argument(help="NAME@ALIAS or NAME/VERSION")], reason: Reason, json: Json = False
 ) -> None:
     """Make a registered encoder champion by hand; `evaluate` is the way through the gate."""
-    from registry.promote import promote_by_hand
+    from registry.judging.promote import promote_by_hand
 
     with _store() as store:
         version = store.resolve(reference)
@@ -47,7 +47,7 @@ def promote(
 
 def rollback(name: Annotated[str, typer.Argument(help="registered model")], reason: Reason, json: Json = False) -> None:
     """Give the alias champion back to the version that had it before."""
-    from registry.promote import rollback as roll_back
+    from registry.judging.promote import rollback as roll_back
 
     with _store() as store:
         version = roll_back(store, name, reason)
@@ -61,8 +61,8 @@ def rollback(name: Annotated[str, typer.Argument(help="registered model")], reas
 
 def history(name: Annotated[str, typer.Argument(help="registered model")], json: Json = False) -> None:
     """Every decision about a model's champion, from its ledger, whose chain is checked."""
-    from registry.ledger_store import LedgerStore
-    from registry.records import CHAMPION
+    from registry.judging.ledger_store import LedgerStore
+    from registry.versions.records import CHAMPION
 
     with _store() as store:
         if not store.list(name):
@@ -102,7 +102,7 @@ def compare(
     json: Json = False,
 ) -> None:
     """Two encoders side by side, with intervals: a table and a picture."""
-    from registry.compare_picture import comparison_png
+    from registry.judging.compare_picture import comparison_png
 
     found = _comparison(left, right, pack)
     both = f"{found.left} and {found.right}".replace("/", "-v").replace(" ", "-")
@@ -126,8 +126,8 @@ def compare(
 
 
 def _comparison(left: str, right: str, pack: str | None) -> "Comparison":
-    from registry.compare import compare_reports, stored_report
-    from registry.promote import evaluate_version
+    from registry.judging.compare import compare_reports, stored_report
+    from registry.judging.promote import evaluate_version
     from ssl_core.training.device import choose_device
     from study.packs.pack_storage import open_pack
 
@@ -145,8 +145,8 @@ def _comparison(left: str, right: str, pack: str | None) -> "Comparison":
 
 @contextmanager
 def _store() -> "Iterator[EncoderStore]":
-    from registry.run_log import open_run_log
-    from registry.store import EncoderStore
+    from registry.tracking.run_log import open_run_log
+    from registry.versions.store import EncoderStore
 
     with open_run_log(os.environ.get("MLFLOW_TRACKING_URI"), home()) as log:
         yield EncoderStore(log)

@@ -12,8 +12,8 @@ from study.console import console, errors, print_json, table
 from study.home import home
 
 if TYPE_CHECKING:
-    from registry.lineage import PackTrace, Trace
-    from registry.records import EncoderVersion
+    from registry.versions.lineage import PackTrace, Trace
+    from registry.versions.records import EncoderVersion
 
 Json = Annotated[bool, typer.Option("--json", help="print JSON for scripts")]
 
@@ -33,9 +33,9 @@ def lineage(
     """Where an encoder came from; or every encoder that saw a pack, or came from a study."""
     if sum(given is not None for given in (reference, pack, study)) != 1:
         raise ConfigError("name one thing: an encoder (NAME@ALIAS or NAME/VERSION), --pack or --study")
-    from registry.lineage import of_pack, of_study, trace
-    from registry.run_log import open_run_log
-    from registry.store import EncoderStore
+    from registry.tracking.run_log import open_run_log
+    from registry.versions.lineage import of_pack, of_study, trace
+    from registry.versions.store import EncoderStore
 
     with open_run_log(os.environ.get("MLFLOW_TRACKING_URI"), home()) as log:
         store = EncoderStore(log)
@@ -57,8 +57,8 @@ def rerun(
     json: Json = False,
 ) -> None:
     """Train an encoder again from its lineage; exit code 1 when other metrics or weights come out."""
-    from registry.run_log import open_run_log
-    from registry.store import EncoderStore
+    from registry.tracking.run_log import open_run_log
+    from registry.versions.store import EncoderStore
     from study.rerun import rerun as trained_again
 
     with open_run_log(os.environ.get("MLFLOW_TRACKING_URI"), home()) as log:

@@ -38,8 +38,8 @@ def models(
     json: Json = False,
 ) -> None:
     """Registered encoders: versions, aliases, status and test accuracy."""
-    from registry.run_log import open_run_log
-    from registry.store import EncoderStore
+    from registry.tracking.run_log import open_run_log
+    from registry.versions.store import EncoderStore
 
     with open_run_log(os.environ.get("MLFLOW_TRACKING_URI"), home()) as log:
         found = EncoderStore(log).list(name)
@@ -69,7 +69,7 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Evaluate a registered encoder on a pack's test split, beside its random-init twin."""
-    from registry.protocol import EvaluationConfig, full_protocol
+    from registry.evaluation.protocol import EvaluationConfig, full_protocol
     from study.assess import evaluate_reference
     from study.packs.pack_storage import open_pack
 
@@ -93,9 +93,9 @@ def evaluate(
 
 def print_table(reference: str, pack: "Pack", tracking_uri: str | None, json: bool) -> None:
     """The cross-modal reference's SVM table of a registered encoder; nothing is stored and the gate is not asked."""
-    from registry.reference_table import evaluate_table, table_rows
-    from registry.run_log import open_run_log
-    from registry.store import EncoderStore
+    from registry.evaluation.reference_table import evaluate_table, table_rows
+    from registry.tracking.run_log import open_run_log
+    from registry.versions.store import EncoderStore
     from ssl_core.training.device import choose_device
 
     with open_run_log(tracking_uri, home()) as log:
@@ -128,10 +128,10 @@ def pull(
     ] = None,
 ) -> None:
     """Fetch a registered encoder; checksums are verified before the folder appears."""
-    from registry.fetching import pull as fetch
-    from registry.offline import pull_offline
-    from registry.run_log import open_run_log
-    from registry.store import EncoderStore
+    from registry.tracking.run_log import open_run_log
+    from registry.versions.fetching import pull as fetch
+    from registry.versions.offline import pull_offline
+    from registry.versions.store import EncoderStore
 
     if source is not None:
         folder = pull_offline(source, to, reference)
@@ -145,6 +145,6 @@ def pull(
 
 def ui(port: Annotated[int, typer.Option(min=1, max=65535)] = 5000) -> None:
     """Serve MLflow's pages on loopback until Ctrl-C."""
-    from registry.pages import serve_pages
+    from registry.service.pages import serve_pages
 
     serve_pages(os.environ.get("MLFLOW_TRACKING_URI"), home(), port, announce=console.print)

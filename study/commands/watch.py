@@ -42,10 +42,10 @@ def watch(
     json: Annotated[bool, typer.Option("--json", help="one line of JSON per event")] = False,
 ) -> None:
     """Evaluate every registered encoder and put it before the gate, once per protocol and pack. Ctrl-C ends it."""
-    from registry.run_log import open_run_log
-    from registry.store import EncoderStore
-    from registry.webhook_signature import webhook_secret
-    from registry.webhooks import register_webhook as register
+    from registry.service.webhook_signature import webhook_secret
+    from registry.service.webhooks import register_webhook as register
+    from registry.tracking.run_log import open_run_log
+    from registry.versions.store import EncoderStore
     from study.cluster.interrupt import Interrupt, watch_signals
     from study.watching.pools import open_pool
     from study.watching.watch import Notice, Watcher, WatchPlan
@@ -76,7 +76,7 @@ def watch(
 
 
 def _listen(stack: ExitStack, watcher: "Watcher", host: str, port: int, secret: str, began: float) -> str:
-    from registry.webhook_signature import Deliveries
+    from registry.service.webhook_signature import Deliveries
     from study.watching.listener import Listener
 
     def say(text: str) -> None:

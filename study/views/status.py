@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from registry.outbox import read_sent, waiting
+from registry.tracking.outbox import read_sent, waiting
 from ssl_core.config import Config
 from study.accounts.receipt import Receipt, study_receipt
 from study.cluster.driver_lock import Holder, running_holder

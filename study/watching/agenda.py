@@ -3,8 +3,8 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from registry.evaluation_claims import ClaimWatch, claims_in, work_key
-from registry.unjudged import UNFIT, Found
+from registry.evaluation.evaluation_claims import ClaimWatch, claims_in, work_key
+from registry.judging.unjudged import UNFIT, Found
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from registry.reports import EvaluationConfig
+from registry.evaluation.reports import EvaluationConfig
 from ssl_core.config import Config
 
 
@@ -12,7 +12,7 @@ class Job(Config):
     name: str
     version: int
     work: str
-    """`registry.evaluation_claims.work_key` of the pack and the protocol"""
+    """`registry.evaluation.evaluation_claims.work_key` of the pack and the protocol"""
     pack: str
     home: str
     tracking_uri: str | None = None

@@ -9,14 +9,14 @@ import time
 from functools import lru_cache
 from pathlib import Path
 
-from registry.evaluation_claims import ClaimLostError, holding, take
-from registry.foreign import UnfitError, adopt, check_listing, declared_classes, examine
-from registry.leftovers import settle_leftovers
-from registry.promote import evaluate_version, promote
-from registry.records import CHAMPION, EncoderVersion
-from registry.run_log import open_run_log
-from registry.store import EncoderStore
-from registry.unjudged import UNFIT, Found, Outcome, note_judged, one_version, refuse
+from registry.evaluation.evaluation_claims import ClaimLostError, holding, take
+from registry.evaluation.leftovers import settle_leftovers
+from registry.judging.foreign import UnfitError, adopt, check_listing, declared_classes, examine
+from registry.judging.promote import evaluate_version, promote
+from registry.judging.unjudged import UNFIT, Found, Outcome, note_judged, one_version, refuse
+from registry.tracking.run_log import open_run_log
+from registry.versions.records import CHAMPION, EncoderVersion
+from registry.versions.store import EncoderStore
 from ssl_core.data.pack import Pack
 from ssl_core.errors import DataError, InfeasibleError, IntegrityError, RegistryError, SplatsweepError, StorageError
 from ssl_core.models.bundle import EncoderCard

@@ -1,6 +1,6 @@
 """The ear for MLflow's webhooks: one address on loopback that wakes the watcher and knows nothing else.
 
-POST /webhook    a signed delivery (`registry.webhook_signature`): 202, or 400, 401, 409 with the reason
+POST /webhook    a signed delivery (`registry.service.webhook_signature`): 202, or 400, 401, 409 with the reason
 GET /health      200
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from registry.webhook_signature import Deliveries, DeliveryRefusedError
+from registry.service.webhook_signature import Deliveries, DeliveryRefusedError
 from ssl_core.errors import StudyError
 
 LOOPBACK = "127.0.0.1"

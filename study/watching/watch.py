@@ -1,7 +1,7 @@
 """The watcher: looks at the registry, has what is open judged, and looks again when time has passed or MLflow calls.
 
 Nothing is kept here that matters: what is done stands in the registry, so a watcher can be killed at any moment, and
-two of them share the work (`registry.evaluation_claims`).
+two of them share the work (`registry.evaluation.evaluation_claims`).
 """
 
 import threading
@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from registry.evaluation_claims import ClaimWatch
-from registry.reports import EvaluationConfig
-from registry.store import EncoderStore
-from registry.unjudged import all_versions, refuse
+from registry.evaluation.evaluation_claims import ClaimWatch
+from registry.evaluation.reports import EvaluationConfig
+from registry.judging.unjudged import all_versions, refuse
+from registry.versions.store import EncoderStore
 from ssl_core.config import Config
 from ssl_core.errors import RegistryError, StorageError
 from study.cluster.interrupt import Interrupt

@@ -6,7 +6,7 @@ from pathlib import Path
 import yaml
 from fake_sessions import FakeConfig, OpenFake, fake_preset
 
-from registry.run_log import open_run_log
+from registry.tracking.run_log import open_run_log
 from search_spaces.space import load_space
 from ssl_core.errors import SplatsweepError
 from study.driver import StudyPlan, run_study

@@ -29,7 +29,7 @@ except StudyError as error:
 MLFLOW_CLIENT = """
 import json, os, sys
 from pathlib import Path
-from registry.run_log import open_run_log
+from registry.tracking.run_log import open_run_log
 from ssl_core.errors import RegistryError
 try:
     with open_run_log(os.environ["MLFLOW_TRACKING_URI"], Path(sys.argv[1])) as log:

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import torch
 
-from registry.evaluate import evaluate_encoder
-from registry.features import max_pooled
-from registry.reference_table import table_rows
-from registry.reports import EvaluationConfig, LabelSetting, reference_table
+from registry.evaluation.evaluate import evaluate_encoder
+from registry.evaluation.features import max_pooled
+from registry.evaluation.reference_table import table_rows
+from registry.evaluation.reports import EvaluationConfig, LabelSetting, reference_table
 from ssl_core.data.pack import Pack, PackConfig
 from ssl_core.data.pack_writer import write_pack
 from ssl_core.errors import ConfigError

@@ -8,9 +8,9 @@ import pytest
 import torch
 from tiny_bundles import make_bundle
 
-from registry.records import Lineage
-from registry.run_log import RunLog, open_run_log
-from registry.store import EncoderStore
+from registry.tracking.run_log import RunLog, open_run_log
+from registry.versions.records import Lineage
+from registry.versions.store import EncoderStore
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from registry.probing import Cells, Labels, feature_health, probe_grid
-from registry.reports import EvaluationConfig, EvaluationReport, LabelSetting
+from registry.evaluation.probing import Cells, Labels, feature_health, probe_grid
+from registry.evaluation.reports import EvaluationConfig, EvaluationReport, LabelSetting
 
 CLASSES, WIDTH = 5, 32
 LABELS = Labels(np.arange(100) % CLASSES, np.arange(80) % CLASSES, CLASSES)

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from registry.run_ids import RunRef
-from registry.transport import Found, MissingError, Point, RefusedError
+from registry.tracking.run_ids import RunRef
+from registry.tracking.transport import Found, MissingError, Point, RefusedError
 
 
 @dataclass
@@ -22,7 +22,7 @@ class Run:
 
 
 class MemoryServer:
-    """Implements `registry.transport.Transport`. `before` and `after` every write may raise: a cut connection."""
+    """A `registry.tracking.transport.Transport`. `before` and `after` every write may raise: a cut connection."""
 
     def __init__(self, address: str = "memory") -> None:
         self.address = address

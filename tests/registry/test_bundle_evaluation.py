@@ -5,10 +5,10 @@ import json
 import pytest
 from tiny_bundles import make_bundle
 
-from registry.bundle_evaluation import FEATURES_FOLDER, evaluate_registered
-from registry.evaluation_log import log_evaluation, read_report
-from registry.object_lists import OBJECTS_FILE, ObjectLists
-from registry.protocol import (
+from registry.evaluation.bundle_evaluation import FEATURES_FOLDER, evaluate_registered
+from registry.evaluation.evaluation_log import log_evaluation, read_report
+from registry.evaluation.object_lists import OBJECTS_FILE, ObjectLists
+from registry.evaluation.protocol import (
     NO_SECTIONS,
     PROTOCOL_VERSION,
     EvaluationConfig,

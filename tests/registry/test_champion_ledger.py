@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from registry.ledger import Champion, Ledger, Line, read_lines, sound_part
-from registry.ledger_store import chained
+from registry.judging.ledger import Champion, Ledger, Line, read_lines, sound_part
+from registry.judging.ledger_store import chained
 from ssl_core.errors import IntegrityError
 
 

@@ -8,12 +8,12 @@ import pytest
 from known_features import CONFIG, clouds, report_of
 from typer.testing import CliRunner
 
-from registry.challenge import paired
-from registry.compare import compare_reports
-from registry.compare_picture import comparison_png
-from registry.promote import evaluate_version, promote_by_hand
-from registry.protocol import NO_SECTIONS
-from registry.reports import EvaluationConfig, LabelSetting
+from registry.evaluation.protocol import NO_SECTIONS
+from registry.evaluation.reports import EvaluationConfig, LabelSetting
+from registry.judging.challenge import paired
+from registry.judging.compare import compare_reports
+from registry.judging.compare_picture import comparison_png
+from registry.judging.promote import evaluate_version, promote_by_hand
 from ssl_core.errors import IntegrityError, RegistryError
 from study.cli import app
 from study.commands import judging

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from memory_server import MemoryServer
 
-from registry.entries import Entry, Finish, Points, Start, Tags, Text
-from registry.outbox import Outbox, read_sent
-from registry.run_ids import RunIds
-from registry.sender import Sender
+from registry.tracking.entries import Entry, Finish, Points, Start, Tags, Text
+from registry.tracking.outbox import Outbox, read_sent
+from registry.tracking.run_ids import RunIds
+from registry.tracking.sender import Sender
 
 TWO = (
     Start("study", 0, "s", {"lineage": "x"}, {"trials": "2"}),

@@ -6,14 +6,13 @@ import threading
 import pytest
 from known_features import clouds, report_of
 
-from registry import crown
-from registry.crown import Succession
-from registry.gate import GateConfig
-from registry.judging import judge
-from registry.judging_lock import judging_lock
-from registry.ledger_store import LedgerStore
-from registry.promote import promote_by_hand, rollback
-from registry.store import EncoderStore
+from registry.judging.candidates import crown, judge
+from registry.judging.crown import Succession
+from registry.judging.gate import GateConfig
+from registry.judging.ledger_store import LedgerStore
+from registry.judging.lock import judging_lock
+from registry.judging.promote import promote_by_hand, rollback
+from registry.versions.store import EncoderStore
 from ssl_core.errors import IntegrityError, RegistryError
 
 NAME = "cross-modal-points"
@@ -227,7 +226,7 @@ def test_a_deleted_ledger_comes_back(store, versions):
 def test_two_gates_at_once_leave_one_champion_and_one_chain(store, versions, monkeypatch, locked):
     """With the lock of the embedded store, and without it as between machines: the ledger alone is enough."""
     if not locked:
-        monkeypatch.setattr("registry.judging_lock._EMBEDDED", "nothing://")
+        monkeypatch.setattr("registry.judging.lock._EMBEDDED", "nothing://")
         monkeypatch.setattr(crown, "GRACE", 0.5)
     one, two, three = versions
     put_before(store, one, POOR)

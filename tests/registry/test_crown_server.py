@@ -6,13 +6,13 @@ import pytest
 from http_server import MlflowServer
 from known_features import clouds, report_of
 
-from registry.crown import Succession
-from registry.gate import GateConfig
-from registry.judging import judge
-from registry.ledger_store import LedgerStore
-from registry.records import Lineage
-from registry.run_log import open_run_log
-from registry.store import EncoderStore
+from registry.judging.candidates import judge
+from registry.judging.crown import Succession
+from registry.judging.gate import GateConfig
+from registry.judging.ledger_store import LedgerStore
+from registry.tracking.run_log import open_run_log
+from registry.versions.records import Lineage
+from registry.versions.store import EncoderStore
 
 NAME = "cross-modal-points"
 REPORTS = {n: report_of({None: clouds(noise, 1)}) for n, noise in ((1, 4.0), (2, 2.0), (3, 0.8))}

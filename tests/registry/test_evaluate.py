@@ -7,13 +7,13 @@ import pytest
 import torch
 from tiny_bundles import IMAGE, IMAGE_BACKBONE, POINT_BACKBONE, POINTS
 
-from registry.evaluate import Keep, Twins, evaluate_encoder
-from registry.feature_cache import FeatureCache
-from registry.features import TwinMemory, pool, view_subsets
-from registry.object_lists import ObjectLists
-from registry.pca_picture import principal_components
-from registry.protocol import NO_SECTIONS, Sections
-from registry.reports import EvaluationConfig, EvaluationReport, LabelSetting
+from registry.evaluation.evaluate import Keep, Twins, evaluate_encoder
+from registry.evaluation.feature_cache import FeatureCache
+from registry.evaluation.features import TwinMemory, pool, view_subsets
+from registry.evaluation.object_lists import ObjectLists
+from registry.evaluation.pca_picture import principal_components
+from registry.evaluation.protocol import NO_SECTIONS, Sections
+from registry.evaluation.reports import EvaluationConfig, EvaluationReport, LabelSetting
 from ssl_core.errors import InfeasibleError
 from ssl_core.models.build import build_encoder
 

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from registry import evaluation_claims as claims
-from registry.evaluation_claims import Claim, ClaimLostError, ClaimWatch, claims_in, holding, take, work_key
+from registry.evaluation import evaluation_claims as claims
+from registry.evaluation.evaluation_claims import Claim, ClaimLostError, ClaimWatch, claims_in, holding, take, work_key
 
 WORK = work_key("feed" * 4, "c0de" * 4)
 NAME = "cross-modal-points"
@@ -105,7 +105,7 @@ def test_a_living_claim_from_another_machine_is_respected_and_a_dead_one_removed
 
 def test_a_killed_process_of_this_machine_holds_nothing():
     code = (
-        "import time; from registry.evaluation_claims import _mine; "
+        "import time; from registry.evaluation.evaluation_claims import _mine; "
         "print(_mine().to_json(), flush=True); time.sleep(60)"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)

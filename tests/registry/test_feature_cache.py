@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from registry.feature_cache import ExtractionLog, FeatureCache, FeatureKey, indices_digest
+from registry.evaluation.feature_cache import ExtractionLog, FeatureCache, FeatureKey, indices_digest
 
 KEY = FeatureKey(encoder="e", contract="c", pack="p", objects="o", what="views", device="cpu")
 ARRAY = np.random.default_rng(0).normal(size=(6, 3, 4)).astype(np.float32)

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from known_features import clouds, report_of
 
-from registry.gate import GateConfig, decide, decide_many
-from registry.reports import Correctness, EvaluationReport
+from registry.evaluation.reports import Correctness, EvaluationReport
+from registry.judging.gate import GateConfig, decide, decide_many
 
 GOOD, MIDDLE, POOR = ({None: clouds(noise, 1)} for noise in (0.8, 2.0, 4.0))
 

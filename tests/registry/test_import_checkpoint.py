@@ -7,9 +7,9 @@ import pytest
 import safetensors.torch
 import torch
 
-from registry.fetching import pull
-from registry.import_checkpoint import check_pack, judge_imported, register_imported
-from registry.reports import EvaluationConfig, LabelSetting
+from registry.evaluation.reports import EvaluationConfig, LabelSetting
+from registry.versions.fetching import pull
+from registry.versions.import_checkpoint import check_pack, judge_imported, register_imported
 from ssl_core.errors import InfeasibleError, RegistryError
 from ssl_core.models.bundle import load_bundle
 from ssl_core.models.image_weights import ImageImport, import_image_weights
@@ -72,7 +72,7 @@ def test_the_same_import_again_is_the_same_version(store, resnet):
 
 @pytest.mark.slow
 def test_an_import_that_died_half_way_is_completed(store, imported, monkeypatch):
-    from registry import import_checkpoint
+    from registry.versions import import_checkpoint
 
     save = import_checkpoint.save_bundle
 

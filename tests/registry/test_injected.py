@@ -5,11 +5,11 @@ import pytest
 from injected import BETTER, MIDDLE, WORSE, blocks_pack, seeing
 from known_features import clouds, report_of
 
-from registry.gate import decide
-from registry.ledger_store import LedgerStore
-from registry.promote import promote, promote_best, rollback
-from registry.protocol import NO_SECTIONS
-from registry.reports import Correctness, EvaluationConfig, EvaluationReport, LabelSetting
+from registry.evaluation.protocol import NO_SECTIONS
+from registry.evaluation.reports import Correctness, EvaluationConfig, EvaluationReport, LabelSetting
+from registry.judging.gate import decide
+from registry.judging.ledger_store import LedgerStore
+from registry.judging.promote import promote, promote_best, rollback
 
 NAME = "cross-modal-points"
 REPETITIONS = 20

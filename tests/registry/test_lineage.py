@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.environment import Environment, differences, environment_here, facts
-from registry.lineage import of_pack, of_study, trace
-from registry.recorded import plain_digest, read_curves
-from registry.records import Lineage
-from registry.run_log import RunLog
-from registry.store import EncoderStore
+from registry.tracking.recorded import plain_digest, read_curves
+from registry.tracking.run_log import RunLog
+from registry.versions.environment import Environment, differences, environment_here, facts
+from registry.versions.lineage import of_pack, of_study, trace
+from registry.versions.records import Lineage
+from registry.versions.store import EncoderStore
 from ssl_core.errors import RegistryError
 
 NAME = "cross-modal-points"

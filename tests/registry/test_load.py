@@ -8,9 +8,9 @@ import pytest
 import torch
 from tiny_bundles import POINTS, make_bundle
 
-from registry.fetching import pull
-from registry.offline import choose_bundle, list_bundles, pull_offline
 from registry.pull import load
+from registry.versions.fetching import pull
+from registry.versions.offline import choose_bundle, list_bundles, pull_offline
 from ssl_core.data.gaussians import GaussianCloud
 from ssl_core.data.ply import write_gaussian_ply
 from ssl_core.errors import IntegrityError, RegistryError, StorageError

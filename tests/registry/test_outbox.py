@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from memory_server import MemoryServer
 
-from registry.entries import Entry, Finish, Points, Start, Tags, Text, decode, encode
-from registry.outbox import Outbox, Sent, read_entries, read_sent, segments, waiting, write_sent
-from registry.sender import Sender
-from registry.transport import UnreachableError
+from registry.tracking.entries import Entry, Finish, Points, Start, Tags, Text, decode, encode
+from registry.tracking.outbox import Outbox, Sent, read_entries, read_sent, segments, waiting, write_sent
+from registry.tracking.sender import Sender
+from registry.tracking.transport import UnreachableError
 from ssl_core.errors import StorageError
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)

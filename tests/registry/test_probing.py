@@ -5,8 +5,8 @@ import pytest
 import torch
 from known_features import CLASSES, CONFIG, LABELS, clouds, report_of
 
-from registry.probing import feature_health, probe_cell
-from registry.reports import EvaluationConfig, EvaluationReport
+from registry.evaluation.probing import feature_health, probe_cell
+from registry.evaluation.reports import EvaluationConfig, EvaluationReport
 from ssl_core.config import validated
 from ssl_core.errors import ConfigError
 

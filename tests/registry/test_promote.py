@@ -5,10 +5,10 @@ import json
 import pytest
 from tiny_bundles import make_bundle
 
-from registry.evaluation_log import read_report
-from registry.promote import evaluate_version, promote, promote_best, rollback
-from registry.protocol import NO_SECTIONS
-from registry.reports import EvaluationConfig, LabelSetting
+from registry.evaluation.evaluation_log import read_report
+from registry.evaluation.protocol import NO_SECTIONS
+from registry.evaluation.reports import EvaluationConfig, LabelSetting
+from registry.judging.promote import evaluate_version, promote, promote_best, rollback
 from ssl_core.errors import RegistryError
 
 NAME = "cross-modal-points"

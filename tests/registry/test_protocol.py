@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.protocol import (
+from registry.evaluation.protocol import (
     NO_SECTIONS,
     PROTOCOL_VERSION,
     EvaluationConfig,

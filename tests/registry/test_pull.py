@@ -11,8 +11,8 @@ import torch
 from resealed import reseal
 from tiny_bundles import POINTS
 
-from registry.fetching import pull
-from registry.store import SERVING
+from registry.versions.fetching import pull
+from registry.versions.store import SERVING
 from ssl_core.errors import IntegrityError, RegistryError, StorageError
 from ssl_core.models.bundle import load_bundle
 

@@ -14,8 +14,8 @@ import pytest
 import torch
 from tiny_bundles import POINTS
 
-from registry.fetching import pull
-from registry.pyfunc_model import ServedEncoder
+from registry.versions.fetching import pull
+from registry.versions.pyfunc_model import ServedEncoder
 from ssl_core.models.bundle import load_bundle
 
 NAME = "cross-modal-points"

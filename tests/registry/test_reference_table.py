@@ -6,8 +6,8 @@ import pytest
 from tiny_bundles import make_bundle
 from typer.testing import CliRunner
 
-from registry.run_log import open_run_log
-from registry.store import EncoderStore
+from registry.tracking.run_log import open_run_log
+from registry.versions.store import EncoderStore
 from study.cli import app
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.run_log import RunLog, open_run_log
+from registry.tracking.run_log import RunLog, open_run_log
 from ssl_core.errors import RegistryError, StorageError
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from tiny_bundles import IMAGE, IMAGE_BACKBONE, POINT_BACKBONE, POINTS
 
-from registry.evaluate import Partner, Twins, evaluate_encoder
-from registry.protocol import (
+from registry.evaluation.evaluate import Partner, Twins, evaluate_encoder
+from registry.evaluation.protocol import (
     NO_SECTIONS,
     CostSettings,
     EvaluationConfig,
@@ -16,9 +16,9 @@ from registry.protocol import (
     RobustnessSettings,
     Sections,
 )
-from registry.section_tables import markdown, section_metrics, section_tables
-from registry.sections.fine_tuning import training_of
-from registry.sections.retrieval import aligned
+from registry.evaluation.section_tables import markdown, section_metrics, section_tables
+from registry.evaluation.sections.fine_tuning import training_of
+from registry.evaluation.sections.retrieval import aligned
 from ssl_core.evaluation.fine_tuning import FineTuningConfig
 from ssl_core.evaluation.robustness import DroppedPoints, FewerViews, Jitter
 from ssl_core.models.build import build_encoder

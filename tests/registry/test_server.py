@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from registry.fetching import pull
-from registry.pages import serve_pages
-from registry.promote import promote
-from registry.protocol import NO_SECTIONS
-from registry.records import Lineage
-from registry.reports import EvaluationConfig, LabelSetting
-from registry.run_log import open_run_log
-from registry.store import EncoderStore
+from registry.evaluation.protocol import NO_SECTIONS
+from registry.evaluation.reports import EvaluationConfig, LabelSetting
+from registry.judging.promote import promote
+from registry.service.pages import serve_pages
+from registry.tracking.run_log import open_run_log
+from registry.versions.fetching import pull
+from registry.versions.records import Lineage
+from registry.versions.store import EncoderStore
 from ssl_core.errors import RegistryError
 
 NAME = "cross-modal-points"
@@ -39,7 +39,7 @@ def server(home: Path) -> Iterator[str]:
     """The address of `serve_pages`, run by its own program and ended by a termination signal."""
     port = free_port()
     code = (
-        "import sys; from pathlib import Path; from registry.pages import serve_pages; "
+        "import sys; from pathlib import Path; from registry.service.pages import serve_pages; "
         "serve_pages(None, Path(sys.argv[1]), int(sys.argv[2]), announce=lambda text: print(text, flush=True))"
     )
     program = subprocess.Popen([sys.executable, "-c", code, str(home), str(port)], stdout=subprocess.PIPE, text=True)

@@ -15,16 +15,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.fetching import pull
-from registry.records import Lineage
-from registry.run_log import open_run_log
 from registry.service.backup import MANIFEST, backup
 from registry.service.places import Places, places_of
 from registry.service.postgres import address, lacking, running_postgres
 from registry.service.restore import kind_of, name_problem, restore
 from registry.service.rows import dump_rows, load_rows, make_tables
 from registry.service.secret_file import service_secrets, write_access
-from registry.store import EncoderStore
+from registry.tracking.run_log import open_run_log
+from registry.versions.fetching import pull
+from registry.versions.records import Lineage
+from registry.versions.store import EncoderStore
 from ssl_core.errors import IntegrityError, RegistryError
 
 NAME = "cross-modal-points"

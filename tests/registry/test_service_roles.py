@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry import records
 from registry.service import roles
 from registry.service.roles import ROLES, changes, refusal, role_name, strongest
+from registry.versions import records
 
 API = "/api/2.0/"
 ALIAS, SET_TAG, CREATE = (

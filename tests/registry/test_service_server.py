@@ -18,15 +18,15 @@ from typing import Any
 import pytest
 import requests
 
-from registry.fetching import pull
-from registry.records import EncoderVersion, Lineage
-from registry.run_log import RunLog, open_run_log
 from registry.service.backup import backup
 from registry.service.places import is_running, places_of, service_folder
 from registry.service.processes import free_port
 from registry.service.restore import restore
 from registry.service.users import Users, may_judge, open_users
-from registry.store import EncoderStore
+from registry.tracking.run_log import RunLog, open_run_log
+from registry.versions.fetching import pull
+from registry.versions.records import EncoderVersion, Lineage
+from registry.versions.store import EncoderStore
 from ssl_core.errors import IntegrityError, RegistryError, SplatsweepError
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]

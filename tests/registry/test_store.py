@@ -10,9 +10,9 @@ from resealed import reseal
 from safetensors.torch import load_file, save_file
 from tiny_bundles import make_bundle
 
-from registry.records import Lineage, parse_reference
-from registry.run_log import RunLog
-from registry.store import EncoderStore
+from registry.tracking.run_log import RunLog
+from registry.versions.records import Lineage, parse_reference
+from registry.versions.store import EncoderStore
 from ssl_core.errors import IntegrityError, RegistryError
 
 NAME = "cross-modal-points"

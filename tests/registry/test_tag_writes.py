@@ -5,8 +5,8 @@ import threading
 import pytest
 from mlflow.exceptions import MlflowException
 
-from registry.store import EncoderStore
-from registry.tag_writes import ATTEMPTS, set_alias, set_model_tag, set_version_tag
+from registry.versions.store import EncoderStore
+from registry.versions.tag_writes import ATTEMPTS, set_alias, set_model_tag, set_version_tag
 
 NAME = "cross-modal-points"
 TAKEN = [

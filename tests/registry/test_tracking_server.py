@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from http_server import MlflowServer, Wire
 
-from registry.outbox import read_sent
-from registry.run_log import RunLog, open_run_log
-from registry.study_log import StudyLog
+from registry.tracking.outbox import read_sent
+from registry.tracking.run_log import RunLog, open_run_log
+from registry.tracking.study_log import StudyLog
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 LONG = 400.0

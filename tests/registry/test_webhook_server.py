@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from http_server import MlflowServer
 
-from registry.run_log import open_run_log
-from registry.webhook_signature import Deliveries, DeliveryRefusedError
-from registry.webhooks import register_webhook
+from registry.service.webhook_signature import Deliveries, DeliveryRefusedError
+from registry.service.webhooks import register_webhook
+from registry.tracking.run_log import open_run_log
 from ssl_core.errors import ConfigError, RegistryError
 
 SECRET = "0123456789abcdef0123456789abcdef"

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mlflow.webhooks.delivery import _generate_hmac_signature
 
-from registry.webhook_signature import (
+from registry.service.webhook_signature import (
     AHEAD_SECONDS,
     MAX_AGE_SECONDS,
     Deliveries,

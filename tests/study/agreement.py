@@ -9,7 +9,7 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from registry.run_log import RunLog
+from registry.tracking.run_log import RunLog
 from study.ledger import JOURNAL, read_ledger
 from study.record.trial_record import TrialRecord
 from study.run_recorder import STATUS

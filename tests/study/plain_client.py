@@ -9,8 +9,8 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from registry.protocol import NO_SECTIONS
-from registry.reports import EvaluationConfig, LabelSetting
+from registry.evaluation.protocol import NO_SECTIONS
+from registry.evaluation.reports import EvaluationConfig, LabelSetting
 from ssl_core.models.build import build_encoder
 from ssl_core.models.bundle import save_bundle
 from ssl_core.models.encoder import PointsContract

@@ -6,7 +6,7 @@ from pathlib import Path
 from fake_plans import make_space
 from fake_sessions import FakeConfig, OpenFake
 
-from registry.run_log import open_run_log
+from registry.tracking.run_log import open_run_log
 from study.driver import StudyPlan, run_study
 from study.schedule.spec import ASHA
 from study.spec import StudySpec

@@ -14,7 +14,7 @@ from fake_plans import make_space
 from fake_sessions import FakeConfig, OpenFake, trained
 from inline_driver import run_inline
 
-from registry.run_log import open_run_log
+from registry.tracking.run_log import open_run_log
 from study.driver import StudyPlan, run_study
 from study.ledger import read_ledger
 from study.record.trial_record import TrialRecord

@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-from registry.run_log import open_run_log
+from registry.tracking.run_log import open_run_log
 from study.driver import run_study
 from study.home import home
 from study.running import Request, plan_study

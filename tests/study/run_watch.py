@@ -5,8 +5,8 @@ from pathlib import Path
 
 from plain_client import PROTOCOL
 
-from registry.run_log import open_run_log
-from registry.store import EncoderStore
+from registry.tracking.run_log import open_run_log
+from registry.versions.store import EncoderStore
 from ssl_core.data.pack import Pack
 from study.cluster.interrupt import Interrupt, watch_signals
 from study.watching.pools import ProcessPool

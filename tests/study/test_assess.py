@@ -3,7 +3,7 @@
 import json
 from types import SimpleNamespace
 
-from registry.records import EncoderVersion, Lineage
+from registry.versions.records import EncoderVersion, Lineage
 from study.assess import promising_first
 from study.record.metrics_file import metrics_path
 

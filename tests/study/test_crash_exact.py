@@ -14,7 +14,7 @@ from fake_sessions import trained
 from run_fake_study import plan as fake_plan
 from study_process import study_process
 
-from registry.run_log import open_run_log
+from registry.tracking.run_log import open_run_log
 from study.accounts.meter_file import MeterFile
 from study.ledger import JOURNAL, read_ledger
 from study.record.journal import FileJournal

@@ -9,7 +9,7 @@ from agreement import assert_agreement
 from study_process import study_process
 from test_crash_exact import assert_rungs, assert_same, kill_often
 
-from registry.run_log import open_run_log
+from registry.tracking.run_log import open_run_log
 from ssl_core.data.pack import Pack
 from study.ledger import read_ledger
 

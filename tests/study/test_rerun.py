@@ -13,11 +13,11 @@ from inline_driver import run_inline
 from test_crash_recipe import TINY
 from typer.testing import CliRunner
 
-from registry.environment import facts
-from registry.recorded import Curves
-from registry.records import EncoderVersion
-from registry.run_log import RunLog, open_run_log
-from registry.store import EncoderStore
+from registry.tracking.recorded import Curves
+from registry.tracking.run_log import RunLog, open_run_log
+from registry.versions.environment import facts
+from registry.versions.records import EncoderVersion
+from registry.versions.store import EncoderStore
 from ssl_core.data.pack import Pack
 from ssl_core.errors import PackError, RegistryError, StudyError
 from ssl_core.recipes import recipe_named

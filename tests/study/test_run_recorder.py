@@ -11,9 +11,9 @@ sys.path.append(str(Path(__file__).parents[1] / "registry"))
 
 from memory_server import MemoryServer, Run
 
-from registry.outbox import waiting
-from registry.run_log import RunLog, open_run_log
-from registry.sender import Sender
+from registry.tracking.outbox import waiting
+from registry.tracking.run_log import RunLog, open_run_log
+from registry.tracking.sender import Sender
 from study import run_recorder
 from study.direction.director import Director
 from study.driver import StudyPlan
@@ -210,7 +210,7 @@ def test_run_ids_come_back_into_the_ledger(make_plan: MakePlan, log: RunLog) -> 
 def test_a_disk_that_was_full_for_a_while(
     until: int, make_plan: MakePlan, log: RunLog, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from registry.outbox import Outbox
+    from registry.tracking.outbox import Outbox
     from ssl_core.errors import StorageError
 
     plan, server, put, calls = make_plan(trials=3), MemoryServer(), Outbox.put, [0]
@@ -237,7 +237,7 @@ def test_a_disk_that_was_full_for_a_while(
 @pytest.fixture(autouse=True)
 def _no_sender(monkeypatch: pytest.MonkeyPatch) -> None:
     """These tests deliver by themselves: the sender of the study must not take the same outbox."""
-    from registry.study_log import StudyLog
+    from registry.tracking.study_log import StudyLog
 
     class Idle:
         stdin, returncode = None, None

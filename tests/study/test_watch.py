@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from plain_client import NAME, PROTOCOL, another_bundle, edit_card, first_bundle, register, spoil_weights
 
-from registry.fetching import pull
-from registry.run_log import open_run_log
-from registry.store import EncoderStore
+from registry.tracking.run_log import open_run_log
+from registry.versions.fetching import pull
+from registry.versions.store import EncoderStore
 from study.cluster.interrupt import Interrupt
 from study.watching import judging
 from study.watching.job import Answer, Job
@@ -227,7 +227,7 @@ def test_the_classes_of_another_pack_are_refused_for_this_one(desk, bundle):
 
 
 def test_an_evaluation_that_died_half_way_is_not_done_twice(desk, bundle, tmp_path):
-    from registry.names import own_tags
+    from registry.tracking.names import own_tags
 
     reference = register(desk.client, bundle)
     desk.watch()

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from registry.evaluation_claims import Claim, ClaimWatch, work_key
-from registry.unjudged import Found
+from registry.evaluation.evaluation_claims import Claim, ClaimWatch, work_key
+from registry.judging.unjudged import Found
 from study.watching.agenda import Agenda, plan_agenda
 
 PACK, OTHER, PROTOCOL = "a" * 16, "b" * 16, "c" * 16

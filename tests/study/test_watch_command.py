@@ -9,7 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from registry.run_log import open_run_log
+from registry.tracking.run_log import open_run_log
 from ssl_core.errors import ConfigError, SplatsweepError
 from study.commands import watch
 

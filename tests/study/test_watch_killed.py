@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from plain_client import NAME, another_bundle, first_bundle, register
 
-from registry.evaluation_claims import CLAIM
-from registry.records import PREFIX
-from registry.run_log import RunLog, open_run_log
+from registry.evaluation.evaluation_claims import CLAIM
+from registry.tracking.run_log import RunLog, open_run_log
+from registry.versions.records import PREFIX
 
 HERE = Path(__file__).parent
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from registry.webhook_signature import Deliveries, sign
+from registry.service.webhook_signature import Deliveries, sign
 from ssl_core.errors import StudyError
 from study.watching.listener import MOST_BYTES, Listener
 

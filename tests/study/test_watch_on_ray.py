@@ -10,7 +10,7 @@ import pytest
 from plain_client import NAME, PROTOCOL, another_bundle, first_bundle, register
 from test_watch import Desk
 
-from registry.run_log import open_run_log
+from registry.tracking.run_log import open_run_log
 from study.cluster.cluster import ray_cluster
 from study.watching.job import Job
 from study.watching.pools import RayPool

@@ -1,0 +1,179 @@
+"""Results of an evaluation, put where people look: a nested run, the model's page, the version's card.
+
+The run `evaluate <name> v<version>` holds the report (JSON), the pictures and every accuracy as a metric,
+also attached to the logged model. The version gets the headline as tags and description, and the card its
+table. `objects.json` lists which objects carried labels in which draw, and which were scored.
+"""
+
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from registry.connection import explained, import_mlflow
+from registry.evaluation.evaluate import Evaluation
+from registry.evaluation.object_lists import OBJECTS_FILE
+from registry.evaluation.reports import EvaluationReport
+from registry.evaluation.section_tables import section_metrics
+from registry.versions.model_card import describe, render_card
+from registry.versions.records import PREFIX, Decision, EncoderVersion, EvaluationSummary
+from registry.versions.store import CARD_FILE, EncoderStore
+from ssl_core.errors import RegistryError
+from ssl_core.models.bundle import EncoderCard
+
+REPORT_FILE = "report.json"
+
+
+def log_evaluation(
+    store: EncoderStore,
+    version: EncoderVersion,
+    evaluation: Evaluation,
+    card: EncoderCard,
+    parent_run_id: str,
+) -> EncoderVersion:
+    """Store report and pictures, nested under `parent_run_id`; returns the version as it is afterwards."""
+    report = evaluation.report
+    log = store.run_log
+    run_id = log.start_nested(
+        parent_run_id,
+        f"evaluate {version.name} v{version.version}",
+        {
+            f"{PREFIX}kind": "evaluation",
+            f"{PREFIX}encoder": version.reference,
+            f"{PREFIX}pack_digest": report.pack_digest,
+            f"{PREFIX}protocol": report.protocol,
+            f"{PREFIX}config_digest": report.config.digest(),
+            f"{PREFIX}study": version.lineage.study,
+            f"{PREFIX}trial": str(version.lineage.trial),
+        },
+        {f"protocol.{key}": value for key, value in report.config.model_dump(mode="json").items()},
+    )
+    try:
+        log.log_text(run_id, report.to_json(), REPORT_FILE)
+        if evaluation.objects is not None:
+            log.log_text(run_id, evaluation.objects.to_json(), OBJECTS_FILE)
+        with tempfile.TemporaryDirectory() as scratch:
+            for name, data in evaluation.pictures.items():
+                path = Path(scratch) / name
+                path.write_bytes(data)
+                log.log_file(run_id, path)
+        _log_metrics(store, version, report, run_id)
+    except BaseException:
+        log.finish(run_id, "FAILED")
+        raise
+    log.finish(run_id, "FINISHED")
+    version = hang_on_version(store, version, report, run_id)
+    store.set_description(version, describe(report, card.contract, card.backbone, version.lineage))
+    _write_card(store, version, card, report, None)
+    return version
+
+
+def hang_on_version(
+    store: EncoderStore, version: EncoderVersion, report: EvaluationReport, run_id: str
+) -> EncoderVersion:
+    """Tags and event that say on the version what its evaluation's run holds: from here on it counts as evaluated."""
+    row = report.headline
+    summary = EvaluationSummary(
+        run_id=run_id,
+        pack_digest=report.pack_digest,
+        config_digest=report.config.digest(),
+        headline=_headline(report),
+    )
+    tags = {
+        f"{PREFIX}evaluation": summary.to_json(),
+        f"{PREFIX}evaluation_run": run_id,
+        f"{PREFIX}protocol": report.protocol,
+    }
+    if row is not None:
+        tags[f"{PREFIX}accuracy"] = f"{row.accuracy.percent()} %"
+        if row.difference is not None:
+            tags[f"{PREFIX}difference_to_twin"] = f"{row.difference.percent(signed=True)} points"
+    return store.add_event(store.tag(version, tags), "evaluated", summary.headline)
+
+
+def read_report(store: EncoderStore, version: EncoderVersion) -> EvaluationReport | None:
+    """The report of the version's last evaluation; None if there is none or it cannot be read any more."""
+    if version.evaluation is None:
+        return None
+    artifacts = import_mlflow().artifacts
+    try:
+        with (
+            explained(f"reading the evaluation of {version.reference}"),
+            tempfile.TemporaryDirectory() as scratch,
+        ):
+            path = artifacts.download_artifacts(
+                run_id=version.evaluation.run_id,
+                artifact_path=REPORT_FILE,
+                dst_path=scratch,
+                tracking_uri=store.run_log.tracking_uri,
+            )
+            return EvaluationReport.model_validate(json.loads(Path(path).read_text(encoding="utf-8")))
+    except (RegistryError, ValueError, OSError):
+        # deleted run, or a report of an older format: the answer is to evaluate again
+        return None
+
+
+def log_decision(store: EncoderStore, version: EncoderVersion, decision: Decision, card: EncoderCard) -> EncoderVersion:
+    """Store the decision on the version (tag), beside the report (artifact) and in the card."""
+    version = store.tag(
+        version, {f"{PREFIX}decision": decision.to_json(), f"{PREFIX}decision_reason": decision.reason[:1000]}
+    )
+    if version.evaluation is not None:
+        text = json.dumps(decision.model_dump(mode="json"), indent=2)
+        store.run_log.log_text(version.evaluation.run_id, text, "decision.json")
+    _write_card(store, version, card, read_report(store, version), decision)
+    return version
+
+
+def _headline(report: EvaluationReport) -> str:
+    row = report.headline
+    if row is None:
+        return "no result: features hold NaN or infinity"
+    views = f", {row.views} views" if row.views is not None else ""
+    text = f"linear SVM, {row.labels}{views}: {row.accuracy.percent()} %"
+    if row.twin is not None and row.difference is not None:
+        text += f" (random twin {row.twin.percent()}, difference {row.difference.percent(signed=True)})"
+    return text
+
+
+def _log_metrics(store: EncoderStore, version: EncoderVersion, report: EvaluationReport, run_id: str) -> None:
+    """Accuracies as metrics of the run, of the logged model, and of the data set they were measured on."""
+    from mlflow.entities import Metric
+
+    values: dict[str, float] = {}
+    for row in report.rows:
+        values[row.key] = row.accuracy.mean
+        if row.twin is not None and row.difference is not None:
+            values[f"{row.key}/twin"] = row.twin.mean
+            values[f"{row.key}/difference"] = row.difference.mean
+            values[f"{row.key}/difference_se"] = row.difference.se
+    values["health/relative_std"] = report.health.relative_std
+    values["health/effective_rank"] = report.health.effective_rank
+    values |= section_metrics(report.sections)
+    values["seconds"], values["seconds/share_saved"] = report.seconds, report.share_saved
+    now = int(time.time() * 1000)
+    source: dict[str, Any] = {
+        "model_id": version.model_id or None,
+        "dataset_name": "test split",
+        "dataset_digest": report.pack_digest,
+        "run_id": run_id,
+    }
+    points = [Metric(key, value, now, 0, **source) for key, value in values.items()]
+    with explained(f"storing accuracies of {version.reference}"):
+        for start in range(0, len(points), 500):
+            store.client.log_batch(run_id, metrics=points[start : start + 500])
+
+
+def _write_card(
+    store: EncoderStore,
+    version: EncoderVersion,
+    card: EncoderCard,
+    report: EvaluationReport | None,
+    decision: Decision | None,
+) -> None:
+    text = render_card(version.name, card.contract, card.backbone, card.feature_dim, version.lineage, report, decision)
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / CARD_FILE
+        path.write_text(text, encoding="utf-8")
+        store.put_file(version, path)

@@ -1,0 +1,193 @@
+"""A version that any client may have registered: looked at with suspicion, then made complete.
+
+`check_listing` reads names and sizes before a byte is fetched, `examine` the files themselves: checksums, weights that
+are numbers, a contract that is true (`ssl_core.models.soundness`). `adopt` adds what `EncoderStore.register` would have
+written and the client left out.
+"""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from registry.connection import explained, import_mlflow, is_missing
+from registry.judging.unjudged import KIND, Found
+from registry.versions.mlmodel import contract_params, input_shape
+from registry.versions.records import PREFIX, EncoderVersion, event_tag, events_of, safe_name
+from registry.versions.store import BUNDLE_FILES, EncoderStore, bundle_digest, file_digest, new_event
+from registry.versions.tag_writes import set_model_tag, set_version_tag
+from ssl_core.errors import RegistryError, SplatsweepError
+from ssl_core.models.bundle import CARD, EncoderCard, read_card
+from ssl_core.models.soundness import PICKLED, check_sound
+
+CLASSES = f"{PREFIX}classes"
+MOST_FILES, MOST_BYTES, MOST_DEPTH = 200, 8 * 2**30, 4
+MOST_INPUTS = 2**24
+"""Numbers in one input (points × columns, or pixels × 3): more is not an object."""
+
+
+class UnfitError(RegistryError):
+    """What was registered is no encoder that this project can evaluate; the text says why."""
+
+
+def check_listing(store: EncoderStore, found: Found) -> None:
+    """Judge a version by its name and the names and sizes of its files.
+
+    Raises:
+        UnfitError: the name or a file's is not safe, the bundle is incomplete, there is a pickle, or it is too much.
+        RegistryError: the registry does not answer.
+    """
+    try:
+        safe_name(found.name)
+    except RegistryError as error:
+        raise UnfitError(str(error)) from None
+    files = dict(_listing(store, found))
+    missing = [name for name in BUNDLE_FILES if name not in files]
+    if len(missing) == len(BUNDLE_FILES):
+        raise UnfitError(f"not an encoder: none of {', '.join(BUNDLE_FILES)} is among its {len(files)} files")
+    if missing:
+        raise UnfitError(f"incomplete: it lacks {', '.join(missing)}")
+    pickles = sorted(name for name in files if name.lower().endswith(PICKLED))
+    if pickles:
+        raise UnfitError(f"it holds {pickles[0]!r}, a pickle by its name, which can run code; register it without")
+    if sum(files.values()) > MOST_BYTES:
+        size = sum(files.values()) / 2**30
+        raise UnfitError(f"its files are {size:.1f} GiB; at most {MOST_BYTES / 2**30:g} are read")
+
+
+def examine(folder: Path, found: Found) -> EncoderCard:
+    """Judge a downloaded bundle by its bytes; returns its card.
+
+    Raises:
+        UnfitError: a file was changed or is a pickle, weights do not fit or are not finite, or the contract, the card
+        or the version's tags say what the encoder does not do.
+    """
+    try:
+        card = read_card(folder)
+        asked = math.prod(input_shape(card.contract))
+        if asked > MOST_INPUTS:  # before anything of that size is made
+            raise UnfitError(f"its contract asks for {asked:,} numbers per object; at most {MOST_INPUTS:,} are given")
+        check_sound(folder)
+        _check_tags(folder, card, found.tags)
+    except UnfitError:
+        raise
+    except SplatsweepError as error:  # all of it is about local files: to read them again says the same
+        raise UnfitError(str(error).replace(f"{folder}/", "").replace(f"{folder}: ", "")) from None
+    except Exception as error:  # whatever a malformed description leads to inside torch
+        reason = " ".join(str(error).split())[:200]
+        raise UnfitError(f"the encoder that {CARD} describes does not run ({type(error).__name__}: {reason})") from None
+    return card
+
+
+def declared_classes(card: EncoderCard, tags: Mapping[str, str]) -> tuple[str, ...]:
+    """Class names that the version says its data has (tag `splatsweep.classes` or the card), empty if it says nothing.
+
+    A JSON list or names with commas between.
+    """
+    text = tags.get(CLASSES) or card.lineage.get("classes", "")
+    try:
+        names = json.loads(text) if text.lstrip().startswith("[") else text.split(",")
+    except ValueError:
+        names = text.split(",")
+    return tuple(str(name).strip() for name in names if str(name).strip())
+
+
+def adopt(store: EncoderStore, found: Found, bundle: Path, card: EncoderCard) -> EncoderVersion:
+    """Add what the registering client left out: digests, contract facts, a run and a logged model to hang results on.
+
+    What is there stays. Again: nothing. From here on changed bytes are noticed (`registry.versions.fetching.fetch`).
+    """
+    tags = {
+        f"{PREFIX}digest": bundle_digest(bundle),
+        f"{PREFIX}checksums": file_digest(bundle / "checksums.json"),
+        f"{PREFIX}modality": card.contract.modality,
+        f"{PREFIX}feature_dim": str(card.feature_dim),
+    }
+    client, version = store.client, str(found.version)
+    with explained(f"completing {found.reference}"):
+        if KIND not in found.model_tags:
+            set_model_tag(client, found.name, KIND, "encoder")
+            set_model_tag(client, found.name, f"{PREFIX}modality", card.contract.modality)
+        run_id = found.tags.get(f"{PREFIX}run_id") or found.run_id or _run(store, found)
+        tags[f"{PREFIX}run_id"] = run_id
+        if f"{PREFIX}model_id" not in found.tags:
+            tags[f"{PREFIX}model_id"] = found.model_id or _logged_model(store, found, card, run_id)
+        if not events_of(found.tags):
+            event = new_event("registered", "by another client")
+            tags |= {**event_tag(event), f"{PREFIX}status": "registered"}
+        for key, value in tags.items():
+            if key not in found.tags:
+                set_version_tag(client, found.name, version, key, value)
+    return store.get(found.name, found.version)
+
+
+def _listing(store: EncoderStore, found: Found) -> Iterator[tuple[str, int]]:
+    """(path below the version's folder, bytes) of every file."""
+    artifacts, count = import_mlflow().artifacts, 0
+    try:
+        with explained(f"listing the files of {found.reference}"):
+            root = store.client.get_model_version_download_uri(found.name, str(found.version))
+            folders: list[tuple[str, str]] = [(root, "")]
+            while folders:
+                uri, below = folders.pop()
+                for item in artifacts.list_artifacts(artifact_uri=uri, tracking_uri=store.run_log.tracking_uri):
+                    name = _plain(item.path)
+                    path, count = f"{below}{name}", count + 1
+                    if count > MOST_FILES or path.count("/") > MOST_DEPTH:
+                        raise UnfitError(f"it has more than {MOST_FILES} files, or folders {MOST_DEPTH} deep")
+                    if item.is_dir:
+                        folders.append((f"{uri.rstrip('/')}/{name}", f"{path}/"))
+                    else:
+                        yield path, int(item.file_size or 0)
+    except RegistryError as error:
+        if is_missing(error.__cause__ or error):
+            raise UnfitError(f"its files are not there: {error}") from None
+        raise
+
+
+def _plain(path: str) -> str:
+    """The last part of a listed path, if the path is one that leads down."""
+    parts = PurePosixPath(path).parts
+    if not parts or ".." in parts or path.startswith("/") or "\\" in path or not path.isprintable():
+        raise UnfitError(f"a file is called {path!r}, which is not a plain name")
+    return parts[-1]
+
+
+def _check_tags(folder: Path, card: EncoderCard, tags: Mapping[str, str]) -> None:
+    true = {
+        "modality": card.contract.modality,
+        "feature_dim": str(card.feature_dim),
+        "digest": bundle_digest(folder),
+        "checksums": file_digest(folder / "checksums.json"),
+    }
+    for name, value in true.items():
+        said = tags.get(PREFIX + name, value)
+        if said != value:
+            raise UnfitError(f"its tag {PREFIX}{name} says {said[:80]!r}, its files {value!r}")
+
+
+def _run(store: EncoderStore, found: Found) -> str:
+    """A run for a version that came without one; the same one again after an interruption."""
+    tags = {KIND: "registered elsewhere", f"{PREFIX}encoder": found.reference}
+    query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
+    there = store.client.search_runs([store.run_log.connection.experiment_id], query, max_results=1)
+    if there:
+        return str(there[0].info.run_id)
+    run_id = store.run_log.start_run(f"{found.name} v{found.version}, registered elsewhere", tags, {})
+    store.run_log.finish(run_id, "FINISHED")
+    return run_id
+
+
+def _logged_model(store: EncoderStore, found: Found, card: EncoderCard, run_id: str) -> str:
+    """MLflow's page for parameters and accuracies; the files stay where the client put them."""
+    model: Any = store.client.create_logged_model(
+        store.run_log.connection.experiment_id,
+        name=found.name,
+        source_run_id=run_id,
+        tags={KIND: "encoder", "mlflow.modelVersions": json.dumps([{"name": found.name, "version": found.version}])},
+        params=contract_params(card.contract, card.backbone),
+        model_type="encoder",
+    )
+    store.client.finalize_logged_model(model.model_id, "READY")
+    return str(model.model_id)

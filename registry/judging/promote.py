@@ -1,0 +1,220 @@
+"""From candidate to champion, and back: the gate applied to registered versions, each step an event and a ledger line.
+
+A candidate and the champion are compared on one pack under one protocol: whichever lacks such an evaluation
+is evaluated first, so that the test objects and the label draws are the same.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from registry.evaluation.bundle_evaluation import evaluate_registered
+from registry.evaluation.evaluation_claims import holding, work_key
+from registry.evaluation.evaluation_log import log_decision, log_evaluation, read_report
+from registry.evaluation.leftovers import settle_leftovers
+from registry.evaluation.reports import EvaluationConfig, EvaluationReport
+from registry.judging.candidates import decision_of, judge
+from registry.judging.crown import ATTEMPTS, Succession, draft
+from registry.judging.gate import GateConfig, unfit
+from registry.judging.ledger import Champion, Ledger, Line
+from registry.judging.lock import judging_lock
+from registry.versions.fetching import fetch
+from registry.versions.records import Decision, EncoderVersion
+from registry.versions.store import EncoderStore
+from ssl_core.data.pack import Pack
+from ssl_core.errors import RegistryError
+from ssl_core.models.bundle import read_card
+
+
+def evaluate_version(
+    store: EncoderStore,
+    pack: Pack,
+    version: EncoderVersion,
+    config: EvaluationConfig = EvaluationConfig(),
+    *,
+    device: torch.device | str = "cpu",
+    parent_run_id: str | None = None,
+) -> EvaluationReport:
+    """The version's report on this pack under this protocol: the stored one if it fits, else a new one.
+
+    Whoever is at it already, a study or a watcher, is waited for. The evaluation's run is nested in `parent_run_id`, by
+    default the run of the version's trial.
+
+    Raises:
+        InfeasibleError: the pack cannot serve the encoder.
+        IntegrityError: the registered files do not match their checksums.
+    """
+    digest = pack.manifest.pack_digest
+    known = _fitting(store, version, digest, config)
+    if known is not None:
+        return known
+    with holding(store.client, version.name, version.version, work_key(digest, config.digest())):
+        version = settle_leftovers(store, store.get(version.name, version.version), digest, config)
+        known = _fitting(store, version, digest, config)
+        if known is not None:
+            return known
+        evaluation, card = evaluate_registered(store, pack, version, config, device=device)
+        log_evaluation(store, version, evaluation, card, parent_run_id or version.lineage.run_id or version.run_id)
+    return evaluation.report
+
+
+def _fitting(
+    store: EncoderStore, version: EncoderVersion, pack_digest: str, config: EvaluationConfig
+) -> EvaluationReport | None:
+    known = read_report(store, version)
+    return known if known and known.pack_digest == pack_digest and known.config.covers(config) else None
+
+
+def promote(
+    store: EncoderStore,
+    pack: Pack,
+    version: EncoderVersion,
+    config: EvaluationConfig = EvaluationConfig(),
+    gate: GateConfig = GateConfig(),
+    *,
+    device: torch.device | str = "cpu",
+) -> Decision:
+    """Put one version before the gate; the decision is stored either way, the alias moves if it won.
+
+    A version that is the champion already stays so, without a new decision; one that was refused against this champion
+    on this data gets the same answer again. Raises as `promote_best`.
+    """
+    return promote_best(store, pack, [version], config, gate, device=device)[0]
+
+
+def promote_best(
+    store: EncoderStore,
+    pack: Pack,
+    versions: Sequence[EncoderVersion],
+    config: EvaluationConfig = EvaluationConfig(),
+    gate: GateConfig = GateConfig(),
+    *,
+    device: torch.device | str = "cpu",
+) -> list[Decision]:
+    """Put several versions of one name before the gate together: at most one wins, and they share the chance of error.
+
+    Args:
+        versions: in an order that owes nothing to the test split; where there is no champion, the first fit one
+            stands for it.
+
+    Returns:
+        A decision for each, in their order.
+
+    Raises:
+        InfeasibleError: the pack cannot serve an encoder.
+        IntegrityError: registered files do not match their checksums, or the ledger was changed.
+        RegistryError: the versions are of several names, or MLflow refuses.
+    """
+    names = sorted({version.name for version in versions})
+    if len(names) != 1:
+        raise RegistryError(f"the gate compares versions of one name, not of {', '.join(names) or 'none'}")
+    name, succession = names[0], Succession(store, names[0])
+    standing = [store.get(name, version.version) for version in versions]
+    reports: dict[int, EvaluationReport] = {}
+    for _ in range(ATTEMPTS):
+        with judging_lock(store, name):
+            ledger = succession.settle()
+            rival = succession.version_of(ledger.standing(succession.there()))
+            others = [version for version in standing if rival is None or version.version != rival.version]
+            wanted = [*others, *([rival] if rival is not None and others else [])]
+            missing = [version for version in wanted if version.version not in reports]
+            if not missing:
+                found = judge(succession, ledger, others, rival, reports, gate)
+                if found is not None:
+                    break
+        for version in missing:  # takes minutes, in which the lock is free
+            reports[version.version] = evaluate_version(store, pack, version, config, device=device)
+    else:
+        raise RegistryError(f"the champion of {name} changed {ATTEMPTS} times while it was judged; try again later")
+    for version in standing:
+        if version.version in found:
+            _record(store, store.get(name, version.version), found[version.version])
+        else:
+            found[version.version] = _stays(store, store.get(name, version.version), ledger)
+    return [found[version.version] for version in standing]
+
+
+def _stays(store: EncoderStore, version: EncoderVersion, ledger: Ledger) -> Decision:
+    """Nothing to decide about a champion; a decision that a program which died did not record is recorded."""
+    if ledger.champion is None:
+        reason = f"its alias champion was taken away by hand; `splatsweep rollback {version.name}` gives it back"
+        return Decision(promoted=False, reason=reason)
+    if version.decision is None and version.status == "champion":
+        reason = [event.reason for event in version.events if event.kind == "promoted"][-1]
+        _record(store, version, Decision(promoted=True, reason=reason))
+    return Decision(promoted=True, reason="it is the champion already", incumbent=version.version)
+
+
+def promote_by_hand(store: EncoderStore, version: EncoderVersion, reason: str) -> Decision:
+    """Make a version champion because a person says so. The reason, and what the gate would object, are written down.
+
+    Raises:
+        RegistryError: it is the champion already, or no reason is given.
+        IntegrityError: its files do not match their checksums, or the ledger was changed.
+    """
+    reason = _said(reason)
+    with tempfile.TemporaryDirectory() as scratch:
+        fetch(store, version, Path(scratch))  # what cannot be pulled is no champion
+    report = read_report(store, version)
+    objection = "it was never evaluated" if report is None else unfit(report)
+    text = f"by hand: {reason}" + (f" (the gate would say: {objection})" if objection else "")
+    succession = Succession(store, version.name)
+
+    def crowned(ledger: Ledger) -> Line:
+        if ledger.champion == Champion.of(version):
+            raise RegistryError(f"{version.reference} is the champion already")
+        return draft("promoted", "hand", version, text, succession.version_of(ledger.standing(succession.there())))
+
+    with judging_lock(store, version.name):
+        line, _ = succession.insist(crowned)
+    decision = decision_of(line)
+    _record(store, store.get(version.name, version.version), decision)
+    return decision
+
+
+def rollback(store: EncoderStore, name: str, reason: str) -> EncoderVersion:
+    """Give the alias `champion` back to the version that had it before the present one; again, to the one before that.
+
+    Where the alias was taken away by hand, to the last that had it.
+
+    Raises:
+        RegistryError: there is no champion, or never was another.
+        IntegrityError: the ledger was changed.
+    """
+    reason = _said(reason)
+    succession = Succession(store, name)
+
+    def restored(ledger: Ledger) -> Line:
+        if not ledger.reigns:
+            raise RegistryError(f"{name} has no champion to roll back; `splatsweep models {name}` lists its versions")
+        target = succession.version_of(ledger.predecessor(succession.there()))
+        if target is None:
+            raise RegistryError(f"{name} {_only(ledger)}; nothing to go back to")
+        present = ledger.champion
+        line = draft("rolled back", "hand", target, f"rollback: {reason}")
+        return line.model_copy(update={"incumbent": present.version if present is not None else None})
+
+    with judging_lock(store, name):
+        line, _ = succession.insist(restored)
+    assert line.version is not None
+    return store.get(name, line.version)
+
+
+def _only(ledger: Ledger) -> str:
+    who = ledger.champion
+    return "has no champion" if who is None else f"v{who.version} is the only champion there has been that still exists"
+
+
+def _said(reason: str) -> str:
+    text = " ".join(reason.split())
+    if not text:
+        raise RegistryError("a change of the champion needs a reason; say why, for example --reason 'broke downstream'")
+    return text[:1500]
+
+
+def _record(store: EncoderStore, version: EncoderVersion, decision: Decision) -> EncoderVersion:
+    with tempfile.TemporaryDirectory() as scratch:
+        card = read_card(fetch(store, version, Path(scratch)))
+    return log_decision(store, version, decision, card)

@@ -1,0 +1,113 @@
+"""The run log: one MLflow run per study, one nested run per trial, evaluations in their trials.
+
+A study writes through `study_log`, which never waits for the server. Everything else here is for what comes after a
+study (registering, evaluating, pulling): it asks the server and waits for the answer.
+"""
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from registry.connection import Client, Connection, connect, embedded_address, explained
+from registry.tracking.entries import RunStatus
+from registry.tracking.names import PARENT, own_tags, params_of, tags_of
+from registry.tracking.study_log import StudyLog
+
+EXPERIMENT = "splatsweep"
+
+
+def open_run_log(tracking_uri: str | None, home: Path, experiment: str = EXPERIMENT) -> "RunLog":
+    """The run log at an MLflow address, or the embedded one under `home` for None.
+
+    Nothing is asked of the server before it is needed: `RunLog.connection` raises where nobody answers.
+    """
+    return RunLog(tracking_uri or None, home, experiment)
+
+
+class RunLog:
+    """What happened, in MLflow. Thread-safe; made by `open_run_log`."""
+
+    def __init__(self, tracking_uri: str | None, home: Path, experiment: str) -> None:
+        self._given, self._home, self._experiment = tracking_uri, home.resolve(), experiment
+        self._connection: Connection | None = None
+        self._opening = threading.Lock()
+
+    def __enter__(self) -> "RunLog":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Nothing is kept open: every write was answered."""
+
+    @property
+    def connection(self) -> Connection:
+        """To the server, opened when first needed.
+
+        Raises:
+            RegistryError: no server answers there, or it refuses.
+            StorageError: the home folder cannot be written.
+        """
+        with self._opening:
+            if self._connection is None:
+                self._connection = connect(self._given, self._home, self._experiment)
+            return self._connection
+
+    @property
+    def client(self) -> Client:
+        """The `MlflowClient`, for `EncoderStore`. Raises as `connection`."""
+        return self.connection.client
+
+    @property
+    def home(self) -> Path:
+        """Folder of the embedded store, and of what is kept between evaluations."""
+        return self._home
+
+    @property
+    def tracking_uri(self) -> str:
+        """The address, as given or of the embedded store."""
+        return self._given or embedded_address(self._home)
+
+    def study_log(self, folder: Path, key: str, name: str) -> StudyLog:
+        """The log of the study in `folder`. See `StudyLog`."""
+        settings = {"address": self._given, "home": str(self._home), "experiment": self._experiment}
+        return StudyLog(folder / "outbox", key, name, settings)
+
+    # ---- runs, at once
+
+    def start_run(self, name: str, tags: Mapping[str, str], params: Mapping[str, Any]) -> str:
+        """Id of a new run.
+
+        Raises:
+            RegistryError: the server refuses or does not answer; here and below.
+        """
+        from mlflow.entities import Param
+
+        with explained(f"creating run '{name}'"):
+            tags = {**own_tags(), **tags_of(tags)}
+            run = self.client.create_run(self.connection.experiment_id, tags=tags, run_name=name)
+            values = [Param(key, value) for key, value in params_of(params).items()]
+            for start in range(0, len(values), 100):
+                self.client.log_batch(run.info.run_id, params=values[start : start + 100])
+        return str(run.info.run_id)
+
+    def start_nested(self, parent_run_id: str, name: str, tags: Mapping[str, str], params: Mapping[str, Any]) -> str:
+        """Id of a new run nested in another, for example an evaluation."""
+        return self.start_run(name, {PARENT: parent_run_id, **tags}, params)
+
+    def finish(self, run_id: str, status: RunStatus) -> None:
+        """Give the run a terminal status."""
+        with explained(f"ending run {run_id}"):
+            self.client.set_terminated(run_id, status=status)
+
+    def log_file(self, run_id: str, path: Path, folder: str = "") -> None:
+        """Copy one file into the run's artifacts, under `folder` if given."""
+        with explained(f"storing {path.name} with run {run_id}"):
+            self.client.log_artifact(run_id, str(path), folder or None)
+
+    def log_text(self, run_id: str, text: str, name: str) -> None:
+        """Write a text as artifact `name` (folders with /) of the run."""
+        with explained(f"storing {name} with run {run_id}"):
+            self.client.log_text(run_id, text, name)

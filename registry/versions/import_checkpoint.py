@@ -1,0 +1,131 @@
+"""Encoders made of somebody else's checkpoint, registered as any others: a run, a version of each, and then the gate.
+
+The run of an import holds the account (`import.json`: where every tensor of the file went) and what is kept beside the
+encoders (`fusion.safetensors`, ...). The same file under the same settings is one run and one version of each encoder,
+however often it is imported; an import that died half-way is completed by the same command.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import safetensors.torch
+import torch
+
+from registry.connection import explained
+from registry.evaluation.reports import EvaluationConfig
+from registry.judging.promote import promote
+from registry.versions.records import PREFIX, Decision, EncoderVersion, Lineage, safe_name
+from registry.versions.store import EncoderStore
+from ssl_core.data.pack import Pack
+from ssl_core.data.point_sampler import check_contract
+from ssl_core.models.bundle import add_onnx, save_bundle
+from ssl_core.models.encoder import PointsContract
+from ssl_core.models.imported import Imported, ImportReport, Modality
+from ssl_core.models.pointnet2 import PointNet2MSGConfig, PointNet2SSGConfig
+
+REPORT_FILE = "import.json"
+
+
+def register_imported(store: EncoderStore, imported: Imported, stem: str, recipe: str = "") -> list[EncoderVersion]:
+    """Register each encoder as `<stem>-points` or `<stem>-image`, and return the versions.
+
+    Args:
+        recipe: the recipe that trained them, where it is one of ours.
+
+    Raises:
+        RegistryError: an unusable name, an encoder whose features are not finite, or the registry refuses.
+        StorageError: the disk is full or not writable.
+    """
+    names = {modality: safe_name(f"{stem}-{modality}") for modality in imported.encoders}
+    report = imported.report
+    run_id = _run_of(store, report)
+    lineage = Lineage(
+        study="", trial=-1, run_id=run_id, seed=0, recipe=recipe, config_digest=report.settings, source=_source(report)
+    )
+    versions = []
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            _keep(store, imported, run_id, Path(scratch))
+            for modality, name in names.items():
+                known = [version for version in store.list(name) if version.lineage.run_id == run_id]
+                version = known[-1] if known else _register(store, imported, modality, (name, lineage), Path(scratch))
+                versions.append(store.tag(version, source_tags(report)))
+    except BaseException:
+        store.run_log.finish(run_id, "FAILED")
+        raise
+    store.run_log.finish(run_id, "FINISHED")
+    return versions
+
+
+def judge_imported(
+    store: EncoderStore,
+    pack: Pack,
+    versions: Sequence[EncoderVersion],
+    config: EvaluationConfig = EvaluationConfig(),
+    *,
+    device: torch.device | str = "cpu",
+) -> list[Decision]:
+    """Evaluate each version on the pack's test split and put it before the gate. Raises as `promote`."""
+    return [promote(store, pack, version, config, device=device) for version in versions]
+
+
+def check_pack(imported: Imported, pack: Pack) -> None:
+    """Whether the pack can serve what the encoders read, as far as that is seen without opening objects.
+
+    Raises:
+        InfeasibleError: it lacks feature groups, Gaussians or points; the text says which.
+    """
+    for made in imported.encoders.values():
+        if isinstance(made.encoder.contract, PointsContract):
+            check_contract(pack, made.encoder.contract)
+
+
+def source_tags(report: ImportReport) -> dict[str, str]:
+    """Where a version came from, as its tags: what it was imported as, and which file that was."""
+    return {
+        f"{PREFIX}source": _source(report),
+        f"{PREFIX}source_file": report.file,
+        f"{PREFIX}source_sha256": report.sha256,
+        f"{PREFIX}source_placed": report.summary,
+    }
+
+
+def _source(report: ImportReport) -> str:
+    return f"imported {report.model} weights"
+
+
+def _register(
+    store: EncoderStore, imported: Imported, modality: Modality, called: tuple[str, Lineage], scratch: Path
+) -> EncoderVersion:
+    name, lineage = called
+    made, folder = imported.encoders[modality], scratch / modality
+    # nothing of the run: the same file gives the same card, so the same digest, wherever it is imported
+    facts = {"source": imported.report.model, "source_sha256": imported.report.sha256}
+    save_bundle(made.encoder, made.backbone, folder, name=name, lineage=facts)
+    if not (isinstance(made.backbone, (PointNet2SSGConfig, PointNet2MSGConfig)) and made.backbone.centres == "fps"):
+        add_onnx(folder)  # a search for centres would be unrolled, which takes many minutes to convert
+    return store.register(folder, name, lineage, lineage.run_id)
+
+
+def _keep(store: EncoderStore, imported: Imported, run_id: str, scratch: Path) -> None:
+    """The account and the tensors beside the encoders, among the run's files."""
+    store.run_log.log_text(run_id, imported.report.model_dump_json(indent=1) + "\n", REPORT_FILE)
+    for stem, tensors in imported.beside.items():
+        file = scratch / f"{stem}.safetensors"
+        safetensors.torch.save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, file)
+        store.run_log.log_file(run_id, file)
+
+
+def _run_of(store: EncoderStore, report: ImportReport) -> str:
+    """The run of this file under these settings: the one that is there, else a new one."""
+    key = f"{report.sha256[:32]}-{report.settings}"
+    tags = {f"{PREFIX}kind": "import", f"{PREFIX}import": key, **source_tags(report)}
+    with explained(f"looking for an import of {report.file}"):
+        experiment = store.run_log.connection.experiment_id
+        query = f"tags.`{PREFIX}import` = '{key}'"
+        runs = store.client.search_runs([experiment], query, max_results=1, order_by=["start_time ASC"])
+    if runs:
+        return str(runs[0].info.run_id)
+    params = {"model": report.model, "file": report.file, "settings": report.settings}
+    return store.run_log.start_run(f"import {report.file}", tags, params)

@@ -1,0 +1,203 @@
+"""What the registry remembers of an encoder: where it came from, what happened to it, how it scored.
+
+State derives from events: a version is the champion because the last thing that happened to it is a
+promotion.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from registry.evaluation.reports import Modality
+from ssl_core.config import Config
+from ssl_core.errors import RegistryError
+
+PREFIX = "splatsweep."
+CANDIDATE, CHAMPION = "candidate", "champion"
+EventKind = Literal["registered", "evaluated", "refused", "promoted", "demoted"]
+Status = Literal["registered", "evaluated", "refused", "champion", "former champion"]
+_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+class Lineage(Config):
+    """Where an encoder came from: enough to make it again. Digests are the configs' `digest()`."""
+
+    study: str
+    trial: int
+    run_id: str
+    """the trial's MLflow run"""
+    seed: int
+    recipe: str = ""
+    config_digest: str = ""
+    space_digest: str = ""
+    pack_digest: str = ""
+    code_revision: str = ""
+    environment_digest: str = ""
+    """`registry.versions.environment.Environment.digest()` of the process that ran the study"""
+    source: str = ""
+    """what it was made of where no study trained it: `imported pointnet_cls weights`"""
+
+    @property
+    def origin(self) -> str:
+        """For sentences: `study household, trial 4`, or what was imported."""
+        return f"study {self.study}, trial {self.trial}" if self.study or not self.source else self.source
+
+    def tags(self) -> dict[str, str]:
+        """As version tags `splatsweep.<field>`."""
+        return {PREFIX + name: str(value) for name, value in self.model_dump().items() if value != ""}
+
+    @classmethod
+    def from_tags(cls, tags: Mapping[str, str]) -> "Lineage":
+        """Inverse of `tags`; other tags are passed over."""
+        known = {name: tags[PREFIX + name] for name in cls.model_fields if PREFIX + name in tags}
+        unknown = {"study": "", "trial": -1, "run_id": "", "seed": 0}
+        try:
+            return cls.model_validate({**unknown, **known})
+        except ValidationError:  # written by another client
+            return cls.model_validate(unknown)
+
+
+class Event(Config):
+    """One thing that happened to a version. Never edited, never removed."""
+
+    kind: EventKind
+    time: str
+    """UTC, ISO 8601"""
+    reason: str = Field(min_length=1)
+
+
+class Decision(Config):
+    """The gate's answer; the reason is for people, the numbers are what it rests on."""
+
+    promoted: bool
+    reason: str = Field(min_length=1)
+    numbers: dict[str, float] = Field(default_factory=dict)
+    incumbent: int | None = None
+    """version of the champion it was compared with"""
+    entry: int | None = None
+    """its line in the model's ledger"""
+
+
+class EvaluationSummary(Config):
+    """The part of a report that stands on the version: which protocol on which pack, and the headline."""
+
+    run_id: str
+    pack_digest: str
+    config_digest: str
+    headline: str
+    """for people, for example `72.0 ± 1.8 % (twin 66.8 ± 1.6, +5.2 ± 1.4)`"""
+
+
+class EncoderVersion(Config):
+    """One registered encoder."""
+
+    name: str
+    version: int
+    modality: Modality
+    feature_dim: int
+    bundle_digest: str
+    """of weights and card: `registry.versions.store.bundle_digest`"""
+    checksums: str = ""
+    """sha256 of checksums.json, which holds those of the other files"""
+    lineage: Lineage
+    created: str
+    aliases: tuple[str, ...] = ()
+    events: tuple[Event, ...] = ()
+    evaluation: EvaluationSummary | None = None
+    decision: Decision | None = None
+    run_id: str = ""
+    """MLflow run it was registered from"""
+    model_id: str = ""
+    """MLflow's logged model, which holds the files"""
+    receipt: dict[str, float] | None = None
+    """what the trial it came from cost: slot-seconds `useful`, `stopped`, `failed`, `overhead`, and GPUs per slot"""
+
+    @property
+    def reference(self) -> str:
+        """`name/version`, as `pull` and `resolve` take it."""
+        return f"{self.name}/{self.version}"
+
+    @property
+    def status(self) -> Status:
+        """What the events say: the last promotion or demotion, else the last of the others."""
+        kinds = [event.kind for event in self.events]
+        crowned = [kind for kind in kinds if kind in ("promoted", "demoted")]
+        match crowned[-1] if crowned else (kinds[-1] if kinds else "registered"):
+            case "promoted":
+                return "champion"
+            case "demoted":
+                return "former champion"
+            case kind:
+                return kind
+
+
+def is_safe_name(name: str) -> bool:
+    """Whether `safe_name` takes it."""
+    return _SAFE_NAME.fullmatch(name) is not None
+
+
+def safe_name(name: str) -> str:
+    """The name itself, if it can serve as a registered model and as a folder.
+
+    Raises:
+        RegistryError: it holds a slash, a control character, or begins with a dot, and so on.
+    """
+    if not is_safe_name(name):
+        raise RegistryError(
+            f"{name!r} is not a usable model name; take letters, digits, '.', '_' and '-', "
+            "beginning with a letter or digit, at most 100 characters"
+        )
+    return name
+
+
+def parse_reference(text: str) -> tuple[str, str | int]:
+    """`NAME@ALIAS` → (name, alias); `NAME/VERSION` → (name, version). `models:/` in front is allowed.
+
+    Raises:
+        RegistryError: neither form, or an unsafe name.
+    """
+    body = text.removeprefix("models:/")
+    name, at, alias = body.partition("@")
+    if at and _SAFE_NAME.fullmatch(alias):
+        return safe_name(name), alias
+    name, slash, version = body.partition("/")
+    if slash and re.fullmatch(r"[1-9][0-9]{0,8}", version):
+        return safe_name(name), int(version)
+    raise RegistryError(f"{text!r} names no encoder; write NAME@ALIAS (cross-modal-points@champion) or NAME/VERSION")
+
+
+def event_tag(event: Event) -> dict[str, str]:
+    """The tag that appends an event: one tag per event, keyed by its time, so nothing is ever rewritten."""
+    # MLflow takes no plus sign in a name, so the zone is left out of the key
+    return {f"{PREFIX}event.{event.time.partition('+')[0]}": event.to_json()}
+
+
+def events_of(tags: Mapping[str, str]) -> tuple[Event, ...]:
+    """All events among the tags, oldest first."""
+    keys = sorted(key for key in tags if key.startswith(f"{PREFIX}event."))
+    found = (optional(Event, tags[key]) for key in keys)
+    return tuple(event for event in found if event is not None)
+
+
+def receipt_tag(receipt: Mapping[str, float] | None) -> dict[str, str]:
+    """The tag that holds what a version cost."""
+    return {} if receipt is None else {f"{PREFIX}receipt": json.dumps(dict(receipt), sort_keys=True)}
+
+
+def receipt_of(tags: Mapping[str, str]) -> dict[str, float] | None:
+    """Inverse of `receipt_tag`; None where the tag is missing or was edited into something else."""
+    try:
+        return {str(name): float(value) for name, value in json.loads(tags[f"{PREFIX}receipt"]).items()}
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return None
+
+
+def optional(kind: type[Any], text: str | None) -> Any:
+    """A record from a tag's JSON; None where the tag is missing or was edited by hand into something else."""
+    try:
+        return kind.model_validate(json.loads(text)) if text else None
+    except ValueError:
+        return None

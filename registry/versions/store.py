@@ -1,0 +1,291 @@
+"""Registered encoders in MLflow's model registry: put in once, found by name and alias, described by tags.
+
+A version's files live in an MLflow logged model (its page shows signature, parameters and metrics); its
+state lives in version tags, one tag per event. Registering is idempotent: the same weights and card from
+the same trial are one version, however often a study is resumed.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from registry.connection import Client, explained, import_mlflow, is_missing
+from registry.tracking.run_log import RunLog
+from registry.versions.mlmodel import SERVING_FILES
+from registry.versions.model_card import describe
+from registry.versions.records import (
+    CANDIDATE,
+    PREFIX,
+    Decision,
+    EncoderVersion,
+    EvaluationSummary,
+    Event,
+    EventKind,
+    Lineage,
+    event_tag,
+    events_of,
+    is_safe_name,
+    optional,
+    parse_reference,
+    receipt_of,
+    receipt_tag,
+    safe_name,
+)
+from registry.versions.tag_writes import set_alias, set_version_tag
+from registry.versions.upload import BUNDLE_FILES as BUNDLE_FILES
+from registry.versions.upload import CARD_FILE as CARD_FILE
+from registry.versions.upload import RECEIPT_FILE as RECEIPT_FILE
+from registry.versions.upload import Uploaded, upload
+from registry.versions.upload import file_digest as file_digest
+from ssl_core.errors import RegistryError
+from ssl_core.models.bundle import read_card, verify_checksums
+from ssl_core.models.soundness import check_sound
+
+SERVING = f"{PREFIX}serving"
+"""Version tag: sha256 of each file that MLflow needs to serve the version, as JSON."""
+
+
+class EncoderStore:
+    """The registry at a run log's address."""
+
+    def __init__(self, run_log: RunLog) -> None:
+        self.run_log = run_log
+
+    @property
+    def client(self) -> Client:
+        """The `MlflowClient`."""
+        return self.run_log.client
+
+    def register(
+        self, bundle: Path, name: str, lineage: Lineage, run_id: str, receipt: Mapping[str, float] | None = None
+    ) -> EncoderVersion:
+        """Register a bundle folder (see `ssl_core.models.bundle`) under `name`, as a model of the run.
+
+        `receipt` says what the trial cost (`EncoderVersion.receipt`); it is a tag and, as receipt.json, a file.
+
+        The new version gets the alias `candidate`. The same weights and card from the same run: the
+        existing version.
+
+        Raises:
+            IntegrityError: the bundle's files do not match their checksums, or do not fit each other.
+            RegistryError: an unusable name; a bundle that is not what it says (`ssl_core.models.soundness`): a pickle,
+            weights that are not finite, other shapes than its contract's; or the registry refuses.
+        """
+        safe_name(name)
+        verify_checksums(bundle)
+        digest = bundle_digest(bundle)
+        with explained(f"registering {name}"):
+            there = self.list(name)
+            for version in there:
+                if version.bundle_digest == digest and version.run_id == run_id:
+                    # a program that died before the alias was set is made good for
+                    return self.set_alias(version, CANDIDATE) if version == there[-1] else version
+            check_sound(bundle)
+            self._ensure_model(name, read_card(bundle).contract.modality)
+            uploaded = upload(self.run_log, bundle, name, lineage, run_id, receipt)
+            tags = {**lineage.tags(), **receipt_tag(receipt)}
+            number = self._create_version(bundle, name, (lineage, tags), run_id, uploaded)
+        return self.set_alias(self.get(name, number), CANDIDATE)
+
+    def list(self, name: str | None = None) -> tuple[EncoderVersion, ...]:
+        """Registered encoders, by name and version; of one name (none such: empty), or of all."""
+        with explained("listing registered encoders"):
+            models = self._pages(self.client.search_registered_models, f"tags.`{PREFIX}kind` = 'encoder'")
+            found = []
+            for model in models:
+                # a name that another client chose may be none that can be asked for
+                if (name is None or model.name == name) and is_safe_name(model.name):
+                    aliases = dict(model.aliases)
+                    versions = self._pages(self.client.search_model_versions, f"name = '{model.name}'")
+                    found += [_read(version, aliases) for version in versions]
+        return tuple(sorted(found, key=lambda version: (version.name, version.version)))
+
+    def get(self, name: str, version: int) -> EncoderVersion:
+        """One version, as it is now. Raises RegistryError naming what exists."""
+        safe_name(name)
+        try:
+            with explained(f"reading {name}/{version}"):
+                aliases = dict(self.client.get_registered_model(name).aliases)
+                return _read(self.client.get_model_version(name, str(version)), aliases)
+        except RegistryError as error:
+            if is_missing(error.__cause__ or error):
+                raise self._not_found(name, f"version {version}") from None
+            raise
+
+    def resolve(self, reference: str) -> EncoderVersion:
+        """`NAME@ALIAS` or `NAME/VERSION`. Raises RegistryError naming what exists."""
+        name, wanted = parse_reference(reference)
+        if isinstance(wanted, int):
+            return self.get(name, wanted)
+        for version in self.list(name):
+            if wanted in version.aliases:
+                return version
+        raise self._not_found(name, f"alias '{wanted}'")
+
+    def with_alias(self, name: str, alias: str) -> EncoderVersion | None:
+        """The version an alias points to, None if it points nowhere."""
+        return next((version for version in self.list(name) if alias in version.aliases), None)
+
+    def set_alias(self, version: EncoderVersion, alias: str) -> EncoderVersion:
+        """Point `alias` at this version (and away from any other)."""
+        with explained(f"pointing {version.name}@{alias} to version {version.version}"):
+            set_alias(self.client, version.name, alias, version.version)
+        return self.get(version.name, version.version)
+
+    def tag(self, version: EncoderVersion, tags: Mapping[str, str]) -> EncoderVersion:
+        """Set version tags; names are taken as given."""
+        with explained(f"tagging {version.reference}"):
+            for key, value in tags.items():
+                set_version_tag(self.client, version.name, version.version, key, value)
+        return self.get(version.name, version.version)
+
+    def add_event(self, version: EncoderVersion, kind: EventKind, reason: str) -> EncoderVersion:
+        """Append an event, now."""
+        tagged = self.tag(version, event_tag(new_event(kind, reason)))
+        return self.tag(tagged, {f"{PREFIX}status": tagged.status})
+
+    def set_description(self, version: EncoderVersion, text: str) -> None:
+        """Markdown shown on the version's page."""
+        with explained(f"describing {version.reference}"):
+            self.client.update_model_version(version.name, str(version.version), text)
+
+    def put_file(self, version: EncoderVersion, path: Path) -> None:
+        """Add (or replace) a file among the version's artifacts; not one of the checked ones."""
+        assert path.name not in (*BUNDLE_FILES, *SERVING_FILES), "what a version is never changes"
+        with explained(f"storing {path.name} with {version.reference}"):
+            self.client.log_model_artifact(version.model_id, str(path))
+
+    def download(self, version: EncoderVersion, folder: Path) -> Path:
+        """Copy all files of a version into the existing `folder`, unchecked; returns where they lie.
+
+        `registry.versions.fetching.pull` is the checked way.
+        """
+        artifacts = import_mlflow().artifacts
+        with explained(f"downloading {version.reference}"):
+            uri = self.client.get_model_version_download_uri(version.name, str(version.version))
+            return Path(
+                artifacts.download_artifacts(
+                    artifact_uri=uri, dst_path=str(folder), tracking_uri=self.run_log.tracking_uri
+                )
+            )
+
+    def serving_digests(self, version: EncoderVersion) -> dict[str, str]:
+        """sha256 of each of the version's `SERVING_FILES`; empty for one that was registered without them.
+
+        Raises:
+            RegistryError: the registry does not answer, or the tag that holds them was edited.
+        """
+        with explained(f"reading {version.reference}"):
+            text = self.client.get_model_version(version.name, str(version.version)).tags.get(SERVING, "{}")
+        try:
+            found = {str(name): str(digest) for name, digest in json.loads(text).items()}
+        except (ValueError, AttributeError):
+            found = {"": ""}
+        if not found.keys() <= set(SERVING_FILES):
+            raise RegistryError(f"{version.reference}: its tag {SERVING} was edited; register the encoder again")
+        return found
+
+    # inside
+
+    def _ensure_model(self, name: str, modality: str) -> None:
+        """Create the registered model, or mark an existing one as holding encoders."""
+        self_made = {f"{PREFIX}kind": "encoder", f"{PREFIX}modality": modality}
+        text = f"Self-supervised {modality} encoders. `@champion` is the one to use, `@candidate` the newest."
+        try:
+            tags = self.client.get_registered_model(name).tags
+        except import_mlflow().MlflowException as error:
+            if not is_missing(error):
+                raise
+            self.client.create_registered_model(name, self_made, text)
+            return
+        if f"{PREFIX}kind" not in tags:
+            raise RegistryError(f"registered model '{name}' exists and was not made by splatsweep; choose another name")
+
+    def _create_version(
+        self, bundle: Path, name: str, source: tuple[Lineage, Mapping[str, str]], run_id: str, uploaded: Uploaded
+    ) -> int:
+        card, (lineage, tags), model_id = read_card(bundle), source, uploaded.model_id
+        remote = self.run_log.tracking_uri.startswith("http")
+        version = self.client.create_model_version(
+            name,
+            # a server resolves the model id itself; in-process, MLflow would look it up at its global address
+            source=f"models:/{model_id}" if remote else uploaded.location,
+            run_id=run_id,
+            tags={
+                **tags,
+                **event_tag(new_event("registered", f"from {lineage.origin}")),
+                f"{PREFIX}status": "registered",
+                f"{PREFIX}digest": bundle_digest(bundle),
+                f"{PREFIX}checksums": file_digest(bundle / "checksums.json"),
+                f"{PREFIX}modality": card.contract.modality,
+                f"{PREFIX}feature_dim": str(card.feature_dim),
+                f"{PREFIX}model_id": model_id,
+                SERVING: json.dumps(uploaded.serving, sort_keys=True),
+            },
+            description=describe(None, card.contract, card.backbone, lineage),
+            model_id=model_id,
+        )
+        # so that the logged model's page links to the version
+        link = json.dumps([{"name": name, "version": version.version}])
+        self.client.set_logged_model_tags(model_id, {"mlflow.modelVersions": link})
+        return int(version.version)
+
+    def _pages(self, search: Any, query: str) -> Any:
+        token: str | None = None
+        while True:
+            page = search(query, max_results=200, page_token=token)
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+    def _not_found(self, name: str, what: str) -> RegistryError:
+        versions = self.list(name)
+        if versions:
+            aliases = sorted(f"{alias} (version {v.version})" for v in versions for alias in v.aliases)
+            numbers = ", ".join(str(v.version) for v in versions)
+            known = f"its aliases are {', '.join(aliases)}" if aliases else "it has no aliases"
+            return RegistryError(f"{name} has no {what}; {known}, its versions {numbers}")
+        names = sorted({v.name for v in self.list()})
+        there = f"there are {', '.join(names)}" if names else "none are registered: run a study first (make sweep)"
+        return RegistryError(f"no registered encoder '{name}' at {self.run_log.tracking_uri}; {there}")
+
+
+def bundle_digest(folder: Path) -> str:
+    """16 hex digits over weights and card. Not the program: two exports have different bytes."""
+    both = file_digest(folder / "encoder.safetensors") + file_digest(folder / "encoder.json")
+    return hashlib.sha256(both.encode()).hexdigest()[:16]
+
+
+def new_event(kind: EventKind, reason: str) -> Event:
+    """An event of this moment."""
+    return Event(kind=kind, time=datetime.now(UTC).isoformat(timespec="microseconds"), reason=reason)
+
+
+def _number(text: str) -> int:
+    """0 for what another client wrote there instead."""
+    return int(text) if text.isascii() and text.isdigit() else 0
+
+
+def _read(version: Any, aliases: Mapping[str, str]) -> EncoderVersion:
+    tags = dict(version.tags)
+    return EncoderVersion(
+        name=version.name,
+        version=int(version.version),
+        modality="image" if tags.get(f"{PREFIX}modality") == "image" else "points",
+        feature_dim=_number(tags.get(f"{PREFIX}feature_dim", "")),
+        bundle_digest=tags.get(f"{PREFIX}digest", ""),
+        checksums=tags.get(f"{PREFIX}checksums", ""),
+        lineage=Lineage.from_tags(tags),
+        created=datetime.fromtimestamp(version.creation_timestamp / 1000, UTC).isoformat(timespec="seconds"),
+        aliases=tuple(sorted(alias for alias, number in aliases.items() if int(number) == int(version.version))),
+        events=events_of(tags),
+        evaluation=optional(EvaluationSummary, tags.get(f"{PREFIX}evaluation")),
+        decision=optional(Decision, tags.get(f"{PREFIX}decision")),
+        run_id=version.run_id or "",
+        model_id=tags.get(f"{PREFIX}model_id", ""),
+        receipt=receipt_of(tags),
+    )
