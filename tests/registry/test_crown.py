@@ -6,7 +6,8 @@ import threading
 import pytest
 from known_features import clouds, report_of
 
-from registry.judging.candidates import crown, judge
+from registry.judging import crown
+from registry.judging.candidates import judge
 from registry.judging.crown import Succession
 from registry.judging.gate import GateConfig
 from registry.judging.ledger_store import LedgerStore
