@@ -66,7 +66,7 @@ def _retrieval(sections: SectionReports) -> Table | None:
     rows = sections.retrieval
     if not rows:
         return None
-    ks = list(rows[0].recall)
+    ks = sorted(rows[0].recall, key=int)  # JSON orders them as words
     heads = ["search", "space", "relevant", "share relevant", "mAP", *(f"recall@{k}" for k in ks)]
     cells = [
         [row.kind, row.space, row.relevant, f"{100 * row.relevant_share:.2g}", row.average_precision.percent()]
