@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from registry.connection import connect
-from registry.service.processes import LOOPBACK, termination_interrupts
+from registry.service.processes import LOOPBACK, check_free, termination_interrupts
 from ssl_core.errors import RegistryError
 
 START_SECONDS = 120.0
@@ -32,7 +31,7 @@ def serve_pages(tracking_uri: str | None, home: Path, port: int, announce: Calla
     if tracking_uri and tracking_uri.startswith(("http://", "https://")):
         announce(f"MLflow is at {tracking_uri}")
         return
-    _check_free(port)
+    check_free(port)
     connection = connect(tracking_uri, home, "splatsweep")
     artifacts = (home.resolve() / "mlartifacts").as_uri()
     command = [
@@ -92,15 +91,6 @@ def _group_lives(server: Server) -> bool:
     except ProcessLookupError:
         return False
     return True
-
-
-def _check_free(port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((LOOPBACK, port))
-        except OSError:
-            raise RegistryError(f"port {port} is taken on {LOOPBACK}; try PORT={port + 1}") from None
 
 
 def _ready(server: Server, port: int) -> bool:

@@ -67,7 +67,7 @@ def check_free(port: int) -> None:
         try:
             probe.bind((LOOPBACK, port))
         except OSError:
-            raise RegistryError(f"port {port} is taken on {LOOPBACK}; choose another --port") from None
+            raise RegistryError(f"port {port} is taken on {LOOPBACK}; try --port {port + 1} (make: PORT={port + 1})") from None
 
 
 def last_words(log: Path) -> str:
