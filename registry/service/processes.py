@@ -67,7 +67,10 @@ def check_free(port: int) -> None:
         try:
             probe.bind((LOOPBACK, port))
         except OSError:
-            raise RegistryError(f"port {port} is taken on {LOOPBACK}; try --port {port + 1} (make: PORT={port + 1})") from None
+            other = port + 1
+            raise RegistryError(
+                f"port {port} is taken on {LOOPBACK}; try --port {other} (make: PORT={other})"
+            ) from None
 
 
 def last_words(log: Path) -> str:
