@@ -5,14 +5,13 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from registry.tracking.run_log import open_run_log
 from registry.versions.environment import facts as environment_facts
 from search_spaces.presets import shipped_preset
 from search_spaces.space import load_space
 from ssl_core.data.pack import Pack
-from study.assess import Assessed, assess_study
 from study.console import errors
 from study.driver import StudyPlan, StudySummary, run_study
 from study.home import home, study_folder
@@ -22,6 +21,9 @@ from study.schedule.preflight import check_perturbed
 from study.search.check import check_search
 from study.spec import study_spec
 from study.trials import TrialOpener, trial_opener
+
+if TYPE_CHECKING:
+    from study.assess import Assessed
 
 
 @dataclass(frozen=True)
@@ -67,13 +69,15 @@ def plan_study(request: Request) -> tuple[StudyPlan, TrialOpener, Pack]:
     return plan, opener, pack
 
 
-def run_and_assess(request: Request) -> tuple[StudyPlan, StudySummary, list[Assessed]]:
+def run_and_assess(request: Request) -> "tuple[StudyPlan, StudySummary, list[Assessed]]":
     """Run, continue or confirm the study, then register, evaluate and judge its best encoders."""
     plan, opener, pack = plan_study(request)
     with open_run_log(os.environ.get("MLFLOW_TRACKING_URI"), home()) as log:
         summary = run_study(plan, log, errors)
         if summary.interrupted:
             return plan, summary, []
+        from study.assess import assess_study  # pictures and probes: two seconds that a study begins without
+
         say = lambda text: errors.print(text, soft_wrap=True)  # noqa: E731
         return plan, summary, assess_study(plan, opener, pack, summary, log, say)
 

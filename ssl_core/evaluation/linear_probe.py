@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import log_softmax
-from sklearn.preprocessing import StandardScaler
 
 from ssl_core.errors import DivergedError
 from ssl_core.evaluation.probes import Features, Labels, ProbeResult
@@ -59,6 +58,8 @@ def linear_probe(
     if not (np.isfinite(train_x).all() and np.isfinite(test_x).all()):
         raise DivergedError("features hold NaN or infinity: the encoder diverged and cannot be probed")
     classes, targets = np.unique(train_y, return_inverse=True)
+    from sklearn.preprocessing import StandardScaler  # see `probes`
+
     scaler = StandardScaler().fit(train_x.astype(np.float64))
     x = scaler.transform(train_x.astype(np.float64))
     axes, variances = _principal(x)

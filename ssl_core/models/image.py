@@ -5,7 +5,6 @@ classifier.
 from pathlib import Path
 from typing import Literal, assert_never
 
-import torchvision
 from pydantic import Field
 from torch import nn
 
@@ -30,6 +29,8 @@ class ResNetConfig(Config):
 
 def build_resnet(config: ResNetConfig) -> nn.Module:
     """[B, 3, H, W] -> [B, feature_dim], averaged over the last map (so non-negative). Raises ConfigError."""
+    import torchvision  # takes as long as torch, and who only reads configs can do without
+
     match config.kind:
         case "resnet18":
             resnet: nn.Module = torchvision.models.resnet18(weights=None)
