@@ -91,7 +91,7 @@ ui: $(READY) ## MLflow on loopback; prints the address
 
 # a file's tests share fixtures, so a file goes to one process; more processes than two make Ray's own start late
 test: $(READY) ## the tests, under ten minutes on two cores
-	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu"
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not gpu"
 
 test-slow: $(READY) ## the slow tests
 	@$(BIN)/python -m pytest -m "slow and not gpu" --timeout 1800
