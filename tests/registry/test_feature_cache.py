@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,20 +25,23 @@ def refuse():
     raise AssertionError("it was computed again")
 
 
-def test_what_was_computed_is_read_and_the_seconds_are_told(tmp_path):
+def test_what_was_computed_is_read_and_the_seconds_are_told(tmp_path, monkeypatch):
+    """Saved is what computing took, less what reading takes: here seven seconds, and none."""
+    now = [0.0]
+    clock = SimpleNamespace(perf_counter=lambda: now[0], time=time.time)
+    monkeypatch.setattr("registry.evaluation.feature_cache.time", clock)
+
     def slowly():
-        time.sleep(0.05)
+        now[0] += 7.0
         return ARRAY
 
     cache, log = FeatureCache(tmp_path), ExtractionLog()
     cache.recall(KEY, slowly, log)
-    assert (log.computed, log.kept) == (1, 0)
-    assert log.seconds >= 0.05
+    assert (log.computed, log.kept, log.seconds, log.saved_seconds) == (1, 0, 7.0, 0.0)
     again = cache.recall(KEY, refuse, log)
     np.testing.assert_array_equal(again, ARRAY)
     assert again.dtype == np.float32
-    assert (log.computed, log.kept) == (1, 1)
-    assert 0 < log.saved_seconds < log.seconds
+    assert (log.computed, log.kept, log.seconds, log.saved_seconds) == (1, 1, 7.0, 7.0)
     assert log.report().kept == 1
 
 

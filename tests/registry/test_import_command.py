@@ -48,6 +48,7 @@ def test_a_reference_checkpoint_is_registered_and_accounted_for(run, file):
     assert "cross-modal-points/1" in again.stdout
 
 
+@pytest.mark.slow  # a quarter of a minute
 def test_it_is_evaluated_where_a_pack_is_given(run, tmp_path, tiny_pack):
     weights = saved(random_checkpoint()[IMAGE], tmp_path / "resnet18.pth")
     told = run(weights, "--model", "resnet18", "--image-size", 32, "--pack", tiny_pack.path, "--json")

@@ -59,6 +59,7 @@ def test_a_probe_measures_epochs_overheads_and_sizes(make_plan, ray_two, tmp_pat
     assert not plan.folder.exists(), "the study was not begun"
 
 
+@pytest.mark.slow  # ten seconds
 def test_a_probe_says_why_nothing_trained(make_plan, ray_two):
     with pytest.raises(StudyError, match="more points than any object keeps"):
         run_probe(make_plan(base={"mode": "infeasible"}), ProbeSize(configurations=2), 2, QUIET)

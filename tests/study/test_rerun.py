@@ -239,6 +239,7 @@ def test_the_commands(studied: Studied, tag: Callable[..., None], monkeypatch: p
     run("lineage", code=1)
 
 
+@pytest.mark.slow  # a quarter of a minute; the whole way is slow, too
 def test_trained_again_and_cut_off_a_session_gives_the_same_bits(tmp_path: Path, tiny_pack: Pack, tiny_config) -> None:
     def session(seed: int) -> TrialSession:
         return TrialSession(recipe_named("cross_modal"), tiny_config, tiny_pack, seed)

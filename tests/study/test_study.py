@@ -103,6 +103,7 @@ def test_a_disk_that_fills_under_the_driver_loses_nothing(
     assert len(epochs) - len(set(epochs)) <= 2
 
 
+@pytest.mark.slow  # ten seconds; the journey is run again, too
 def test_a_finished_study_returns_at_once_and_without_ray(
     make_plan: MakePlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -112,6 +112,7 @@ def test_versions_of_a_plain_client_are_judged_once(desk, bundle, tmp_path):
     assert before == {v.reference: desk.tags(v.reference) for v in desk.store.list()}
 
 
+@pytest.mark.slow  # ten seconds
 def test_another_protocol_measures_again_and_moves_no_alias(desk, bundle, tmp_path):
     for seed in range(2):
         register(desk.client, another_bundle(bundle, tmp_path / f"b{seed}", seed))
@@ -244,6 +245,7 @@ def test_an_evaluation_that_died_half_way_is_not_done_twice(desk, bundle, tmp_pa
     assert desk.client.get_run(half).info.lifecycle_stage == "deleted"
 
 
+@pytest.mark.slow  # ten seconds; test_watch_killed.py is the hard case
 def test_two_watchers_share_the_work(desk, bundle, tmp_path):
     for seed in range(3):
         register(desk.client, another_bundle(bundle, tmp_path / f"b{seed}", seed))

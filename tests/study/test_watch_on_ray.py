@@ -34,6 +34,7 @@ def job_of(desk: Desk) -> Job:
     return Job(name=NAME, version=1, work="w", pack=str(desk.pack.path), home=str(desk.home), protocol=PROTOCOL)
 
 
+@pytest.mark.slow  # a quarter of a minute of imports in workers
 def test_versions_are_judged_by_tasks_of_the_cluster(desk: Desk, pool: RayPool, tmp_path: Path) -> None:
     bundle = first_bundle(tmp_path / "first")
     for seed in range(3):
