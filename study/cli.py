@@ -4,6 +4,7 @@ import os
 import sys
 
 import typer
+from rich.text import Text
 
 from ssl_core.errors import SplatsweepError
 from study.commands import (
@@ -45,11 +46,10 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except SplatsweepError as error:
-        errors.print(f"[bold red]error:[/] {_escape(str(error))}", soft_wrap=True)
+        _complain(str(error))
         sys.exit(error.exit_code)
     except ModuleNotFoundError as error:
-        text = f"the library '{error.name}' is not installed; run `make setup`"
-        errors.print(f"[bold red]error:[/] {text}", soft_wrap=True)
+        _complain(f"the library '{error.name}' is not installed; run `make setup`")
         sys.exit(2)
     except KeyboardInterrupt:
         errors.print("interrupted; the same command continues where it stopped")
@@ -70,9 +70,9 @@ def _environment() -> None:
     load_dotenv(".env", override=False)
 
 
-def _escape(text: str) -> str:
-    """Square brackets in messages are text, not markup; names of files may hold what no terminal shows."""
-    return printable(text).replace("[", "\\[")
+def _complain(text: str) -> None:
+    """One line. Names of files may hold what no terminal shows."""
+    errors.print(Text.assemble(("error:", "bold red"), f" {printable(text)}"), soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-console = Console(highlight=False)
-errors = Console(stderr=True, highlight=False)
+# what is printed holds names, paths and reasons that others wrote: brackets and colons in them are text
+console = Console(highlight=False, markup=False, emoji=False)
+errors = Console(stderr=True, highlight=False, markup=False, emoji=False)
+
+
+def say(text: str) -> None:
+    """A line, or several, on standard output, broken nowhere else: a path stays one word."""
+    console.print(printable(text), soft_wrap=True)
 
 
 def print_json(value: Any) -> None:
@@ -19,13 +25,13 @@ def print_json(value: Any) -> None:
 
 
 def table(title: str, columns: list[str], rows: list[list[Any]]) -> None:
-    """A table; numbers align right."""
-    made = Table(title=title or None, title_justify="left", header_style="bold")
+    """A table; numbers align right. Cells are text: control characters in them become question marks."""
+    made = Table(title=printable(title) or None, title_justify="left", header_style="bold")
     for i, column in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[i], int | float) for row in rows)
-        made.add_column(column, justify="right" if numeric else "left", overflow="fold")
+        made.add_column(printable(column), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        made.add_row(*[f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row])
+        made.add_row(*[f"{cell:.4g}" if isinstance(cell, float) else printable(str(cell)) for cell in row])
     console.print(made)
 
 

@@ -31,7 +31,7 @@ def why(
     if json:
         print_json(found.model_dump(mode="json"))
     else:
-        console.print(explanation_text(found))
+        console.print(explanation_text(found), markup=True)
 
 
 def replay(study: Latest = None, json: Json = False) -> None:
@@ -43,6 +43,6 @@ def replay(study: Latest = None, json: Json = False) -> None:
     if json:
         print_json({**found.model_dump(mode="json"), "exact": found.exact})
     else:
-        console.print(replay_text(found))
+        console.print(replay_text(found), markup=True)
     if found.differences:
         raise typer.Exit(1)

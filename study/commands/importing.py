@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ssl_core.errors import ConfigError
-from study.console import console, print_json, table
+from study.console import print_json, say, table
 from study.home import home
 
 if TYPE_CHECKING:
@@ -116,11 +116,11 @@ def show(imported: "Imported", versions: "list[EncoderVersion]", decisions: "lis
     rows = [[p.part, p.tensors, p.encoder, len(p.beside), p.kept_as or "-"] for p in report.placements]
     table(f"{report.file}: {report.summary}", ["network", "tensors", "in an encoder", "kept beside", "as"], rows)
     for line in (*report.left, *report.notes):
-        console.print(f"note: {line}", soft_wrap=True)
+        say(f"note: {line}")
     for version in versions:
-        console.print(f"{version.reference}  {version.feature_dim} features, {version.status}", soft_wrap=True)
+        say(f"{version.reference}  {version.feature_dim} features, {version.status}")
     for decision in decisions:
-        console.print(decision.reason, soft_wrap=True)
+        say(decision.reason)
     if not decisions:
         text = "not evaluated yet: give --pack, or run `splatsweep evaluate NAME/VERSION --pack PACK`"
-        console.print(text, soft_wrap=True)
+        say(text)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ssl_core.errors import IntegrityError, StorageError
-from study.console import console, print_json, table
+from study.console import print_json, say, table
 from study.home import home
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def promote(
         print_json({"reference": version.reference, **decision.model_dump(mode="json")})
     else:
         after = f" after version {decision.incumbent}" if decision.incumbent is not None else ""
-        console.print(f"{version.reference} is champion{after}: {decision.reason}", soft_wrap=True, markup=False)
+        say(f"{version.reference} is champion{after}: {decision.reason}")
 
 
 def rollback(name: Annotated[str, typer.Argument(help="registered model")], reason: Reason, json: Json = False) -> None:
@@ -54,9 +54,7 @@ def rollback(name: Annotated[str, typer.Argument(help="registered model")], reas
     if json:
         print_json({"reference": version.reference, "reason": version.events[-1].reason})
     else:
-        console.print(
-            f"{version.reference} is champion again: {version.events[-1].reason}", soft_wrap=True, markup=False
-        )
+        say(f"{version.reference} is champion again: {version.events[-1].reason}")
 
 
 def history(name: Annotated[str, typer.Argument(help="registered model")], json: Json = False) -> None:
@@ -81,17 +79,19 @@ def history(name: Annotated[str, typer.Argument(help="registered model")], json:
         found = {"name": name, "champion": stands, "by_ledger": now, "sound": broken is None}
         print_json({**found, "head": head, "lines": lines})
     elif ledger.lines:
-        columns = ["line", "time (UTC)", "what", "version", "against", "difference", "by", "reason"]
+        columns = ["line", "time (UTC)", "what", "version", "against", "difference", "by"]
         table(f"ledger of {name}", columns, [_row(line) for line in ledger.lines])
+        for line in ledger.lines:  # beside the table a sentence has ten letters' room
+            say(f"{line.sequence:>4}  {line.reason}")
         if broken is None:
-            console.print(f"{len(ledger.lines)} lines, each holds the digest of the one before: nothing was changed")
+            say(f"{len(ledger.lines)} lines, each holds the digest of the one before: nothing was changed")
     elif broken is None:
-        console.print(f"nothing has been decided about {name} yet")
+        say(f"nothing has been decided about {name} yet")
     if broken is not None:
         raise broken
     if now != stands and ledger.lines and not json:
         where = f"at version {stands}" if stands is not None else "nowhere"
-        console.print(f"the alias champion stands {where}: it was moved by hand, which the next decision writes down")
+        say(f"the alias champion stands {where}: it was moved by hand, which the next decision writes down")
 
 
 def compare(
@@ -122,7 +122,7 @@ def compare(
     ]  # fmt: skip
     title = f"test accuracy in percent, {found.test_objects} test objects of pack {found.pack_digest}"
     table(title, ["probe", found.left, found.right, "difference", "compared"], rows)
-    console.print(f"{found.verdict}\npicture: {path}", soft_wrap=True, markup=False)
+    say(f"{found.verdict}\npicture: {path}")
 
 
 def _comparison(left: str, right: str, pack: str | None) -> "Comparison":
@@ -165,5 +165,4 @@ def _row(line: "Line") -> list[Any]:
         "" if line.incumbent is None else str(line.incumbent),
         apart,
         line.by,
-        line.reason,
     ]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ssl_core.errors import ConfigError, PackError
-from study.console import console, errors, print_json, table
+from study.console import errors, print_json, printable, say, table
 from study.home import home
 
 if TYPE_CHECKING:
@@ -63,15 +63,15 @@ def rerun(
 
     with open_run_log(os.environ.get("MLFLOW_TRACKING_URI"), home()) as log:
         store = EncoderStore(log)
-        say = lambda text: errors.print(text, soft_wrap=True, markup=False)  # noqa: E731
-        found = trained_again(store, reference, home(), pack=pack, tolerance=tolerance, say=say)
+        aside = lambda text: errors.print(printable(text), soft_wrap=True)  # noqa: E731
+        found = trained_again(store, reference, home(), pack=pack, tolerance=tolerance, say=aside)
     if json:
         extra = {"bit_equal": found.bit_equal, "agrees": found.agrees, "verdict": found.verdict}
         print_json({**found.model_dump(mode="json"), **extra})
     else:
-        console.print(f"{found.reference}: {found.verdict}", soft_wrap=True, markup=False)
+        say(f"{found.reference}: {found.verdict}")
         for note in found.notes:
-            console.print(f"  {note}", soft_wrap=True, markup=False)
+            say(f"  {note}")
     if not found.agrees:
         raise typer.Exit(1)
 
@@ -80,7 +80,7 @@ def print_trace(traced: "Trace") -> None:
     """An encoder's origins, one line each."""
     table(traced.version.reference, ["what", "value"], [[name, value] for name, value in trace_rows(traced) if value])
     for gap in traced.recorded.gaps:
-        console.print(f"missing: {gap}", soft_wrap=True, markup=False)
+        say(f"missing: {gap}")
 
 
 def trace_rows(traced: "Trace") -> list[tuple[str, str]]:
@@ -125,7 +125,7 @@ def machine_text(system: str, processor: str) -> str:
 def print_pack(seen: "PackTrace") -> None:
     """Encoders that saw a pack."""
     if not seen.encoders:
-        console.print(f"no registered encoder saw pack {seen.pack_digest}", soft_wrap=True)
+        say(f"no registered encoder saw pack {seen.pack_digest}")
     else:
         columns = ["encoder", "used for", "status", "study", "trial", "test accuracy"]
         table(f"encoders that saw pack {seen.pack_digest}", columns, [
@@ -133,7 +133,7 @@ def print_pack(seen: "PackTrace") -> None:
             for e in seen.encoders
         ])  # fmt: skip
     if seen.studies:
-        console.print(f"studies on it: {', '.join(seen.studies)}", soft_wrap=True, markup=False)
+        say(f"studies on it: {', '.join(seen.studies)}")
 
 
 def print_study(study: str, versions: "tuple[EncoderVersion, ...]") -> None:

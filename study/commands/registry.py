@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ssl_core.errors import InfeasibleError
-from study.console import console, print_json, table
+from study.console import print_json, say, table
 from study.home import home
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def models(
     if json:
         print_json([version.model_dump(mode="json") for version in found])
     elif not found:
-        console.print(f"no encoder is registered{f' as {name}' if name else ''} yet; `make sweep` makes the first")
+        say(f"no encoder is registered{f' as {name}' if name else ''} yet; `make sweep` makes the first")
     else:
         table("registered encoders", ["name", "version", "alias", "status", "study", "trial", "test accuracy"], [
             [v.name, v.version, ", ".join(v.aliases), v.status, v.lineage.study, v.lineage.trial,
@@ -86,9 +86,9 @@ def evaluate(
     for title, columns, rows in outcome.sections:
         table(title, list(columns), [list(row) for row in rows])
     saved = f", {100 * outcome.share_saved:.0f} % saved by kept features" if outcome.share_saved else ""
-    console.print(f"{outcome.seconds:.0f} s{saved}", soft_wrap=True)
+    say(f"{outcome.seconds:.0f} s{saved}")
     if outcome.decision:
-        console.print(outcome.decision, soft_wrap=True)
+        say(outcome.decision)
 
 
 def print_table(reference: str, pack: "Pack", tracking_uri: str | None, json: bool) -> None:
@@ -111,7 +111,7 @@ def print_table(reference: str, pack: "Pack", tracking_uri: str | None, json: bo
     title = f"linear SVM, test accuracy in percent, by views and labels ({report.test_objects} test objects)"
     table(title, names, [[row[name] for name in names] for row in rows])
     share = f"{100 * found.times.forward_share:.0f} % of it in the encoder"
-    console.print(f"features: {found.times.forward + found.times.data:.1f} s, {share}", soft_wrap=True)
+    say(f"features: {found.times.forward + found.times.data:.1f} s, {share}")
 
 
 def print_rows(rows: list[dict[str, Any]]) -> None:
@@ -140,11 +140,11 @@ def pull(
             folder = fetch(EncoderStore(log), reference, to)
     for file in sorted(folder.rglob("*")):
         if file.is_file():
-            console.print(f"{file}  {file.stat().st_size:,} bytes", soft_wrap=True)
+            say(f"{file}  {file.stat().st_size:,} bytes")
 
 
 def ui(port: Annotated[int, typer.Option(min=1, max=65535)] = 5000) -> None:
     """Serve MLflow's pages on loopback until Ctrl-C."""
     from registry.service.pages import serve_pages
 
-    serve_pages(os.environ.get("MLFLOW_TRACKING_URI"), home(), port, announce=console.print)
+    serve_pages(os.environ.get("MLFLOW_TRACKING_URI"), home(), port, announce=say)

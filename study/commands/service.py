@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from study.console import console, print_json, table
+from study.console import print_json, say, table
 from study.home import home
 
 Json = Annotated[bool, typer.Option("--json", help="print JSON for scripts")]
@@ -49,7 +49,7 @@ def serve(
     """Serve the registry on loopback with users and passwords, on Postgres where there is one; Ctrl-C stops it."""
     from registry.service.server import serve as run
 
-    run(home_folder or home(), port, artifacts, console.print, workers=workers)
+    run(home_folder or home(), port, artifacts, say, workers=workers)
 
 
 def backup(
@@ -69,9 +69,7 @@ def backup(
     if json:
         print_json({"file": str(file), **done.model_dump(mode="json")})
     else:
-        console.print(
-            f"{file}: {done.rows:,} rows, {done.files:,} artifacts, {done.bytes / 1e6:,.1f} MB", soft_wrap=True
-        )
+        say(f"{file}: {done.rows:,} rows, {done.files:,} artifacts, {done.bytes / 1e6:,.1f} MB")
 
 
 def restore(
@@ -90,7 +88,7 @@ def restore(
     if json:
         print_json({"file": str(file), **done.model_dump(mode="json")})
     else:
-        console.print(f"restored {done.rows:,} rows and {done.files:,} artifacts of {done.made}", soft_wrap=True)
+        say(f"restored {done.rows:,} rows and {done.files:,} artifacts of {done.made}")
 
 
 def add(
@@ -112,9 +110,9 @@ def add(
     if json:
         print_json({"name": name, "role": role.value, "file": str(file) if file else None})
         return
-    console.print(f"{name} is {role.value}", soft_wrap=True)
+    say(f"{name} is {role.value}")
     if file:
-        console.print(f"address, name and password for this user: {file}", soft_wrap=True)
+        say(f"address, name and password for this user: {file}")
 
 
 def list_users(home_folder: Home = None, json: Json = False) -> None:
@@ -138,4 +136,4 @@ def remove(name: Annotated[str, typer.Argument(help="the user's name")], home_fo
     where = home_folder or home()
     open_users(where, os.environ).remove(name)
     (service_folder(where) / "users" / f"{name}.env").unlink(missing_ok=True)
-    console.print(f"{name} is removed", soft_wrap=True)
+    say(f"{name} is removed")

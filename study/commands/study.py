@@ -60,7 +60,7 @@ def status(name: Name = None, json: Json = False) -> None:
     if json:
         print_json(status.model_dump(mode="json"))
     else:
-        console.print(format_status(status))
+        console.print(format_status(status), markup=True)
 
 
 def report(

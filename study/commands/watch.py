@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ssl_core.errors import ConfigError, PackError, RegistryError
-from study.console import console, errors, printable
+from study.console import errors, printable, say
 from study.home import home, packs
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def watch(
     from study.watching.pools import open_pool
     from study.watching.watch import Notice, Watcher, WatchPlan
 
-    say = _print_line if json else _print_words
+    tell = _print_line if json else _print_words
     secret, uri = webhook_secret(), os.environ.get("MLFLOW_TRACKING_URI")
     if port is not None and secret is None:
         raise ConfigError("--port needs SPLATSWEEP_WEBHOOK_SECRET, or anybody would be believed (openssl rand -hex 32)")
@@ -61,16 +61,16 @@ def watch(
         stack.enter_context(watch_signals(interrupt))
         pool = open_pool(workers, home())
         stack.callback(pool.close)
-        watcher = Watcher(EncoderStore(log), WatchPlan(places, home(), uri, every=every), pool, say)
+        watcher = Watcher(EncoderStore(log), WatchPlan(places, home(), uri, every=every), pool, tell)
         if port is not None and secret is not None and not once:
-            say(Notice(kind="watching", reason=f"webhooks at {_listen(stack, watcher, host, port, secret, began)}"))
+            tell(Notice(kind="watching", reason=f"webhooks at {_listen(stack, watcher, host, port, secret, began)}"))
         if register_webhook is not None:
             new = register(log, register_webhook, secret)
-            say(Notice(kind="watching", reason=f"webhook {'made' if new else 'renewed'} for {register_webhook}"))
+            tell(Notice(kind="watching", reason=f"webhook {'made' if new else 'renewed'} for {register_webhook}"))
         known = ", ".join(f"{digest} ({place})" for digest, place in places.items()) or "none"
-        say(Notice(kind="watching", reason=f"{log.tracking_uri}, {pool.slots} at a time, packs: {known}"))
+        tell(Notice(kind="watching", reason=f"{log.tracking_uri}, {pool.slots} at a time, packs: {known}"))
         tally = watcher.run(interrupt, once=once)
-    say(Notice(kind="stopped", reason=f"{tally.judged} judged, {tally.refused} refused"))
+    tell(Notice(kind="stopped", reason=f"{tally.judged} judged, {tally.refused} refused"))
     if once and tally.failed:
         raise RegistryError(f"{tally.failed} evaluations failed and were not tried again; the same command does")
 
@@ -79,10 +79,10 @@ def _listen(stack: ExitStack, watcher: "Watcher", host: str, port: int, secret: 
     from registry.service.webhook_signature import Deliveries
     from study.watching.listener import Listener
 
-    def say(text: str) -> None:
-        errors.print(printable(text), soft_wrap=True, markup=False)
+    def aside(text: str) -> None:
+        errors.print(printable(text), soft_wrap=True)
 
-    listener = Listener(host, port, Deliveries(secret, since=began), watcher.wake.set, say)
+    listener = Listener(host, port, Deliveries(secret, since=began), watcher.wake.set, aside)
     stack.callback(listener.close)
     return listener.address
 
@@ -103,7 +103,7 @@ def _places(given: list[str] | None) -> dict[str, str]:
         try:
             found.setdefault(Pack.open(manifest.parent).manifest.pack_digest, str(manifest.parent))
         except PackError as error:
-            errors.print(printable(str(error)), soft_wrap=True, markup=False)
+            errors.print(printable(str(error)), soft_wrap=True)
     return found
 
 
@@ -116,4 +116,4 @@ def _print_words(notice: "Notice") -> None:
     seconds = f" ({notice.seconds:.1f} s)" if notice.seconds is not None else ""
     text = " ".join(part for part in (notice.kind, notice.reference) if part)
     reason = f": {notice.reason}" if notice.reason else ""
-    console.print(printable(f"{text}{seconds}{reason}"), soft_wrap=True, markup=False)
+    say(f"{text}{seconds}{reason}")
