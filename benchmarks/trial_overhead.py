@@ -8,19 +8,18 @@ OptunaSearch and its default loggers. Importing and starting Ray is in neither; 
 import json
 import os
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from benchmarks.nothing_session import OpenNothing
 from search_spaces.space import load_space
 from ssl_core.config import Config
 from study.driver import StudyPlan, run_study
 from study.ledger import read_ledger
 from study.schedule.spec import ASHA
-from study.session import TrialRequest
 from study.spec import StudySpec
 
 SLOTS = 2
@@ -33,43 +32,6 @@ class NothingConfig(Config):
 
     x: float = 0.5
     seconds: float = 0.0
-
-
-class NothingSession:
-    """Imports torch, and sleeps instead of training."""
-
-    def __init__(self, seconds: float) -> None:
-        import torch
-
-        self.weights = torch.zeros(8)
-        self.seconds = seconds
-        self.epoch, self.epochs = 0, 2
-
-    def run_epoch(self) -> Mapping[str, float]:
-        """Half of the trial's time."""
-        time.sleep(self.seconds / self.epochs)
-        self.epoch += 1
-        return {"val/probe": float(self.weights.sum()) + self.epoch}
-
-    def save(self, folder: Path) -> None:
-        """A tiny checkpoint."""
-        folder.mkdir(parents=True)
-        (folder / "state.json").write_text(json.dumps({"epoch": self.epoch}))
-
-    def load(self, folder: Path, transfer: bool = False) -> None:
-        """Where it was."""
-        self.epoch = int(json.loads((folder / "state.json").read_text())["epoch"])
-
-
-@dataclass(frozen=True)
-class OpenNothing:
-    """Opens such sessions in the workers."""
-
-    seconds: float = 0.0
-
-    def __call__(self, request: TrialRequest) -> NothingSession:
-        """A session."""
-        return NothingSession(self.seconds)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,9 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 
@@ -59,28 +62,44 @@ def in_own_process(trials: int, runs: int) -> Seconds:
 
 
 def run_here(trials: int, runs: int) -> Seconds:
-    """The measurement itself, on a Ray of this process."""
-    from benchmarks.trial_overhead import SLOTS, ours, stock
-    from study.cluster.cluster import ray_cluster
+    """The measurement itself, each study on a Ray of its own."""
+    from benchmarks.trial_overhead import ours, stock
 
-    found: Seconds = {"ours": [], "stock": [], "first": [], "others": [], "after": []}
-    with tempfile.TemporaryDirectory(prefix="splatsweep-bench-") as root, ray_cluster(float(SLOTS)):
+    found: Seconds = {"ours": [], "stock": [], "starting": [], "first": [], "others": [], "after": []}
+    with tempfile.TemporaryDirectory(prefix="splatsweep-bench-") as root:
         for number in range(runs):
             folder = Path(root, str(number))
             folder.mkdir()
-            course = ours(folder, trials)
+            # a Ray of its own for each, as a command has
+            with _ray(found["starting"]):
+                course = ours(folder, trials)
             found["ours"].append(course.seconds / trials)
             found["first"].append(course.first)
             found["others"].append(course.ends[-1] / (trials - 1))
             found["after"].append(course.seconds - course.first - course.ends[-1])
-            if number == 0:
-                found["stock"].append(stock(folder, trials))
+        with _ray([]):
+            found["stock"].append(stock(Path(root), trials))
     return found
+
+
+@contextmanager
+def _ray(seconds: list[float]) -> Iterator[None]:
+    """A Ray that starts as a study starts it; how long that took is appended."""
+    from benchmarks.nothing_session import OpenNothing
+    from benchmarks.trial_overhead import SLOTS
+    from study.cluster.cluster import ray_cluster
+    from study.cluster.warming import modules_of
+
+    began = time.perf_counter()
+    with ray_cluster(float(SLOTS), modules_of(OpenNothing())):
+        seconds.append(time.perf_counter() - began)
+        yield
 
 
 def _parts(found: Seconds) -> Table:
     """Where our seconds go."""
     rows = (
+        ("before: starting Ray, whose processes begin to import torch", _seconds(median(found["starting"]))),
         ("until the first trial ends: actors start and import torch", _seconds(median(found["first"]))),
         ("from the end of one trial to that of the next", _seconds(median(found["others"]))),
         ("after the last: report, and until MLflow has everything", _seconds(median(found["after"]))),
