@@ -163,7 +163,7 @@ def test_trials_without_a_result_say_why(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.parametrize(("seconds_per_trial", "kept"), [(0.2, True), (1.5, False)])
 def test_a_missed_bar_is_told(monkeypatch: pytest.MonkeyPatch, seconds_per_trial: float, kept: bool) -> None:
-    parts = {"first": [4.0], "others": [0.03], "after": [2.0]}
+    parts = {"starting": [3.0], "first": [4.0], "others": [0.03], "after": [2.0]}
     answer = {"ours": [seconds_per_trial] * 3, "stock": [6.0], **parts}
     monkeypatch.setattr(trials, "in_own_process", lambda count, runs: answer)
     found = trials.measure()
