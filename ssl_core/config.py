@@ -18,6 +18,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ssl_core.errors import ConfigError
 
 C = TypeVar("C", bound="Config")
+_SHOWN = 200
+"""letters of a wrong value that a message repeats"""
 
 
 class Config(BaseModel):
@@ -35,8 +37,37 @@ class Config(BaseModel):
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Inverse of `to_json`. Raises ConfigError naming each wrong key."""
-        return validated(cls, json.loads(text))
+        """Inverse of `to_json`. Raises ConfigError naming each wrong key, ValueError for what is no JSON."""
+        values = parse_json(text)
+        if not isinstance(values, dict):
+            raise ConfigError(f"{cls.__name__}: expected keys and values, got {type(values).__name__}")
+        return validated(cls, values)
+
+
+def parse_json(text: str | bytes, *, strict: bool = False) -> Any:
+    """JSON that others wrote. Raises ValueError for all that cannot be read, lists within lists without end too.
+
+    Args:
+        text: the document.
+        strict: refuse what two readers may read differently: a key given twice, NaN and infinity.
+    """
+    try:
+        if strict:
+            return json.loads(text, object_pairs_hook=_each_once, parse_constant=_no_number)
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key is given twice")
+    return found
+
+
+def _no_number(text: str) -> Any:
+    raise ValueError(f"{text} is no number")
 
 
 def validated(kind: type[C], values: Mapping[str, Any]) -> C:
@@ -55,7 +86,9 @@ def explain(error: ValidationError, kind: type[BaseModel]) -> str:
         if item["type"] == "extra_forbidden":
             lines.append(f"unknown key '{key}'{nearest(key, dotted_keys(kind))}")
         else:
-            lines.append(f"'{key or kind.__name__}': {item['msg']} (got {item.get('input')!r})")
+            given = repr(item.get("input"))
+            shown = given if len(given) <= _SHOWN else f"{given[:_SHOWN]}…"
+            lines.append(f"'{key or kind.__name__}': {item['msg']} (got {shown})")
     return "; ".join(lines)
 
 

@@ -19,6 +19,7 @@ from registry.evaluation.section_tables import section_metrics
 from registry.versions.model_card import describe, render_card
 from registry.versions.records import PREFIX, Decision, EncoderVersion, EvaluationSummary
 from registry.versions.store import CARD_FILE, EncoderStore
+from ssl_core.config import parse_json
 from ssl_core.errors import RegistryError
 from ssl_core.models.bundle import EncoderCard
 
@@ -108,7 +109,7 @@ def read_report(store: EncoderStore, version: EncoderVersion) -> EvaluationRepor
                 dst_path=scratch,
                 tracking_uri=store.run_log.tracking_uri,
             )
-            return EvaluationReport.model_validate(json.loads(Path(path).read_text(encoding="utf-8")))
+            return EvaluationReport.model_validate(parse_json(Path(path).read_text(encoding="utf-8")))
     except (RegistryError, ValueError, OSError):
         # deleted run, or a report of an older format: the answer is to evaluate again
         return None

@@ -5,7 +5,6 @@ report is whole is hung on its version again; a run that did not get that far go
 empties it).
 """
 
-import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from registry.evaluation.evaluation_log import REPORT_FILE, hang_on_version, rea
 from registry.evaluation.reports import EvaluationConfig, EvaluationReport
 from registry.versions.records import PREFIX, EncoderVersion
 from registry.versions.store import EncoderStore
+from ssl_core.config import parse_json
 from ssl_core.errors import RegistryError
 
 
@@ -52,6 +52,6 @@ def _report(store: EncoderStore, run_id: str) -> EvaluationReport | None:
             path = artifacts.download_artifacts(
                 run_id=run_id, artifact_path=REPORT_FILE, dst_path=scratch, tracking_uri=store.run_log.tracking_uri
             )
-            return EvaluationReport.model_validate(json.loads(Path(path).read_text(encoding="utf-8")))
+            return EvaluationReport.model_validate(parse_json(Path(path).read_text(encoding="utf-8")))
     except (RegistryError, ValueError, OSError):
         return None

@@ -17,6 +17,7 @@ from registry.versions.mlmodel import contract_params, input_shape
 from registry.versions.records import PREFIX, EncoderVersion, event_tag, events_of, safe_name
 from registry.versions.store import BUNDLE_FILES, EncoderStore, bundle_digest, file_digest, new_event
 from registry.versions.tag_writes import set_model_tag, set_version_tag
+from ssl_core.config import parse_json
 from ssl_core.errors import RegistryError, SplatsweepError
 from ssl_core.models.bundle import CARD, EncoderCard, read_card
 from ssl_core.models.soundness import PICKLED, check_sound
@@ -87,7 +88,7 @@ def declared_classes(card: EncoderCard, tags: Mapping[str, str]) -> tuple[str, .
     """
     text = tags.get(CLASSES) or card.lineage.get("classes", "")
     try:
-        names = json.loads(text) if text.lstrip().startswith("[") else text.split(",")
+        names = parse_json(text) if text.lstrip().startswith("[") else text.split(",")
     except ValueError:
         names = text.split(",")
     return tuple(str(name).strip() for name in names if str(name).strip())

@@ -6,7 +6,6 @@ inserted line is seen by whoever reads (`read_lines`). Where the lines lie is `r
 """
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -14,7 +13,7 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from registry.versions.records import EncoderVersion
-from ssl_core.config import Config
+from ssl_core.config import Config, parse_json
 from ssl_core.errors import IntegrityError
 
 LineKind = Literal["promoted", "refused", "rolled back", "observed"]
@@ -200,7 +199,7 @@ def _walk(texts: Mapping[int, str]) -> tuple[tuple[Line, ...], str | None]:
         if number not in texts:
             return tuple(lines), f"line {number} is missing"
         try:
-            line = Line.model_validate(json.loads(texts[number]))
+            line = Line.model_validate(parse_json(texts[number]))
         except (ValueError, ValidationError):
             return tuple(lines), f"line {number} cannot be read"
         if line.to_json() != texts[number] or line.sequence != number:

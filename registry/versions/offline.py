@@ -43,8 +43,16 @@ def choose_bundle(folder: Path, name: str | None = None) -> Path:
 
     Raises:
         RegistryError: none or several of that name (the message says which there are), or a pickle.
-        IntegrityError: a file is missing or was changed.
+        IntegrityError: a file is missing, was changed, or is a link.
+        StorageError: it may not be read.
     """
+    try:
+        return _checked(_chosen(folder, name))
+    except OSError as error:
+        raise StorageError(f"{folder}: cannot be read ({error}); make it readable") from None
+
+
+def _chosen(folder: Path, name: str | None) -> Path:
     found = list_bundles(folder)
     named = {key: path for key, path in found.items() if name is None or name in (key, read_card(path).name)}
     if name in named:  # a folder's own name is the stronger claim
@@ -55,7 +63,12 @@ def choose_bundle(folder: Path, name: str | None = None) -> Path:
         known = ", ".join(f"{key} ({read_card(path).name})" for key, path in found.items())
         raise RegistryError(f"{folder}: holds {what}{called}; choose by name one of {known}")
     (chosen,) = named.values()
-    for file in (*BUNDLE_FILES, *_listed(chosen)):
+    return chosen
+
+
+def _checked(chosen: Path) -> Path:
+    # the model card is in no list of checksums, and goes along when the encoder is copied
+    for file in (*BUNDLE_FILES, *_listed(chosen), CARD_FILE):
         refuse_pickle(chosen / file)
     verify_checksums(chosen)
     check_archive(chosen / PROGRAM, read_card(chosen).contract)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from registry.evaluation.reports import Modality
-from ssl_core.config import Config
+from ssl_core.config import Config, parse_json
 from ssl_core.errors import RegistryError
 
 PREFIX = "splatsweep."
@@ -190,14 +190,19 @@ def receipt_tag(receipt: Mapping[str, float] | None) -> dict[str, str]:
 def receipt_of(tags: Mapping[str, str]) -> dict[str, float] | None:
     """Inverse of `receipt_tag`; None where the tag is missing or was edited into something else."""
     try:
-        return {str(name): float(value) for name, value in json.loads(tags[f"{PREFIX}receipt"]).items()}
-    except (KeyError, ValueError, TypeError, AttributeError):
+        return {str(name): float(value) for name, value in parse_json(tags[f"{PREFIX}receipt"], strict=True).items()}
+    except (KeyError, ValueError, TypeError, AttributeError, OverflowError):
         return None
+
+
+def printable(text: str) -> str:
+    """Control characters, and bytes that were no text, as question marks: no terminal and no database minds them."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def optional(kind: type[Any], text: str | None) -> Any:
     """A record from a tag's JSON; None where the tag is missing or was edited by hand into something else."""
     try:
-        return kind.model_validate(json.loads(text)) if text else None
+        return kind.model_validate(parse_json(text)) if text else None
     except ValueError:
         return None

@@ -40,6 +40,7 @@ from registry.versions.upload import CARD_FILE as CARD_FILE
 from registry.versions.upload import RECEIPT_FILE as RECEIPT_FILE
 from registry.versions.upload import Uploaded, upload
 from registry.versions.upload import file_digest as file_digest
+from ssl_core.config import parse_json
 from ssl_core.errors import RegistryError
 from ssl_core.models.bundle import read_card, verify_checksums
 from ssl_core.models.soundness import check_sound
@@ -181,7 +182,7 @@ class EncoderStore:
         with explained(f"reading {version.reference}"):
             text = self.client.get_model_version(version.name, str(version.version)).tags.get(SERVING, "{}")
         try:
-            found = {str(name): str(digest) for name, digest in json.loads(text).items()}
+            found = {str(name): str(digest) for name, digest in parse_json(text).items()}
         except (ValueError, AttributeError):
             found = {"": ""}
         if not found.keys() <= set(SERVING_FILES):
@@ -254,6 +255,10 @@ class EncoderStore:
         return RegistryError(f"no registered encoder '{name}' at {self.run_log.tracking_uri}; {there}")
 
 
+_DIGITS = 10
+"""no width of features has as many"""
+
+
 def bundle_digest(folder: Path) -> str:
     """16 hex digits over weights and card. Not the program: two exports have different bytes."""
     both = file_digest(folder / "encoder.safetensors") + file_digest(folder / "encoder.json")
@@ -267,7 +272,7 @@ def new_event(kind: EventKind, reason: str) -> Event:
 
 def _number(text: str) -> int:
     """0 for what another client wrote there instead."""
-    return int(text) if text.isascii() and text.isdigit() else 0
+    return int(text) if text.isascii() and text.isdigit() and len(text) < _DIGITS else 0
 
 
 def _read(version: Any, aliases: Mapping[str, str]) -> EncoderVersion:

@@ -12,6 +12,7 @@ from registry.tracking.run_log import RunLog
 from registry.versions.mlmodel import SERVING_FILES, contract_params, write_mlmodel
 from registry.versions.model_card import render_card
 from registry.versions.records import PREFIX, Lineage
+from ssl_core.config import parse_json
 from ssl_core.models.bundle import CARD, CHECKSUMS, ONNX, PROGRAM, WEIGHTS, read_card
 
 BUNDLE_FILES = (WEIGHTS, CARD, PROGRAM, CHECKSUMS)
@@ -72,7 +73,7 @@ def upload(
 
 def listed_files(bundle: Path) -> tuple[str, ...]:
     """Which of `OPTIONAL_FILES` a bundle has, by its checksums."""
-    listed = json.loads((bundle / CHECKSUMS).read_text(encoding="utf-8"))
+    listed = parse_json((bundle / CHECKSUMS).read_text(encoding="utf-8"))
     return tuple(file for file in OPTIONAL_FILES if file in listed)
 
 

@@ -19,7 +19,7 @@ import safetensors
 import safetensors.torch
 from pydantic import Field, ValidationError, model_validator
 
-from ssl_core.config import Config, explain
+from ssl_core.config import Config, explain, parse_json
 from ssl_core.data.atomic import atomic_write
 from ssl_core.errors import IntegrityError, RegistryError, StorageError
 from ssl_core.models.build import Backbone, ImageBackbone, PointBackbone, build_encoder
@@ -104,7 +104,7 @@ def add_onnx(folder: Path) -> Path:
     from ssl_core.models.onnx_export import export_onnx
 
     encoder = load_bundle(folder)
-    sums = json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))
+    sums = parse_json((folder / CHECKSUMS).read_text(encoding="utf-8"))
     if ONNX not in sums:
         export_onnx(encoder, folder / ONNX)
         sums[ONNX] = _sha256(folder / ONNX)
@@ -135,13 +135,13 @@ def read_card(folder: Path) -> EncoderCard:
     """The description alone, without verifying the rest. Raises RegistryError."""
     file = folder / CARD
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
+        values = parse_json(file.read_text(encoding="utf-8"), strict=True)
     except OSError:
         raise RegistryError(
             f"{folder}: no {CARD}, so this is not an encoder bundle; give the folder that holds it"
         ) from None
-    except ValueError:
-        raise IntegrityError(f"{file}: not valid JSON; pull the encoder again") from None
+    except ValueError as error:
+        raise IntegrityError(f"{file}: not valid JSON ({str(error)[:80]}); pull the encoder again") from None
     version = values.get("format_version") if isinstance(values, dict) else None
     if isinstance(version, int) and version > FORMAT_VERSION:
         raise RegistryError(
@@ -162,13 +162,13 @@ def verify_checksums(folder: Path) -> None:
     """
     file = folder / CHECKSUMS
     try:
-        sums = json.loads(file.read_text(encoding="utf-8"))
+        sums = parse_json(file.read_text(encoding="utf-8"), strict=True)
     except OSError:
         raise RegistryError(
             f"{folder}: no {CHECKSUMS}, so this is not a whole encoder bundle; export or pull it again"
         ) from None
-    except ValueError:
-        raise IntegrityError(f"{file}: not valid JSON; pull the encoder again") from None
+    except ValueError as error:
+        raise IntegrityError(f"{file}: not valid JSON ({str(error)[:80]}); pull the encoder again") from None
     if not isinstance(sums, dict) or not {CARD, PROGRAM, WEIGHTS} <= sums.keys():
         raise IntegrityError(f"{file}: does not list {CARD}, {PROGRAM} and {WEIGHTS}; pull the encoder again")
     for name, wanted in sums.items():

@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from registry.service.webhook_signature import Deliveries, DeliveryRefusedError
+from ssl_core.config import parse_json
 from ssl_core.errors import StudyError
 
 LOOPBACK = "127.0.0.1"
@@ -121,7 +122,7 @@ def _handler(
 def _hear(payload: bytes, heard: Callable[[], None]) -> tuple[int, str]:
     """A delivery of the right hands. What it says is only a reason to look."""
     try:
-        event = json.loads(payload)
+        event = parse_json(payload)
         told = (event["entity"], event["action"])
     except (ValueError, TypeError, KeyError):
         return 400, "not a delivery of MLflow"
