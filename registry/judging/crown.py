@@ -16,11 +16,12 @@ from registry.judging.ledger import Champion, How, Ledger, Line, LineKind
 from registry.judging.ledger_store import LedgerStore
 from registry.judging.lock import shared_by_machines
 from registry.tracking.names import own_tags
-from registry.versions.records import CHAMPION, PREFIX, EncoderVersion, Event, EventKind, event_tag
+from registry.versions.records import CHAMPION, PREFIX, EncoderVersion, Event, EventKind, event_tag, printable
 from registry.versions.store import EncoderStore
 from ssl_core.errors import RegistryError
 
 ATTEMPTS = 20
+_LETTERS, _ROOM = 1999, 4000
 GRACE = 2.0
 """Seconds that an alias may stand apart from the ledger before it is taken for a hand's work: another machine's gate
 may be between its line and its alias."""
@@ -144,12 +145,22 @@ def draft(
         time="",
         kind=kind,
         how=how,
-        by=own_tags()["mlflow.user"],
+        by=printable(own_tags()["mlflow.user"])[:100],
         version=version.version if version is not None else None,
         bundle_digest=version.bundle_digest if version is not None else "",
         incumbent=incumbent.version if incumbent is not None else None,
-        reason=reason if len(reason) <= 2000 else f"{reason[:1999]}…",
+        reason=fitting(reason),
     )
+
+
+def fitting(reason: str) -> str:
+    """The reason, or as much of it as a line has room for: there a letter beyond ASCII takes six or twelve places."""
+    room = _ROOM
+    for place, letter in enumerate(reason):
+        room -= len(json.dumps(letter)) - 2
+        if room < 0 or place >= _LETTERS:
+            return f"{reason[:place]}…"
+    return reason
 
 
 def protocol_key(config: EvaluationConfig) -> str:

@@ -21,7 +21,7 @@ from registry.judging.gate import GateConfig, unfit
 from registry.judging.ledger import Champion, Ledger, Line
 from registry.judging.lock import judging_lock
 from registry.versions.fetching import fetch
-from registry.versions.records import Decision, EncoderVersion
+from registry.versions.records import Decision, EncoderVersion, printable
 from registry.versions.store import EncoderStore
 from ssl_core.data.pack import Pack
 from ssl_core.errors import RegistryError
@@ -208,7 +208,7 @@ def _only(ledger: Ledger) -> str:
 
 
 def _said(reason: str) -> str:
-    text = " ".join(reason.split())
+    text = printable(" ".join(reason.split()))
     if not text:
         raise RegistryError("a change of the champion needs a reason; say why, for example --reason 'broke downstream'")
     return text[:1500]

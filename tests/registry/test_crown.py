@@ -265,3 +265,20 @@ def test_two_gates_at_once_leave_one_champion_and_one_chain(store, versions, mon
     second = ledger.lines[1:]
     assert {line.version for line in second} == {2, 3}
     assert [line.incumbent for line in second] in ([1, 1], [1, 2], [1, 3])
+
+
+@pytest.mark.parametrize(
+    "reason", ["日本" * 1000, "🙂" * 1500, "\x1b[31m red \udcff bytes \0", "x" * 5000, '"\\' * 900]
+)
+def test_a_reason_of_any_letters_finds_room_in_its_line(store, versions, reason, monkeypatch):
+    """A line is a parameter of MLflow's, of at most 6000 characters, in which these take up to twelve each."""
+    monkeypatch.setenv("LOGNAME", "me\x1b" + "é" * 5000)
+    promote_by_hand(store, versions[0], reason)
+    promote_by_hand(store, versions[1], "another")
+    rollback(store, NAME, reason)
+    first, _, last = lines(store)
+    assert (first.kind, last.kind) == ("promoted", "rolled back")
+    assert all(line.reason.isprintable() and line.by.isprintable() for line in (first, last))
+    begun = "".join(letter if letter.isprintable() else "?" for letter in reason.strip())[:300]
+    assert begun in first.reason
+    assert store.get(NAME, 1).status == "champion"
