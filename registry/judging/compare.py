@@ -11,6 +11,7 @@ from scipy import stats
 from registry.evaluation.evaluation_log import read_report
 from registry.evaluation.reports import Correctness, EvaluationReport, Row
 from registry.judging.challenge import paired
+from registry.judging.gate import points
 from registry.versions.records import EncoderVersion
 from registry.versions.store import EncoderStore
 from ssl_core.config import Config
@@ -48,10 +49,7 @@ class Comparison(Config):
         """In words, by the deciding row."""
         first = self.rows[0]
         apart = first.difference
-        text = (
-            f"{100 * apart.mean:+.1f} points ({100 * apart.confidence:g} % interval {100 * apart.low:+.1f} to "
-            f"{100 * apart.high:+.1f}), {first.label}"
-        )
+        text = f"{points(apart)}, {first.label}"
         if apart.low > 0:
             return f"{self.left} is better than {self.right}: {text}"
         if apart.high < 0:

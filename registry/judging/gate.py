@@ -15,7 +15,7 @@ from registry.evaluation.reports import EvaluationReport
 from registry.judging.challenge import Challenge, challenge_all, paired
 from registry.versions.records import Decision
 from ssl_core.config import Config
-from ssl_core.evaluation.statistics import Interval
+from ssl_core.evaluation.statistics import Interval, in_percent
 
 
 class GateConfig(Config):
@@ -107,8 +107,8 @@ def unfit(report: EvaluationReport, config: GateConfig = GateConfig()) -> str | 
     full = float(np.mean(report.full_labels.encoder))
     if full <= health.constant_accuracy and len(report.class_names) > 1:
         return (
-            f"collapsed: with the most labels the probe reaches {100 * full:.1f} %, "
-            f"a constant answer {100 * health.constant_accuracy:.1f} %"
+            f"collapsed: with the most labels the probe reaches {in_percent(full)} %, "
+            f"a constant answer {in_percent(health.constant_accuracy)} %"
         )
     return None
 
@@ -142,12 +142,12 @@ def _beside_twin(report: EvaluationReport, config: GateConfig, preface: str) -> 
     if deciding.twin is None:
         return Decision(
             promoted=True,
-            reason=f"{preface}: {name} {100 * accuracy:.1f} %; there is no random twin to compare with",
+            reason=f"{preface}: {name} {in_percent(accuracy)} %; there is no random twin to compare with",
             numbers={"accuracy": accuracy},
         )
     interval = paired(deciding.encoder, deciding.twin, config.confidence)
     numbers = {"accuracy": accuracy, "twin": float(np.mean(deciding.twin)), **_numbers(interval)}
-    text = f"{name} {100 * accuracy:.1f} %, {points(interval)} against its random twin"
+    text = f"{name} {in_percent(accuracy)} %, {points(interval)} against its random twin"
     if interval.high < 0:
         return Decision(promoted=False, reason=f"worse than its random twin: {text}", numbers=numbers)
     if interval.low > 0:
@@ -180,7 +180,7 @@ def _against(
         deciding = same[i].deciding
         assert deciding is not None
         text = (
-            f"linear SVM at {deciding.labels} labels {100 * accuracy:.1f} % against {100 * champion:.1f} %, "
+            f"linear SVM at {deciding.labels} labels {in_percent(accuracy)} % against {in_percent(champion)} %, "
             f"{points(challenge.interval)}; {_asked(challenge, config)}"
         )
         own = {"accuracy": round(accuracy, 6), "incumbent": round(champion, 6), **_numbers(challenge.interval)}
@@ -194,7 +194,7 @@ def _asked(challenge: Challenge, config: GateConfig) -> str:
         return f"the lower bound has to exceed {100 * config.margin:g}"
     return (
         f"of {challenge.family} challengers, so that the lower bound is taken at {100 * (1 - challenge.level):.4g} % "
-        f"(Holm): {100 * challenge.bound:+.1f}, and has to exceed {100 * config.margin:g}"
+        f"(Holm): {in_percent(challenge.bound, signed=True)}, and has to exceed {100 * config.margin:g}"
     )
 
 
@@ -206,6 +206,6 @@ def _numbers(interval: Interval) -> dict[str, float]:
 def points(interval: Interval) -> str:
     """A difference of accuracies for people: `+2.0 points (95 % interval +0.5 to +3.5)`."""
     return (
-        f"{100 * interval.mean:+.1f} points ({100 * interval.confidence:g} % interval "
-        f"{100 * interval.low:+.1f} to {100 * interval.high:+.1f})"
+        f"{in_percent(interval.mean, signed=True)} points ({100 * interval.confidence:g} % interval "
+        f"{in_percent(interval.low, signed=True)} to {in_percent(interval.high, signed=True)})"
     )

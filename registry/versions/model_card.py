@@ -9,6 +9,7 @@ from registry.evaluation.section_tables import markdown
 from registry.versions.mlmodel import input_shape
 from registry.versions.records import Decision, Lineage
 from ssl_core.config import Config
+from ssl_core.evaluation.statistics import in_percent
 from ssl_core.models.encoder import FEATURE_WIDTH, ImageContract, PointsContract
 
 Contract = PointsContract | ImageContract
@@ -121,7 +122,7 @@ def _evaluation(report: EvaluationReport | None, decision: Decision | None) -> s
     lines.append(
         f"Feature health: effective rank {health.effective_rank:.1f}, "
         f"relative spread {health.relative_std:.3f}; "
-        f"a constant answer scores {100 * health.constant_accuracy:.1f} %."
+        f"a constant answer scores {in_percent(health.constant_accuracy)} %."
     )
     if sections := markdown(report.sections):
         lines += ["", sections]
@@ -143,7 +144,7 @@ def _single(row: Row) -> str:
     if row.single is None:
         return "–"
     found = row.single
-    return f"sd {100 * found.sd:.1f}, {100 * found.low:.1f} to {100 * found.high:.1f}"
+    return f"sd {in_percent(found.sd)}, {in_percent(found.low)} to {in_percent(found.high)}"
 
 
 def _use(contract: Contract, feature_dim: int) -> str:

@@ -8,6 +8,7 @@ cancels.
 """
 
 from collections.abc import Sequence
+from decimal import ROUND_HALF_UP, Decimal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -43,8 +44,21 @@ class Interval(Config):
 
     def percent(self, *, signed: bool = False) -> str:
         """For people: `72.0 ± 1.8`, or `+4.9 ± 1.1` if signed; an infinite interval is left out."""
-        mean = f"{100 * self.mean:+.1f}" if signed else f"{100 * self.mean:.1f}"
-        return f"{mean} ± {100 * self.half_width:.1f}" if np.isfinite(self.half_width) else mean
+        mean = in_percent(self.mean, signed=signed)
+        return f"{mean} ± {in_percent(self.half_width)}" if np.isfinite(self.half_width) else mean
+
+
+def in_percent(share: float, *, signed: bool = False) -> str:
+    """A share, or a difference of two, in percent with one decimal: the one rule by which all texts round.
+
+    Halves go away from zero, and what an order of summation leaves in the last digits does not count, so a mean of
+    means and the mean of all values say the same: 0.5275 is 52.8, with a sign +52.8.
+    """
+    if not np.isfinite(share):
+        return f"{share:+}" if signed else f"{share}"
+    rounded = Decimal(repr(round(100 * float(share), 8))).quantize(Decimal("0.1"), ROUND_HALF_UP)
+    rounded = rounded if rounded else Decimal("0.0")  # no -0.0
+    return f"{rounded:+}" if signed else f"{rounded}"
 
 
 def mean_interval(values: ArrayLike | Sequence[float], confidence: float = 0.95) -> Interval:

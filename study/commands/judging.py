@@ -153,10 +153,13 @@ def _store() -> "Iterator[EncoderStore]":
 
 
 def _row(line: "Line") -> list[Any]:
+    from ssl_core.evaluation.statistics import in_percent
+
     numbers = line.numbers
     apart = ""
     if {"difference", "low", "high"} <= numbers.keys():
-        apart = f"{100 * numbers['difference']:+.1f} ({100 * numbers['low']:+.1f} to {100 * numbers['high']:+.1f})"
+        mean, low, high = (in_percent(numbers[name], signed=True) for name in ("difference", "low", "high"))
+        apart = f"{mean} ({low} to {high})"
     return [
         line.sequence,
         line.time[:19].replace("T", " "),

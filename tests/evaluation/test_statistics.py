@@ -2,11 +2,14 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
 from ssl_core.evaluation.statistics import (
     Interval,
     bootstrap_mean,
+    in_percent,
     mean_interval,
     paired_bootstrap,
     paired_difference,
@@ -76,3 +79,32 @@ def test_bootstrap_repeats_itself():
 def test_reads_like_a_table():
     assert mean_interval([0.7, 0.72, 0.74]).percent() == "72.0 ± 5.0"
     assert mean_interval([0.05, 0.05]).percent(signed=True) == "+5.0 ± 0.0"
+
+
+@pytest.mark.parametrize(
+    ("share", "plain", "signed"),
+    [
+        (0.5275, "52.8", "+52.8"),
+        (np.nextafter(0.5275, 0), "52.8", "+52.8"),
+        (np.nextafter(0.5275, 1), "52.8", "+52.8"),
+        (-0.04250000000000004, "-4.3", "-4.3"),
+        (-0.04249999999999998, "-4.3", "-4.3"),
+        (0.50249, "50.2", "+50.2"),
+        (-1e-12, "0.0", "+0.0"),
+        (-0.0004, "0.0", "+0.0"),
+        (1.0, "100.0", "+100.0"),
+        (np.float32(0.5), "50.0", "+50.0"),
+    ],
+)
+def test_all_texts_round_halves_alike_whatever_the_last_digits(share, plain, signed):
+    assert in_percent(share) == plain
+    assert in_percent(share, signed=True) == signed
+
+
+@given(st.lists(st.lists(st.integers(0, 1), min_size=40, max_size=40), min_size=1, max_size=10))
+def test_a_mean_of_means_reads_as_the_mean_of_all(answers):
+    table = np.array(answers, dtype=float)
+    inner = mean_interval(table.mean(axis=1))
+    assert inner.percent().partition(" ")[0] == in_percent(float(table.mean()))
+    assert inner.percent().partition(" ")[0] == in_percent(float(table.T.mean(axis=1).mean()))
+    assert float(in_percent(inner.mean)) == pytest.approx(100 * inner.mean, abs=0.05 + 1e-9)

@@ -8,6 +8,7 @@ from known_features import clouds, report_of
 
 from registry.evaluation.reports import Correctness, EvaluationReport
 from registry.judging.gate import GateConfig, decide, decide_many
+from ssl_core.evaluation.statistics import mean_interval
 
 GOOD, MIDDLE, POOR = ({None: clouds(noise, 1)} for noise in (0.8, 2.0, 4.0))
 
@@ -130,3 +131,17 @@ def test_never_both_ways_and_always_a_reason(a, b, seed):
     assert not (forth.promoted and back.promoted)
     assert forth.reason
     assert back.reason
+
+
+def test_description_decision_and_comparison_say_the_same_number():
+    """26.75 % is a tie of rounding: the mean of ten draws' means is a little less than the mean of all answers."""
+    right = (13, 14, 10, 12, 10, 10, 6, 13, 7, 12)
+    tie = (np.arange(40) < np.array(right)[:, None]).astype(float)
+    report = report_of({None: clouds(0.8, 1)})
+    deciding = report.deciding.model_copy(update={"encoder": tie.tolist(), "twin": tie.tolist()})
+    row = report.headline
+    rows = (row.model_copy(update={"accuracy": mean_interval(tie.mean(axis=1))}), *report.rows[1:])
+    tied = report.model_copy(update={"deciding": deciding, "rows": rows})
+    assert tied.headline.accuracy.percent().startswith("26.8 ")
+    assert "26.8 %" in decide(tied, None).reason
+    assert "26.8 % against 52.8 %" in decide(tied, tied).reason
