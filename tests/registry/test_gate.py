@@ -144,4 +144,4 @@ def test_description_decision_and_comparison_say_the_same_number():
     tied = report.model_copy(update={"deciding": deciding, "rows": rows})
     assert tied.headline.accuracy.percent().startswith("26.8 ")
     assert "26.8 %" in decide(tied, None).reason
-    assert "26.8 % against 52.8 %" in decide(tied, tied).reason
+    assert "26.8 % against 26.8 %" in decide(tied, tied).reason
