@@ -1,11 +1,13 @@
 """Whether a program file is data: read as a zip of JSON and tensors, never loaded, nothing in it run.
 
 `torch.export.load` unpickles weights that say so, constants of some names and example inputs, loads compiled libraries,
-evaluates the texts of symbolic sizes, and resolves the name of any function of torch. None of that is needed for an
-encoder. A file passes here only if it holds
+evaluates the texts of symbolic sizes, resolves the name of any function of torch, imports modules that a tree's
+description names, and writes the names of inputs, nodes and weights into the Python source that it compiles. None of
+that is needed for an encoder. A file passes here only if it holds
 
     weights and constants as plain tensors, example inputs (older bundles have them) that read as tensors alone, no
-    compiled code, and a graph of `torch.ops.aten` operators, whose sizes are sums and products of numbers and symbols.
+    compiled code, and a graph of `torch.ops.aten` operators, or loops over such graphs, whose sizes are sums and
+    products of numbers and symbols, and whose names are names.
 
 The rules were read off torch 2.15 (`torch/export/pt2_archive`, `torch/_export/serde`).
 """
@@ -28,13 +30,21 @@ _MEMBERS = re.compile(
     r"|\.data/(version|serialization_id|byteorder)|\.format_version|\.storage_alignment"
 )
 _SAMPLE = "data/sample_inputs/model.pt"
-# from_file is the one operator that opens a file
+# from_file is the one operator that opens a file; what begins with two underscores is Python's, not an operator
 _OPERATOR = re.compile(
-    r"torch\.ops\.aten\.(?!from_file)[a-z_0-9]+\.[A-Za-z_0-9]+|_operator\.(add|sub|mul|floordiv|mod|eq|ge|gt|le|lt)"
+    r"torch\.ops\.aten\.(?!from_file|__)[a-z_0-9]+\.[A-Za-z][A-Za-z_0-9]*|torch\.ops\.higher_order\.while_loop"
+    r"|_operator\.(add|sub|mul|floordiv|mod|eq|ge|gt|le|lt)"
 )
 _SIZE = re.compile(r"(?:(?:Symbol|Mul|Add|Integer|Max|Min|positive|integer|nonnegative|True|'[su]\d+')|[0-9 ,()=-])*")
 _SYMBOL = re.compile(r"[su]\d+")
-_FORBIDDEN = ("as_custom_obj", "as_operator", "as_graph")
+# no quotes, brackets, blanks, '=' or ':': in a list of arguments or after a dot such a text calls nothing
+_TEXT = re.compile(r"[A-Za-z0-9_.+-]*")
+# a tuple of one tensor and no keywords goes in, one tensor comes out: torch would import what other types are named by
+_TREE = re.compile(
+    r'(?:"(?:type|context|children_spec|builtins\.tuple|builtins\.dict|null|\[\])"|null|[0-9 ,:]|[\[\]{}])*'
+)
+_TREES = ("in_spec", "out_spec")
+_FORBIDDEN = ("as_custom_obj", "as_operator")
 _MAX_JSON = 64 * 2**20
 REMEDY = "do not load it; make the bundle again with `save_bundle`"
 
@@ -54,11 +64,11 @@ def check_archive(file: Path, contract: PointsContract | ImageContract | None = 
         raise IntegrityError(f"{file}: not a program of torch.export ({' '.join(str(error).split())[:120]})") from None
     if "models/model.json" not in texts:
         raise IntegrityError(f"{file}: holds no graph, so it is not a program of torch.export; {REMEDY}")
-    for name, content in texts.items():
-        _check_values(f"{file}: {name}", content)
     graph = texts["models/model.json"]
     if not isinstance(graph, dict) or graph.get("guards_code"):
         raise RegistryError(f"{file}: its graph brings code of its own; {REMEDY}")
+    for name, content in texts.items():
+        _check_values(f"{file}: {name}", content)
     if contract is not None:
         _check_shape(file, graph, contract)
 
@@ -97,27 +107,50 @@ def _json(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Any:
 
 
 def _check_values(where: str, content: Any) -> None:
-    """Walk JSON without recursion and refuse every key that makes torch's loader run something."""
+    """Walk JSON without recursion and refuse every entry that makes torch's loader run something."""
     waiting = [content]
     while waiting:
         value = waiting.pop()
         if isinstance(value, list):
             waiting.extend(value)
-            continue
-        if not isinstance(value, dict):
-            continue
-        for key, inner in value.items():
-            if key == "use_pickle" and inner:
-                raise RegistryError(f"{where}: holds a pickle, which torch.export.load would run; {REMEDY}")
-            if key in _FORBIDDEN:
-                raise RegistryError(f"{where}: holds '{key}', which no encoder's program needs; {REMEDY}")
-            if key == "target" and isinstance(inner, str) and not _OPERATOR.fullmatch(inner):
-                raise RegistryError(f"{where}: calls {ascii(inner)[:80]}, which is not an operator of torch; {REMEDY}")
-            if key == "expr_str" and not (isinstance(inner, str) and _SIZE.fullmatch(inner)):
-                raise RegistryError(f"{where}: a size is {ascii(inner)[:80]}, not a product of numbers; {REMEDY}")
-            if key == "range_constraints" and not all(_SYMBOL.fullmatch(name) for name in inner):
-                raise RegistryError(f"{where}: a range is not of a size; {REMEDY}")
-            waiting.append(inner)
+        elif isinstance(value, dict):
+            for key, inner in value.items():
+                _check_text(where, key)
+                if not _judged(where, key, inner):
+                    waiting.append(inner)
+        elif isinstance(value, str):
+            _check_text(where, value)
+
+
+def _judged(where: str, key: str, inner: Any) -> bool:
+    """Whether the entry is good as a whole; False: what is in it is still to be looked at. Raises RegistryError."""
+    if key == "use_pickle" and inner:
+        raise RegistryError(f"{where}: holds a pickle, which torch.export.load would run; {REMEDY}")
+    if key in _FORBIDDEN:
+        raise RegistryError(f"{where}: holds '{key}', which no encoder's program needs; {REMEDY}")
+    if key == "range_constraints" and not (isinstance(inner, dict) and all(map(_SYMBOL.fullmatch, inner))):
+        raise RegistryError(f"{where}: a range is not of a size; {REMEDY}")
+    if key == "expr_str":
+        if not (isinstance(inner, str) and _SIZE.fullmatch(inner)):
+            raise RegistryError(f"{where}: a size is {ascii(inner)[:80]}, not a product of numbers; {REMEDY}")
+        return True
+    if not isinstance(inner, str):
+        # the exporter's notes about a node, which are texts and stay texts; anything else may only be called so
+        return key == "metadata" and isinstance(inner, dict) and all(isinstance(note, str) for note in inner.values())
+    if key == "target" and not _OPERATOR.fullmatch(inner):
+        raise RegistryError(f"{where}: calls {ascii(inner)[:80]}, which is not an operator of torch; {REMEDY}")
+    if key in _TREES:
+        if not _TREE.fullmatch(inner):
+            raise RegistryError(f"{where}: {key} is {ascii(inner)[:80]}, not tensors in a tuple; {REMEDY}")
+        return True
+    return False
+
+
+def _check_text(where: str, text: str) -> None:
+    if not _TEXT.fullmatch(text):
+        raise RegistryError(
+            f"{where}: {ascii(text)[:80]} stands where torch takes a name into the code it compiles; {REMEDY}"
+        )
 
 
 def _check_shape(file: Path, graph: dict[str, Any], contract: PointsContract | ImageContract) -> None:

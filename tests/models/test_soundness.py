@@ -16,7 +16,8 @@ from ssl_core.models.build import build_encoder
 from ssl_core.models.bundle import CHECKSUMS, save_bundle
 from ssl_core.models.encoder import PointsContract
 from ssl_core.models.pointnet import PointNetConfig
-from ssl_core.models.program import example_input, on_the_cpu, traced
+from ssl_core.models.pointnet2 import PointNet2SSGConfig
+from ssl_core.models.program import example_input, export_program, on_the_cpu, traced
 from ssl_core.models.program_check import check_archive
 from ssl_core.models.soundness import check_sound, refuse_pickle
 from tests.registry.resealed import reseal
@@ -207,12 +208,67 @@ def test_two_members_of_one_name_are_refused(bundle: Path) -> None:
         ("Symbol('s77', positive=True, integer=True)", "__import__('os').system('x')", "a size is"),
         ('"guards_code": []', '"guards_code": ["import os"]', "code of its own"),
         ('"as_tensor": {"name": "x"}', '"as_custom_obj": {"name": "x"}', "as_custom_obj"),
+        ("torch.ops.aten.linear.default", "torch.ops.aten.__class__.mro", "not an operator"),
+        ('"builtins.tuple\\"', '"collections.defaultdict\\"', "in_spec is"),
+        ('"metadata": {', '"metadata": {"notes": {"expr_str": "open()"}, ', "stands where torch takes a name"),
     ],
 )
 def test_a_graph_that_would_run_more_than_operators_is_refused(bundle: Path, old: str, new: str, reason: str) -> None:
     rewrite(bundle / "program.pt2", in_model(old, new))
     with pytest.raises(RegistryError, match=reason):
         check_archive(bundle / "program.pt2", CONTRACT)
+
+
+@pytest.mark.parametrize(
+    ("old", "name"),
+    [
+        ('{"as_tensor": {"name": "x"}}', "x"),
+        ('"forward_arg_names": ["x"]', "x"),
+        ('"parameter_name": "backbone.pooled.linear.weight"', "backbone.pooled.linear.weight"),
+        ('"fqn": "backbone.pooled"', "backbone.pooled"),
+    ],
+)
+@pytest.mark.parametrize(
+    "code", ["x=open('mark', 'w')", 'x", open("mark", "w"), "', "x):\n  open()\n  def f(", "x:open"]
+)
+def test_code_in_place_of_a_name_is_refused(bundle: Path, old: str, name: str, code: str) -> None:
+    """Torch's loader writes names into the source of a function, which it compiles: a default value is run then."""
+    rewrite(bundle / "program.pt2", in_model(old, old.replace(json.dumps(name), json.dumps(code))))
+    with pytest.raises(RegistryError, match="stands where torch takes a name into the code it compiles"):
+        check_archive(bundle / "program.pt2", CONTRACT)
+
+
+@pytest.fixture(scope="module")
+def looping(tmp_path_factory) -> Path:
+    """The program of an encoder that searches its centres, which is a loop over a graph of its own."""
+    config = PointNet2SSGConfig(centres="fps", centres_1=8, centres_2=4, feature_dim=16)
+    file = tmp_path_factory.mktemp("looping") / "program.pt2"
+    export_program(build_encoder(CONTRACT, config, seed=0), file)
+    return file
+
+
+def test_a_loop_passes_and_holds_no_path_of_ours(looping: Path) -> None:
+    check_archive(looping, CONTRACT)
+    with zipfile.ZipFile(looping) as archive:
+        graph = archive.read("program/models/model.json")
+    assert b"torch.ops.higher_order.while_loop" in graph
+    assert b"ssl_core/" not in graph
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("torch.ops.aten.minimum.default", "torch.load", "calls 'torch.load'"),
+        ("torch.ops.higher_order.while_loop", "torch.ops.higher_order.call_torchbind", "call_torchbind"),
+        ('"name": "while_loop_body_graph_0"', '"name": "f\\"), open(\\"mark"', "stands where torch takes a name"),
+        ("Symbol('s77', positive=True, integer=True)", "open('mark', 'w')", "a size is"),
+    ],
+)
+def test_what_a_loop_does_is_looked_at_too(looping: Path, tmp_path: Path, old: str, new: str, reason: str) -> None:
+    file = Path(shutil.copy(looping, tmp_path))
+    rewrite(file, in_model(old, new))
+    with pytest.raises(RegistryError, match=reason):
+        check_archive(file, CONTRACT)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK", b"nonsense", b"\x80\x04."])
