@@ -22,7 +22,6 @@ from ssl_core.data.point_sampler import check_contract
 from ssl_core.models.bundle import add_onnx, save_bundle
 from ssl_core.models.encoder import PointsContract
 from ssl_core.models.imported import Imported, ImportReport, Modality
-from ssl_core.models.pointnet2 import PointNet2MSGConfig, PointNet2SSGConfig
 
 REPORT_FILE = "import.json"
 
@@ -103,8 +102,7 @@ def _register(
     # nothing of the run: the same file gives the same card, so the same digest, wherever it is imported
     facts = {"source": imported.report.model, "source_sha256": imported.report.sha256}
     save_bundle(made.encoder, made.backbone, folder, name=name, lineage=facts)
-    if not (isinstance(made.backbone, (PointNet2SSGConfig, PointNet2MSGConfig)) and made.backbone.centres == "fps"):
-        add_onnx(folder)  # a search for centres would be unrolled, which takes many minutes to convert
+    add_onnx(folder)
     return store.register(folder, name, lineage, lineage.run_id)
 
 

@@ -48,17 +48,57 @@ def nearest(x: Tensor, count: int) -> Tensor:
 
 
 def farthest_points(xyz: Tensor, count: int) -> Tensor:
-    """[B, N, 3] -> [B, min(count, N)]: farthest-point order starting from index 0 (Eldar et al. 1997)."""
-    xyz = xyz.detach()
-    index = torch.zeros_like(xyz[:, 0, 0], dtype=torch.int64)
+    """[B, N, 3] -> [B, min(count, N)]: farthest-point order starting from index 0 (Eldar et al. 1997).
+
+    Of points that are equally far the first by index is taken. A graph (`torch.export`, and ONNX made of it) has the
+    search as one loop, not as a step per centre, with the same arithmetic in the same order.
+    """
+    columns = xyz.detach().transpose(1, 2).contiguous()
+    batch, _, points = columns.shape
+    count = min(count, points)
+    index = torch.zeros(batch, dtype=torch.int64, device=xyz.device)
+    distance = torch.full((batch, points), torch.inf, dtype=xyz.dtype, device=xyz.device)
+    if torch.compiler.is_exporting():
+        return _loop_of_the_graph(columns, count, index, distance)
     chosen = [index]
-    distance = torch.full_like(xyz[..., 0], torch.inf)
-    for _ in range(min(count, xyz.shape[1]) - 1):
-        last = torch.gather(xyz, 1, index[:, None, None].expand(-1, 1, 3))
-        distance = torch.minimum(distance, (xyz - last).square().sum(-1))
-        index = distance.argmax(-1)
+    for _ in range(count - 1):
+        index, distance = _next_farthest(columns, index, distance)
         chosen.append(index)
     return torch.stack(chosen, dim=1)
+
+
+def _next_farthest(columns: Tensor, index: Tensor, distance: Tensor) -> tuple[Tensor, Tensor]:
+    """One step: points as [B, 3, N], the last chosen [B], squared distances to the chosen before it [B, N].
+
+    The three squares are added one by one: a sum over an axis may be taken in another order elsewhere.
+    """
+    last = torch.gather(columns, 2, index[:, None, None].expand(-1, 3, 1))
+    square = (columns - last).square()
+    distance = torch.minimum(distance, square[:, 0] + square[:, 1] + square[:, 2])
+    return distance.argmax(-1), distance
+
+
+def _loop_of_the_graph(columns: Tensor, count: int, index: Tensor, distance: Tensor) -> Tensor:
+    """The same steps as one operator. It takes no closures and no lists: each step writes its own place of [B, count].
+
+    The operator itself, not `torch.while_loop`, which would compile the steps first.
+    """
+
+    def goes_on(step: Tensor, *_: Tensor) -> Tensor:
+        return step < count
+
+    def body(
+        step: Tensor, index: Tensor, distance: Tensor, chosen: Tensor, columns: Tensor, places: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        index, distance = _next_farthest(columns, index, distance)
+        return step + 1, index, distance, torch.where(places == step, index[:, None], chosen)
+
+    step = torch.ones((), dtype=torch.int64, device=columns.device)
+    places = torch.arange(count, device=columns.device)
+    chosen = torch.zeros((columns.shape[0], count), dtype=torch.int64, device=columns.device)
+    carried = (step, index, distance, chosen)
+    found: Tensor = torch.ops.higher_order.while_loop(goes_on, body, carried, (columns, places))[3]
+    return found
 
 
 def row_indices(index: Tensor, points: int) -> Tensor:

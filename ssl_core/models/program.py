@@ -47,8 +47,9 @@ def export_program(encoder: Encoder, file: Path) -> None:
     twin = on_the_cpu(encoder)
     program = traced(twin)
     program.example_inputs = None
-    for node in program.graph.nodes:
-        node.meta.pop("stack_trace", None)
+    for module in program.graph_module.modules():  # a loop's steps are a module of their own
+        for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
+            node.meta.pop("stack_trace", None)
     try:
         torch.export.save(program, file)
     except (OSError, RuntimeError) as error:

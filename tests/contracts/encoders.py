@@ -51,12 +51,19 @@ CASES = (
     EncoderCase("pointnet2_ssg-fps", ATTRIBUTES, PointNet2SSGConfig(centres="fps", **SMALL_STAGES)),
     EncoderCase("pointnet2_msg", XYZ, PointNet2MSGConfig(**SMALL_STAGES)),
     EncoderCase("pointnet2_msg-attributes", ATTRIBUTES, PointNet2MSGConfig(), slow_export=True),
+    EncoderCase("pointnet2_msg-fps", XYZ, PointNet2MSGConfig(centres="fps", **SMALL_STAGES), slow_export=True),
     EncoderCase("dgcnn", XYZ, DGCNNConfig(k=8), permutation_invariant=True),
     EncoderCase("dgcnn-attributes", ATTRIBUTES, DGCNNConfig(k=100, feature_dim=96), permutation_invariant=True),
     EncoderCase("resnet18", IMAGE, ResNetConfig()),
     EncoderCase("resnet34", IMAGE, ResNetConfig(kind="resnet34"), slow_export=True),
     EncoderCase("resnet50", IMAGE, ResNetConfig(kind="resnet50"), slow_export=True),
 )
+
+AS_IMPORTED = (
+    EncoderCase("pointnet2_ssg-imported", PointsContract(num_points=1024), PointNet2SSGConfig(centres="fps")),
+    EncoderCase("pointnet2_msg-imported", PointsContract(num_points=1024), PointNet2MSGConfig(centres="fps")),
+)
+"""At full size, searching 512 centres: for the exports alone, in the slow tests."""
 
 
 def check_shapes(case: EncoderCase) -> None:

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssl_core.models.neighbours import ball_query, farthest_points, gather_rows, nearest, squared_distances
+from tests.models.search_graph import clouds_with_equal_distances, graph_of
 from tests.reference.plain_pointnet2 import ball
 
 torch.set_num_threads(1)
@@ -60,6 +61,48 @@ def test_farthest_points_by_the_greedy_rule() -> None:
             chosen.append(int(distances.argmax()))
         assert order[b].tolist() == chosen
     assert farthest_points(xyz, 100).sort(-1).values.tolist() == [list(range(40))] * 3
+
+
+def chosen_by_the_rule(xyz: torch.Tensor, count: int) -> list[int]:
+    """One cloud [N, 3], each step written out in float32; the first of equals."""
+    chosen, nearest_chosen = [0], np.full(len(xyz), np.inf, np.float32)
+    while len(chosen) < min(count, len(xyz)):
+        x, y, z = np.square(xyz.numpy() - xyz[chosen[-1]].numpy()).T
+        nearest_chosen = np.minimum(nearest_chosen, (x + y) + z)
+        chosen.append(int(np.flatnonzero(nearest_chosen == nearest_chosen.max())[0]))
+    return chosen
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    batch=st.integers(1, 3), count=st.integers(1, 30), wanted=st.integers(1, 40),
+    lattice=st.booleans(), seed=st.integers(0, 1000),
+)  # fmt: skip
+def test_the_loop_of_a_graph_takes_the_steps_of_the_rule(
+    batch: int, count: int, wanted: int, lattice: bool, seed: int
+) -> None:
+    xyz = clouds_with_equal_distances(batch, count, seed) if lattice else points(batch, count, seed).float()
+    found = farthest_points(xyz, wanted)
+    assert found.tolist() == [chosen_by_the_rule(cloud, wanted) for cloud in xyz]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(torch.compiler, "is_exporting", lambda: True)
+        assert torch.equal(farthest_points(xyz, wanted), found)
+
+
+@pytest.mark.parametrize(("count", "size"), [(20, 50), (50, 20), (1, 5), (3, 1)])
+def test_a_graph_finds_them_for_any_batch(count: int, size: int) -> None:
+    program = graph_of(count, size).module()
+    for batch in (1, 2, 7):
+        for xyz in (points(batch, size, 5).float(), clouds_with_equal_distances(batch, size, 6)):
+            assert torch.equal(program(xyz), farthest_points(xyz, count))
+
+
+def test_a_graph_does_not_grow_with_the_number_of_centres() -> None:
+    few, many = (
+        sum(len(part.graph.nodes) for part in graph_of(count, 200).graph_module.modules() if hasattr(part, "graph"))
+        for count in (3, 150)
+    )
+    assert few == many
 
 
 def test_gather_rows_takes_each_cloud_its_own() -> None:

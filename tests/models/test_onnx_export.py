@@ -13,10 +13,11 @@ from ssl_core.models import onnx_export
 from ssl_core.models.build import build_encoder
 from ssl_core.models.bundle import CHECKSUMS, ONNX, add_onnx, load_bundle, save_bundle, verify_checksums
 from ssl_core.models.encoder import Encoder, PointsContract
-from ssl_core.models.neighbours import ball_query, squared_distances
+from ssl_core.models.neighbours import ball_query, farthest_points, squared_distances
 from ssl_core.models.onnx_export import check_onnx, export_onnx, first_reached
 from ssl_core.models.pointnet import PointNetConfig
 from ssl_core.models.program import example_input
+from tests.models.search_graph import clouds_with_equal_distances, graph_of
 
 torch.set_num_threads(1)
 PLAIN = PointNetConfig(input_transform=False, feature_transform=False, feature_dim=32)
@@ -49,6 +50,23 @@ def test_a_ball_query_is_the_same_by_either(monkeypatch) -> None:
     usual = ball_query(distances, 0.4, 8)
     monkeypatch.setattr(torch, "searchsorted", first_reached)
     assert torch.equal(ball_query(distances, 0.4, 8), usual)
+
+
+@needs_onnx
+@pytest.mark.parametrize(("count", "points"), [(40, 60), (60, 40)], ids=["some points", "all points"])
+def test_the_search_of_centres_is_a_loop_that_finds_the_same_points(count: int, points: int, tmp_path: Path) -> None:
+    """Exactly, where many points are equally far and where none are."""
+    with torch.no_grad():
+        made = torch.onnx.export(graph_of(count, points), dynamo=True, opset_version=onnx_export.OPSET)
+    assert [node.op_type for node in made.model_proto.graph.node].count("Loop") == 1
+    assert len(made.model_proto.graph.node) < 20
+    made.save(tmp_path / ONNX)
+    session = pytest.importorskip("onnxruntime").InferenceSession(tmp_path / ONNX, providers=["CPUExecutionProvider"])
+    for seed in range(30):
+        spread = torch.rand(7, points, 3, generator=torch.Generator().manual_seed(seed))
+        for xyz in (spread, clouds_with_equal_distances(1 + seed % 3, points, seed)):
+            (found,) = session.run(None, {session.get_inputs()[0].name: xyz.numpy()})
+            assert torch.equal(torch.from_numpy(found), farthest_points(xyz, count))
 
 
 @needs_onnx
