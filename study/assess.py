@@ -50,6 +50,12 @@ class EvaluationOutcome(Config):
     rows: list[dict[str, Any]]
     sections: list[tuple[str, Sequence[str], Sequence[Sequence[str]]]] = Field(default_factory=list)
     """title, column names and rows of each table besides the probes'"""
+    protocol: str
+    """version of the rules"""
+    complete: bool
+    """whether it answers all of the full protocol"""
+    left_out: dict[str, str] = Field(default_factory=dict)
+    """what of the full protocol it does not answer, by section, and why"""
     decision: str = ""
     seconds: float = 0.0
     share_saved: float = 0.0
@@ -194,6 +200,9 @@ def evaluate_reference(
         reference=version.reference,
         rows=report_rows(report),
         sections=section_tables(report.sections),
+        protocol=report.protocol,
+        complete=report.complete,
+        left_out=report.left_out,
         decision=decision,
         seconds=report.seconds,
         share_saved=report.share_saved,

@@ -181,11 +181,27 @@ def _holds(section: Config | None, asked: Config) -> bool:
     return all(set(value) <= set(mine) if isinstance(value, tuple) else value == mine for mine, value in pairs)
 
 
-def full_protocol() -> EvaluationConfig:
-    """Everything: the default with more disturbances, novel views, and fine-tuning with its from-scratch control."""
+def full_protocol(*, fine_tuning: bool = True) -> EvaluationConfig:
+    """Everything: the default with more disturbances, novel views, and fine-tuning with its from-scratch control.
+
+    Without `fine_tuning`, which takes nearly all of the time, it is not the full protocol: `not_measured` says so.
+    """
     robustness = RobustnessSettings(disturbances=standard_disturbances())
-    sections = Sections(robustness=robustness, novel_views=NovelViewSettings(), fine_tuning=FineTuningSettings())
-    return EvaluationConfig(sections=sections)
+    tuning = FineTuningSettings() if fine_tuning else None
+    return EvaluationConfig(
+        sections=Sections(robustness=robustness, novel_views=NovelViewSettings(), fine_tuning=tuning)
+    )
+
+
+def not_measured(config: EvaluationConfig) -> tuple[str, ...]:
+    """What the full protocol measures and this config does not ask for, or not all of: names of sections, and `probes`.
+
+    Empty for a complete evaluation, and for no other.
+    """
+    full = full_protocol()
+    mine, theirs = (asked.model_copy(update={"sections": NO_SECTIONS}) for asked in (config, full))
+    sections = (name for name, asked in full.sections if not _holds(getattr(config.sections, name), asked))
+    return (*(() if mine == theirs else ("probes",)), *sections)
 
 
 def reference_table() -> EvaluationConfig:

@@ -12,6 +12,7 @@ from registry.evaluation.protocol import (
     Pooling,
     Probe,
     full_protocol,
+    not_measured,
     reference_table,
 )
 from registry.evaluation.section_reports import SectionReports
@@ -144,6 +145,16 @@ class EvaluationReport(Config):
         """Of the time this evaluation would have taken without kept features, in [0, 1]."""
         whole = self.seconds + self.extraction.saved_seconds
         return self.extraction.saved_seconds / whole if whole > 0 else 0.0
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """Of the full protocol, by section: what this report does not answer, and why. Empty for a complete one."""
+        return {**dict.fromkeys(not_measured(self.config), "not asked for"), **self.sections.left_out}
+
+    @property
+    def complete(self) -> bool:
+        """Whether it answers all that the full protocol asks."""
+        return not self.left_out and self.headline is not None
 
     def row(self, probe: Probe, labels: str, views: int | None = None, pooling: Pooling = "max") -> Row | None:
         """The row asked for; without `views`, an image encoder's row at all views. None if not evaluated."""

@@ -4,6 +4,7 @@ What it is, what goes in, where it came from, how it scored against random twins
 alone, and what it should not be trusted with.
 """
 
+from registry.evaluation.protocol import not_measured
 from registry.evaluation.reports import EvaluationReport, Probe, Row
 from registry.evaluation.section_tables import markdown
 from registry.versions.mlmodel import input_shape
@@ -126,6 +127,9 @@ def _evaluation(report: EvaluationReport | None, decision: Decision | None) -> s
     )
     if sections := markdown(report.sections):
         lines += ["", sections]
+    if missing := not_measured(report.config):
+        names = ", ".join(name.replace("_", " ") for name in missing)
+        lines += ["", f"Of the full protocol not asked for, or not in full: {names}."]
     if decision is not None:
         verdict = "promoted" if decision.promoted else "not promoted"
         lines += ["", f"Gate: {verdict}. {decision.reason}"]

@@ -104,6 +104,10 @@ class EncoderStore:
                     found += [_read(version, aliases) for version in versions]
         return tuple(sorted(found, key=lambda version: (version.name, version.version)))
 
+    def known(self, name: str) -> tuple[EncoderVersion, ...]:
+        """The versions of a name, at least one. Raises RegistryError naming what exists where there are none."""
+        return self.list(safe_name(name)) or (self.get(name, 1),)
+
     def get(self, name: str, version: int) -> EncoderVersion:
         """One version, as it is now. Raises RegistryError naming what exists."""
         safe_name(name)

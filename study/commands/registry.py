@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ssl_core.errors import InfeasibleError
+from ssl_core.errors import ConfigError, InfeasibleError
 from study.console import print_json, say, table
 from study.home import home
 
@@ -42,11 +42,12 @@ def models(
     from registry.versions.store import EncoderStore
 
     with open_run_log(os.environ.get("MLFLOW_TRACKING_URI"), home()) as log:
-        found = EncoderStore(log).list(name)
+        store = EncoderStore(log)
+        found = store.list() if name is None else store.known(name)
     if json:
         print_json([version.model_dump(mode="json") for version in found])
     elif not found:
-        say(f"no encoder is registered{f' as {name}' if name else ''} yet; `make sweep` makes the first")
+        say("no encoder is registered yet; `make sweep` makes the first")
     else:
         table("registered encoders", ["name", "version", "alias", "status", "study", "trial", "test accuracy"], [
             [v.name, v.version, ", ".join(v.aliases), v.status, v.lineage.study, v.lineage.trial,
@@ -66,6 +67,13 @@ def evaluate(
             "hours; reference: its SVM table, never gated"
         ),
     ] = Protocol.GATE,
+    no_fine_tuning: Annotated[
+        bool,
+        typer.Option(
+            "--no-fine-tuning",
+            help="with --protocol full: all but fine-tuning, in minutes; the result says that it is not complete",
+        ),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Evaluate a registered encoder on a pack's test split, beside its random-init twin."""
@@ -73,11 +81,13 @@ def evaluate(
     from study.assess import evaluate_reference
     from study.packs.pack_storage import open_pack
 
+    if no_fine_tuning and protocol is not Protocol.FULL:
+        raise ConfigError("--no-fine-tuning goes with --protocol full; the other protocols have none")
     opened, uri = open_pack(pack), os.environ.get("MLFLOW_TRACKING_URI")
     if protocol is Protocol.REFERENCE:
         print_table(reference, opened, uri, json)
         return
-    config = full_protocol() if protocol is Protocol.FULL else EvaluationConfig()
+    config = full_protocol(fine_tuning=not no_fine_tuning) if protocol is Protocol.FULL else EvaluationConfig()
     outcome = evaluate_reference(reference, opened, home(), uri, to_gate=promote, config=config)
     if json:
         print_json(outcome.model_dump(mode="json"))
@@ -85,6 +95,9 @@ def evaluate(
     print_rows(outcome.rows)
     for title, columns, rows in outcome.sections:
         table(title, list(columns), [list(row) for row in rows])
+    if protocol is Protocol.FULL and not outcome.complete:
+        gaps = "; ".join(f"{name.replace('_', ' ')}: {reason}" for name, reason in sorted(outcome.left_out.items()))
+        say(f"not a complete evaluation by the full protocol, left out: {gaps}")
     saved = f", {100 * outcome.share_saved:.0f} % saved by kept features" if outcome.share_saved else ""
     say(f"{outcome.seconds:.0f} s{saved}")
     if outcome.decision:
@@ -126,6 +139,7 @@ def pull(
     source: Annotated[
         Path | None, typer.Option("--from", help="folder with pulled encoders, instead of the registry: works offline")
     ] = None,
+    json: Json = False,
 ) -> None:
     """Fetch a registered encoder; checksums are verified before the folder appears."""
     from registry.tracking.run_log import open_run_log
@@ -138,9 +152,13 @@ def pull(
     else:
         with open_run_log(os.environ.get("MLFLOW_TRACKING_URI"), home()) as log:
             folder = fetch(EncoderStore(log), reference, to)
-    for file in sorted(folder.rglob("*")):
-        if file.is_file():
-            say(f"{file}  {file.stat().st_size:,} bytes")
+    sizes = {file: file.stat().st_size for file in sorted(folder.rglob("*")) if file.is_file()}
+    if json:
+        files = {str(file.relative_to(folder)): size for file, size in sizes.items()}
+        print_json({"reference": reference, "folder": str(folder), "files": files})
+        return
+    for file, size in sizes.items():
+        say(f"{file}  {size:,} bytes")
 
 
 def ui(port: Annotated[int, typer.Option(min=1, max=65535)] = 5000) -> None:

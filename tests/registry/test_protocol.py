@@ -13,6 +13,7 @@ from registry.evaluation.protocol import (
     RobustnessSettings,
     Sections,
     full_protocol,
+    not_measured,
     reference_table,
 )
 from ssl_core.config import validated
@@ -98,3 +99,25 @@ def test_point_draws_follow_each_other(seed: int, draws: int):
 def test_questions_that_make_no_sense_are_refused(values):
     with pytest.raises(ConfigError):
         changed(**values)
+
+
+def test_the_full_protocol_without_fine_tuning_is_not_the_full_one():
+    short, full = full_protocol(fine_tuning=False), full_protocol()
+    assert not_measured(full) == ()
+    assert not_measured(short) == ("fine_tuning",)
+    assert not_measured(DEFAULT) == ("robustness", "novel_views", "fine_tuning")
+    assert not_measured(changed(probes=("svm",), sections=full.sections.model_dump())) == ("probes",)
+    assert not short.covers(full), "who asks for the full protocol later gets it"
+    assert full.covers(short)
+    assert short.covers(DEFAULT), "it answers for what the gate asks"
+    assert short.comparable_with(full)
+    assert short.digest() != full.digest()
+
+
+@given(st.sets(st.sampled_from(sorted(Sections.model_fields))))
+def test_what_is_left_out_is_named_and_nothing_else(names):
+    full = full_protocol()
+    sections = full.sections.model_copy(update=dict.fromkeys(names))
+    config = full.model_copy(update={"sections": sections})
+    assert set(not_measured(config)) == names
+    assert config.covers(full) == (not names)

@@ -6,8 +6,10 @@ import pytest
 from tiny_bundles import make_bundle
 from typer.testing import CliRunner
 
+from registry.evaluation.protocol import PROTOCOL_VERSION
 from registry.tracking.run_log import open_run_log
 from registry.versions.store import EncoderStore
+from ssl_core.errors import ConfigError
 from study.cli import app
 
 
@@ -42,3 +44,34 @@ def test_the_table_is_printed_and_nothing_is_stored(home, image_version, tiny_pa
     with open_run_log(None, home) as log:
         after = EncoderStore(log).get(image_version.name, image_version.version)
     assert after == image_version, "no report, no event, no decision, no alias"
+
+
+@pytest.mark.parametrize("protocol", ["gate", "reference"])
+def test_fine_tuning_is_left_out_of_the_full_protocol_only(home, monkeypatch, protocol):
+    monkeypatch.setenv("SPLATSWEEP_HOME", str(home))
+    words = ["evaluate", "any@champion", "--pack", "nowhere", "--no-fine-tuning", "--protocol", protocol]
+    result = CliRunner().invoke(app, words)
+    assert isinstance(result.exception, ConfigError)
+    assert "--protocol full" in str(result.exception)
+
+
+@pytest.mark.slow
+def test_the_full_protocol_without_fine_tuning_says_what_it_lacks(home, log, lineage, tiny_pack, tmp_path, monkeypatch):
+    bundle = make_bundle(tmp_path / "points", 2)
+    version = EncoderStore(log).register(bundle, "tiny-points", lineage, lineage.run_id)
+    log.close()
+    monkeypatch.setenv("SPLATSWEEP_HOME", str(home))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    words = ["evaluate", version.reference, "--pack", str(tiny_pack.path), "--protocol", "full", "--no-fine-tuning"]
+    found = json.loads(CliRunner().invoke(app, [*words, "--json"], catch_exceptions=False).stdout)
+    assert found["complete"] is False
+    assert found["left_out"]["fine_tuning"] == "not asked for"
+    assert found["protocol"] == PROTOCOL_VERSION
+    assert not any("Fine-tuning" in title for title, _, _ in found["sections"])
+    assert any("Robustness" in title for title, _, _ in found["sections"])
+    shown = " ".join(CliRunner().invoke(app, words, catch_exceptions=False).stdout.split())
+    assert "not a complete evaluation by the full protocol, left out: fine tuning: not asked for" in shown
+    with open_run_log(None, home) as again:
+        store = EncoderStore(again)
+        card = (store.download(store.get("tiny-points", 1), tmp_path) / "model_card.md").read_text()
+    assert "Of the full protocol not asked for, or not in full: fine tuning." in card
