@@ -50,6 +50,7 @@ def rollback(name: Annotated[str, typer.Argument(help="registered model")], reas
     from registry.judging.promote import rollback as roll_back
 
     with _store() as store:
+        store.known(name)
         version = roll_back(store, name, reason)
     if json:
         print_json({"reference": version.reference, "reason": version.events[-1].reason})
@@ -63,8 +64,7 @@ def history(name: Annotated[str, typer.Argument(help="registered model")], json:
     from registry.versions.records import CHAMPION
 
     with _store() as store:
-        if not store.list(name):
-            store.get(name, 1)  # says which names there are
+        store.known(name)
         holder, ledgers = store.with_alias(name, CHAMPION), LedgerStore(store, name)
         ledger, broken = ledgers.read_sound(), None
         try:

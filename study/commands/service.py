@@ -128,7 +128,9 @@ def list_users(home_folder: Home = None, json: Json = False) -> None:
     )
 
 
-def remove(name: Annotated[str, typer.Argument(help="the user's name")], home_folder: Home = None) -> None:
+def remove(
+    name: Annotated[str, typer.Argument(help="the user's name")], home_folder: Home = None, json: Json = False
+) -> None:
     """Remove a user; what the user made stays."""
     from registry.service.places import service_folder
     from registry.service.users import open_users
@@ -136,4 +138,7 @@ def remove(name: Annotated[str, typer.Argument(help="the user's name")], home_fo
     where = home_folder or home()
     open_users(where, os.environ).remove(name)
     (service_folder(where) / "users" / f"{name}.env").unlink(missing_ok=True)
-    say(f"{name} is removed")
+    if json:
+        print_json({"name": name, "removed": True})
+    else:
+        say(f"{name} is removed")

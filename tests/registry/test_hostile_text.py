@@ -101,6 +101,30 @@ def test_a_link_in_a_handed_on_folder_leads_nowhere(bundles, tmp_path):
     assert choose_bundle(folder) == folder
 
 
+def test_every_command_about_the_registry_speaks_json_and_names_what_there_is(version, home, tmp_path, monkeypatch):
+    monkeypatch.setenv("SPLATSWEEP_HOME", str(home))
+    reference = version.reference
+    for words in (
+        ["models"],
+        ["models", NAME],
+        ["history", NAME],
+        ["lineage", reference],
+        ["lineage", "--study", "a-study"],
+        ["lineage", "--pack", "feed"],
+        ["pull", reference, "--to", str(tmp_path / "pulled")],
+        ["promote", reference, "--reason", "[/x]"],
+    ):
+        answer = CliRunner().invoke(app, [*words, "--json"])
+        assert answer.exit_code == 0, answer.exception
+        assert NAME in answer.stdout or "feed" in answer.stdout
+        json.loads(answer.stdout)
+    assert "[/x]" in CliRunner().invoke(app, ["history", NAME]).stdout
+    for words in (["models"], ["history"], ["rollback", "--reason", "x"]):
+        answer = CliRunner().invoke(app, [words[0], "crossmodal", *words[1:]])
+        assert isinstance(answer.exception, RegistryError)
+        assert f"there are {NAME}" in str(answer.exception)
+
+
 def test_json_of_others_is_an_error_or_a_value():
     class Small(Config):
         a: int = 0
