@@ -5,6 +5,7 @@ also attached to the logged model. The version gets the headline as tags and des
 table. `objects.json` lists which objects carried labels in which draw, and which were scored.
 """
 
+import hashlib
 import json
 import tempfile
 import time
@@ -24,6 +25,8 @@ from ssl_core.errors import RegistryError
 from ssl_core.models.bundle import EncoderCard
 
 REPORT_FILE = "report.json"
+REPORT_DIGEST = f"{PREFIX}report_sha256"
+"""tag of the evaluation's run"""
 
 
 def log_evaluation(
@@ -35,7 +38,7 @@ def log_evaluation(
 ) -> EncoderVersion:
     """Store report and pictures, nested under `parent_run_id`; returns the version as it is afterwards."""
     report = evaluation.report
-    log = store.run_log
+    log, text = store.run_log, report.to_json()
     run_id = log.start_nested(
         parent_run_id,
         f"evaluate {version.name} v{version.version}",
@@ -45,13 +48,14 @@ def log_evaluation(
             f"{PREFIX}pack_digest": report.pack_digest,
             f"{PREFIX}protocol": report.protocol,
             f"{PREFIX}config_digest": report.config.digest(),
+            REPORT_DIGEST: hashlib.sha256(text.encode()).hexdigest(),
             f"{PREFIX}study": version.lineage.study,
             f"{PREFIX}trial": str(version.lineage.trial),
         },
         {f"protocol.{key}": value for key, value in report.config.model_dump(mode="json").items()},
     )
     try:
-        log.log_text(run_id, report.to_json(), REPORT_FILE)
+        log.log_text(run_id, text, REPORT_FILE)
         if evaluation.objects is not None:
             log.log_text(run_id, evaluation.objects.to_json(), OBJECTS_FILE)
         with tempfile.TemporaryDirectory() as scratch:
@@ -95,23 +99,25 @@ def hang_on_version(
 
 def read_report(store: EncoderStore, version: EncoderVersion) -> EvaluationReport | None:
     """The report of the version's last evaluation; None if there is none or it cannot be read any more."""
-    if version.evaluation is None:
-        return None
+    return None if version.evaluation is None else report_of_run(store, version.evaluation.run_id)
+
+
+def report_of_run(store: EncoderStore, run_id: str) -> EvaluationReport | None:
+    """The report of an evaluation's run. None if it is not there, of an older format, or not the one that was written:
+    whoever can write to the artifacts alone decides about no champion. The answer to each is to evaluate again."""
     artifacts = import_mlflow().artifacts
     try:
-        with (
-            explained(f"reading the evaluation of {version.reference}"),
-            tempfile.TemporaryDirectory() as scratch,
-        ):
+        with explained(f"reading the report of run {run_id}"), tempfile.TemporaryDirectory() as scratch:
+            # one of before there was a digest has none
+            written = store.client.get_run(run_id).data.tags.get(REPORT_DIGEST)
             path = artifacts.download_artifacts(
-                run_id=version.evaluation.run_id,
-                artifact_path=REPORT_FILE,
-                dst_path=scratch,
-                tracking_uri=store.run_log.tracking_uri,
+                run_id=run_id, artifact_path=REPORT_FILE, dst_path=scratch, tracking_uri=store.run_log.tracking_uri
             )
-            return EvaluationReport.model_validate(parse_json(Path(path).read_text(encoding="utf-8")))
+            content = Path(path).read_bytes()
+            if written is not None and hashlib.sha256(content).hexdigest() != written:
+                return None
+            return EvaluationReport.model_validate(parse_json(content))
     except (RegistryError, ValueError, OSError):
-        # deleted run, or a report of an older format: the answer is to evaluate again
         return None
 
 

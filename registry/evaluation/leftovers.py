@@ -5,17 +5,11 @@ report is whole is hung on its version again; a run that did not get that far go
 empties it).
 """
 
-import tempfile
-from pathlib import Path
-from typing import Any
-
-from registry.connection import explained, import_mlflow
-from registry.evaluation.evaluation_log import REPORT_FILE, hang_on_version, read_report
-from registry.evaluation.reports import EvaluationConfig, EvaluationReport
+from registry.connection import explained
+from registry.evaluation.evaluation_log import hang_on_version, read_report, report_of_run
+from registry.evaluation.reports import EvaluationConfig
 from registry.versions.records import PREFIX, EncoderVersion
 from registry.versions.store import EncoderStore
-from ssl_core.config import parse_json
-from ssl_core.errors import RegistryError
 
 
 def settle_leftovers(
@@ -38,20 +32,7 @@ def settle_leftovers(
             if run.info.status != "FINISHED":
                 store.client.delete_run(run.info.run_id)
     for run in runs:
-        report = _report(store, run.info.run_id) if run.info.status == "FINISHED" else None
+        report = report_of_run(store, run.info.run_id) if run.info.status == "FINISHED" else None
         if report is not None and report.config == config and report.pack_digest == pack_digest:
             return hang_on_version(store, version, report, run.info.run_id)
     return version
-
-
-def _report(store: EncoderStore, run_id: str) -> EvaluationReport | None:
-    """The report of a run; None if it is not there or of another format."""
-    artifacts: Any = import_mlflow().artifacts
-    try:
-        with explained(f"reading the report of run {run_id}"), tempfile.TemporaryDirectory() as scratch:
-            path = artifacts.download_artifacts(
-                run_id=run_id, artifact_path=REPORT_FILE, dst_path=scratch, tracking_uri=store.run_log.tracking_uri
-            )
-            return EvaluationReport.model_validate(parse_json(Path(path).read_text(encoding="utf-8")))
-    except (RegistryError, ValueError, OSError):
-        return None

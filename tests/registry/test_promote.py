@@ -158,3 +158,21 @@ def test_several_candidates_are_judged_together_and_one_may_win(store, bundles, 
     assert "taken away by hand" in taken.reason
     with pytest.raises(RegistryError, match="one name"):
         promote_best(store, tiny_pack, [], CONFIG)
+
+
+def test_a_report_that_was_touched_decides_nothing(store, bundles, lineage, trial, tiny_pack, home):
+    """Perfect answers written into the file: without the digest, the next gate would have crowned them."""
+    versions = [store.register(bundle, NAME, lineage, trial) for bundle in bundles[:2]]
+    promote(store, tiny_pack, versions[0], CONFIG)
+    honest = evaluate_version(store, tiny_pack, versions[1], CONFIG)
+    touched = store.get(NAME, 2)
+    (file,) = (home / "mlartifacts").glob(f"{touched.evaluation.run_id}/**/report.json")
+    values = json.loads(file.read_text())
+    values["deciding"]["encoder"] = [[1.0] * len(draw) for draw in values["deciding"]["encoder"]]
+    file.write_text(json.dumps(values))
+    assert read_report(store, touched) is None
+    decision = promote(store, tiny_pack, touched, CONFIG)
+    assert decision.numbers["accuracy"] == pytest.approx(honest.headline.accuracy.mean, abs=1e-6)
+    again = store.get(NAME, 2)
+    assert again.evaluation.run_id != touched.evaluation.run_id
+    assert read_report(store, again).without_timings() == honest.without_timings()
