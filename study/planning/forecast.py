@@ -1,8 +1,8 @@
 """The study, simulated many times with made-up learning curves and the pace that the probe found.
 
 Searcher, scheduler, budget and ledger are those of real studies. How good configurations turn out is not known, so
-every simulation draws a landscape of its own; what all of them have in common, such as how many trials pass a rung, is
-what is predicted.
+every simulation draws a landscape of its own (`study.planning.landscapes`); what they have in common, such as how many
+trials pass a rung, is what is predicted.
 """
 
 from collections.abc import Mapping
@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from search_spaces.parameter import edges
 from search_spaces.space import SearchSpace
 from ssl_core.config import dotted_keys
 from study.budget import AllOf, AnyOf, Budget, Target, Trials
 from study.direction.director import Director
 from study.planning.columns import EPOCHS, Columns
+from study.planning.landscapes import Landscapes, longest
 from study.planning.pace import Guess, fit_pace
 from study.planning.probe import Probe
 from study.planning.room import Room
@@ -94,12 +94,13 @@ def forecasts(
     pace = fit_pace(columns.rows([one.values for one in measured]), [one.epoch_seconds for one in measured],
                     columns.scales)  # fmt: skip
     rng = np.random.default_rng(spec.seed)
+    landscapes = Landscapes(space, spec, longest(space, measured[0].epochs))
     found = []
     for number in range(_simulations(spec)):
         guess = pace.draw(rng)
         curves = ProbedCurves(
             space=space,
-            landscape=_landscape(space, spec, measured[0].epochs, number, rng),
+            landscape=landscapes.draw(number, rng),
             columns=columns,
             guess=guess,
             epochs=measured[0].epochs,
@@ -132,21 +133,9 @@ def _outlook(scene: Scene, start: float) -> Outlook:
     )
 
 
-def _landscape(space: SearchSpace, spec: StudySpec, epochs: int, number: int, rng: np.random.Generator) -> PowerLaw:
-    longest = max([epochs, *_searched_epochs(space)])
-    return PowerLaw(
-        space=space,
-        metric=spec.metric,
-        epochs=longest,
-        crossing=float(rng.uniform(0, 0.5)),
-        noise=float(rng.uniform(0, 0.05)),
-        landscape=spec.seed + number,
-    )
-
-
 def _simulations(spec: StudySpec) -> int:
     """Fewer of larger studies: their luck evens out."""
-    return int(np.clip(480 // (spec.planned or 40), 12, 24))
+    return int(np.clip(960 // (spec.planned or 40), 12, 48))
 
 
 def _simulated(spec: StudySpec, number: int) -> StudySpec:
@@ -193,7 +182,3 @@ def _epochs(space: SearchSpace, values: Mapping[str, Any], otherwise: int) -> in
     if EPOCHS not in set(dotted_keys(type(space.base_config))):
         return otherwise
     return int(space.configure(values).model_dump()["training"]["epochs"])
-
-
-def _searched_epochs(space: SearchSpace) -> list[int]:
-    return [int(end) for parameter in space.parameters if parameter.key == EPOCHS for end in edges(parameter.domain)]

@@ -19,13 +19,15 @@ from study.simulator.curve import Curve, Mishap, draws
 
 @dataclass(frozen=True)
 class PowerLaw:
-    """`floor(x) + scale * epoch^-rate(x)` as a loss; the objective is one minus it.
+    """`floor(x) + rise * epoch^-rate(x)` as a loss; the objective is one minus it.
 
     Attributes:
         space: whose parameters they are.
         metric: what it is reported as.
         epochs: of a whole run.
         seconds: of an epoch; varies by up to `uneven` between configurations, as a share.
+        rise: of the objective from before the first epoch to the limit.
+        weight: of the distance from the hidden optimum, in the objective.
         crossing: how much the rate depends on the configuration; 0 keeps the curves in order at every epoch.
         noise: standard deviation of the objective, per epoch and seed.
         late: share of configurations that rest at the beginning for a third of their epochs.
@@ -39,6 +41,8 @@ class PowerLaw:
     epochs: int = 27
     seconds: float = 10.0
     uneven: float = 0.5
+    rise: float = 0.3
+    weight: float = 0.5
     crossing: float = 0.0
     noise: float = 0.0
     late: float = 0.0
@@ -61,7 +65,7 @@ class PowerLaw:
         resting = self.epochs // 3 if own.random() < self.late else 0
         pace = self.seconds * (1 + self.uneven * float(own.random()))
         epochs = np.maximum(np.arange(1, self.epochs + 1) - resting, 1)
-        loss = 0.1 + 0.5 * away + 0.3 * (1 + self.crossing * (1 - away)) * epochs**-rate
+        loss = 0.1 + self.weight * away + self.rise * (1 + self.crossing * (1 - away)) * epochs**-rate
         objective = 1 - loss + self.noise * draws(values, seed, "noise").standard_normal(self.epochs)
         return Curve(
             tuple({self.metric: float(value)} for value in objective),
@@ -70,7 +74,7 @@ class PowerLaw:
         )
 
     def distance(self, values: Mapping[str, Any]) -> float:
-        """From the hidden optimum, between 0 and 1: what the best final objective is lowered by, halved."""
+        """From the hidden optimum, between 0 and 1: times `weight`, what the final objective is lowered by."""
         apart = [
             (place(parameter, values[parameter.key]) - self._hidden[parameter.key]) ** 2
             for parameter in self.space.parameters
