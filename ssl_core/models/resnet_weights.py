@@ -2,7 +2,11 @@
 
 torchvision and timm give the same names to the tensors of their plain ResNets (`conv1`, `bn1`, `layer1.0.conv1`, ...,
 `fc`). Files from before batch normalisation counted its batches lack `num_batches_tracked`, which only training reads:
-all of them may be missing.
+all of them may be missing. Of a training checkpoint with a moving average of the weights, the average is taken, as timm
+does when it loads one.
+
+timm's `resnetblur18`, `resnetblur50` and `resnetaa50` average before they take every second point and have the same
+tensors otherwise. Only a checkpoint that names its network (`arch`) can be refused for that.
 """
 
 from collections.abc import Mapping
@@ -18,7 +22,11 @@ from ssl_core.models.weights_file import check_fits, clean_state, is_state_dict,
 
 HEAD = "fc."
 _COUNTER = "num_batches_tracked"
-_WRAPPERS = ("state_dict", "model")
+_AVERAGES = ("state_dict_ema", "model_ema")
+_WRAPPERS = (*_AVERAGES, "state_dict", "model")
+_AVERAGED = "n_averaged"
+"""torch.optim.swa_utils counts its updates in the state dict."""
+_LOOK_ALIKE = {"resnet18": ("resnetblur18",), "resnet50": ("resnetblur50", "resnetaa50")}
 
 
 @dataclass(frozen=True)
@@ -31,6 +39,8 @@ class ResNetWeights:
     """the body as the network's `load_state_dict` takes it: counters that are not in the file stand at 0"""
     left: tuple[str, ...]
     """names of what else the file holds"""
+    averaged: str
+    """where in the file the moving average lay that was taken; empty: the weights themselves were"""
 
 
 def read_resnet(file: Path, wanted: Mapping[str, Tensor], kind: str) -> ResNetWeights:
@@ -40,8 +50,14 @@ def read_resnet(file: Path, wanted: Mapping[str, Tensor], kind: str) -> ResNetWe
         ConfigError: the file cannot be read as data, holds values that are not finite, or another network: naming the
             tensors that are missing, unknown or misshapen.
     """
-    state, left = _find_state(file)
-    clean = clean_state(state, str(file))
+    state, place, others = _find_state(file)
+    named = str(others.get("arch", "")).partition(".")[0]  # timm puts the training recipe behind the dot
+    if named in _LOOK_ALIKE.get(kind, ()):
+        raise ConfigError(
+            f"{file}: of a {named}, which has the tensors of a {kind} but averages before it takes every second point; "
+            "choose a file of a plain ResNet"
+        )
+    clean = clean_state({name: tensor for name, tensor in state.items() if name != _AVERAGED}, str(file))
     head = {name: tensor for name, tensor in clean.items() if name.startswith(HEAD)}
     body = {name: tensor for name, tensor in clean.items() if name not in head}
     fitting = dict(body)
@@ -50,14 +66,14 @@ def read_resnet(file: Path, wanted: Mapping[str, Tensor], kind: str) -> ResNetWe
         fitting |= {name: torch.zeros_like(wanted[name]) for name in counters}
     remedy = "choose the matching kind or another file"
     check_fits(fitting, wanted, f"{file}: not a torchvision {kind} state dict", remedy)
-    return ResNetWeights(body, head, fitting, left)
+    return ResNetWeights(body, head, fitting, tuple(sorted(others)), place if place in _AVERAGES else "")
 
 
-def _find_state(file: Path) -> tuple[Any, tuple[str, ...]]:
-    """The state dict of the file, at its top or in the one place where training scripts put it; what else is there."""
+def _find_state(file: Path) -> tuple[Mapping[str, Any], str, Mapping[str, Any]]:
+    """The state dict, the key where training scripts put it (empty: it is the file's top), and what else is there."""
     content = read_weights_file(file)
     if is_state_dict(content):
-        return content, ()
+        return content, "", {}
     if "resnet18_state_dict" in content:
         raise ConfigError(
             f"{file}: a checkpoint of the cross-modal reference, not plain image weights; "
@@ -65,8 +81,9 @@ def _find_state(file: Path) -> tuple[Any, tuple[str, ...]]:
         )
     for name in _WRAPPERS:
         if is_state_dict(content.get(name)):
-            return content[name], tuple(sorted(content.keys() - {name}))
+            return content[name], name, {key: value for key, value in content.items() if key != name}
+    *others, last = _WRAPPERS
     raise ConfigError(
-        f"{file}: expected a state dict of name -> tensor, at its top or under {' or '.join(_WRAPPERS)} "
+        f"{file}: expected a state dict of name -> tensor, at its top or under {', '.join(others)} or {last} "
         f"(it holds {some(sorted(content)) or 'nothing'}); save model.state_dict() alone"
     )

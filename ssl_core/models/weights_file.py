@@ -1,9 +1,10 @@
 """Files of weights that others wrote: read as data, never run, and checked before anything is built from them.
 
 `.safetensors` files, and what `torch.load` reads with `weights_only=True`: tensors, numbers, texts and containers of
-these. A file that holds more than that is refused, whatever it is.
+these, among them the command line of a training script. A file that holds more than that is refused, whatever it is.
 """
 
+import argparse
 import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,7 +18,8 @@ from torch import Tensor
 from ssl_core.errors import ConfigError
 
 _POINTER = b"version https://git-lfs"
-_PARALLEL = "module."
+_WRAPPED = ("_orig_mod.", "module.", "_orig_mod.")
+"""What torch.compile and DataParallel put before every name, one around the other either way."""
 
 
 def read_weights_file(file: Path) -> dict[str, Any]:
@@ -34,7 +36,9 @@ def read_weights_file(file: Path) -> dict[str, Any]:
                 raise ConfigError(f"{file}: a Git LFS pointer, not the weights; run `git lfs pull` where it came from")
         if file.suffix == ".safetensors":
             return dict(safetensors.torch.load_file(file))
-        content = torch.load(file, map_location="cpu", weights_only=True)
+        # training scripts (timm's, torchvision's) keep their arguments: a class that has attributes and does nothing
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except (safetensors.SafetensorError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
         raise ConfigError(
             f"{file}: cannot be read ({_first_line(error)}); expected .safetensors or what torch.save writes"
@@ -59,7 +63,8 @@ def is_state_dict(value: Any) -> bool:
 def clean_state(value: Any, what: str) -> dict[str, Tensor]:
     """A state dict whose tensors can be trusted as numbers: dense, finite, floats as float32.
 
-    The prefix `module.`, which DataParallel puts before every name, is taken off. `what` names the place in errors.
+    The prefixes that DataParallel and torch.compile put before every name are taken off. `what` names the place in
+    errors.
 
     Raises:
         ConfigError: not name -> tensor, a tensor of another layout, or one that holds NaN or infinity.
@@ -67,8 +72,9 @@ def clean_state(value: Any, what: str) -> dict[str, Tensor]:
     if not is_state_dict(value):
         raise ConfigError(f"{what}: expected a state dict of name -> tensor; save model.state_dict() there")
     state: dict[str, Tensor] = dict(value)
-    if all(str(name).startswith(_PARALLEL) for name in state):
-        state = {name.removeprefix(_PARALLEL): tensor for name, tensor in state.items()}
+    for prefix in _WRAPPED:
+        if all(str(name).startswith(prefix) for name in state):
+            state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
     clean = {}
     for name, tensor in state.items():
         if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_complex():

@@ -50,7 +50,7 @@ def import_checkpoint(
     sampling: Annotated[str | None, typer.Option(help="fps, uniform or uniform_with_replacement (fps)")] = None,
     image_size: Annotated[int | None, typer.Option(help="side of the image encoder's input in pixels (224)")] = None,
     normalisation: Annotated[
-        str | None, typer.Option(help="of plain image weights: imagenet (its mean and std) or none (imagenet)")
+        str | None, typer.Option(help="of plain image weights: imagenet (its mean and std), half or none (imagenet)")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="print JSON for scripts")] = False,
 ) -> None:

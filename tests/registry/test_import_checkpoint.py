@@ -14,6 +14,8 @@ from ssl_core.errors import InfeasibleError, RegistryError
 from ssl_core.models.bundle import load_bundle
 from ssl_core.models.image_weights import ImageImport, import_image_weights
 from ssl_core.models.imported import Imported
+from ssl_core.models.onnx_export import check_onnx
+from ssl_core.models.program import check_program
 from ssl_core.models.reference_checkpoint import ReferenceImport, import_reference_checkpoint
 from tests.models.reference_checkpoints import FUSION, IMAGE, random_checkpoint, random_state, saved
 
@@ -57,6 +59,19 @@ def test_both_encoders_are_registered_with_their_source(store, imported, file, t
     assert [placement["part"] for placement in account["placements"]][1:] == [IMAGE, FUSION]
     fusion = safetensors.torch.load_file(store.client.download_artifacts(points.run_id, "fusion.safetensors"))
     assert torch.equal(fusion["hidden.weight"], torch.load(file, weights_only=True)[FUSION]["fc1.weight"])
+
+
+@pytest.mark.slow
+def test_a_network_that_searches_its_centres_has_every_form(store, tmp_path):
+    file = saved(random_checkpoint("pointnet2_cls_msg", 10), tmp_path / "best_model.pth")
+    drawn = {"sampling": "uniform", "num_points": 600, "image_size": 32}
+    settings = ReferenceImport(model="pointnet2_cls_msg", features=("xyz", "scale", "rotation"), **drawn)
+    points, _ = register_imported(store, import_reference_checkpoint(file, settings), "searching", "cross_modal")
+    folder = pull(store, points.reference, tmp_path / "pulled")
+    encoder = load_bundle(folder)
+    assert encoder.backbone.centres == "fps"
+    check_onnx(encoder, folder / "encoder.onnx")
+    check_program(encoder, folder / "program.pt2")
 
 
 @pytest.mark.slow
