@@ -29,11 +29,11 @@ STUDIES: dict[str, str] = {
     + f"study: {{trials: 10, {_METRIC}, scheduler: none}}\n"
     "space:\n  points.num_points: {choice: [64, 128, 256]}\n  training.optimizer.lr: {log: [0.0003, 0.003]}\n",
     "ASHA over backbones": _HEAD.format(base="training.epochs: 9")
-    + f"study: {{trials: 16, {_METRIC}, scheduler: {{kind: asha, grace: 1, reduction: 3}}}}\n"
+    + f"study: {{trials: 32, {_METRIC}, scheduler: {{kind: asha, grace: 1, reduction: 3}}}}\n"
     "space:\n  point_backbone.kind: {choice: [pointnet, dgcnn, pointnet2_ssg]}\n  loss.beta: {log: [0.1, 3]}\n"
     "  image.image_size: {choice: [16, 24]}\n",
     "median rule, epochs searched": _HEAD.format(base="loss.margin: 1")
-    + f"study: {{trials: 12, {_METRIC}, scheduler: {{kind: median, grace: 2}}, repeats: 2}}\n"
+    + f"study: {{trials: 24, {_METRIC}, scheduler: {{kind: median, grace: 2}}, repeats: 2}}\n"
     "space:\n  training.epochs: {int: [4, 10]}\n  training.batch_size: {choice: [8, 16, 32]}\n"
     "  points.features: {choice: [[xyz], [xyz, scale, rotation]]}\n",
 }

@@ -84,14 +84,12 @@ def run_here(trials: int, runs: int) -> Seconds:
 
 @contextmanager
 def _ray(seconds: list[float]) -> Iterator[None]:
-    """A Ray that starts as a study starts it; how long that took is appended."""
-    from benchmarks.nothing_session import OpenNothing
+    """A Ray for one study; how long it took to start is appended."""
     from benchmarks.trial_overhead import SLOTS
     from study.cluster.cluster import ray_cluster
-    from study.cluster.warming import modules_of
 
     began = time.perf_counter()
-    with ray_cluster(float(SLOTS), modules_of(OpenNothing())):
+    with ray_cluster(float(SLOTS)):
         seconds.append(time.perf_counter() - began)
         yield
 
@@ -99,7 +97,7 @@ def _ray(seconds: list[float]) -> Iterator[None]:
 def _parts(found: Seconds) -> Table:
     """Where our seconds go."""
     rows = (
-        ("before: starting Ray, whose processes begin to import torch", _seconds(median(found["starting"]))),
+        ("before, and not in it: starting Ray", _seconds(median(found["starting"]))),
         ("until the first trial ends: actors start and import torch", _seconds(median(found["first"]))),
         ("from the end of one trial to that of the next", _seconds(median(found["others"]))),
         ("after the last: report, and until MLflow has everything", _seconds(median(found["after"]))),

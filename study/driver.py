@@ -21,7 +21,6 @@ from study.cluster.cluster import Resources, largest_share, ray_cluster, slots, 
 from study.cluster.driver_lock import DriverLock, TakenOverError, hold_study
 from study.cluster.interrupt import Interrupt, LeaveLoop, watch_signals
 from study.cluster.tune_loop import Crew, tune_trials
-from study.cluster.warming import modules_of
 from study.direction.director import Director
 from study.direction.ruling import Ruling, Witness
 from study.ledger import Ledger, open_ledger, study_tags
@@ -163,8 +162,7 @@ def _run_trials(shift: Shift) -> Ending:
     director: Director | None = None
     try:
         # signals are ours only once Ray, which takes some for itself, has started
-        least, preload = (spec.concurrency or 1) * spec.cpus_per_trial, modules_of(plan.open_session)
-        with ray_cluster(least, preload) as offered, watch_signals(interrupt):
+        with ray_cluster((spec.concurrency or 1) * spec.cpus_per_trial) as offered, watch_signals(interrupt):
             crew = Crew(plan.open_session, _per_trial(plan, before, offered), invocation)
             director, progress = _director(shift, crew, offered)
             with progress:

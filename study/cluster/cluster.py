@@ -4,13 +4,13 @@ import logging
 import math
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ssl_core.errors import MissingDependencyError, StudyError
+from study.cluster.agent_port import any_agent_port
 from study.cluster.cluster_access import check_cluster
-from study.cluster.warming import MOST_AHEAD
 from study.spec import StudySpec
 from study.workers.gpu_share import Measured, measured_share
 
@@ -53,13 +53,12 @@ class Resources:
 
 
 @contextmanager
-def ray_cluster(least_cpus: float = 1.0, preload: Sequence[str] = ()) -> Iterator[Resources]:
+def ray_cluster(least_cpus: float = 1.0) -> Iterator[Resources]:
     """Ray for the duration of the block: joined if `RAY_ADDRESS` is set or it runs here already, else started.
 
     Args:
         least_cpus: a local Ray offers at least this many slots, even on fewer cores: asking for more trials
             at a time than cores is allowed.
-        preload: modules that the processes of a local Ray import as soon as they start; see `study.cluster.warming`.
 
     Raises:
         MissingDependencyError: Ray is not installed. StudyError: nobody answers at `RAY_ADDRESS`.
@@ -72,7 +71,7 @@ def ray_cluster(least_cpus: float = 1.0, preload: Sequence[str] = ()) -> Iterato
         raise MissingDependencyError("studies need Ray, which is not installed; run `make setup`") from None
     ours = not ray.is_initialized()
     if ours:
-        _connect(least_cpus, preload)
+        _connect(least_cpus)
     try:
         yield _resources()
     finally:
@@ -89,7 +88,7 @@ def _resources() -> Resources:
     return Resources(sum(cpus), sum(gpus), max(cpus, default=0.0), max(gpus, default=0.0))
 
 
-def _connect(least_cpus: float, preload: Sequence[str]) -> None:
+def _connect(least_cpus: float) -> None:
     import ray
 
     address = os.environ.get("RAY_ADDRESS")
@@ -109,17 +108,16 @@ def _connect(least_cpus: float, preload: Sequence[str]) -> None:
                 ) from None
             return
         cpus = max(len(os.sched_getaffinity(0)), math.ceil(least_cpus))
-        settings = {"preload_python_modules": list(preload)} if preload and cpus <= MOST_AHEAD else None
         for tries_left in reversed(range(_START_TRIES)):
             try:
-                ray.init(
-                    address="local",
-                    num_cpus=cpus,
-                    include_dashboard=False,
-                    object_store_memory=_OBJECT_STORE_BYTES,
-                    _system_config=settings,
-                    **quiet,
-                )
+                with any_agent_port():
+                    ray.init(
+                        address="local",
+                        num_cpus=cpus,
+                        include_dashboard=False,
+                        object_store_memory=_OBJECT_STORE_BYTES,
+                        **quiet,
+                    )
                 return
             except Exception as error:  # Ray gives its own processes 30 s and then raises whatever it likes
                 ray.shutdown()
