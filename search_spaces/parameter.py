@@ -21,6 +21,8 @@ from ssl_core.config import Config, nearest
 from ssl_core.errors import SpaceError
 
 KINDS = ("choice", "float", "log", "int")
+_EXACT = 2**53
+"""Whole numbers up to here are exact as floating point; more steps than that are none."""
 
 
 class Choice(Config):
@@ -172,7 +174,7 @@ def _choice(key: str, body: Any, entry: Mapping[str, Any]) -> Choice:
         raise SpaceError(f"'{key}': a choice has no step; remove it")
     stored = [encode(value) for value in body]
     for position, value in enumerate(stored):
-        if isinstance(value, float) and not math.isfinite(value):
+        if not _finite(body[position]):
             raise SpaceError(f"'{key}': choice {value} is not finite")
         # 1, 1.0 and true are one choice to Optuna
         if value in stored[:position]:
@@ -189,8 +191,12 @@ def _range(key: str, kind: str, body: Any, step: Any) -> FloatRange | IntRange:
         raise SpaceError(
             f"'{key}': impossible range [{low}, {high}]: low must be below high (fix one value under 'base')"
         )
+    if not math.isfinite(high - low) or (kind == "int" and max(-low, high) > _EXACT):
+        raise SpaceError(f"'{key}': the range [{low:g}, {high:g}] is too wide; choose ends closer to each other")
     if step is not None and (not _is_number(step) or step <= 0 or step > high - low):
         raise SpaceError(f"'{key}': step {step!r} must be a number above 0 and at most {high - low:g}")
+    if step is not None and (high - low) / step > _EXACT:
+        raise SpaceError(f"'{key}': step {step} is too small for [{low:g}, {high:g}]; leave it out")
     if step is not None and abs((high - low) / step - round((high - low) / step)) > 1e-9:
         raise SpaceError(
             f"'{key}': step {step} does not lead from {low} to {high}; choose ends that are whole steps apart"
@@ -221,7 +227,19 @@ def _conditions(key: str, body: Any) -> dict[str, tuple[Any, ...]]:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    """Of which there is a floating-point number; whole numbers in Python may be larger than any."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    return math.isfinite(value) if isinstance(value, float) else abs(value) < 2**1023
+
+
+def _finite(value: Any) -> bool:
+    """Whether no number in it is NaN or infinite."""
+    if isinstance(value, Mapping):
+        return all(_finite(inner) for inner in value.values())
+    if isinstance(value, (list, tuple)):
+        return all(_finite(inner) for inner in value)
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _same(left: Any, right: Any) -> bool:

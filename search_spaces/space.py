@@ -22,7 +22,7 @@ import optuna
 from search_spaces.conditions import active, base_value, check_conditions, contexts, holds, in_order
 from search_spaces.parameter import Parameter, contains, decode, describe, edges, parse_parameter, stored, suggest
 from search_spaces.space_file import read_space_file
-from ssl_core.config import Config, dotted_keys, nearest, override
+from ssl_core.config import Config, dotted_keys, nearest, override, within
 from ssl_core.errors import ConfigError, SpaceError
 
 BaseConfig = Callable[[str, str], Config]
@@ -213,10 +213,22 @@ def _parameters(section: Mapping[Any, Any], base: Config, pinned: set[str]) -> t
         raise SpaceError("nothing is left to search: every key of 'space' is set from outside; drop an override")
     for parameter in every:
         check_conditions(parameter, searched, base)
+    _check_overlap(searched, pinned)
     ordered = in_order(list(searched.values()))
+    tree = base.model_dump(mode="json")
+    # a condition on a searched key holds only where that one takes part: without a first, there is no other
+    if not any(active(parameter, {}, set(searched), tree) for parameter in ordered):
+        raise SpaceError(f"nothing is left to search: no condition ever holds, as that of '{ordered[0].key}'")
     for parameter in ordered:
         _check_edges(parameter, searched, base)
     return ordered
+
+
+def _check_overlap(searched: Mapping[str, Parameter], pinned: set[str]) -> None:
+    """Raises SpaceError where two keys decide about one value."""
+    for key in (*searched, *pinned):
+        if (outer := within(key, searched)) is not None:
+            raise SpaceError(f"'{key}' lies within '{outer}', which is searched as a whole; search or set one of them")
 
 
 def _check_edges(parameter: Parameter, parameters: Mapping[str, Parameter], base: Config) -> None:

@@ -1,42 +1,14 @@
-"""Reading a search-space file: strict YAML, checked top-level shape.
+"""Reading a search-space file: YAML (`ssl_core.yaml_text`), checked top-level shape."""
 
-Two habits of plain YAML would hurt here and are mended: `1e-4` is a number (YAML 1.1 reads it as a string),
-and a key written twice is an error (the last one would win silently).
-"""
-
-import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ssl_core.config import nearest
-from ssl_core.errors import SpaceError
+from ssl_core.errors import ConfigError, SpaceError
+from ssl_core.yaml_text import parse_yaml
 
 SECTIONS = ("recipe", "preset", "base", "study", "space")
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """SafeLoader that refuses repeated keys and reads `1e-4` as a float."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, Hashable):
-                raise SpaceError(f"line {key_node.start_mark.line + 1}: a key must be plain text")
-            if key in seen:
-                raise SpaceError(f"line {key_node.start_mark.line + 1}: '{key}' is written twice; keep one")
-            seen.add(key)
-        return super().construct_mapping(node, deep=deep)
-
-
-_StrictLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?[0-9]+[eE][-+]?[0-9]+$|^[-+]?[0-9]*\.[0-9]+[eE][0-9]+$"),
-    list("-+.0123456789"),
-)
 
 
 def read_space_file(path: Path) -> dict[str, Any]:
@@ -50,11 +22,9 @@ def read_space_file(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise SpaceError(f"{path}: cannot be read as a search space ({error}); check the path") from None
     try:
-        document = yaml.load(text, Loader=_StrictLoader)  # a SafeLoader underneath
-    except SpaceError as error:
+        document = parse_yaml(text)
+    except ConfigError as error:
         raise SpaceError(f"{path}: {error}") from None
-    except yaml.YAMLError as error:
-        raise SpaceError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(document, Mapping):
         raise SpaceError(
             f"{path}: expected the sections {', '.join(SECTIONS)}; the file holds {type(document).__name__}"

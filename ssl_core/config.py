@@ -9,13 +9,13 @@ import difflib
 import hashlib
 import json
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Self, TypeVar, Union, cast, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ssl_core.errors import ConfigError
+from ssl_core.yaml_text import parse_yaml
 
 C = TypeVar("C", bound="Config")
 _SHOWN = 200
@@ -72,6 +72,8 @@ def _no_number(text: str) -> Any:
 
 def validated(kind: type[C], values: Mapping[str, Any]) -> C:
     """Build `kind` from plain values; pydantic's complaints become one ConfigError naming the dotted keys."""
+    if truths := sorted(set(_truths(kind, dict(values), ""))):
+        raise ConfigError(f"{kind.__name__}: '{truths[0]}' needs a number, not true or false")
     try:
         return kind.model_validate(dict(values))
     except ValidationError as error:
@@ -94,8 +96,36 @@ def explain(error: ValidationError, kind: type[BaseModel]) -> str:
 
 def nearest(key: str, known: Iterator[str] | list[str]) -> str:
     """`, did you mean 'x'?` or the empty string."""
-    found = difflib.get_close_matches(key, list(known), n=1, cutoff=0.5)
+    found = difflib.get_close_matches(str(key), list(known), n=1, cutoff=0.5)
     return f", did you mean '{found[0]}'?" if found else ""
+
+
+def _truths(annotation: Any, value: Any, key: str) -> Iterator[str]:
+    """Keys with true or false where a number is wanted; pydantic would take them for 1 and 0."""
+    if isinstance(value, bool):
+        kinds = list(_leaves(annotation))
+        if {int, float}.intersection(kinds) and not {bool, Any}.intersection(kinds):
+            yield key
+    elif isinstance(value, Mapping):
+        for model in _models_of(annotation):
+            for name, field in model.model_fields.items():
+                if name in value:
+                    yield from _truths(field.annotation, value[name], f"{key}.{name}".lstrip("."))
+    elif isinstance(value, (list, tuple)):
+        for inner in (part for kind in _leaves(annotation) for part in get_args(kind) if part is not ...):
+            for number, item in enumerate(value):
+                yield from _truths(inner, item, f"{key}.{number}")
+
+
+def _leaves(annotation: Any) -> Iterator[Any]:
+    """What an annotation may be, through Optional, Union and Annotated."""
+    if get_origin(annotation) is Annotated:
+        yield from _leaves(get_args(annotation)[0])
+    elif get_origin(annotation) in (Union, types.UnionType):
+        for part in get_args(annotation):
+            yield from _leaves(part)
+    else:
+        yield annotation
 
 
 def dotted_keys(kind: type[BaseModel], prefix: str = "") -> Iterator[str]:
@@ -129,22 +159,37 @@ def override(config: C, values: Mapping[str, Any]) -> C:
     new member's defaults for the rest, whatever the order of the keys. Raises ConfigError for an unknown key.
     """
     kind = type(config)
-    known = list(dotted_keys(kind))
-    for key in values:
-        if key not in known:
-            raise ConfigError(f"unknown key '{key}' for {kind.__name__}{nearest(key, known)}")
+    _check_keys(kind, values)
     tree = config.model_dump(mode="python")
     for key, value in sorted(values.items(), key=lambda item: (not item[0].endswith("kind"), item[0])):
         parts = key.split(".")
-        node, model = tree, cast(type[BaseModel], kind)
+        node: Any = tree
+        model = cast(type[BaseModel], kind)
         for part in parts[:-1]:
-            node = node[part]
+            node = node.get(part)
+            if not isinstance(node, dict):
+                raise ConfigError(f"'{key}': '{part}' is {node!r} here and holds no such key; set '{part}' as a whole")
             models = _models_of(model.model_fields[part].annotation)
             if parts[-1] == "kind" and part == parts[-2]:
                 _switch_kind(node, value, models)
             model = _member(models, node) or models[0]
         node[parts[-1]] = value
     return validated(kind, tree)
+
+
+def _check_keys(kind: type[Config], values: Mapping[str, Any]) -> None:
+    """Raises ConfigError for a key that is unknown, or lies within another one that is given too."""
+    known = list(dotted_keys(kind))
+    for key in values:
+        if key not in known:
+            raise ConfigError(f"unknown key '{key}' for {kind.__name__}{nearest(key, known)}")
+        if (outer := within(key, values)) is not None:
+            raise ConfigError(f"'{key}' lies within '{outer}', and both are given; put it into '{outer}', or drop one")
+
+
+def within(key: str, keys: Iterable[str]) -> str | None:
+    """The one of `keys` whose value holds that of `key`: `loss` for `loss.beta`."""
+    return next((other for other in keys if key.startswith(f"{other}.")), None)
 
 
 def _member(models: list[type[BaseModel]], node: Mapping[str, Any]) -> Any:
@@ -167,11 +212,15 @@ def _switch_kind(node: dict[str, Any], kind: Any, models: list[type[BaseModel]])
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:
-    """`key=value` with the value read as YAML: numbers, booleans, lists and strings look as in a space file."""
+    """`key=value` with the value read as YAML: numbers, booleans, lists and strings look as in a space file.
+
+    Raises:
+        ConfigError: no assignment, or a value that is no YAML; names the key.
+    """
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise ConfigError(f"'{text}' is not an assignment; write key=value, for example training.epochs=20")
     try:
-        return key.strip(), yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise ConfigError(f"the value of '{key}' is not valid YAML: {value!r}") from None
+        return key.strip(), parse_yaml(value)
+    except ConfigError as error:
+        raise ConfigError(f"the value of '{key.strip()}' cannot be read: {error}") from None

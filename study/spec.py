@@ -17,6 +17,8 @@ OF_TRIALS = ("trial/seconds", "trial/epochs")
 
 
 def _metric(name: str) -> str:
+    if not name.strip():
+        raise ValueError("name a metric that trials report, for example val/points_probe")
     if name.startswith("trial/") and name not in OF_TRIALS:
         raise ValueError(f"'{name}' is unknown; of a trial as a whole there are {', '.join(OF_TRIALS)}")
     return name
@@ -47,8 +49,8 @@ class Constraint(Config):
     """
 
     metric: str
-    at_most: float | None = None
-    at_least: float | None = None
+    at_most: float | None = Field(default=None, allow_inf_nan=False)
+    at_least: float | None = Field(default=None, allow_inf_nan=False)
 
     @field_validator("metric")
     @classmethod
@@ -112,12 +114,12 @@ class StudySpec(Config):
     repeats: int = Field(default=1, ge=1)
     enqueue: tuple[dict[str, Any], ...] = ()
     warm_start: tuple[WarmStart, ...] = ()
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**53)
     first_is_base: bool = True
     top_k: int = Field(default=2, ge=1)
     confirm_features: bool = False
     concurrency: int | None = Field(default=None, ge=1)
-    cpus_per_trial: float = Field(default=1.0, gt=0)
+    cpus_per_trial: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     gpus_per_trial: float | Literal["auto"] | None = None
     threads_per_trial: int | None = Field(default=None, ge=1)
     on_oom: Literal["infeasible", "retry"] = "retry"
@@ -131,10 +133,17 @@ class StudySpec(Config):
             raise ValueError("a study needs at least one trial; set trials to 1 or more")
         return value
 
+    @field_validator("metric")
+    @classmethod
+    def _reported(cls, name: str) -> str:
+        if _metric(name) in OF_TRIALS:
+            raise ValueError(f"'{name}' is known only when a trial has ended; name it under 'objectives'")
+        return name
+
     @field_validator("gpus_per_trial")
     @classmethod
     def _whole_gpus(cls, gpus: float | str | None) -> float | str | None:
-        if isinstance(gpus, float) and (gpus < 0 or (gpus > 1 and gpus != int(gpus))):
+        if isinstance(gpus, float) and not (0 <= gpus <= 1 or (gpus > 1 and gpus.is_integer())):
             raise ValueError(f"gpus_per_trial must be a fraction of one or a whole number, not {gpus:g}")
         return gpus
 
@@ -144,6 +153,28 @@ class StudySpec(Config):
             raise ValueError(
                 "PBT changes a configuration while it trains, so there is nothing to repeat: set repeats to 1"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _no_contradictions(self) -> Self:
+        named = [objective.metric for objective in self.objectives]
+        for objective in self.objectives:
+            if named.count(objective.metric) > 1:
+                raise ValueError(f"objectives: '{objective.metric}' is named twice; keep one")
+            if objective.metric == self.metric and objective.direction != self.direction:
+                raise ValueError(
+                    f"objectives: '{self.metric}' is to {objective.direction}, while the study's direction is to "
+                    f"{self.direction} it; set both alike"
+                )
+        for low in (bound for bound in self.constraints if bound.at_least is not None):
+            for high in (
+                bound for bound in self.constraints if bound.metric == low.metric and bound.at_most is not None
+            ):
+                if high.violation(low.at_least or 0.0) > 0:
+                    raise ValueError(
+                        f"constraints: no value of '{low.metric}' is at least {low.at_least:g} and at most "
+                        f"{high.at_most:g}; widen one"
+                    )
         return self
 
     @property

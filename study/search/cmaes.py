@@ -32,9 +32,9 @@ def check_cmaes(space: SearchSpace) -> None:
     if len(found) < 2:
         others = sorted({parameter.key for parameter in space.parameters} - set(found))
         has = f"only '{found[0]}' is" if found else "none is"
+        why = f" ({', '.join(others)} are choices or have conditions)" if others else ""
         raise SpaceError(
-            f"{space.source}: CMA-ES needs two or more ranges that every trial has; {has} one "
-            f"({', '.join(others)} are choices or have conditions). Use the sampler tpe"
+            f"{space.source}: CMA-ES needs two or more ranges that every trial has; {has} one{why}. Use the sampler tpe"
         )
 
 

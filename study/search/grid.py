@@ -40,15 +40,15 @@ def next_point(space: SearchSpace, steps: int, seed: int, known: Sequence[Frozen
     raise SpaceExhaustedError(f"all {len(points)} points of the grid were tried")
 
 
-def values_of(domain: Domain, steps: int) -> list[Any]:
+def values_of(domain: Domain, steps: int) -> Iterator[Any]:
     """Optuna params of a domain's points: choices and named steps all, else `steps` from low to high."""
     if isinstance(domain, Choice):
-        return [encode(value) for value in domain.values]
+        return (encode(value) for value in domain.values)
     # a whole number's step of one is no step of its own
     count, named = steps_of(domain), isinstance(domain, FloatRange) or domain.step > 1
     if count is not None and (named or count <= steps):
-        return [from_unit(domain, (i + 0.5) / count) for i in range(count)]
-    return [_at(domain, i / (steps - 1)) for i in range(steps)]
+        return (from_unit(domain, (i + 0.5) / count) for i in range(count))
+    return (_at(domain, i / (steps - 1)) for i in range(steps))
 
 
 def _at(domain: Numeric, share: float) -> float | int:

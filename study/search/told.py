@@ -61,10 +61,12 @@ def told(trials: Sequence[TrialRecord], spec: StudySpec) -> Told:
     complete = [trial for trial in trials if trial.outcome is Outcome.COMPLETE]
     if complete:
         values = tuple(_mean(objective.metric, trials, complete, spec) for objective in spec.vector)
-        broken = {
-            constraint.metric: fmean(constraint.violation(metric(trial, constraint.metric, spec)) for trial in complete)
-            for constraint in spec.constraints
-        }
+        broken: dict[str, float] = {}
+        for constraint in spec.constraints:
+            name = constraint.metric
+            by = fmean(constraint.violation(metric(trial, name, spec)) for trial in complete)
+            # a metric may have two bounds: the one that is broken, or nearer, counts
+            broken[name] = max(by, broken.get(name, by))
         return Told(state="COMPLETE", values=values, progress=_progress(trials, spec), violations=broken)
     first = trials[0]
     match first.outcome:
