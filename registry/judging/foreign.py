@@ -7,9 +7,12 @@ written and the client left out.
 
 import json
 import math
+import os
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from registry.connection import explained, import_mlflow, is_missing
 from registry.judging.unjudged import KIND, Found
@@ -98,6 +101,10 @@ def adopt(store: EncoderStore, found: Found, bundle: Path, card: EncoderCard) ->
     """Add what the registering client left out: digests, contract facts, a run and a logged model to hang results on.
 
     What is there stays. Again: nothing. From here on changed bytes are noticed (`registry.versions.fetching.fetch`).
+
+    Raises:
+        UnfitError: it names a logged model that is not there.
+        RegistryError: the registry does not answer.
     """
     tags = {
         f"{PREFIX}digest": bundle_digest(bundle),
@@ -106,6 +113,7 @@ def adopt(store: EncoderStore, found: Found, bundle: Path, card: EncoderCard) ->
         f"{PREFIX}feature_dim": str(card.feature_dim),
     }
     client, version = store.client, str(found.version)
+    _check_model_id(store, found)
     with explained(f"completing {found.reference}"):
         if KIND not in found.model_tags:
             set_model_tag(client, found.name, KIND, "encoder")
@@ -123,12 +131,27 @@ def adopt(store: EncoderStore, found: Found, bundle: Path, card: EncoderCard) ->
     return store.get(found.name, found.version)
 
 
+def _check_model_id(store: EncoderStore, found: Found) -> None:
+    """Accuracies and the card go to the logged model that a version names: asked before hours are spent on them."""
+    model_id = found.tags.get(f"{PREFIX}model_id") or found.model_id
+    if not model_id:
+        return
+    try:
+        with explained(f"reading the logged model of {found.reference}"):
+            store.client.get_logged_model(model_id)
+    except RegistryError as error:
+        if is_missing(error.__cause__ or error) or _is_invalid(error):
+            raise UnfitError(f"it names the logged model {model_id[:80]!r}, which is not there") from None
+        raise
+
+
 def _listing(store: EncoderStore, found: Found) -> Iterator[tuple[str, int]]:
     """(path below the version's folder, bytes) of every file."""
     artifacts, count = import_mlflow().artifacts, 0
     try:
         with explained(f"listing the files of {found.reference}"):
             root = store.client.get_model_version_download_uri(found.name, str(found.version))
+            _refuse_links(root)
             folders: list[tuple[str, str]] = [(root, "")]
             while folders:
                 uri, below = folders.pop()
@@ -144,7 +167,32 @@ def _listing(store: EncoderStore, found: Found) -> Iterator[tuple[str, int]]:
     except RegistryError as error:
         if is_missing(error.__cause__ or error):
             raise UnfitError(f"its files are not there: {error}") from None
+        if _is_invalid(error):  # and will be however often it is asked
+            raise UnfitError(f"its files cannot be read: {error}") from None
         raise
+
+
+def _refuse_links(root: str) -> None:
+    """Refuse anything in a folder of this machine but files and folders.
+
+    MLflow follows links and copies what they lead to: files of others, or a device without an end.
+    """
+    address = urlsplit(root)
+    if address.scheme not in ("", "file"):
+        return
+    seen = 0
+    for place, folders, files in os.walk(unquote(address.path) if address.scheme else root):
+        for name in (*folders, *files):
+            mode = os.lstat(f"{place}/{name}").st_mode
+            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                raise UnfitError(f"it holds {name!r}, which is a link or a device and no file; register a copy")
+        seen += len(folders) + len(files)
+        if seen > MOST_FILES:
+            return  # the listing refuses it
+
+
+def _is_invalid(error: BaseException) -> bool:
+    return getattr(error.__cause__ or error, "error_code", "") == "INVALID_PARAMETER_VALUE"
 
 
 def _plain(path: str) -> str:
@@ -166,6 +214,13 @@ def _check_tags(folder: Path, card: EncoderCard, tags: Mapping[str, str]) -> Non
         said = tags.get(PREFIX + name, value)
         if said != value:
             raise UnfitError(f"its tag {PREFIX}{name} says {said[:80]!r}, its files {value!r}")
+    if f"{PREFIX}digest" in tags:
+        return
+    # nobody has looked at it yet, so what says that somebody judged it came along with it
+    brought = [name for name in ("evaluation", "decision") if PREFIX + name in tags]
+    brought += [event.kind for event in events_of(tags) if event.kind not in ("registered", "refused")]
+    if brought:
+        raise UnfitError(f"it brings along a verdict of its own ({brought[0]}); register it without a judge's tags")
 
 
 def _run(store: EncoderStore, found: Found) -> str:

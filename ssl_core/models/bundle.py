@@ -36,7 +36,7 @@ class EncoderCard(Config):
     """What an encoder is and where it comes from; all that is needed to build it again."""
 
     format_version: int = FORMAT_VERSION
-    name: str = Field(min_length=1)
+    name: str = Field(min_length=1, max_length=200)
     contract: EncoderContract
     backbone: Backbone
     feature_dim: int = Field(ge=1)
@@ -48,6 +48,8 @@ class EncoderCard(Config):
             raise ValueError(f"backbone '{self.backbone.kind}' does not read {self.contract.modality}")
         if self.backbone.feature_dim != self.feature_dim:
             raise ValueError(f"feature_dim {self.feature_dim} is not the backbone's {self.backbone.feature_dim}")
+        if isinstance(self.backbone, ResNetConfig) and self.backbone.weights_file is not None:
+            raise ValueError("backbone.weights_file names another file; a bundle brings its own weights")
         return self
 
 
@@ -122,9 +124,17 @@ def load_bundle(folder: Path) -> Encoder:
     """
     verify_checksums(folder)
     card = read_card(folder)
-    encoder = build_encoder(card.contract, card.backbone, seed=0)
     try:
-        encoder.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
+        # before anything of the width that the card speaks of is made: each feature has a weight at least
+        if 4 * card.feature_dim > (folder / WEIGHTS).stat().st_size:
+            raise RuntimeError(f"it is too small for {card.feature_dim} features")
+        weights = safetensors.torch.load_file(folder / WEIGHTS)
+        encoder = build_encoder(card.contract, card.backbone, seed=0)
+        for name, wanted in encoder.state_dict().items():
+            # torch would convert them, and drop what does not fit: the imaginary parts of complex weights, for one
+            if name in weights and weights[name].dtype != wanted.dtype:
+                raise RuntimeError(f"{name} is {weights[name].dtype}, not {wanted.dtype}")
+        encoder.load_state_dict(weights)
     except (RuntimeError, safetensors.SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
         raise IntegrityError(f"{folder / WEIGHTS}: does not fit the encoder that {CARD} describes ({reason})") from None

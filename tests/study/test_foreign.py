@@ -1,0 +1,128 @@
+"""What a stranger may register: files that are no files, addresses that lead elsewhere, weights and tags that lie."""
+
+import os
+import shutil
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+from plain_client import another_bundle, edit_card, first_bundle, register, with_checksums
+
+from registry.judging.foreign import UnfitError
+from registry.judging.unjudged import one_version
+from registry.tracking.run_log import open_run_log
+from registry.versions.store import EncoderStore
+from ssl_core.models.build import build_encoder
+from ssl_core.models.bundle import save_bundle
+from ssl_core.models.encoder import ImageContract
+from ssl_core.models.image import ResNetConfig
+from study.watching.judging import _fit
+
+WEIGHTS = "encoder.safetensors"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    with open_run_log(None, tmp_path_factory.mktemp("home")) as log:
+        yield EncoderStore(log)
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return first_bundle(tmp_path_factory.mktemp("bundles") / "first")
+
+
+@pytest.fixture
+def bundle(first: Path, tmp_path: Path) -> Path:
+    """A copy to spoil."""
+    return another_bundle(first, tmp_path / "bundle", 1)
+
+
+def unfit(store: EncoderStore, source: Path | str, **tags: str) -> str:
+    """Why what was registered is refused for good: no other error, which would be tried again and again."""
+    name, _, number = register(store.client, source, **tags).rpartition("/")  # type: ignore[arg-type]
+    with pytest.raises(UnfitError) as told:
+        _fit(store, one_version(store, name, int(number)))
+    return str(told.value)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("target", ["/dev/zero", "/etc", "."])
+def test_a_link_is_not_followed(store, bundle, target):
+    (bundle / "notes").symlink_to(target)
+    assert "'notes', which is a link" in unfit(store, bundle)
+
+
+def test_weights_behind_a_link_and_pipes_are_refused(store, bundle, tmp_path):
+    shutil.move(bundle / WEIGHTS, tmp_path / "elsewhere")
+    (bundle / WEIGHTS).symlink_to(tmp_path / "elsewhere")
+    assert WEIGHTS in unfit(store, bundle)
+    (bundle / WEIGHTS).unlink()
+    os.mkfifo(bundle / WEIGHTS)
+    assert "link or a device" in unfit(store, bundle)
+
+
+@pytest.mark.parametrize("source", ["/dev", "file:///dev", "../../dev", "runs:/none/encoder", "/nowhere at\x07all"])
+def test_an_address_that_leads_elsewhere_is_refused_once_and_for_all(store, source):
+    assert unfit(store, source)
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.float16, torch.int32, torch.complex64])
+def test_weights_of_another_type_are_not_converted(store, bundle, kind):
+    state = safetensors.torch.load_file(bundle / WEIGHTS)
+    safetensors.torch.save_file({key: value.to(kind) for key, value in state.items()}, bundle / WEIGHTS)
+    assert f"is {kind}, not torch." in unfit(store, with_checksums(bundle))
+
+
+def test_a_header_that_lies_is_refused(store, bundle):
+    content = (bundle / WEIGHTS).read_bytes()
+    (size,) = struct.unpack("<Q", content[:8])
+    header, rest = content[8 : 8 + size], content[8 + size :]
+    deep = b'{"a":' * 20_000 + b"1" + b"}" * 20_000
+    lies = (header.replace(b'"F32"', b'"F64"'), header.replace(b'"F32"', b'"U32"'), deep, b"{}")
+    for lie in lies:
+        (bundle / WEIGHTS).write_bytes(struct.pack("<Q", len(lie)) + lie + rest)
+        assert WEIGHTS in unfit(store, with_checksums(bundle))
+    (bundle / WEIGHTS).write_bytes(struct.pack("<Q", 2**62) + header + rest)
+    assert WEIGHTS in unfit(store, with_checksums(bundle))
+
+
+@pytest.mark.parametrize("width", [10**6, 10**12, 10**30])
+def test_a_width_without_weights_is_not_made_room_for(store, bundle, width):
+    edit_card(bundle, feature_dim=width, backbone__feature_dim=width)
+    assert "too small" in unfit(store, bundle)
+
+
+def test_a_card_may_not_name_another_file_of_weights(store, tmp_path):
+    """It would be opened wherever the encoder is built."""
+    contract, backbone = ImageContract(image_size=24), ResNetConfig(kind="resnet18")
+    save_bundle(build_encoder(contract, backbone, seed=0), backbone, tmp_path / "image", name="i", lineage={})
+    os.mkfifo(tmp_path / "pipe.pth")
+    edit_card(tmp_path / "image", backbone__weights_file=str(tmp_path / "pipe.pth"))
+    assert "weights_file" in unfit(store, tmp_path / "image")
+
+
+@pytest.mark.parametrize(
+    ("tags", "reason"),
+    [
+        ({"model_id": "m-none"}, "logged model 'm-none'"),
+        ({"model_id": "../../x"}, "logged model"),
+        ({"decision": '{"promoted": true, "reason": "mine"}'}, "verdict of its own"),
+        ({"evaluation": "{}"}, "verdict of its own"),
+        ({"event.2020": '{"kind": "promoted", "time": "2020", "reason": "mine"}'}, "verdict of its own"),
+    ],
+)
+def test_tags_that_lie_are_found_before_hours_are_spent(store, bundle, tags, reason):
+    assert reason in unfit(store, bundle, **tags)
+
+
+def test_who_registers_honestly_is_taken_and_taken_again(store, bundle):
+    event = '{"kind": "registered", "time": "2020", "reason": "by hand"}'
+    name, _, number = register(store.client, bundle, **{"event.2020": event}).rpartition("/")
+    for _ in range(2):
+        version, card = _fit(store, one_version(store, name, int(number)))
+        assert (version.feature_dim, card.feature_dim) == (32, 32)
+        assert version.model_id
