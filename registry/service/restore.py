@@ -127,12 +127,13 @@ def _opened(file: Path) -> Iterator[tarfile.TarFile]:
 
 def _manifest(file: Path, tar: tarfile.TarFile) -> Manifest:
     """The manifest, after every name in the file was looked at."""
-    names = list[str]()
+    there = list[tuple[str, int]]()
     for member in tar:
-        if not member.isreg() or name_problem(member.name):
+        # one with holes is larger than all the bytes of the file
+        if not member.isreg() or member.issparse() or name_problem(member.name):
             raise IntegrityError(f"{file} holds {member.name!r}, which no backup holds; do not use it")
-        names.append(member.name)
-    if MANIFEST not in names:
+        there.append((member.name, member.size))
+    if MANIFEST not in dict(there):
         raise IntegrityError(f"{file} has no {MANIFEST}: it is not a backup, or not whole")
     stream = tar.extractfile(MANIFEST)
     assert stream is not None, "it is a regular file"
@@ -142,7 +143,8 @@ def _manifest(file: Path, tar: tarfile.TarFile) -> Manifest:
         raise IntegrityError(f"{MANIFEST} of {file} is damaged; take another copy of the backup") from None
     if manifest.format != FORMAT:
         raise RegistryError(f"{file} has format {manifest.format}, and this program reads {FORMAT}; use a newer one")
-    if sorted(names) != sorted([*manifest.files, MANIFEST]):
+    said = [(name, fact.bytes) for name, fact in manifest.files.items()]
+    if sorted(said) != sorted(found for found in there if found[0] != MANIFEST):
         raise IntegrityError(f"{file} does not hold what its {MANIFEST} says; take another copy of it")
     return manifest
 

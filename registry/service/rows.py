@@ -20,6 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from registry.connection import import_mlflow, without_credentials
+from ssl_core.config import parse_json
 from ssl_core.errors import IntegrityError, RegistryError
 
 _CHUNK = 1000
@@ -187,16 +188,20 @@ def _lines(connection: sa.Connection, table: sa.Table) -> Iterator[str]:
 
 def _load_table(connection: sa.Connection, table: sa.Table, file: Path, moved: Moved) -> int:
     written, count, chunk = 0, 0, list[Row]()
-    with file.open(encoding="utf-8") as lines:
-        for line in lines:
-            row = moved(table.name, json.loads(line))
-            written, count = written + _fingerprint(json.dumps(row, sort_keys=True)), count + 1
-            chunk.append({name: _value(value) for name, value in row.items()})
-            if len(chunk) == _CHUNK:
-                connection.execute(table.insert(), chunk)
-                chunk = []
-    if chunk:
-        connection.execute(table.insert(), chunk)
+    try:
+        with file.open(encoding="utf-8") as lines:
+            for line in lines:
+                row = moved(table.name, parse_json(line))
+                written, count = written + _fingerprint(json.dumps(row, sort_keys=True)), count + 1
+                chunk.append({name: _value(value) for name, value in row.items()})
+                if len(chunk) == _CHUNK:
+                    connection.execute(table.insert(), chunk)
+                    chunk = []
+        if chunk:
+            connection.execute(table.insert(), chunk)
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:  # no row, or a number no column holds
+        reason = " ".join(str(error).split())[:120]
+        raise IntegrityError(f"table {table.name} of the backup is damaged ({reason}); nothing was restored") from None
     if sum(_fingerprint(line) for line in _lines(connection, table)) != written:
         raise IntegrityError(f"table {table.name} does not read back as it was written; nothing was restored")
     _set_counters(connection, table)
