@@ -34,7 +34,7 @@ def stored_space(text: str, order: Sequence[str], source: Path) -> SearchSpace:
         recipe = str(document["recipe"])
     except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
         raise SpaceError(f"{source}: the stored search space cannot be read ({error})") from None
-    if sorted(order) != sorted(parameters):
+    if not isinstance(order, (list, tuple)) or sorted(map(str, order)) != sorted(parameters):
         raise SpaceError(f"{source}: the stored search space and its order name different parameters")
     return SearchSpace(source, recipe, "", base, {}, tuple(parameters[key] for key in order))
 

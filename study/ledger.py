@@ -265,7 +265,7 @@ def _opened(journal: Journal, identity: StudyIdentity, spec: StudySpec, space: S
     if history.state.name is None:
         ledger._write(_beginning(identity, spec, space, folder), sync=True)
         return ledger
-    refuse_another(history.attr("identity"), history.spec, identity, spec, folder)
+    refuse_another(history.identity, history.spec, identity, spec, folder)
     if history.spec != spec:
         ledger.set_attr("spec", spec.to_json())
     return ledger

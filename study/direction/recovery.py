@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ssl_core.errors import StudyError
-from study.ledger import Ledger
+from study.ledger import JOURNAL, Ledger
 from study.record.metrics_file import read_metrics
 from study.record.trial_record import TrialRecord
 
@@ -38,7 +38,9 @@ def recover(ledger: Ledger, folder: Path) -> Found:
         if record.outcome is not None and not record.told:
             ledger.close(record.number, record.outcome, record.reason)
         elif record.outcome is None and record.told:
-            raise StudyError(f"trial {record.number} was ended by another program; use another study name")
+            raise StudyError(
+                f"{folder / JOURNAL}: trial {record.number} was ended by another program; choose another --name"
+            )
     records = ledger.records()
     unfinished = [record for record in records if record.outcome is None]
     begun = [record for record in unfinished if record.epoch > 0]

@@ -3,15 +3,18 @@
 The process that runs a study follows its own lines with this, `replay` and `why` follow those of the past.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from search_spaces.parameter import distribution
 from search_spaces.space import SearchSpace
 from search_spaces.stored import in_stored_order, stored_space
-from ssl_core.errors import StudyError
-from study.record.journal import FileJournal
+from ssl_core.errors import ConfigError, StudyError
+from study.outcome import one_line
+from study.record.identity import StudyIdentity
+from study.record.journal import REMEDY, FileJournal
 from study.record.journal_lines import Line, Op
 from study.record.study_state import StudyState, TrialFacts
 from study.record.trial_record import ON_REPORT, TrialRecord, record_of, with_report
@@ -56,14 +59,16 @@ class History:
         self._touch(number, line)
         if line["op_code"] == Op.TRIAL_STATE and self._follow and "origin" in trial.attrs:
             first = self._groups[self.configuration(number)]
-            self.view.tell([self.record(other) for other in first])
+            with self._sense(f"the end of trial {number}"):
+                self.view.tell([self.record(other) for other in first])
 
     def record(self, number: int) -> TrialRecord:
         """A trial as it is now."""
         kept = self._records[number]
         epochs = self._advanced.pop(number, None)
         if kept is None or number in self._stale:
-            kept = self._records[number] = record_of(self.state.trials[number], self.spec.direction)
+            with self._sense(f"trial {number}"):
+                kept = self._records[number] = record_of(self.state.trials[number], self.spec.direction)
             self._stale.discard(number)
         elif epochs is not None:
             kept = self._records[number] = with_report(kept, self.state.trials[number], epochs, self.spec.direction)
@@ -88,8 +93,16 @@ class History:
         """As last written."""
         text = self.attr("spec")
         if self._spec is None or self._spec[0] != text:
-            self._spec = (text, StudySpec.from_json(text))
+            with self._sense("the spec of the study"):
+                self._spec = (text, StudySpec.from_json(text))
         return self._spec[1]
+
+    @property
+    def identity(self) -> StudyIdentity:
+        """What must not change while the study goes on."""
+        stored = self.attr("identity")
+        with self._sense("the identity of the study"):
+            return StudyIdentity.model_validate(stored)
 
     @property
     def space(self) -> SearchSpace:
@@ -117,6 +130,17 @@ class History:
             raise StudyError(f"{self.source} is not the journal of a study of this program (it has no '{key}')")
         return self.state.attrs[key]
 
+    @contextmanager
+    def _sense(self, what: str) -> Iterator[None]:
+        """What this version cannot have written becomes a StudyError that names the journal."""
+        try:
+            yield
+        except (ArithmeticError, AttributeError, ConfigError, LookupError, TypeError, ValueError) as error:
+            raise StudyError(
+                f"{self.source}: {what} cannot be read ({one_line(error)}); continue the study with the version that "
+                f"wrote it, or {REMEDY}"
+            ) from None
+
     def _touch(self, number: int, line: Line) -> None:
         """Note what a record has to be renewed for: reports come often, so what they change is renewed alone."""
         kept = self._records[number]
@@ -133,21 +157,36 @@ class History:
         return max([kept.epoch, *self._advanced.get(kept.number, [])])
 
     def _created(self, trial: TrialFacts) -> None:
-        configuration = self.configuration(trial.number)
+        with self._sense(f"trial {trial.number}"):
+            configuration = self.configuration(trial.number)
+            if configuration != trial.number and configuration not in self._groups:
+                raise ValueError(f"it repeats a configuration {configuration} that is not there")
         self._groups.setdefault(configuration, []).append(trial.number)
-        origin: Mapping[str, Any] = trial.attrs.get("origin", {})
-        if self._follow and origin and origin.get("kind") not in ("repeat", "confirmation"):
-            self.view.add(self.record(trial.number), trial.distributions, trial.system_attrs)
+        if not self._follow:
+            return
+        record = self.record(trial.number)
+        if record.origin is not None and record.origin.kind not in ("repeat", "confirmation"):
+            self.view.add(record, trial.distributions, trial.system_attrs)
 
 
 def existing_journal(folder: Path) -> FileJournal:
     """A study's journal for reading. Raises StudyError when there is none; the text says which there are."""
     path = folder / JOURNAL
-    if not path.is_file():
+    if not _is_file(path):
         known = sorted(file.parent.name for file in folder.parent.glob(f"*/{JOURNAL}"))
         hint = f"; there is {', '.join(known[:10])}" if known else "; start one with `splatsweep sweep`"
         raise StudyError(f"no study '{folder.name}' in {folder.parent}{hint}")
     return FileJournal(path, writable=False)
+
+
+def _is_file(path: Path) -> bool:
+    """Raises StudyError for one that may not be looked at."""
+    try:
+        return path.is_file()
+    except PermissionError:
+        raise StudyError(f"{path} may not be read by this user; ask its owner, or allow reading") from None
+    except OSError:
+        return False  # a name that no file can have
 
 
 def read_history(folder: Path, *, follow_sampler: bool = False) -> History:
@@ -158,5 +197,5 @@ def read_history(folder: Path, *, follow_sampler: bool = False) -> History:
         history.apply(line)
     if history.state.name is None:
         raise StudyError(f"study '{folder.name}' was never started completely; start it again with `splatsweep sweep`")
-    history.attr("identity")
+    _ = history.identity, history.spec
     return history

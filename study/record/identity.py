@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from ssl_core.config import Config
 from ssl_core.errors import StudyError
@@ -23,10 +22,9 @@ _FIELDS = (("recipe", "recipe"), ("space_digest", "search space"), ("pack_digest
 _SETTINGS = ("metric", "direction", "seed", "objectives", "constraints", "warm_start", "repeats")
 
 
-def refuse_another(stored: Mapping[str, Any], old_spec: StudySpec, new: StudyIdentity, spec: StudySpec,
+def refuse_another(old: StudyIdentity, old_spec: StudySpec, new: StudyIdentity, spec: StudySpec,
                    folder: Path) -> None:  # fmt: skip
     """Raises StudyError when the journal in `folder` is not of this study; the text says which part and what to do."""
-    old = StudyIdentity.model_validate(stored)
     if old.name != new.name:
         raise StudyError(
             f"the journal in {folder} is of the study '{old.name}', not of '{new.name}'; "

@@ -11,12 +11,12 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Any, BinaryIO, Protocol
 
 from ssl_core.errors import StorageError, StudyError
 from study.record.journal_lines import MORE, Line
 
-_REMEDY = "restore it from a copy, or start the study under another --name"
+REMEDY = "restore it from a copy, or start the study under another --name"
 
 _DISK = (
     errno.ENOSPC,
@@ -82,11 +82,11 @@ class FileJournal:
         """See `Journal`. Raises StudyError naming the line that is not one."""
         if not self.path.exists() or not _regular(self.path):
             return []
-        with self.path.open("rb") as stream:
+        with _readable(self.path) as stream:
             size = stream.seek(0, os.SEEK_END)
             if size < self._end:
                 raise StudyError(
-                    f"{self.path} became shorter ({self._end} bytes were written, {size} are left); {_REMEDY}"
+                    f"{self.path} became shorter ({self._end} bytes were written, {size} are left); {REMEDY}"
                 )
             stream.seek(self._end)
             content = stream.read()
@@ -137,7 +137,7 @@ class FileJournal:
             if line is None:
                 rest = content[position + len(text) + 1 :]
                 if any(_decoded(later) is not None for later in rest.split(b"\n")[:-1]):
-                    raise StudyError(f"{self.path} is damaged: line {number} is not a line of a journal; {_REMEDY}")
+                    raise StudyError(f"{self.path} is damaged: line {number} is not a line of a journal; {REMEDY}")
                 break
             position += len(text) + 1
             lines.append(line)
@@ -154,10 +154,14 @@ def _encoded(group: Sequence[Line]) -> bytes:
 
 def _decoded(text: bytes) -> Line | None:
     try:
-        line = json.loads(text)
+        line = json.loads(text, parse_constant=_no_number)
     except (ValueError, RecursionError):
         return None
     return line if isinstance(line, dict) and isinstance(line.get("op_code"), int) else None
+
+
+def _no_number(text: str) -> Any:
+    raise ValueError(f"{text} is no number")
 
 
 def _write_all(descriptor: int, content: bytes, path: Path) -> None:
@@ -167,6 +171,13 @@ def _write_all(descriptor: int, content: bytes, path: Path) -> None:
         if count == 0:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         written += count
+
+
+def _readable(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except PermissionError:
+        raise StudyError(f"{path} may not be read by this user; ask its owner, or allow reading") from None
 
 
 def _regular(path: Path) -> bool:

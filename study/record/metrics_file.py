@@ -53,18 +53,18 @@ def metrics_path(folder: Path, number: int) -> Path:
 
 
 def read_metrics(folder: Path, number: int) -> Curves:
-    """Curves of a trial; empty when it reported nothing. A half-written last line is left out."""
+    """Curves of a trial; empty when it reported nothing. A half-written or damaged line is left out."""
     curves: Curves = {}
     try:
-        lines = metrics_path(folder, number).read_text().splitlines()
+        lines = metrics_path(folder, number).read_bytes().split(b"\n")
     except OSError:
         return {}
     for line in lines:
         try:
-            entry = json.loads(line)
-        except ValueError:
-            continue
-        epoch = int(entry.pop("epoch"))
+            entry = {name: float(value) for name, value in json.loads(line).items()}
+            epoch = int(entry.pop("epoch"))
+        except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
+            continue  # torn by a death, or damaged
         for name, value in entry.items():
-            curves.setdefault(name, {})[epoch] = float(value)
+            curves.setdefault(name, {})[epoch] = value
     return {name: dict(sorted(curve.items())) for name, curve in sorted(curves.items())}

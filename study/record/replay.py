@@ -180,7 +180,7 @@ def _text(facts: Mapping[str, Any], key: str) -> str:
 
 def _identity(history: History) -> list[Difference]:
     """The stored space must be the one that the study's identity names."""
-    named = str(history.attr("identity").get("space_digest"))
+    named = history.identity.space_digest
     found = history.space.digest
     if named == found:
         return []

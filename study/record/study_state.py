@@ -1,5 +1,6 @@
 """What a journal's lines add up to. The same code reads the lines of the past and those just written."""
 
+import math
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -73,6 +74,8 @@ class StudyState:
             case Op.CREATE_STUDY:
                 if self.name is not None:
                     raise StudyError("the journal holds more than one study")
+                if not isinstance(line["study_name"], str):
+                    raise ValueError(f"a study called {line['study_name']!r}")
                 self.name = line["study_name"]
                 self.directions = [StudyDirection(number).name.lower() for number in line["directions"]]
             case Op.STUDY_ATTR:
@@ -90,6 +93,8 @@ class StudyState:
         return None
 
     def _apply_to_trial(self, op: Op, line: Line) -> int:
+        if line["trial_id"] < 0:
+            raise ValueError(f"trial {line['trial_id']}")
         trial = self.trials[line["trial_id"]]
         if op is Op.TRIAL_ATTR:
             # also of a finished trial: a run's id may arrive late. Optuna leaves such a line out
@@ -97,10 +102,10 @@ class StudyState:
         elif trial.state.is_finished():
             pass  # as Optuna has it: the first end counts
         elif op is Op.TRIAL_VALUE:
-            trial.curve[_epoch(line["step"])] = float(line["intermediate_value"])
+            trial.curve[_epoch(line["step"])] = _finite(line["intermediate_value"])
         elif op is Op.TRIAL_STATE:
             trial.state = TrialState(line["state"])
-            trial.values = line["values"] if line["values"] is None else [float(value) for value in line["values"]]
+            trial.values = line["values"] if line["values"] is None else [_finite(value) for value in line["values"]]
             if trial.state.is_finished():
                 trial.ended = _time(line["datetime_complete"])
         elif op is Op.TRIAL_PARAM:
@@ -128,6 +133,14 @@ def _epoch(step: Any) -> int:
     return epoch
 
 
+def _finite(value: Any) -> float:
+    """Raises ValueError for what is no number, or one that no float holds."""
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"a value of {value!r}")
+    return number
+
+
 def _created(number: int, line: Line) -> TrialFacts:
     distributions = {key: _distribution(text) for key, text in line.get("distributions", {}).items()}
     values = line.get("values") or ([line["value"]] if line.get("value") is not None else None)
@@ -138,7 +151,7 @@ def _created(number: int, line: Line) -> TrialFacts:
         distributions=distributions,
         attrs=dict(line.get("user_attrs", {})),
         system_attrs=dict(line.get("system_attrs", {})),
-        curve={_epoch(epoch): float(value) for epoch, value in line.get("intermediate_values", {}).items()},
+        curve={_epoch(epoch): _finite(value) for epoch, value in line.get("intermediate_values", {}).items()},
         values=values,
         started=_time(line.get("datetime_start")),
         ended=_time(line.get("datetime_complete")),

@@ -7,7 +7,7 @@ from typing import Any
 
 import optuna
 from optuna.trial import TrialState
-from pydantic import Field
+from pydantic import Field, FiniteFloat
 
 from ssl_core.config import Config
 from study.outcome import Outcome, better
@@ -62,7 +62,7 @@ class TrialRecord(Config):
     epochs: int = 0
     crashes: int = 0
     losses: int = 0
-    seconds: float = 0.0
+    seconds: FiniteFloat = 0.0
     seed: int | None = None
     run_id: str | None = None
     started: datetime | None = None
@@ -71,9 +71,9 @@ class TrialRecord(Config):
     repeat: int = 0
     origin: Origin | None = None
     verdicts: tuple[Verdict, ...] = ()
-    vector: dict[str, float] = Field(default_factory=dict)
-    held: float = 0.0
-    share: float = 1.0
+    vector: dict[str, FiniteFloat] = Field(default_factory=dict)
+    held: FiniteFloat = 0.0
+    share: FiniteFloat = 1.0
 
     @property
     def state(self) -> str:
@@ -208,4 +208,5 @@ def leaders(records: list[TrialRecord], direction: str, count: int) -> list[Tria
     return [min(groups[number], key=lambda record: (loss(record), record.number)) for number in best]
 
 
-optuna.logging.set_verbosity(optuna.logging.WARNING)
+# its warnings are about its own speed and about clocks that were set: they would break into the live view
+optuna.logging.set_verbosity(optuna.logging.ERROR)

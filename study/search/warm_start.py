@@ -42,7 +42,7 @@ def warm_entries(spec: StudySpec, space: SearchSpace, pack: str, home: Path) -> 
             raise StudyError(f"warm_start: nothing of the study '{wanted.study}' can be used here: {why}")
         entries += found
         notes += [f"{len(found)} configurations of '{wanted.study}' are known from the start", *left_out]
-        if _read(wanted, home).attr("identity").get("pack_digest") != pack:
+        if _read(wanted, home).identity.pack_digest != pack:
             notes.append(f"'{wanted.study}' trained on another pack: its values are comparable in their order at best")
     return entries, notes
 
