@@ -12,8 +12,9 @@ from ssl_core.errors import StudyError
 from study.accounts.meter import Meter
 from study.accounts.receipt import Receipt, receipt_of
 from study.direction.director import Director
-from study.direction.ruling import Ruling
+from study.direction.ruling import Ruling, Witness
 from study.ledger import Ledger
+from study.record.metrics_file import MetricsFile
 from study.session import TrialRequest
 from study.simulator.clock import FakeClock
 from study.simulator.faults import ClockJump, Fuse, NodeLoss
@@ -69,7 +70,9 @@ class Invocation:
         self._scene, self._world, self._ledger, self._fuse = scene, world, ledger, fuse
         self._meter = Meter(world.clock, scene.slots, scene.gpus_per_slot, ledger)
         ruling = Ruling(folder, scene.slots, scene.check, world.clock, self._meter, scene.largest_share)
-        self.director = Director(ledger, scene.space, ruling, [world.trace, fuse])
+        # as at a real driver: metrics that objectives and constraints name must outlive a death
+        kept: list[Witness] = [] if scene.folder is None else [MetricsFile(folder)]
+        self.director = Director(ledger, scene.space, ruling, [*kept, world.trace, fuse])
         self._events: list[Event] = []
         self._queued: deque[TrialRequest] = deque()
         self._order = 0
