@@ -141,6 +141,11 @@ def is_missing(error: BaseException) -> bool:
     return getattr(error, "error_code", "") in ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND")
 
 
+def is_invalid(error: BaseException) -> bool:
+    """Whether an MLflow exception says that what was asked for can be nothing: the same again gets the same answer."""
+    return getattr(error, "error_code", "") == "INVALID_PARAMETER_VALUE"
+
+
 def _experiment(client: Client, name: str, artifacts: str | None) -> str:
     found = client.get_experiment_by_name(name)
     if found is None:

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from registry.connection import explained, import_mlflow
+from registry.connection import explained, import_mlflow, is_invalid, is_missing
 from registry.evaluation.evaluate import Evaluation
 from registry.evaluation.object_lists import OBJECTS_FILE
 from registry.evaluation.reports import EvaluationReport
@@ -126,11 +126,24 @@ def log_decision(store: EncoderStore, version: EncoderVersion, decision: Decisio
     version = store.tag(
         version, {f"{PREFIX}decision": decision.to_json(), f"{PREFIX}decision_reason": decision.reason[:1000]}
     )
-    if version.evaluation is not None:
+    if version.evaluation is not None and _is_there(store, version.evaluation.run_id):
         text = json.dumps(decision.model_dump(mode="json"), indent=2)
         store.run_log.log_text(version.evaluation.run_id, text, "decision.json")
     _write_card(store, version, card, read_report(store, version), decision)
     return version
+
+
+def _is_there(store: EncoderStore, run_id: str) -> bool:
+    """Whether a run exists. One that was removed for good takes no file, and a decision stands without it."""
+    try:
+        with explained(f"reading run {run_id}"):
+            store.client.get_run(run_id)
+    except RegistryError as error:
+        cause = error.__cause__ or error
+        if is_missing(cause) or is_invalid(cause):
+            return False
+        raise
+    return True
 
 
 def _headline(report: EvaluationReport) -> str:

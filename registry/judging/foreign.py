@@ -9,13 +9,14 @@ import json
 import math
 import os
 import stat
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from registry.connection import explained, import_mlflow, is_missing
-from registry.judging.unjudged import KIND, Found
+from registry.connection import explained, import_mlflow, is_invalid, is_missing
+from registry.judging.unjudged import KIND, Found, one_version
 from registry.versions.mlmodel import contract_params, input_shape
 from registry.versions.records import PREFIX, EncoderVersion, event_tag, events_of, safe_name
 from registry.versions.store import BUNDLE_FILES, EncoderStore, bundle_digest, file_digest, new_event
@@ -33,6 +34,26 @@ MOST_INPUTS = 2**24
 
 class UnfitError(RegistryError):
     """What was registered is no encoder that this project can evaluate; the text says why."""
+
+
+def taken_in(store: EncoderStore, found: Found) -> tuple[EncoderVersion, EncoderCard]:
+    """The version, complete, if it is an encoder at all: looked at from its names to its bytes, and adopted.
+
+    Raises:
+        UnfitError: it is none. RegistryError: the registry does not answer.
+    """
+    check_listing(store, found)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = store.download(_bare(found), Path(scratch))
+        card = examine(folder, found)
+        return adopt(store, found, folder, card), card
+
+
+def completed(store: EncoderStore, version: EncoderVersion) -> EncoderVersion:
+    """The version; one that another client registered and nobody has looked at is taken in first. Raises as that."""
+    if version.bundle_digest and version.model_id:
+        return version
+    return taken_in(store, one_version(store, version.name, version.version))[0]
 
 
 def check_listing(store: EncoderStore, found: Found) -> None:
@@ -131,6 +152,21 @@ def adopt(store: EncoderStore, found: Found, bundle: Path, card: EncoderCard) ->
     return store.get(found.name, found.version)
 
 
+def _bare(found: Found) -> EncoderVersion:
+    """Enough of a version to download it by, whatever its tags say: they are read when the files are known."""
+    return EncoderVersion.model_validate(
+        {
+            "name": found.name,
+            "version": found.version,
+            "modality": "points",
+            "feature_dim": 0,
+            "bundle_digest": "",
+            "lineage": {"study": "", "trial": -1, "run_id": "", "seed": 0},
+            "created": "",
+        }
+    )
+
+
 def _check_model_id(store: EncoderStore, found: Found) -> None:
     """Accuracies and the card go to the logged model that a version names: asked before hours are spent on them."""
     model_id = found.tags.get(f"{PREFIX}model_id") or found.model_id
@@ -140,7 +176,7 @@ def _check_model_id(store: EncoderStore, found: Found) -> None:
         with explained(f"reading the logged model of {found.reference}"):
             store.client.get_logged_model(model_id)
     except RegistryError as error:
-        if is_missing(error.__cause__ or error) or _is_invalid(error):
+        if is_missing(error.__cause__ or error) or is_invalid(error.__cause__ or error):
             raise UnfitError(f"it names the logged model {model_id[:80]!r}, which is not there") from None
         raise
 
@@ -167,7 +203,7 @@ def _listing(store: EncoderStore, found: Found) -> Iterator[tuple[str, int]]:
     except RegistryError as error:
         if is_missing(error.__cause__ or error):
             raise UnfitError(f"its files are not there: {error}") from None
-        if _is_invalid(error):  # and will be however often it is asked
+        if is_invalid(error.__cause__ or error):  # and will be however often it is asked
             raise UnfitError(f"its files cannot be read: {error}") from None
         raise
 
@@ -189,10 +225,6 @@ def _refuse_links(root: str) -> None:
         seen += len(folders) + len(files)
         if seen > MOST_FILES:
             return  # the listing refuses it
-
-
-def _is_invalid(error: BaseException) -> bool:
-    return getattr(error.__cause__ or error, "error_code", "") == "INVALID_PARAMETER_VALUE"
 
 
 def _plain(path: str) -> str:

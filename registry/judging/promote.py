@@ -17,6 +17,7 @@ from registry.evaluation.leftovers import settle_leftovers
 from registry.evaluation.reports import EvaluationConfig, EvaluationReport
 from registry.judging.candidates import decision_of, judge
 from registry.judging.crown import ATTEMPTS, Succession, draft
+from registry.judging.foreign import completed
 from registry.judging.gate import GateConfig, unfit
 from registry.judging.ledger import Champion, Ledger, Line
 from registry.judging.lock import judging_lock
@@ -45,8 +46,9 @@ def evaluate_version(
     Raises:
         InfeasibleError: the pack cannot serve the encoder.
         IntegrityError: the registered files do not match their checksums.
+        UnfitError: another client registered it, and it is no encoder.
     """
-    digest = pack.manifest.pack_digest
+    version, digest = completed(store, version), pack.manifest.pack_digest
     known = _fitting(store, version, digest, config)
     if known is not None:
         return known
@@ -111,7 +113,7 @@ def promote_best(
     if len(names) != 1:
         raise RegistryError(f"the gate compares versions of one name, not of {', '.join(names) or 'none'}")
     name, succession = names[0], Succession(store, names[0])
-    standing = [store.get(name, version.version) for version in versions]
+    standing = [completed(store, store.get(name, version.version)) for version in versions]
     reports: dict[int, EvaluationReport] = {}
     for _ in range(ATTEMPTS):
         with judging_lock(store, name):
@@ -151,14 +153,15 @@ def promote_by_hand(store: EncoderStore, version: EncoderVersion, reason: str) -
     """Make a version champion because a person says so. The reason, and what the gate would object, are written down.
 
     Raises:
-        RegistryError: it is the champion already, or no reason is given.
+        RegistryError: it is the champion already, no reason is given, or it is no encoder (`UnfitError`).
         IntegrityError: its files do not match their checksums, or the ledger was changed.
     """
-    reason = _said(reason)
+    reason, version = _said(reason), completed(store, version)
     with tempfile.TemporaryDirectory() as scratch:
         fetch(store, version, Path(scratch))  # what cannot be pulled is no champion
     report = read_report(store, version)
-    objection = "it was never evaluated" if report is None else unfit(report)
+    never = "it was never evaluated" if version.evaluation is None else "its evaluation cannot be read"
+    objection = never if report is None else unfit(report)
     text = f"by hand: {reason}" + (f" (the gate would say: {objection})" if objection else "")
     succession = Succession(store, version.name)
 

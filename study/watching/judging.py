@@ -4,14 +4,13 @@ Each step leaves its trace in the registry before the next begins, so a worker t
 that goes on there: the claim goes stale, a whole report is found again, the final note is written last.
 """
 
-import tempfile
 import time
 from functools import lru_cache
 from pathlib import Path
 
 from registry.evaluation.evaluation_claims import ClaimLostError, holding, take
 from registry.evaluation.leftovers import settle_leftovers
-from registry.judging.foreign import UnfitError, adopt, check_listing, declared_classes, examine
+from registry.judging.foreign import UnfitError, declared_classes, taken_in
 from registry.judging.ledger import Champion
 from registry.judging.ledger_store import LedgerStore
 from registry.judging.promote import evaluate_version, promote
@@ -52,7 +51,7 @@ def _claimed(store: EncoderStore, job: Job) -> Answer:
         if done is not None or UNFIT in found.tags:
             return Answer(outcome="busy", reason="judged by another in the meantime")
         try:
-            version, card = _fit(store, found)
+            version, card = taken_in(store, found)
         except UnfitError as error:
             refuse(store.client, found, str(error))
             return Answer(outcome="refused", reason=str(error))
@@ -74,30 +73,6 @@ def _claimed(store: EncoderStore, job: Job) -> Answer:
             return Answer(outcome="trouble", reason=str(error))
         note_judged(store.client, found, job.work, outcome, reason)
         return Answer(outcome="judged", reason=f"{outcome}: {reason}")
-
-
-def _fit(store: EncoderStore, found: Found) -> tuple[EncoderVersion, EncoderCard]:
-    """The version, complete, if it is an encoder at all. Raises UnfitError."""
-    check_listing(store, found)
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = store.download(_bare(found), Path(scratch))
-        card = examine(folder, found)
-        return adopt(store, found, folder, card), card
-
-
-def _bare(found: Found) -> EncoderVersion:
-    """Enough of a version to download it by, whatever its tags say: they are read when the files are known."""
-    return EncoderVersion.model_validate(
-        {
-            "name": found.name,
-            "version": found.version,
-            "modality": "points",
-            "feature_dim": 0,
-            "bundle_digest": "",
-            "lineage": {"study": "", "trial": -1, "run_id": "", "seed": 0},
-            "created": "",
-        }
-    )
 
 
 def _check_classes(found: Found, card: EncoderCard, pack: Pack) -> None:

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
-from plain_client import another_bundle, edit_card, first_bundle, register, with_checksums
+from plain_client import PROTOCOL, another_bundle, edit_card, first_bundle, register, spoil_weights, with_checksums
 
-from registry.judging.foreign import UnfitError
+from registry.evaluation.evaluation_log import read_report
+from registry.judging.foreign import UnfitError, taken_in
+from registry.judging.promote import evaluate_version, promote_by_hand
 from registry.judging.unjudged import one_version
 from registry.tracking.run_log import open_run_log
 from registry.versions.store import EncoderStore
@@ -19,7 +21,6 @@ from ssl_core.models.build import build_encoder
 from ssl_core.models.bundle import save_bundle
 from ssl_core.models.encoder import ImageContract
 from ssl_core.models.image import ResNetConfig
-from study.watching.judging import _fit
 
 WEIGHTS = "encoder.safetensors"
 
@@ -45,7 +46,7 @@ def unfit(store: EncoderStore, source: Path | str, **tags: str) -> str:
     """Why what was registered is refused for good: no other error, which would be tried again and again."""
     name, _, number = register(store.client, source, **tags).rpartition("/")  # type: ignore[arg-type]
     with pytest.raises(UnfitError) as told:
-        _fit(store, one_version(store, name, int(number)))
+        taken_in(store, one_version(store, name, int(number)))
     return str(told.value)
 
 
@@ -123,6 +124,40 @@ def test_who_registers_honestly_is_taken_and_taken_again(store, bundle):
     event = '{"kind": "registered", "time": "2020", "reason": "by hand"}'
     name, _, number = register(store.client, bundle, **{"event.2020": event}).rpartition("/")
     for _ in range(2):
-        version, card = _fit(store, one_version(store, name, int(number)))
+        version, card = taken_in(store, one_version(store, name, int(number)))
         assert (version.feature_dim, card.feature_dim) == (32, 32)
         assert version.model_id
+
+
+def test_a_hand_and_a_single_evaluation_take_a_stranger_in_first(store, first, tmp_path, tiny_pack):
+    """Not the watcher alone meets what another client registered; a hand's promotion once stopped half-way at it."""
+    name = "strangers"
+    for seed in range(2):
+        register(store.client, another_bundle(first, tmp_path / str(seed), seed), name=name)
+    bad = another_bundle(first, tmp_path / "bad", 5)
+    register(store.client, spoil_weights(bad), name=name)
+    decision = promote_by_hand(store, store.get(name, 1), "wanted")
+    assert decision.promoted
+    champion = store.resolve(f"{name}@champion")
+    assert (champion.version, champion.status, champion.decision) == (1, "champion", decision)
+    report = evaluate_version(store, tiny_pack, store.get(name, 2), PROTOCOL)
+    assert read_report(store, store.get(name, 2)) == report
+    for attempt in (
+        lambda: promote_by_hand(store, store.get(name, 3), "wanted"),
+        lambda: evaluate_version(store, tiny_pack, store.get(name, 3), PROTOCOL),
+    ):
+        with pytest.raises(UnfitError, match="not finite"):
+            attempt()
+    assert store.resolve(f"{name}@champion").version == 1
+
+
+def test_a_decision_stands_where_its_evaluation_was_removed_for_good(store, first, tmp_path):
+    name = "purged"
+    reference = register(store.client, another_bundle(first, tmp_path / "one", 1), name=name)
+    version, _ = taken_in(store, one_version(store, name, 1))
+    gone = '{"run_id": "0123456789abcdef", "pack_digest": "p", "config_digest": "c", "headline": "-"}'
+    store.tag(version, {"splatsweep.evaluation": gone})
+    decision = promote_by_hand(store, store.get(name, 1), "wanted")
+    assert "its evaluation cannot be read" in decision.reason
+    assert store.resolve(f"{name}@champion").reference == reference
+    assert store.get(name, 1).decision == decision
