@@ -11,7 +11,7 @@ from pathlib import Path
 
 from registry.tracking.entries import STUDY_RUN, Entry, File, Start, Text, now
 from registry.tracking.names import KEY, KIND, PARENT, STUDY, TRIAL, tags_of
-from registry.tracking.parcel import Parcel, batches, pack
+from registry.tracking.parcel import Parcel, batches, last_tags, pack
 from registry.tracking.run_ids import RunIds, RunRef
 from registry.tracking.transport import MissingError, RefusedError, Transport, UnreachableError
 
@@ -81,7 +81,8 @@ class Courier:
     def _deliver_run(self, run: str, entries: Sequence[Entry]) -> None:
         start = next((entry for entry in entries if isinstance(entry, Start)), None)
         try:
-            ref, made = self._resolve(run, start)
+            # a run that is made now gets its last tags at once: setting them later is a transaction of its own
+            ref, made = self._resolve(run, start, last_tags(entries))
             try:
                 self._send(ref, pack(run, entries, lambda key: self._server.steps(ref.id, key)), made)
             except (RefusedError, MissingError) as error:
@@ -125,8 +126,10 @@ class Courier:
 
     # ---- finding, making, mending
 
-    def _resolve(self, run: str, start: Start | None) -> tuple[RunRef, Mapping[str, str]]:
-        """The run, and the tags it was made with if it was made now."""
+    def _resolve(
+        self, run: str, start: Start | None, last: Mapping[str, str] | None = None
+    ) -> tuple[RunRef, Mapping[str, str]]:
+        """The run, and the tags it was made with if it was made now: those of its start, and `last`."""
         known = self._ids.runs.get(run)
         if known is not None:
             return known, {}
@@ -137,7 +140,7 @@ class Courier:
                 self._ids.found(run, found)
                 return found, {}
         own = {**self._own, **tags, KIND: "study" if run == STUDY_RUN else "trial", STUDY: self._name}
-        own |= tags_of(start.tags) if start else {}
+        own |= (tags_of(start.tags) if start else {}) | dict(last or {})
         name = start.name if start else self._name if run == STUDY_RUN else f"trial-{int(run):03d}"
         self._doubtful.add(run)
         ref = self._create(run, name, start.time if start else now(), own)

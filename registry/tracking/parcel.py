@@ -54,6 +54,15 @@ def pack(run: str, entries: Sequence[Entry], steps: Steps) -> Parcel:
     return parcel
 
 
+def last_tags(entries: Sequence[Entry]) -> dict[str, str]:
+    """What the entries, of one run and in order, leave its tags at."""
+    found: dict[str, str] = {}
+    for entry in entries:
+        if isinstance(entry, Start | Tags | Finish):
+            found |= tags_of(entry.tags)
+    return found
+
+
 def _add_points(parcel: Parcel, entry: Points, seen: dict[str, set[int]], steps: Steps) -> None:
     """An infinite value would be stored as 1.8e308 and ruin every plot: a tag names it instead. NaN is kept as such."""
     for name, value in entry.metrics.items():

@@ -115,3 +115,22 @@ def test_hundreds_of_parameters_and_infinite_values(tmp_path: Path) -> None:
     assert len(run.params) == 250
     assert {point.key for point in run.points} == {"nan", "fine"}
     assert run.tags["splatsweep.infinite.inf"] == "epoch 3"
+
+
+def test_a_run_whose_life_is_told_at_once_is_made_with_its_last_tags(tmp_path: Path) -> None:
+    class Watched(MemoryServer):
+        def batch(self, run_id, points, params, tags):
+            told.append(dict(tags))
+            super().batch(run_id, points, params, tags)
+
+    told: list[dict[str, str]] = []
+    server = Watched()
+    end = Finish("0", 3, "FINISHED", {"outcome": "COMPLETE", "reason": "done"})
+    started = Start("0", 1, "trial-000", {"outcome": "RUNNING", "seed": "7"}, {"lr": "0.1"})
+    send(tmp_path, server, started, Points("0", 2, 1, {"m": 1.0}), Tags("0", 2, {"reason": "slow"}), end)
+    (run,) = server.by_trial("0")
+    assert (run.tags["outcome"], run.tags["reason"], run.tags["seed"]) == ("COMPLETE", "done", "7")
+    assert run.statuses[-1] == "FINISHED"
+    assert told == [{}]
+    send(tmp_path, server, Tags("0", 4, {"reason": "again"}))
+    assert (run.tags["outcome"], run.tags["reason"]) == ("COMPLETE", "again")
