@@ -17,8 +17,9 @@ from registry.versions.offline import choose_bundle
 from registry.versions.records import parse_reference
 from registry.versions.store import EncoderStore
 from ssl_core.encode.ready import ReadyEncoder
-from ssl_core.errors import RegistryError
+from ssl_core.errors import ConfigError, RegistryError
 from ssl_core.models.bundle import load_bundle, read_card
+from ssl_core.models.encoder import Encoder
 
 
 def load(
@@ -42,13 +43,22 @@ def load(
     Raises:
         RegistryError: no such encoder (the message says which there are), or it holds a pickle.
         IntegrityError: the bytes are not those that were registered.
+        ConfigError: there is no such device here.
     """
     if not isinstance(reference, Path) and _is_reference(reference):
         if name is not None:
             raise RegistryError(f"{reference} names one encoder, and name={name!r} another; leave one of them out")
         return _from_registry(reference, home, tracking_uri, device)
     folder = choose_bundle(Path(reference), name)
-    return ReadyEncoder(load_bundle(folder).to(device), read_card(folder), str(folder))
+    return ReadyEncoder(_placed(load_bundle(folder), device), read_card(folder), str(folder))
+
+
+def _placed(encoder: Encoder, device: torch.device | str) -> Encoder:
+    try:
+        return encoder.to(device)
+    except (RuntimeError, AssertionError) as error:  # no driver, no such card, no such word, no memory
+        reason = " ".join(str(error).split())[:160]
+        raise ConfigError(f"device '{device}' cannot be used ({reason}); take device='cpu'") from None
 
 
 def _is_reference(text: str) -> bool:
@@ -56,7 +66,7 @@ def _is_reference(text: str) -> bool:
         parse_reference(text)
     except RegistryError:
         # a folder may have any name, but what cannot be one was meant as a reference
-        if "@" in text and not Path(text).exists():
+        if "@" in text and not os.path.exists(text):  # noqa: PTH110 - Path.exists raises for a name too long
             raise
         return False
     return True
@@ -71,4 +81,4 @@ def _from_registry(
         store = EncoderStore(log)
         version = store.resolve(reference)
         bundle = fetch(store, version, Path(scratch))
-        return ReadyEncoder(load_bundle(bundle).to(device), read_card(bundle), version.reference)
+        return ReadyEncoder(_placed(load_bundle(bundle), device), read_card(bundle), version.reference)

@@ -20,8 +20,12 @@ def say(text: str) -> None:
 
 
 def print_json(value: Any) -> None:
-    """One JSON document on standard output."""
-    print(json.dumps(value, indent=1, default=str))
+    """One JSON document on standard output. Infinity and NaN, for which JSON has no numbers, are words in it."""
+    try:
+        print(json.dumps(value, indent=1, default=str, allow_nan=False))
+    except ValueError:
+        loose = json.loads(json.dumps(value, default=str), parse_constant=str)
+        print(json.dumps(loose, indent=1))
 
 
 def table(title: str, columns: list[str], rows: list[list[Any]]) -> None:

@@ -122,8 +122,10 @@ class ReadyEncoder:
         return self._encode(numbered, batch, read)
 
     def encode(self, prepared: NDArray[np.float32] | Tensor, *, batch: int = BATCH) -> Features:
-        """[B, F] of input that already is as the contract says. Raises ConfigError where its shape is another."""
-        return self._encode(torch.as_tensor(prepared), batch, torch.stack)
+        """[B, F] of input that already is as the contract says, in any precision. Raises ConfigError where its shape is
+        another."""
+        given = torch.as_tensor(prepared)
+        return self._encode(given.float() if given.is_floating_point() else given, batch, torch.stack)
 
     def _points(self) -> PointsContract:
         if not isinstance(self.contract, PointsContract):

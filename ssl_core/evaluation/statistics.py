@@ -12,7 +12,7 @@ from decimal import ROUND_HALF_UP, Decimal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from pydantic import ConfigDict
+from pydantic import field_serializer
 from scipy import stats
 
 from ssl_core.config import Config
@@ -26,7 +26,9 @@ class Interval(Config):
     One value says nothing about spread: its interval is infinite, written as the strings "Infinity" in JSON.
     """
 
-    model_config = ConfigDict(ser_json_inf_nan="strings")
+    @field_serializer("mean", "low", "high", "se", when_used="json")
+    def _as_json(self, value: float) -> float | str:
+        return value if np.isfinite(value) else {"inf": "Infinity", "-inf": "-Infinity"}.get(str(value), "NaN")
 
     mean: float
     low: float

@@ -1,5 +1,7 @@
 """Laws of the intervals: coverage, pairing, agreement with the textbook formula."""
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -108,3 +110,12 @@ def test_a_mean_of_means_reads_as_the_mean_of_all(answers):
     assert inner.percent().partition(" ")[0] == in_percent(float(table.mean()))
     assert inner.percent().partition(" ")[0] == in_percent(float(table.T.mean(axis=1).mean()))
     assert float(in_percent(inner.mean)) == pytest.approx(100 * inner.mean, abs=0.05 + 1e-9)
+
+
+def test_an_interval_without_end_is_json_and_comes_back():
+    def refuse(text):
+        raise AssertionError(f"{text} is no JSON")
+
+    endless = mean_interval([0.5])
+    assert json.loads(endless.to_json(), parse_constant=refuse)["high"] == "Infinity"
+    assert Interval.from_json(endless.to_json()) == endless

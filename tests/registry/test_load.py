@@ -13,7 +13,7 @@ from registry.versions.fetching import pull
 from registry.versions.offline import choose_bundle, list_bundles, pull_offline
 from ssl_core.data.gaussians import GaussianCloud
 from ssl_core.data.ply import write_gaussian_ply
-from ssl_core.errors import IntegrityError, RegistryError, StorageError
+from ssl_core.errors import ConfigError, IntegrityError, RegistryError, SplatsweepError, StorageError
 from ssl_core.models.bundle import load_bundle
 
 NAME = "cross-modal-points"
@@ -115,3 +115,15 @@ def test_pulling_from_a_folder(bundles, tmp_path):
     (folder / "encoder.json").symlink_to(bundles[0] / "encoder.json")
     with pytest.raises(IntegrityError, match="a link"):
         load(folder)
+
+
+def test_prepared_input_of_any_precision_is_taken_and_no_device_is_an_error_that_says_so(bundles):
+    encoder = load(bundles[0])
+    prepared = np.random.default_rng(0).normal(size=(2, 64, 3))
+    assert np.array_equal(encoder.encode(prepared), encoder.encode(prepared.astype(np.float32)))
+    for text in ("x" * 5000, "x@" + "y" * 300, "a\0@b"):
+        with pytest.raises(SplatsweepError):
+            load(text)
+    for device in ("cuda:99", "nonsense"):
+        with pytest.raises(ConfigError, match="take device='cpu'"):
+            load(bundles[0], device=device)

@@ -1,5 +1,8 @@
 """What commands print: names, paths and reasons that others wrote are text, whatever characters they hold."""
 
+import json
+from pathlib import Path
+
 import pytest
 from rich.console import Console
 
@@ -49,3 +52,13 @@ def test_an_error_is_one_line_whatever_it_names(text, monkeypatch, capsys):
         cli.main()
     assert left.value.code == 2
     assert capsys.readouterr().err.strip() == f"error: {text}".replace("\x1b", "?")
+
+
+def test_what_is_no_number_in_json_is_a_word(capsys):
+    def refuse(text):
+        raise AssertionError(f"{text} is no JSON")
+
+    values = {"a": [1.5, float("inf"), float("nan")], "b": {"c": float("-inf")}, "path": Path("here")}
+    console.print_json(values)
+    found = json.loads(capsys.readouterr().out, parse_constant=refuse)
+    assert found == {"a": [1.5, "Infinity", "NaN"], "b": {"c": "-Infinity"}, "path": "here"}
