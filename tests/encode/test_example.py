@@ -26,6 +26,17 @@ def write(file: Path, flat: bool, seed: int) -> None:
     write_gaussian_ply(file, cloud)
 
 
+def example(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, str(ROOT / "examples/classify_your_splats.py"), *words],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        timeout=200,
+    )
+
+
 def test_splats_are_classified(tmp_path: Path) -> None:
     backbone = PointNetConfig(input_transform=False, feature_transform=False, feature_dim=64)
     encoder = build_encoder(PointsContract(num_points=48), backbone, seed=0)
@@ -35,15 +46,13 @@ def test_splats_are_classified(tmp_path: Path) -> None:
         write(tmp_path / f"set/pole/{i}.ply", False, 10 + i)
     write(tmp_path / "set/unknown/a.ply", True, 20)
     write(tmp_path / "set/unknown/b.ply", False, 21)
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "examples/classify_your_splats.py"), "set", "encoder"],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        timeout=200,
-    )
+    done = example(tmp_path, "set", "encoder")
     assert done.returncode == 0, done.stderr[-2000:]
     assert "8 objects of 2 classes -> (8, 64)" in done.stdout
     assert "100.0 ± 0.0 %" in done.stdout
     assert done.stdout.splitlines()[-2:] == ["a.ply: plate", "b.ply: pole"]
+    for i in range(1, 4):
+        (tmp_path / f"set/pole/{i}.ply").unlink()
+    few = example(tmp_path, "set", "encoder")
+    assert few.returncode == 1
+    assert few.stderr.strip().splitlines()[-1].endswith("found Counter({'plate': 4, 'pole': 1})")
