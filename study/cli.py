@@ -1,7 +1,9 @@
 """`splatsweep`: the command line. Wiring, errors and exit codes; the commands live in `study/commands/`."""
 
+import errno
 import os
 import sys
+from io import TextIOWrapper
 
 import typer
 from rich.text import Text
@@ -38,18 +40,34 @@ for part in _PARTS:
     part.add_to(app)
 
 _INTERRUPTED = 130
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def main() -> None:
     """Entry point. A `SplatsweepError` is one line and its exit code; a traceback is a bug of ours."""
     _environment()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that knows no '·' gets a '?'
     try:
-        app(standalone_mode=True)
+        try:
+            app(standalone_mode=True)
+        finally:
+            if isinstance(sys.stdout, TextIOWrapper):  # none where the caller closed it
+                sys.stdout.flush()  # here, where it may still be said that it cannot be
     except SplatsweepError as error:
         _complain(str(error))
         sys.exit(error.exit_code)
     except ModuleNotFoundError as error:
         _complain(f"the library '{error.name}' is not installed; run `make setup`")
+        sys.exit(2)
+    except OSError as error:
+        if error.filename is not None or error.errno not in (*_NO_ROOM, errno.EPIPE):
+            raise
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - what is left goes nowhere
+        if error.errno == errno.EPIPE:
+            sys.exit(1)  # whoever read has seen enough
+        _complain(f"the output cannot be written: {error.strerror}; free some space or send it elsewhere")
         sys.exit(2)
     except KeyboardInterrupt:
         errors.print("interrupted; the same command continues where it stopped")

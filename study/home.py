@@ -5,6 +5,9 @@ from pathlib import Path
 
 from ssl_core.errors import ConfigError, StudyError
 
+_LONGEST = 100
+"""Bytes of a name; temporary folders beside a study's have longer ones, and file systems end at 255."""
+
 
 def home() -> Path:
     """The folder, as an absolute path. It is made by whoever writes into it first."""
@@ -23,7 +26,8 @@ def study_folder(name: str) -> Path:
 
 def latest_study() -> str:
     """The study that was written to last. Raises StudyError when there is none."""
-    journals = sorted((home() / "studies").glob("*/journal.log"), key=lambda file: file.stat().st_mtime)
+    found = (home() / "studies").glob("*/journal.log")
+    journals = sorted((file for file in found if file.is_file()), key=lambda file: file.stat().st_mtime)
     if not journals:
         raise StudyError(f"no study under {home() / 'studies'}; `make sweep` runs the first")
     return journals[-1].parent.name
@@ -31,6 +35,11 @@ def latest_study() -> str:
 
 def checked_name(name: str) -> str:
     """A name fit for a folder and a URL. Raises ConfigError."""
-    if not name or len(name) > 100 or not all(c.isalnum() or c in "-_." for c in name) or name.startswith("."):
-        raise ConfigError(f"name {name!r} is not usable; use letters, digits, '-', '_' and '.', not starting with '.'")
+    known = name and all(c.isalnum() or c in "-_." for c in name) and name[0] not in "-."
+    if not known or len(name.encode()) > _LONGEST:
+        shown = repr(name) if len(name) <= _LONGEST else f"{name[:_LONGEST]!r}…"
+        raise ConfigError(
+            f"name {shown} is not usable; use letters, digits, '-', '_' and '.', not starting with '-' or '.', "
+            f"at most {_LONGEST} bytes"
+        )
     return name

@@ -118,8 +118,8 @@ class StudySpec(Config):
     first_is_base: bool = True
     top_k: int = Field(default=2, ge=1)
     confirm_features: bool = False
-    concurrency: int | None = Field(default=None, ge=1)
-    cpus_per_trial: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    concurrency: int | None = Field(default=None, ge=1, le=10_000)
+    cpus_per_trial: float = Field(default=1.0, gt=0, le=10_000, allow_inf_nan=False)
     gpus_per_trial: float | Literal["auto"] | None = None
     threads_per_trial: int | None = Field(default=None, ge=1)
     on_oom: Literal["infeasible", "retry"] = "retry"

@@ -3,7 +3,7 @@
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -29,4 +29,5 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise StorageError(f"{path}: cannot be written: {reason}; free some space or choose another place") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a parent that is a file has nothing to remove either
+            temporary.unlink(missing_ok=True)

@@ -2,12 +2,12 @@
 
 from rich.console import Group, RenderableType
 from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
 from study.outcome import Outcome
 from study.record.explain import Explanation, Seen
 from study.record.replay import Replayed
+from study.views.rows import Rows
 from study.views.words import short, values_text
 
 SHOWN = 10
@@ -111,16 +111,17 @@ def _siblings(found: Explanation) -> str:
     return f"this is repeat {found.trial.repeat} of its configuration; beside it " + ", ".join(told)
 
 
-def _table(found: Explanation) -> Table:
-    table = Table(title="what the sampler had been told, best first", title_justify="left", header_style="bold")
-    for column in ("configuration", "told as", "value"):
-        table.add_column(column, no_wrap=True)
-    table.add_column("values", overflow="fold")
-    for seen in found.seen[:SHOWN]:
-        table.add_row(escape(seen.source), seen.told, _value(seen), escape(values_text(seen.params, brief=True)))
-    if len(found.seen) > SHOWN:
-        table.caption = f"and {len(found.seen) - SHOWN} more; --json has all"
-    return table
+def _table(found: Explanation) -> Rows:
+    cells = [
+        [escape(seen.source), seen.told, _value(seen), escape(values_text(seen.params, brief=True))]
+        for seen in found.seen[:SHOWN]
+    ]
+    return Rows(
+        title="what the sampler had been told, best first",
+        columns=("configuration", "told as", "value", "values"),
+        cells=cells,
+        more=f"and {len(found.seen) - SHOWN} more; --json has all" if len(found.seen) > SHOWN else "",
+    )
 
 
 def _value(seen: Seen) -> str:

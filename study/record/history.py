@@ -195,6 +195,11 @@ def read_history(folder: Path, *, follow_sampler: bool = False) -> History:
     history = History(journal.path, follow_sampler=follow_sampler)
     for line in journal.read():
         history.apply(line)
+    return checked(history, folder)
+
+
+def checked(history: History, folder: Path) -> History:
+    """A history that is that of a study. Raises StudyError."""
     if history.state.name is None:
         raise StudyError(f"study '{folder.name}' was never started completely; start it again with `splatsweep sweep`")
     _ = history.identity, history.spec

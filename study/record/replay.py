@@ -12,7 +12,7 @@ from typing import Any
 
 from ssl_core.config import Config
 from ssl_core.errors import SpaceError
-from study.record.history import History, existing_journal
+from study.record.history import History, checked, existing_journal
 from study.record.journal_lines import Line, Op
 from study.record.study_state import StudyState, TrialFacts
 from study.search.exhausted import SpaceExhaustedError
@@ -79,7 +79,7 @@ def replay(folder: Path) -> Replayed:
                 derived += 1
                 differences += _compare(history, line)
         history.apply(line)
-    differences += _identity(history)
+    differences += _identity(checked(history, folder))
     return Replayed(
         study=history.state.name or folder.name,
         trials=len(history.state.trials),

@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from study.outcome import Outcome
+from study.views.rows import Rows
 from study.views.status import BudgetStatus, StudyStatus, TrialStatus
 from study.views.words import COLOURS, clock_text, values_text
 
@@ -15,23 +16,15 @@ MOST = 50
 
 def format_status(status: StudyStatus) -> RenderableType:
     """Best trials first, unfinished and failed ones below; budget, rungs, receipt and what is amiss under them."""
-    table = Table(
-        title=f"study {status.study} · {status.state} · {status.metric} {status.direction}d",
-        title_justify="left",
-        header_style="bold",
-    )
-    table.add_column("trial", justify="right", no_wrap=True)
-    table.add_column("outcome", no_wrap=True)
-    for column in ("best", "epochs", "s"):
-        table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("values and reason", overflow="fold")
     ended = [trial for trial in status.trials if trial.outcome in Outcome.__members__]
-    for trial in ended[:MOST]:
-        table.add_row(*_cells(trial))
-    for trial in status.trials:
-        if trial.outcome not in Outcome.__members__:
-            table.add_row(*_cells(trial))
-    parts: list[RenderableType] = [table]
+    open_ = [trial for trial in status.trials if trial.outcome not in Outcome.__members__]
+    rows = Rows(
+        title=f"study {status.study} · {status.state} · {status.metric} {status.direction}d",
+        columns=("trial", "outcome", "best", "epochs", "s", "values and reason"),
+        cells=[_cells(trial) for trial in (*ended[:MOST], *open_)],
+        numbers=frozenset({"trial", "best", "epochs", "s"}),
+    )
+    parts: list[RenderableType] = [rows]
     if len(ended) > MOST:
         parts.append(Text(f"{len(ended) - MOST} more trials; --json has them all", style="dim"))
     if status.rungs:
