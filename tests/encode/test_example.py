@@ -1,11 +1,13 @@
 """The example of the README runs as it stands, on plain files."""
 
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from ssl_core.data.gaussians import GaussianCloud
 from ssl_core.data.ply import write_gaussian_ply
@@ -26,17 +28,6 @@ def write(file: Path, flat: bool, seed: int) -> None:
     write_gaussian_ply(file, cloud)
 
 
-def example(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, str(ROOT / "examples/classify_your_splats.py"), *words],
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        timeout=200,
-    )
-
-
 def test_splats_are_classified(tmp_path: Path) -> None:
     backbone = PointNetConfig(input_transform=False, feature_transform=False, feature_dim=64)
     encoder = build_encoder(PointsContract(num_points=48), backbone, seed=0)
@@ -46,13 +37,33 @@ def test_splats_are_classified(tmp_path: Path) -> None:
         write(tmp_path / f"set/pole/{i}.ply", False, 10 + i)
     write(tmp_path / "set/unknown/a.ply", True, 20)
     write(tmp_path / "set/unknown/b.ply", False, 21)
-    done = example(tmp_path, "set", "encoder")
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "examples/classify_your_splats.py"), "set", "encoder"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        timeout=200,
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     assert "8 objects of 2 classes -> (8, 64)" in done.stdout
     assert "100.0 ± 0.0 %" in done.stdout
     assert done.stdout.splitlines()[-2:] == ["a.ply: plate", "b.ply: pole"]
-    for i in range(1, 4):
-        (tmp_path / f"set/pole/{i}.ply").unlink()
-    few = example(tmp_path, "set", "encoder")
-    assert few.returncode == 1
-    assert few.stderr.strip().splitlines()[-1].endswith("found Counter({'plate': 4, 'pole': 1})")
+
+
+def test_what_cannot_be_classified_is_said_before_anything_is_encoded(tmp_path, monkeypatch):
+    backbone = PointNetConfig(input_transform=False, feature_transform=False, feature_dim=64)
+    encoder = build_encoder(PointsContract(num_points=48), backbone, seed=0)
+    save_bundle(encoder, backbone, tmp_path / "encoder", name="points", lineage={})
+    for name in ("plate/0", "plate/1", "pole/0"):
+        (tmp_path / "set" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "set" / f"{name}.ply").touch()
+    for words, says in (
+        ([str(tmp_path / "set"), str(tmp_path / "encoder")], "found Counter({'plate': 2, 'pole': 1})"),
+        ([str(tmp_path / "nothing"), str(tmp_path / "encoder")], "found Counter()"),
+        ([], "python examples/classify_your_splats.py my_splats"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["classify_your_splats.py", *words])
+        with pytest.raises(SystemExit) as left:
+            runpy.run_path(str(ROOT / "examples/classify_your_splats.py"))
+        assert says in str(left.value)
