@@ -27,6 +27,7 @@ from ssl_core.models.bundle import CARD, EncoderCard, read_card
 from ssl_core.models.soundness import PICKLED, check_sound
 
 CLASSES = f"{PREFIX}classes"
+_VERDICTS = ("evaluation", "decision")
 MOST_FILES, MOST_BYTES, MOST_DEPTH = 200, 8 * 2**30, 4
 MOST_INPUTS = 2**24
 """Numbers in one input (points × columns, or pixels × 3): more is not an object."""
@@ -121,7 +122,8 @@ def declared_classes(card: EncoderCard, tags: Mapping[str, str]) -> tuple[str, .
 def adopt(store: EncoderStore, found: Found, bundle: Path, card: EncoderCard) -> EncoderVersion:
     """Add what the registering client left out: digests, contract facts, a run and a logged model to hang results on.
 
-    What is there stays. Again: nothing. From here on changed bytes are noticed (`registry.versions.fetching.fetch`).
+    What is there stays, but for verdicts that came along. Again: nothing. From here on changed bytes are noticed
+    (`registry.versions.fetching.fetch`).
 
     Raises:
         UnfitError: it names a logged model that is not there.
@@ -146,6 +148,9 @@ def adopt(store: EncoderStore, found: Found, bundle: Path, card: EncoderCard) ->
         if not events_of(found.tags):
             event = new_event("registered", "by another client")
             tags |= {**event_tag(event), f"{PREFIX}status": "registered"}
+        for name in _VERDICTS if f"{PREFIX}digest" not in found.tags else ():
+            if PREFIX + name in found.tags:  # of a report that may be anything: it is measured and judged here
+                client.delete_model_version_tag(found.name, version, PREFIX + name)
         for key, value in tags.items():
             if key not in found.tags:
                 set_version_tag(client, found.name, version, key, value)
@@ -248,9 +253,8 @@ def _check_tags(folder: Path, card: EncoderCard, tags: Mapping[str, str]) -> Non
             raise UnfitError(f"its tag {PREFIX}{name} says {said[:80]!r}, its files {value!r}")
     if f"{PREFIX}digest" in tags:
         return
-    # nobody has looked at it yet, so what says that somebody judged it came along with it
-    brought = [name for name in ("evaluation", "decision") if PREFIX + name in tags]
-    brought += [event.kind for event in events_of(tags) if event.kind not in ("registered", "refused")]
+    # nobody has looked at it yet, so what says that it was champion came along with it
+    brought = [event.kind for event in events_of(tags) if event.kind in ("promoted", "demoted")]
     if brought:
         raise UnfitError(f"it brings along a verdict of its own ({brought[0]}); register it without a judge's tags")
 

@@ -111,13 +111,22 @@ def test_a_card_may_not_name_another_file_of_weights(store, tmp_path):
     [
         ({"model_id": "m-none"}, "logged model 'm-none'"),
         ({"model_id": "../../x"}, "logged model"),
-        ({"decision": '{"promoted": true, "reason": "mine"}'}, "verdict of its own"),
-        ({"evaluation": "{}"}, "verdict of its own"),
         ({"event.2020": '{"kind": "promoted", "time": "2020", "reason": "mine"}'}, "verdict of its own"),
     ],
 )
 def test_tags_that_lie_are_found_before_hours_are_spent(store, bundle, tags, reason):
     assert reason in unfit(store, bundle, **tags)
+
+
+def test_a_verdict_that_came_along_is_dropped(store, bundle):
+    """It would name a report of the stranger's own making, and keep the gate away."""
+    evaluation = '{"run_id": "r", "pack_digest": "p", "config_digest": "c", "headline": "100 %"}'
+    tags = {"decision": '{"promoted": true, "reason": "mine"}', "evaluation": evaluation}
+    name, _, number = register(store.client, bundle, **tags).rpartition("/")
+    assert store.get(name, int(number)).evaluation is not None
+    for _ in range(2):
+        version, _ = taken_in(store, one_version(store, name, int(number)))
+        assert (version.evaluation, version.decision) == (None, None)
 
 
 def test_who_registers_honestly_is_taken_and_taken_again(store, bundle):
