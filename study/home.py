@@ -33,6 +33,16 @@ def latest_study() -> str:
     return journals[-1].parent.name
 
 
+def study_name(given: str | None, space: Path, place: str) -> str:
+    """The study's name: as given, or made from space file and pack. Raises ConfigError."""
+    if given:
+        return checked_name(given)
+    try:
+        return checked_name(f"{space.stem}-{place}")
+    except ConfigError as error:
+        raise ConfigError(f"{error}; it is made from space file and pack: give another with --name") from None
+
+
 def checked_name(name: str) -> str:
     """A name fit for a folder and a URL. Raises ConfigError."""
     known = name and all(c.isalnum() or c in "-_." for c in name) and name[0] not in "-."

@@ -14,7 +14,7 @@ from search_spaces.space import load_space
 from ssl_core.data.pack import Pack
 from study.console import errors
 from study.driver import StudyPlan, StudySummary, run_study
-from study.home import home, study_folder
+from study.home import home, study_folder, study_name
 from study.packs.pack_storage import needed_files, open_pack, place_name
 from study.preflight import check_choices
 from study.schedule.preflight import check_perturbed
@@ -45,6 +45,7 @@ def plan_study(request: Request) -> tuple[StudyPlan, TrialOpener, Pack]:
         SpaceError, ConfigError: the space file or an override is wrong.
         PackError, InfeasibleError: the pack is unusable, or cannot serve the base config.
     """
+    name = study_name(request.name, request.space, place_name(request.pack))
     space = load_space(request.space, shipped_preset, request.overrides)
     pack = open_pack(request.pack, needed_files(space.to_json()))
     given = {"trials": request.trials, "concurrency": request.concurrency}
@@ -54,7 +55,6 @@ def plan_study(request: Request) -> tuple[StudyPlan, TrialOpener, Pack]:
     check_perturbed(space, spec.scheduler)
     opener.check({})
     check_choices(space, opener.check)
-    name = request.name or f"{request.space.stem}-{place_name(request.pack)}"
     facts = {"code_revision": code_revision(), "pack": opener.pack, **environment_facts(spec.threads)}
     plan = StudyPlan(
         name=name,

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from study.console import console, errors
-from study.home import checked_name, home, packs
+from study.home import checked_name, home, packs, study_name
 
 
 def add_to(app: typer.Typer) -> None:
@@ -28,14 +28,26 @@ def journey(
     from study.views.leaderboard import print_study
 
     label = checked_name(name) if name else (data or meshes or Path("sample")).resolve().name.removesuffix(".zip")
-    checked_name(label)
+    study = study_name(name, space, checked_name(label))
+    _check_space(space, trials)
     folder = _data(data, meshes, label)
     pack = _pack(folder, packs() / label)
-    request = Request(space, pack, name or f"{space.stem}-{label}", trials)
+    request = Request(space, pack, study, trials)
     plan, summary, judged = run_and_assess(request)
     print_study(plan, summary, judged, request)
     if summary.interrupted:
         raise typer.Exit(130)
+
+
+def _check_space(space: Path, trials: int | None) -> None:
+    """Before hours of splatting and packing: a space file that cannot be searched. Raises SpaceError, ConfigError."""
+    from search_spaces.presets import shipped_preset
+    from search_spaces.space import load_space
+    from study.search.check import check_search
+    from study.spec import study_spec
+
+    loaded = load_space(space, shipped_preset)
+    check_search(study_spec(loaded.study, {"trials": trials}, space), loaded)
 
 
 def _data(data: Path | None, meshes: Path | None, label: str) -> Path:

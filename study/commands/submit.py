@@ -71,7 +71,7 @@ def _checked(
     from search_spaces.space import load_space
     from ssl_core.config import parse_assignment
     from ssl_core.errors import ConfigError
-    from study.home import checked_name
+    from study.home import study_name
     from study.packs.pack_storage import place_name
     from study.spec import study_spec
 
@@ -82,7 +82,7 @@ def _checked(
             f"--pack {pack} is a path of this machine; give an absolute path that all nodes see, or push it: "
             f"splatsweep push {pack} s3://bucket/{Path(pack).name}"
         )
-    return checked_name(name or f"{space.stem}-{place_name(pack)}")
+    return study_name(name, space, place_name(pack))
 
 
 def _environment(text: str) -> "Environment":

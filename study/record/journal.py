@@ -18,17 +18,16 @@ from study.record.journal_lines import MORE, Line
 
 REMEDY = "restore it from a copy, or start the study under another --name"
 
-_DISK = (
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EFBIG,
-    errno.EROFS,
-    errno.EACCES,
-    errno.EPERM,
-    errno.EIO,
-    errno.ENOTDIR,
-    errno.EEXIST,
-)
+_FULL = "free space or allow writing"
+_TAKEN = "something else is in its place: move that away"
+_GONE = "see that the folder is there and SPLATSWEEP_HOME names it"
+_DISK = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM), _FULL),
+    errno.EIO: "see to the disk",
+    **dict.fromkeys((errno.ENOTDIR, errno.EISDIR, errno.EEXIST), _TAKEN),
+    **dict.fromkeys((errno.ENOENT, errno.ESTALE, errno.ENODEV, errno.ELOOP, errno.ENAMETOOLONG), _GONE),
+}
+"""What can be wrong with a place, and what to do about it."""
 
 
 class Journal(Protocol):
@@ -186,13 +185,13 @@ def _regular(path: Path) -> bool:
 
 @contextmanager
 def disk_errors(folder: Path) -> Iterator[None]:
-    """A disk that is full or read-only becomes a StorageError naming the place."""
+    """A disk that is full, read-only, gone or taken becomes a StorageError naming the place."""
     try:
         yield
     except OSError as error:
         if error.errno in _DISK:
+            place = error.filename2 or error.filename or folder
             raise StorageError(
-                f"{error.filename or folder}: {error.strerror}; nothing is lost: free space or allow writing, "
-                "then start the same command again"
+                f"{place}: {error.strerror}; nothing is lost: {_DISK[error.errno]}, then start the same command again"
             ) from error
         raise

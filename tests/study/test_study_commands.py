@@ -10,9 +10,10 @@ import pytest
 from rich.console import Console
 from search_kit import WIDE, act, on_disk, space_of, spec_of
 
-from ssl_core.errors import ConfigError
+from ssl_core.errors import ConfigError, StorageError
 from study.cli import main
-from study.home import checked_name
+from study.cluster.driver_lock import hold_study
+from study.home import checked_name, study_name
 from study.ledger import JOURNAL
 from study.views.rows import NARROW
 from study.views.status import read_status
@@ -123,6 +124,39 @@ def test_no_terminal_is_too_narrow_for_a_number(studies: Path, width: int) -> No
             assert f"{trial.best:.4g}" in shown
         if width < NARROW:
             assert "".join(trial.reason.split()) in shown
+
+
+def test_a_folder_in_the_journals_place_is_to_be_moved_away(studies: Path) -> None:
+    with pytest.raises(StorageError, match=rf"place/{JOURNAL}: Is a directory; .*move that away"):
+        on_disk(studies / "place", space_of(WIDE), spec_of("tpe"))
+    (studies / "q" / "driver.json").mkdir(parents=True)
+    with (
+        pytest.raises(StorageError, match=r"q/driver.json: Is a directory; .*move that away"),
+        hold_study(studies / "q", "q"),
+    ):
+        pass
+    with pytest.raises(StorageError, match=r"file/x: Not a directory; .*move that away"):
+        on_disk(studies / "file" / "x", space_of(WIDE), spec_of("tpe"))
+    with pytest.raises(StorageError, match=r"No such file or directory; .*SPLATSWEEP_HOME"):
+        on_disk(Path("/proc/none"), space_of(WIDE), spec_of("tpe"))
+
+
+@pytest.mark.parametrize("words", [(), ("--trials", "0")])
+def test_a_journey_looks_at_its_space_before_its_data(
+    studies: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    (studies / "space.yaml").write_text("recipe: cross_modal\npreset: quick\nspace: {loss.beta: {log: [1, 2]}}\n")
+    space = studies / ("space.yaml" if words else "nope.yaml")
+    code, text = said(monkeypatch, capsys, "journey", str(space), "--data", str(studies), *words)
+    assert code == 2
+    assert ("at least one trial" if words else "nope.yaml: cannot be read as a search space") in text
+
+
+def test_a_name_made_of_others_says_how_to_give_another() -> None:
+    assert study_name(None, Path("a.yaml"), "pack") == "a-pack"
+    assert study_name("mine", Path("a b.yaml"), "pack") == "mine"
+    with pytest.raises(ConfigError, match=r"'a b-pack' is not usable.* give another with --name"):
+        study_name(None, Path("a b.yaml"), "pack")
 
 
 @pytest.mark.parametrize("name", ["a", "Ä9", "a-b_c.d", "_x", "x" * 100])
