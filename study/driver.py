@@ -163,7 +163,7 @@ def _run_trials(shift: Shift) -> Ending:
     try:
         # signals are ours only once Ray, which takes some for itself, has started
         with ray_cluster((spec.concurrency or 1) * spec.cpus_per_trial) as offered, watch_signals(interrupt):
-            crew = Crew(plan.open_session, _per_trial(plan, before, offered), invocation)
+            crew = Crew(plan.open_session, _per_trial(plan, before, offered), invocation, offered.here)
             director, progress = _director(shift, crew, offered)
             with progress:
                 tune_trials(director, crew, _each_turn(shift, director, progress))

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ssl_core.errors import MissingDependencyError, StudyError
-from study.cluster.agent_port import any_agent_port
 from study.cluster.cluster_access import check_cluster
+from study.cluster.ray_internals import any_agent_port
 from study.spec import StudySpec
 from study.workers.gpu_share import Measured, measured_share
 
@@ -44,12 +44,14 @@ class Resources:
     Attributes:
         cpus, gpus: of all machines.
         machine_cpus, machine_gpus: of the largest machine, where there are several; a trial must fit into one.
+        here: it is a Ray of this machine alone, whose processes have the driver's environment.
     """
 
     cpus: float
     gpus: float
     machine_cpus: float = math.inf
     machine_gpus: float = math.inf
+    here: bool = False
 
 
 @contextmanager
@@ -85,7 +87,8 @@ def _resources() -> Resources:
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     cpus = [float(machine.get("CPU", 0.0)) for machine in machines]
     gpus = [float(machine.get("GPU", 0.0)) for machine in machines]
-    return Resources(sum(cpus), sum(gpus), max(cpus, default=0.0), max(gpus, default=0.0))
+    here = len(machines) == 1 and not os.environ.get("RAY_ADDRESS")
+    return Resources(sum(cpus), sum(gpus), max(cpus, default=0.0), max(gpus, default=0.0), here)
 
 
 def _connect(least_cpus: float) -> None:

@@ -5,10 +5,12 @@ import os
 import shutil
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 from study.cluster.cluster import enlarged
+from study.cluster.ray_internals import actors_in_waiting_processes
 from study.direction.director import Director
 from study.session import OpenSession, TrialRequest
 from study.workers.revision import code_digest
@@ -22,11 +24,13 @@ class Crew:
         open_session: builds sessions in them.
         per_trial: CPUs and GPUs of one trial.
         invocation: of the driver, counted over the study's life.
+        here: they are processes of a Ray of this machine alone.
     """
 
     open_session: OpenSession
     per_trial: dict[str, float]
     invocation: int
+    here: bool = False
 
 
 def tune_trials(director: Director, crew: Crew, each_turn: Callable[[], None]) -> None:
@@ -56,7 +60,7 @@ def tune_trials(director: Director, crew: Crew, each_turn: Callable[[], None]) -
 
     trainable = tune.with_parameters(WarmTrainable, duty=_duty(director, crew))
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), actors_in_waiting_processes() if crew.here else nullcontext():
             warnings.simplefilter("ignore")
             # not through Tuner, which pickles the searcher, and so the ledger, before it starts
             tune.run(
