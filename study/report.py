@@ -209,7 +209,9 @@ def _space_table(space: dict[str, Any]) -> str:
         else:
             step = f", step {domain['step']:g}" if domain.get("step") not in (None, 1) else ""
             text = f"{domain['kind']} {domain['low']:g} … {domain['high']:g}{step}"
-        when = ", ".join(f"{other} = {' or '.join(short(v) for v in vs)}" for other, vs in entry["when"].items())
+        when = ", ".join(
+            f"{other} = {' or '.join(short(v) for v in vs)}" for other, vs in entry.get("when", {}).items()
+        )
         rows.append([f"<div class=kv>{escape(key)}</div>", escape(text), escape(when)])
     return table([("key", False), ("values", False), ("takes part when", False)], rows)
 

@@ -166,7 +166,8 @@ class History:
             return
         record = self.record(trial.number)
         if record.origin is not None and record.origin.kind not in ("repeat", "confirmation"):
-            self.view.add(record, trial.distributions, trial.system_attrs)
+            with self._sense(f"trial {trial.number}"):
+                self.view.add(record, trial.distributions, trial.system_attrs)
 
 
 def existing_journal(folder: Path) -> FileJournal:
@@ -202,5 +203,5 @@ def checked(history: History, folder: Path) -> History:
     """A history that is that of a study. Raises StudyError."""
     if history.state.name is None:
         raise StudyError(f"study '{folder.name}' was never started completely; start it again with `splatsweep sweep`")
-    _ = history.identity, history.spec
+    _ = history.identity, history.spec, history.space
     return history

@@ -102,7 +102,7 @@ def _compare(history: History, line: Line) -> list[Difference]:
     else:
         try:
             derived = _facts(suggest(history.spec, history.space, history.view, number), number, history)
-        except (SpaceExhaustedError, SpaceError, ValueError, KeyError) as error:
+        except (SpaceExhaustedError, SpaceError, AttributeError, LookupError, TypeError, ValueError) as error:
             derived = {"params": f"nothing can be suggested here: {error}"}
     return list(_differences(number, _plain(recorded), derived))
 
@@ -142,10 +142,14 @@ def _repeat(history: History, recorded: TrialFacts) -> dict[str, Any]:
     if not isinstance(of, int) or not 0 <= of < number or history.configuration(of) != of:
         return {"origin.of": "the first trial of an earlier configuration"}
     first = history.state.trials[of]
+    try:
+        values = history.space.replay(first.params)
+    except SpaceError as error:
+        return {"values": f"trial {of} is outside the space: {error}"}
     origin = Origin(kind="repeat", of=of)
     return {
         **{f"params.{key}": value for key, value in first.params.items()},
-        **{f"values.{key}": value for key, value in history.space.replay(first.params).items()},
+        **{f"values.{key}": value for key, value in values.items()},
         **{f"origin.{key}": value for key, value in origin.model_dump(mode="json").items()},
         "seed": history.spec.seed + number,
         "configuration": of,

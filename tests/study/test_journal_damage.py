@@ -89,6 +89,22 @@ def test_a_line_of_no_version_is_named(tmp_path: Path, line: dict[str, Any], mes
     assert str(folder / JOURNAL) in str(caught.value)
 
 
+def test_a_samplers_note_that_is_none_is_a_difference(tmp_path: Path) -> None:
+    """What Optuna's genetic samplers look for is stored with each trial; replay does not stumble over it."""
+    genetic = spec_of("nsga2")
+    ledger, rng = on_disk(tmp_path / "s", space, genetic), random.Random(1)
+    for _ in range(60):
+        act(ledger, space, rng)
+    lines = lines_of(tmp_path / "s")
+    notes = [line["system_attrs"] for line in lines if line.get("system_attrs")]
+    assert notes, "the sampler left nothing"
+    for note in notes:
+        note.update({key: {"a": 1} for key in note})
+    (tmp_path / "s" / JOURNAL).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = replay(tmp_path / "s")
+    assert any("nothing can be suggested here" in difference.derived for difference in found.differences)
+
+
 def test_numbers_that_are_none_are_no_lines(tmp_path: Path) -> None:
     folder = damaged(tmp_path, lambda lines: lines.insert(-2, attr(seconds=float("nan"))))
     with pytest.raises(StudyError, match=r"damaged: line \d+ is not a line"):
