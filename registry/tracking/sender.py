@@ -30,7 +30,7 @@ from registry.tracking.transport import Transport, UnreachableError
 
 PACE = 1.0
 """seconds between rounds: what many epochs report meanwhile goes in one request"""
-REST = 2.0
+REST = 3.0
 """pause after a round as a multiple of what the round took, while trials run"""
 ROUND_BYTES = 4 << 20
 FIRST_PAUSE, HURRIED_PAUSE, LONGEST_PAUSE = 0.5, 3.0, 15.0
