@@ -95,8 +95,8 @@ def measure(quick: bool = False) -> Section:
         baseline="What is measured is the baseline; `off` says by how much of it the prediction is wrong.",
         tables=(Table(header, tuple(rows)),),
         notes=(
-            f"The bar is {BAR:.0%}. A machine that is busier at one time than at another moves both. So does luck, most "
-            "where trials are stopped from their first epoch on, as by ASHA here (docs/LOG.md).",
+            f"The bar is {BAR:.0%}. A machine that is busier at one time than at another moves both. So does luck, "
+            "most where trials are stopped from their first epoch on, as by ASHA here (docs/LOG.md).",
         ),
         missed=tuple(missed),
     )
