@@ -44,7 +44,7 @@ class Resources:
     Attributes:
         cpus, gpus: of all machines.
         machine_cpus, machine_gpus: of the largest machine, where there are several; a trial must fit into one.
-        here: it is a Ray of this machine alone, whose processes have the driver's environment.
+        here: this process started it, on this machine alone, so its processes have the same environment.
     """
 
     cpus: float
@@ -74,11 +74,23 @@ def ray_cluster(least_cpus: float = 1.0) -> Iterator[Resources]:
     ours = not ray.is_initialized()
     if ours:
         _connect(least_cpus)
+        _started.here = not os.environ.get("RAY_ADDRESS")
     try:
         yield _resources()
     finally:
         if ours:
             ray.shutdown()
+            _started.here = False
+
+
+@dataclass
+class _Started:
+    """Whether this process has started the Ray that it is connected to; blocks within blocks ask."""
+
+    here: bool = False
+
+
+_started = _Started()
 
 
 def _resources() -> Resources:
@@ -87,7 +99,7 @@ def _resources() -> Resources:
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     cpus = [float(machine.get("CPU", 0.0)) for machine in machines]
     gpus = [float(machine.get("GPU", 0.0)) for machine in machines]
-    here = len(machines) == 1 and not os.environ.get("RAY_ADDRESS")
+    here = _started.here and len(machines) == 1
     return Resources(sum(cpus), sum(gpus), max(cpus, default=0.0), max(gpus, default=0.0), here)
 
 
