@@ -53,12 +53,13 @@ class Interval(Config):
 def in_percent(share: float, *, signed: bool = False) -> str:
     """A share, or a difference of two, in percent with one decimal: the one rule by which all texts round.
 
-    Halves go away from zero, and what an order of summation leaves in the last digits does not count, so a mean of
-    means and the mean of all values say the same: 0.5275 is 52.8, with a sign +52.8.
+    Halves go away from zero, and what an order of summation, or storing shares with six decimals, leaves in the last
+    digits does not count, so a mean of means and the mean of stored values say the same: 0.5275 is 52.8, and so is
+    0.52749992.
     """
     if not np.isfinite(share):
         return f"{share:+}" if signed else f"{share}"
-    rounded = Decimal(repr(round(100 * float(share), 8))).quantize(Decimal("0.1"), ROUND_HALF_UP)
+    rounded = Decimal(repr(round(100 * float(share), 4))).quantize(Decimal("0.1"), ROUND_HALF_UP)
     rounded = rounded if rounded else Decimal("0.0")  # no -0.0
     return f"{rounded:+}" if signed else f"{rounded}"
 
