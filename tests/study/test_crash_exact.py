@@ -26,6 +26,10 @@ Process = subprocess.Popen[str]
 Records = dict[int, TrialRecord]
 
 
+ORPHANS = 2.5
+"""Seconds that workers outlive their driver by, at most; a new driver takes longer to its first epoch."""
+
+
 def records_of(folder: Path) -> Records:
     if not (folder / JOURNAL).is_file() or not FileJournal(folder / JOURNAL, writable=False).read():
         return {}
@@ -59,7 +63,7 @@ def kill_often(
                 process.kill()
                 process.wait(timeout=60)
             else:
-                resumed.append(_first_epoch(process, progress, done) - began)
+                resumed.append(_first_epoch(process, progress) - began)
                 target = done + 1 + (draw.randrange(epochs) if turn < kills else 10**6)
                 while process.poll() is None and progress() < target:
                     time.sleep(0.01)
@@ -75,8 +79,10 @@ def kill_often(
     return resumed
 
 
-def _first_epoch(process: Process, progress: Callable[[], int], done: int) -> float:
-    deadline = time.monotonic() + 300
+def _first_epoch(process: Process, progress: Callable[[], int]) -> float:
+    """When it came. What is trained right after the start is by workers of a dead driver, before they notice."""
+    time.sleep(ORPHANS)
+    done, deadline = progress(), time.monotonic() + 300
     while progress() <= done and process.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.01)
