@@ -237,7 +237,7 @@ def _open(version: EncoderVersion, place: str, asked: str) -> Pack:
 
 
 def _other_code(version: EncoderVersion) -> list[str]:
-    from study.running import code_revision
+    from study.workers.revision import code_revision
 
     then, now = version.lineage.code_revision, code_revision()
     if then == now and not then.endswith("+changes"):

@@ -1,7 +1,6 @@
 """One study from a space file and a pack to judged encoders: what `sweep` and `journey` do."""
 
 import os
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from study.schedule.preflight import check_perturbed
 from study.search.check import check_search
 from study.spec import study_spec
 from study.trials import TrialOpener, trial_opener
+from study.workers.revision import code_revision
 
 if TYPE_CHECKING:
     from study.assess import Assessed
@@ -80,15 +80,3 @@ def run_and_assess(request: Request) -> "tuple[StudyPlan, StudySummary, list[Ass
 
         say = lambda text: errors.print(text, soft_wrap=True)  # noqa: E731
         return plan, summary, assess_study(plan, opener, pack, summary, log, say)
-
-
-def code_revision() -> str:
-    """The checkout's git revision, with `+changes` when it is not clean; of a submitted tree, what `submit` says."""
-    root = Path(__file__).resolve().parents[1]
-    try:
-        run = lambda *words: subprocess.run(  # noqa: E731
-            ["git", "-C", str(root), *words], capture_output=True, text=True, check=True, timeout=10
-        ).stdout.strip()
-        return run("rev-parse", "HEAD") + ("+changes" if run("status", "--porcelain") else "")
-    except (OSError, subprocess.SubprocessError):
-        return os.environ.get("SPLATSWEEP_REVISION", "")

@@ -9,6 +9,8 @@ from packaging.requirements import InvalidRequirement, Requirement
 from ssl_core.errors import StudyError
 
 LOCK = "requirements.lock"
+CHECKED = "SPLATSWEEP_SUBMITTED_ENVIRONMENT"
+"""Set to `lock` when Ray built the environment from the lock itself."""
 
 
 def requirement_lines(text: str) -> list[str]:

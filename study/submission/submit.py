@@ -21,10 +21,9 @@ from urllib.parse import urlsplit
 
 from ssl_core.errors import MissingDependencyError, StudyError
 from study.cluster.cluster_access import check_dashboard
-from study.running import code_revision
-from study.submission.lock_file import LOCK, requirement_lines
-from study.submission.submitted import CHECKED
+from study.submission.lock_file import CHECKED, LOCK, requirement_lines
 from study.submission.working_tree import ROOT, Parcel, parcel
+from study.workers.revision import code_revision
 
 DASHBOARD = "http://127.0.0.1:8265"
 LOOK_SECONDS = 1.0

@@ -8,10 +8,7 @@ import sys
 from pathlib import Path
 
 from ssl_core.errors import SplatsweepError, StudyError
-from study.submission.lock_file import LOCK, differences
-
-CHECKED = "SPLATSWEEP_SUBMITTED_ENVIRONMENT"
-"""Set to `lock` when Ray built the environment from the lock itself."""
+from study.submission.lock_file import CHECKED, LOCK, differences
 
 
 def check_landing() -> None:

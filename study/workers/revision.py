@@ -5,7 +5,9 @@ machine they always do; on a cluster a node may have an older checkout.
 """
 
 import hashlib
+import os
 import socket
+import subprocess
 from functools import lru_cache
 from pathlib import Path
 
@@ -48,3 +50,15 @@ def require_revision(expected: str, here: str | None = None) -> None:
             f"{expected}); bring {Path(__file__).resolve().parents[2]} there to the driver's revision, or submit the "
             "study with its code (`make submit`)"
         )
+
+
+def code_revision() -> str:
+    """The checkout's git revision, with `+changes` when it is not clean; of a submitted tree, what `submit` says."""
+    root = Path(__file__).resolve().parents[2]
+    try:
+        run = lambda *words: subprocess.run(  # noqa: E731
+            ["git", "-C", str(root), *words], capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+        return run("rev-parse", "HEAD") + ("+changes" if run("status", "--porcelain") else "")
+    except (OSError, subprocess.SubprocessError):
+        return os.environ.get("SPLATSWEEP_REVISION", "")
