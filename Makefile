@@ -10,6 +10,7 @@ TO     ?= pulled
 PORT   ?= 5000
 FILE   ?=
 FORCE  ?=
+FOR    ?=
 PYTHON ?= python3
 
 # what is set on the command line or in the environment reaches the program; the program itself reads a file .env
@@ -44,7 +45,7 @@ $(READY): requirements.lock pyproject.toml
 	@touch $@
 
 sweep: $(READY) ## the whole journey: data, pack, study, registry, champion (on RAY_ADDRESS if set)
-	@$(RUN) journey "$(STUDY)" $(if $(DATA),--data "$(DATA)") $(if $(MESHES),--meshes "$(MESHES)") $(if $(NAME),--name "$(NAME)") $(if $(TRIALS),--trials $(TRIALS))
+	@$(RUN) sweep "$(STUDY)" $(if $(DATA),--data "$(DATA)") $(if $(MESHES),--meshes "$(MESHES)") $(if $(NAME),--name "$(NAME)") $(if $(TRIALS),--trials $(TRIALS))
 
 submit: $(READY) ## a study as a job of a Ray cluster (PACK=folder of the nodes or s3://..., RAY_API_SERVER_ADDRESS)
 	@test -n "$(PACK)" || { echo "error: say PACK=s3://bucket/pack, or a folder that all nodes see"; exit 2; }
@@ -90,8 +91,8 @@ ui: $(READY) ## MLflow on loopback; prints the address
 	@$(RUN) ui --port $(PORT)
 
 # a file's tests share fixtures, so a file goes to one process; more processes than two make Ray's own start late
-test: $(READY) ## the tests, under ten minutes on two cores
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not gpu"
+test: $(READY) ## the tests, under ten minutes on two cores (FOR=study/engine: those of a room)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not gpu" $(if $(FOR),tests/$(FOR))
 
 test-slow: $(READY) ## the slow tests
 	@$(BIN)/python -m pytest -m "slow and not gpu" --timeout 1800

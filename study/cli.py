@@ -33,11 +33,20 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-_PARTS = (
-    data, storage, train, plan, study, explain, registry, judging, watch, lineage, importing, service, journey, submit,
-)  # fmt: skip
-for part in _PARTS:
-    part.add_to(app)
+_PANELS = {
+    "Data": (data, storage),
+    "Study": (journey, plan, study, explain, train, submit),
+    "Registry": (registry, judging, watch, lineage, importing),
+    "Service": (service,),
+}
+for panel, parts in _PANELS.items():
+    for part in parts:
+        known = len(app.registered_commands), len(app.registered_groups)
+        part.add_to(app)
+        for command in app.registered_commands[known[0] :]:
+            command.rich_help_panel = panel
+        for group in app.registered_groups[known[1] :]:
+            group.rich_help_panel = panel
 
 _INTERRUPTED = 130
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)

@@ -15,7 +15,7 @@ def home() -> Path:
 
 
 def packs() -> Path:
-    """Packs made by `journey`."""
+    """Packs made by `sweep`."""
     return home() / "packs"
 
 

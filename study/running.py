@@ -1,4 +1,4 @@
-"""One study from a space file and a pack to judged encoders: what `sweep` and `journey` do."""
+"""One study from a space file and a pack to judged encoders: what `sweep` does."""
 
 import os
 from collections.abc import Mapping

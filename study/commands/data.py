@@ -1,12 +1,15 @@
 """Data in: sample, splat, pack (and `inspect`, which has its own file)."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from study.commands import inspect
 from study.console import console, print_json, progress_bar
+
+if TYPE_CHECKING:
+    from ssl_core.data.household import HouseholdConfig
 
 Json = Annotated[bool, typer.Option("--json", help="print JSON for scripts")]
 
@@ -30,7 +33,6 @@ def sample(
 ) -> None:
     """Write a procedural household set (ten classes) in the cross-modal reference's layout."""
     from ssl_core.data.household import HouseholdConfig
-    from ssl_core.render.household_set import write_household
 
     config = HouseholdConfig(
         train_per_class=train_per_class,
@@ -40,9 +42,16 @@ def sample(
         gaussians=gaussians,
         seed=seed,
     )
+    write_sample(out, config)
+    console.print(f"sample set at {out} (points/, images/)", soft_wrap=True)
+
+
+def write_sample(out: Path, config: "HouseholdConfig") -> None:
+    """The household set, with a bar; what is there is not made again."""
+    from ssl_core.render.household_set import write_household
+
     with progress_bar("household objects") as progress:
         write_household(out, config, progress)
-    console.print(f"sample set at {out} (points/, images/)", soft_wrap=True)
 
 
 def splat(

@@ -1,56 +1,106 @@
-"""The whole journey in one command: what `make sweep` runs."""
+"""`sweep`: the whole journey in one command, from data to judged models. `make sweep` runs it."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from study.console import console, errors
+from study.commands.options import Assignments, Concurrency, Json, StudyName, TrialCount
+from study.console import console, errors, print_json
 from study.home import checked_name, home, packs, study_name
+
+if TYPE_CHECKING:
+    from study.running import Request
+
+SHIPPED = Path(__file__).resolve().parents[2] / "search_spaces" / "cross_modal_quick.yaml"
+Say = Callable[[str], None]
 
 
 def add_to(app: typer.Typer) -> None:
     """Register the command."""
-    app.command()(journey)
+    app.command()(sweep)
 
 
-def journey(
-    space: Annotated[Path, typer.Argument(help="search-space file")],
-    data: Annotated[
-        Path | None, typer.Option(help="folder or .zip with points/ and, if there are views, images/")
-    ] = None,
+def sweep(
+    space: Annotated[Path, typer.Argument(help="search-space file")] = SHIPPED,
+    pack: Annotated[str | None, typer.Option(help="pack folder, or its address (s3://...)")] = None,
+    data: Annotated[Path | None, typer.Option(help="folder or .zip with points/ and perhaps images/")] = None,
     meshes: Annotated[Path | None, typer.Option(help="folder of meshes to splat first")] = None,
-    name: Annotated[str | None, typer.Option(help="name of pack and study")] = None,
-    trials: Annotated[int | None, typer.Option(help="number of trials")] = None,
+    name: StudyName = None,
+    trials: TrialCount = None,
+    concurrency: Concurrency = None,
+    assignments: Assignments = None,
+    dry_run: Annotated[bool, typer.Option(help="check everything, say what would run, and stop")] = False,
+    json: Json = False,
 ) -> None:
-    """Data (a sample set unless given), pack, study, registry, champion. Again: what is done is not redone."""
-    from study.running import Request, run_and_assess
-    from study.views.leaderboard import print_study
+    """Run a study; the same command continues it. Its best models are registered, evaluated and judged.
 
-    label = checked_name(name) if name else (data or meshes or Path("sample")).resolve().name.removesuffix(".zip")
-    study = study_name(name, space, checked_name(label))
-    _check_space(space, trials)
-    folder = _data(data, meshes, label)
-    pack = _pack(folder, packs() / label)
-    request = Request(space, pack, study, trials)
+    It trains on --pack, or on a pack made of --data or --meshes; with none of them, of a procedural sample set. What
+    is done is not done again.
+    """
+    from ssl_core.config import parse_assignment
+    from ssl_core.errors import ConfigError
+    from study.running import Request, run_and_assess
+    from study.views.leaderboard import print_study, study_facts
+
+    say: Say = lambda text: (errors if json else console).print(text, soft_wrap=True)  # noqa: E731
+    overrides = dict(parse_assignment(text) for text in assignments or [])
+    request = Request(space, pack or "", name, trials, concurrency, overrides)
+    if pack is None:
+        request = _of_data(request, data, meshes, None if dry_run else say)
+    elif data or meshes:
+        raise ConfigError("give --pack, or --data or --meshes to make one")
+    if dry_run:
+        print_json(_would_run(request))
+        return
     plan, summary, judged = run_and_assess(request)
-    print_study(plan, summary, judged, request)
+    if json:
+        print_json(study_facts(plan, summary, judged))
+    else:
+        print_study(plan, summary, judged, request)
     if summary.interrupted:
         raise typer.Exit(130)
 
 
-def _check_space(space: Path, trials: int | None) -> None:
-    """Before hours of splatting and packing: a space file that cannot be searched. Raises SpaceError, ConfigError."""
+def _would_run(request: "Request") -> dict[str, object]:
+    """What `sweep` would run, checked as far as it can be: a pack that is yet to be made cannot be looked at."""
+    from study.running import plan_study
+
+    if not request.pack:
+        return {"study": request.name, "pack": None, **_checked(request)}
+    plan, _, opened = plan_study(request)
+    return {"study": plan.name, "pack": opened.digest, "spec": plan.spec.model_dump(mode="json"),
+            "space": plan.space.digest, "base": plan.space.base_config.model_dump(mode="json")}  # fmt: skip
+
+
+def _of_data(request: "Request", data: Path | None, meshes: Path | None, say: Say | None) -> "Request":
+    """The request with its pack, made if need be, and its name. Without `say` a pack that is not there is not made."""
+    label = checked_name(request.name or (data or meshes or Path("sample")).resolve().name.removesuffix(".zip"))
+    named = replace(request, name=study_name(request.name, request.space, label))
+    _checked(named)  # before hours of splatting and packing
+    out = packs() / label
+    if say is not None:
+        _pack(_data(data, meshes, label, say), out, say)
+    return replace(named, pack=out) if say is not None or (out / "manifest.json").is_file() else named
+
+
+def _checked(request: "Request") -> dict[str, object]:
+    """Spec and space as JSON values. Raises SpaceError, ConfigError for a space file that cannot be searched."""
     from search_spaces.presets import shipped_preset
     from search_spaces.space import load_space
     from study.search.check import check_search
     from study.spec import study_spec
 
-    loaded = load_space(space, shipped_preset)
-    check_search(study_spec(loaded.study, {"trials": trials}, space), loaded)
+    space = load_space(request.space, shipped_preset, request.overrides)
+    spec = study_spec(space.study, {"trials": request.trials, "concurrency": request.concurrency}, request.space)
+    check_search(spec, space)
+    return {"spec": spec.model_dump(mode="json"), "space": space.digest,
+            "base": space.base_config.model_dump(mode="json")}  # fmt: skip
 
 
-def _data(data: Path | None, meshes: Path | None, label: str) -> Path:
+def _data(data: Path | None, meshes: Path | None, label: str, say: Say) -> Path:
     """A folder with points/ and perhaps images/."""
     from ssl_core.errors import ConfigError
 
@@ -63,14 +113,14 @@ def _data(data: Path | None, meshes: Path | None, label: str) -> Path:
         from study.packs.splatting import splat_meshes
 
         folder = home() / "splats" / label
-        console.print(
-            splat_meshes(meshes, folder, SplatConfig(), workers=0, limit=0, skip_bad=False)["text"], soft_wrap=True
-        )
+        say(splat_meshes(meshes, folder, SplatConfig(), workers=0, limit=0, skip_bad=False)["text"])
         return folder
-    from study.commands.data import sample
+    from ssl_core.data.household import HouseholdConfig
+    from study.commands.data import write_sample
 
     folder = home() / "sample"
-    sample(folder)
+    write_sample(folder, HouseholdConfig())
+    say(f"sample set at {folder} (points/, images/)")
     return folder
 
 
@@ -88,7 +138,7 @@ def data_parts(data: Path) -> tuple[Path, Path | None]:
     return part("points") or data, part("images")
 
 
-def _pack(folder: Path, out: Path) -> Path:
+def _pack(folder: Path, out: Path, say: Say) -> None:
     from ssl_core.data.pack import PackConfig
     from study.packs.packing import describe_packing, format_packing, pack_data
 
@@ -96,6 +146,5 @@ def _pack(folder: Path, out: Path) -> Path:
     if images is None:
         errors.print(f"no images/ in {folder}: views are rendered from the Gaussians")
     pack, stats = pack_data(points, images, out, PackConfig())
-    console.print(f"pack {out}: {len(pack.manifest.objects)} objects, digest {pack.digest}", soft_wrap=True)
-    console.print(format_packing(describe_packing(stats)), soft_wrap=True)
-    return out
+    say(f"pack {out}: {len(pack.manifest.objects)} objects, digest {pack.digest}")
+    say(format_packing(describe_packing(stats)))

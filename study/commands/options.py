@@ -1,4 +1,4 @@
-"""What `sweep`, `plan` and `submit` ask for alike: the same study, named by the same words."""
+"""What several commands ask for alike, by the same words."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,3 +11,4 @@ TrialCount = Annotated[int | None, typer.Option("--trials", help="number of tria
 Concurrency = Annotated[int | None, typer.Option("--concurrency", help="trials at a time; default: what fits")]
 Assignments = Annotated[list[str] | None, typer.Option("--set", help="key=value, repeatable")]
 PackPlace = Annotated[str, typer.Option("--pack", help="pack folder, or its address (s3://...)")]
+Json = Annotated[bool, typer.Option("--json", help="print JSON for scripts")]

@@ -142,12 +142,12 @@ def test_a_folder_in_the_journals_place_is_to_be_moved_away(studies: Path) -> No
 
 
 @pytest.mark.parametrize("words", [(), ("--trials", "0")])
-def test_a_journey_looks_at_its_space_before_its_data(
+def test_a_sweep_looks_at_its_space_before_its_data(
     studies: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
 ) -> None:
     (studies / "space.yaml").write_text("recipe: cross_modal\npreset: quick\nspace: {loss.beta: {log: [1, 2]}}\n")
     space = studies / ("space.yaml" if words else "nope.yaml")
-    code, text = said(monkeypatch, capsys, "journey", str(space), "--data", str(studies), *words)
+    code, text = said(monkeypatch, capsys, "sweep", str(space), "--data", str(studies), *words)
     assert code == 2
     assert ("at least one trial" if words else "nope.yaml: cannot be read as a search space") in text
 
