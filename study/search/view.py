@@ -22,9 +22,6 @@ from study.spec import StudySpec
 NOTE = "study:"
 """Prefix of a sampler's notes about the study where they are stored with a trial."""
 
-_GENERATIONS = ("NSGAIISampler:generation", "NSGAIIISampler:generation")
-"""Where Optuna's genetic samplers look for their populations: what is known from the start is of the first."""
-
 _FIRST = datetime(2000, 1, 1)
 """Not a time: seconds from here are the order in which entries were finished."""
 

@@ -29,8 +29,7 @@ class ViewStorage(BaseStorage):
         window: positions that `get_all_trials` gives beside the asked one; None for all.
     """
 
-    def __init__(self, directions: Sequence[str], name: str = "view") -> None:
-        self.name = name
+    def __init__(self, directions: Sequence[str]) -> None:
         self.entries: list[FrozenTrial] = []
         self._internal: list[dict[str, float]] = []
         self.asked: FrozenTrial | None = None

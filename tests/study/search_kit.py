@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
+from optuna.trial import FrozenTrial
 
 from search_spaces.parameter import Choice, Domain, FloatRange, IntRange, Parameter
 from search_spaces.space import SearchSpace
@@ -178,3 +179,24 @@ def finish(ledger: Ledger, number: int, value: float, outcome: Outcome = Outcome
 def lines_of(folder: Path) -> list[dict[str, Any]]:
     """The journal's lines as they stand."""
     return [json.loads(text) for text in (folder / "journal.log").read_text().splitlines()]
+
+
+def frozen_trials(ledger: Ledger) -> list[FrozenTrial]:
+    """The journal's trials as Optuna shows them."""
+    return [
+        FrozenTrial(
+            number=trial.number,
+            trial_id=trial.number,
+            state=trial.state,
+            value=None,
+            values=trial.values,
+            datetime_start=trial.started,
+            datetime_complete=trial.ended,
+            params=trial.params,
+            distributions=trial.distributions,
+            user_attrs=trial.attrs,
+            system_attrs=trial.system_attrs,
+            intermediate_values=trial.curve,
+        )
+        for trial in ledger._history.state.trials
+    ]

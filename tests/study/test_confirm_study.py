@@ -135,7 +135,8 @@ def test_the_report_has_what_was_found(confirmed: Path, tmp_path: Path) -> None:
         assert title in page
     assert "9 confirmations, no candidates" in page
     assert "<b>scale</b>" in page
-    shown = [x for trace in charts["history"]["data"] if trace["mode"] == "markers" for x in trace["x"]]
+    told = charts["history"]["data"][0]
+    shown = [number for number, value in zip(told["x"], told["y"], strict=True) if value is not None]
     assert max(shown) == 11, "confirmations are no part of the search's history"
 
 
@@ -146,8 +147,9 @@ def test_a_report_with_several_objectives_has_their_front(tmp_path: Path) -> Non
     page = write_report(read_ledger(plan.folder), tmp_path / "r.html").read_text()
     charts = charts_of(page)
     assert {"pareto", "volume", "edf", "slice", "rank", "contour", "fidelity"} <= set(charts)
-    front = next(trace for trace in charts["pareto"]["data"] if trace["name"] == "front")
-    assert sorted(front["y"]) == front["y"]
+    front = next(trace for trace in charts["pareto"]["data"] if "Best Trial" in trace["hovertemplate"])
+    places = sorted(zip(front["x"], front["y"], strict=True))
+    assert sorted(y for _, y in places) == [y for _, y in places]
     volumes = charts["volume"]["data"][0]["y"]
     assert volumes == sorted(volumes)
     assert "Pareto front" in page

@@ -7,7 +7,19 @@ import optuna
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from search_kit import SAMPLERS, WIDE, act, finish, identity_of, in_memory, on_disk, space_of, spaces, spec_of
+from search_kit import (
+    SAMPLERS,
+    WIDE,
+    act,
+    finish,
+    frozen_trials,
+    identity_of,
+    in_memory,
+    on_disk,
+    space_of,
+    spaces,
+    spec_of,
+)
 
 from search_spaces.parameter import Choice, FloatRange, IntRange
 from search_spaces.space import SearchSpace
@@ -297,9 +309,9 @@ def test_several_objectives_are_told_as_a_vector(kind: str, tmp_path: Path) -> N
     for _ in range(60):
         act(ledger, space, rng)
     complete = [record for record in ledger.records() if record.outcome is Outcome.COMPLETE]
-    trial = ledger.optuna_study.trials[complete[0].number]
+    trial = frozen_trials(ledger)[complete[0].number]
     assert trial.values == [complete[0].best_value, complete[0].vector["cost/parameters"]]
-    assert [direction.name for direction in ledger.optuna_study.directions] == ["MAXIMIZE", "MINIMIZE"]
+    assert ledger._history.state.directions == ["maximize", "minimize"]
     assert replay(folder).differences == ()
 
 
