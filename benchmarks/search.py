@@ -23,9 +23,9 @@ from study.outcome import Outcome
 from study.schedule.spec import ASHA, NoScheduler
 from study.search.spec import TPE, RandomSearch
 from study.simulator.loop import simulate
-from study.simulator.recorded import RecordedRuns, load_runs
+from benchmarks.recorded_runs import RecordedRuns, load_runs
 from study.simulator.scene import Point, Scene
-from study.simulator.surrogate import leave_one_out
+from benchmarks.surrogate import leave_one_out
 from study.spec import StudySpec
 
 METRIC = StudySpec().metric

@@ -13,7 +13,6 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.text import Text
 from matplotlib.ticker import EngFormatter, NullFormatter
 
 WIDTH = 4.4
@@ -53,6 +52,8 @@ def box_plots(
         medianprops={"color": BLUE, "linewidth": 2.2}, flierprops={"markersize": 3, "markeredgecolor": BLUE},
     )  # fmt: skip
     axes.set(xscale="log", xlim=(low, high), ylim=(len(boxes) + 0.5, 0.5))
+    for label in axes.get_yticklabels():
+        label.set_parse_math(False)  # names may hold dollar signs
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.xaxis.set_minor_formatter(EngFormatter(sep="") if high < 8 * low else NullFormatter())
     for mark in (mark for mark in marks if low < mark < high):
@@ -68,6 +69,7 @@ def histogram(title: str, edges: Sequence[float], counts: Sequence[int], *, powe
     places = 10.0 ** np.asarray(edges, dtype=float) if powers else np.asarray(edges, dtype=float)
     axes.stairs(np.asarray(counts), places, fill=True, color=BLUE)
     axes.set(xscale="log" if powers else "linear", xlim=(places[0], places[-1]))
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_major_formatter(EngFormatter(sep=""))
     return _uri(figure)
 
@@ -101,7 +103,8 @@ def plan(
 def _figure(title: str, height: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     axes = figure.add_subplot()
-    axes.set_title(_printable(title), fontsize=9, loc="left", color=GREY, fontweight="bold", pad=12)
+    text = axes.set_title(_printable(title), fontsize=9, loc="left", color=GREY, fontweight="bold", pad=12)
+    text.set_parse_math(False)
     axes.tick_params(which="both", labelsize=7.5, colors=GREY)
     axes.grid(axis="x", color=GREY, alpha=0.25, linewidth=0.7)
     axes.patch.set_alpha(0)
@@ -119,8 +122,6 @@ def _printable(text: str) -> str:
 
 def _uri(figure: Figure) -> str:
     """The figure as SVG whose texts stay texts, so that the reader's fonts draw any script."""
-    for text in figure.findobj(Text):
-        text.set_parse_math(False)  # names may hold dollar signs
     stream = io.BytesIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "font.family": "sans-serif"}), warnings.catch_warnings():
         # matplotlib's own font, by which it measures, lacks many scripts

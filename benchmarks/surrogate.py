@@ -19,7 +19,7 @@ from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 from search_spaces.space import SearchSpace
 from ssl_core.errors import DataError
 from study.simulator.curve import Curve, draws
-from study.simulator.recorded import Floats, RecordedRuns, coordinates
+from benchmarks.recorded_runs import Floats, RecordedRuns, coordinates
 
 LEAST_RUNS = 10
 COMPONENTS = 3
