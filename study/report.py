@@ -12,7 +12,7 @@ from study.accounts.receipt import study_receipt
 from study.findings.as_optuna import as_optuna
 from study.ledger import Ledger
 from study.record.trial_record import TrialRecord, leaders, ranked
-from study.reports.charts import Charts
+from study.reports.page_charts import Charts
 from study.reports.plots import MOST_PARAMETERS, MOST_POINTS, curves_plot, importance_plot, study_plots
 from study.reports.sections import (
     STATE_COLOUR,

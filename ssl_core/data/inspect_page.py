@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ssl_core.data import html_page as html
 from ssl_core.data.camera_files.scene import CameraScene
+from ssl_core.data.inspect import vector_text
 from ssl_core.inspect.charts import WIDTH, box_plots, histogram, plan
 
 if TYPE_CHECKING:  # the renderer brings torch
@@ -186,11 +187,11 @@ def file_page(facts: Mapping[str, Any], pictures: Sequence[str] = ()) -> str:
     ]
     kept = [[f"{float(a):g}", f"{n:,}", f"{n / count:.1%}"] for a, n in facts["kept_above_alpha"].items()]
     about = [
-        ("bounds", f"{_vector(bounds['low'])} to {_vector(bounds['high'])}"),
-        ("extent", _vector(bounds["extent"])),
+        ("bounds", f"{vector_text(bounds['low'])} to {vector_text(bounds['high'])}"),
+        ("extent", vector_text(bounds["extent"])),
         ("longest / shortest axis", f"{facts['anisotropy']:.3g} (median)"),
         ("quaternion norms", f"{facts['quaternion_norm']['low']:.3g} to {facts['quaternion_norm']['high']:.3g}"),
-        ("mean colour", f"{_vector(facts['colour']['mean'])} ± {_vector(facts['colour']['deviation'])}"),
+        ("mean colour", f"{vector_text(facts['colour']['mean'])} ± {vector_text(facts['colour']['deviation'])}"),
         *(("note", text) for text in facts["notes"]),
     ]
     seen = "".join(html.picture(uri, 256, f"render {i}") for i, uri in enumerate(pictures))
@@ -220,8 +221,8 @@ def scene_page(scene: CameraScene, facts: Mapping[str, Any], pictures: Sequence[
     about = [
         ("splits", ", ".join(f"{name} {count}" for name, count in facts["splits"].items()) or "none named"),
         ("lenses", ", ".join(f"{kind} {count}" for kind, count in facts["lenses"].items())),
-        ("camera centres", f"{_vector(facts['positions']['low'])} to {_vector(facts['positions']['high'])}"),
-        ("looking at", "no common point" if target is None else _vector(target)),
+        ("camera centres", f"{vector_text(facts['positions']['low'])} to {vector_text(facts['positions']['high'])}"),
+        ("looking at", "no common point" if target is None else vector_text(target)),
         *(("note", text) for text in facts["notes"]),
     ]
     charts = [_plan(scene, title, *axes) for title, axes in (("From above (z up)", (0, 1)), ("From the side", (0, 2)))]
@@ -260,7 +261,3 @@ def number(value: float) -> str:
         if abs(value) >= unit:
             return f"{value / unit:.3g}{name}"
     return f"{value:.3g}"
-
-
-def _vector(values: Sequence[float]) -> str:
-    return "(" + ", ".join(f"{value:.3g}" for value in values) + ")"

@@ -13,7 +13,7 @@ from study.findings.pareto import pareto
 from study.findings.rungs import rungs
 from study.outcome import Outcome
 from study.record.trial_record import TrialRecord
-from study.reports.charts import Charts
+from study.reports.page_charts import Charts
 from study.reports.plots import (
     attribution_plot,
     fidelity_plot,

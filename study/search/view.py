@@ -138,19 +138,3 @@ class SamplerView:
             intermediate_values=dict(news.progress),
             datetime_complete=ended,
         )
-
-
-def facts(view: SamplerView) -> list[dict[str, Any]]:
-    """The view as plain values, for comparisons and explanations."""
-    return [
-        {
-            **trial.user_attrs,
-            "state": trial.state.name,
-            "values": trial.values,
-            "progress": dict(trial.intermediate_values),
-            "params": dict(trial.params),
-            "notes": dict(trial.system_attrs),
-            "order": None if trial.datetime_complete is None else str(trial.datetime_complete),
-        }
-        for trial in view.storage.entries
-    ]

@@ -1,11 +1,10 @@
 """Simulated studies in which drivers and nodes die."""
 
+import heapq
 from collections import deque
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
-
-import heapq
 
 from study.ledger import Ledger
 from study.outcome import EpochReport

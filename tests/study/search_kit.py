@@ -15,6 +15,7 @@ from study.ledger import Ledger, StudyIdentity, memory_ledger, open_ledger
 from study.outcome import EpochReport, Outcome
 from study.schedule.rule import Verdict
 from study.search.exhausted import SpaceExhaustedError
+from study.search.view import SamplerView
 from study.spec import StudySpec
 
 SAMPLERS: dict[str, Any] = {
@@ -199,4 +200,20 @@ def frozen_trials(ledger: Ledger) -> list[FrozenTrial]:
             intermediate_values=trial.curve,
         )
         for trial in ledger._history.state.trials
+    ]
+
+
+def view_facts(view: SamplerView) -> list[dict[str, Any]]:
+    """The view as plain values."""
+    return [
+        {
+            **trial.user_attrs,
+            "state": trial.state.name,
+            "values": trial.values,
+            "progress": dict(trial.intermediate_values),
+            "params": dict(trial.params),
+            "notes": dict(trial.system_attrs),
+            "order": None if trial.datetime_complete is None else str(trial.datetime_complete),
+        }
+        for trial in view.storage.entries
     ]

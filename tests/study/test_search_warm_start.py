@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from search_kit import finish, in_memory, on_disk, space_of, spec_of
+from search_kit import finish, in_memory, on_disk, space_of, spec_of, view_facts
 
 from search_spaces.parameter import Choice, FloatRange, IntRange
 from search_spaces.space import SearchSpace
@@ -12,7 +12,6 @@ from ssl_core.errors import SpaceError, StudyError
 from study.ledger import Ledger, read_ledger
 from study.outcome import EpochReport, Outcome
 from study.record.replay import replay
-from study.search.view import facts
 from study.spec import Constraint, Objective
 
 X = FloatRange(kind="float", low=0.0, high=1.0)
@@ -30,7 +29,7 @@ def earlier(home: Path, space: SearchSpace, count: int = 6, **spec: Any) -> Ledg
 
 
 def view(ledger: Ledger) -> list[dict[str, Any]]:
-    return facts(ledger._history.view)
+    return view_facts(ledger._history.view)
 
 
 def test_the_sampler_starts_with_what_was_learnt(tmp_path: Path) -> None:

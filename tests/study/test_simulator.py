@@ -10,6 +10,8 @@ from fake_plans import make_space
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.recorded_runs import NearestRun, RecordedRun, RecordedRuns, coordinates, load_runs
+from benchmarks.surrogate import Surrogate, leave_one_out, noise_curves
 from search_spaces.parameter import Choice, FloatRange, IntRange, Parameter
 from search_spaces.space import SearchSpace
 from ssl_core.errors import DataError
@@ -18,9 +20,7 @@ from study.simulator.clock import FakeClock
 from study.simulator.curve import Curve, Mishap, draws
 from study.simulator.families import PowerLaw, place
 from study.simulator.loop import simulate
-from benchmarks.recorded_runs import NearestRun, RecordedRun, RecordedRuns, coordinates, load_runs
 from study.simulator.scene import Scene
-from benchmarks.surrogate import Surrogate, leave_one_out, noise_curves
 from study.simulator.worker import Timing
 from study.spec import StudySpec
 

@@ -1,6 +1,5 @@
 """What holds for every sampler, scheduler, budget and accident: the laws of the engine, on simulated studies."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
