@@ -89,8 +89,8 @@ def plan(
         labels: of the two axes.
     """
     figure, axes = _figure(title, WIDTH)
-    if points:
-        axes.scatter(*zip(*points, strict=True), s=2, color=GREY, alpha=0.4, linewidths=0)
+    places = np.reshape(points, (-1, 2))
+    axes.scatter(places[:, 0], places[:, 1], s=2, color=GREY, alpha=0.4, linewidths=0)
     x, y, across, up = (np.array(column) for column in zip(*cameras, strict=True))
     axes.quiver(x, y, across, up, color=BLUE, alpha=0.6, scale=18, width=0.004, headwidth=3)
     axes.scatter(x, y, s=9, color=BLUE, zorder=3)
