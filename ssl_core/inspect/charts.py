@@ -20,6 +20,8 @@ WIDTH = 4.4
 GREY, BLUE, MARK = "#808998", "#5b7bf0", "#d97706"
 NAME = 18
 """Letters of a name that are shown."""
+MANY = 300
+"""Cameras, beyond which pixels take less room than arrows."""
 
 
 def box_plots(
@@ -90,10 +92,11 @@ def plan(
     """
     figure, axes = _figure(title, WIDTH)
     places = np.reshape(points, (-1, 2))
-    axes.scatter(places[:, 0], places[:, 1], s=2, color=GREY, alpha=0.4, linewidths=0)
+    axes.scatter(places[:, 0], places[:, 1], s=2, color=GREY, alpha=0.4, linewidths=0, rasterized=True)
     x, y, across, up = (np.array(column) for column in zip(*cameras, strict=True))
-    axes.quiver(x, y, across, up, color=BLUE, alpha=0.6, scale=18, width=0.004, headwidth=3)
-    axes.scatter(x, y, s=9, color=BLUE, zorder=3)
+    many = len(x) > MANY
+    axes.quiver(x, y, across, up, color=BLUE, alpha=0.6, scale=18, width=0.004, headwidth=3, rasterized=many)
+    axes.scatter(x, y, s=9, color=BLUE, zorder=3, rasterized=many)
     axes.set(xlabel=f"{labels[0]} →", ylabel=f"{labels[1]} →")
     axes.set_aspect("equal", adjustable="datalim")
     axes.margins(0.12)
@@ -126,5 +129,5 @@ def _uri(figure: Figure) -> str:
     with matplotlib.rc_context({"svg.fonttype": "none", "font.family": "sans-serif"}), warnings.catch_warnings():
         # matplotlib's own font, by which it measures, lacks many scripts
         warnings.filterwarnings("ignore", message="Glyph")
-        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        figure.savefig(stream, format="svg", dpi=160, transparent=True, metadata={"Date": None, "Creator": None})
     return "data:image/svg+xml;base64," + base64.b64encode(stream.getvalue()).decode()
