@@ -18,6 +18,7 @@ from study.reports.sections import (
     STATE_COLOUR,
     attribution_section,
     fidelity_section,
+    numbers_text,
     pareto_section,
     provenance_section,
     receipt_section,
@@ -79,7 +80,6 @@ def _search_sections(records: list[TrialRecord], space: dict[str, Any], ledger: 
     plots = study_plots(study, valued, found.order(), metric)
     few = "" if "edf" in plots else f"At least {LEAST} complete trials are needed."
     bars = 140 + 46 * len(found.order())
-    timeline = min(900, 160 + 14 * len(records))
     return [
         section(
             "History",
@@ -109,7 +109,7 @@ def _search_sections(records: list[TrialRecord], space: dict[str, Any], ledger: 
             note("" if "parallel" in plots else "At least two trials with a value are needed."),
         ),
         section("Distribution of final values", charts.place("edf", plots.get("edf")), note(few)),
-        section("Timeline", charts.place("timeline", plots.get("timeline"), timeline), note(_timeline_note(records))),
+        _timeline(records, charts.place("timeline", plots.get("timeline"), min(900, 160 + 14 * len(records)))),
     ]
 
 
@@ -125,16 +125,16 @@ def _with_curves(records: list[TrialRecord], direction: str) -> list[TrialRecord
 def _curve_note(records: list[TrialRecord], shown: int) -> str:
     counts = Counter(record.state for record in records)
     some = f"Shown are {shown} trials, taken evenly from the best to the worst. " if shown == MOST_CURVES else ""
-    silent = [str(record.number) for record in records if record.outcome and not record.outcome.has_value]
-    without = f" Without a value, so not shown: trial {', '.join(silent)}." if silent else ""
+    silent = [record.number for record in records if record.outcome and not record.outcome.has_value]
+    without = f" Without a value, so not shown: trial {numbers_text(silent)}." if silent else ""
     stopped = f"{counts['STOPPED']} of all {len(records)} were stopped."
     return f"{some}{stopped}{without} Click a trial in the legend to hide it, twice to see it alone."
 
 
-def _timeline_note(records: list[TrialRecord]) -> str:
+def _timeline(records: list[TrialRecord], drawn: str) -> str:
     some = f"{MOST_POINTS} of the {len(records)} trials, taken evenly and numbered anew. "
     states = "PRUNED: stopped by the scheduler; FAIL: infeasible, diverged, crashed, or a confirmation."
-    return (some if len(records) > MOST_POINTS else "") + states
+    return section("Timeline", drawn, note((some if len(records) > MOST_POINTS else "") + states))
 
 
 def _subtitle(ledger: Ledger, state: str) -> str:

@@ -78,13 +78,13 @@ def _gains(label: str, found: Attribution) -> str:
         ]
         for gain in found.gains
     ]
-    which = _numbers(found.trials)
+    which = numbers_text(found.trials)
     compared = f"{len(found.trials)} trials compared: {which}." if found.trials else "No trials to compare."
     head = f"<h3>{label[0].upper()}{label[1:]}</h3>"
     return head + table(columns, rows) + note(" ".join([*found.notes, compared]))
 
 
-def _numbers(trials: Sequence[int]) -> str:
+def numbers_text(trials: Sequence[int]) -> str:
     """`0–7, 9`, shortened in the middle."""
     spans: list[list[int]] = []
     for number in trials:
