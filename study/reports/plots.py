@@ -92,6 +92,7 @@ def attribution_plot(found: Sequence[tuple[str, Attribution]], metric: str) -> g
             name=label,
             mode="markers",
             orientation="h",
+            offsetgroup=label,
             x=[gain.gain for gain in table.gains],
             y=[gain.name for gain in table.gains],
             error_x=_interval([(gain.low, gain.gain, gain.high) for gain in table.gains]),
