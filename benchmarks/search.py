@@ -12,8 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.curves import SPACE, TABLE
+from benchmarks.recorded_runs import RecordedRuns, load_runs
 from benchmarks.search_problem import Problem, recorded_problem, surrogate_problem
 from benchmarks.stock_search import StockSearch
+from benchmarks.surrogate import leave_one_out
 from benchmarks.table import Section, Table
 from search_spaces.presets import shipped_preset
 from search_spaces.space import load_space
@@ -23,9 +25,7 @@ from study.outcome import Outcome
 from study.schedule.spec import ASHA, NoScheduler
 from study.search.spec import TPE, RandomSearch
 from study.simulator.loop import simulate
-from study.simulator.recorded import RecordedRuns, load_runs
 from study.simulator.scene import Point, Scene
-from study.simulator.surrogate import leave_one_out
 from study.spec import StudySpec
 
 METRIC = StudySpec().metric

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import optuna
 
+from benchmarks.recorded_runs import Floats, NearestRun, RecordedRuns, coordinates
+from benchmarks.surrogate import Surrogate, noise_curves, smoothed
 from search_spaces.space import SearchSpace
 from study.simulator.curve import CurveSource
-from study.simulator.recorded import Floats, NearestRun, RecordedRuns, coordinates
-from study.simulator.surrogate import Surrogate, noise_curves, smoothed
 
 Values = Mapping[str, Any]
 WITHIN = 1.0

@@ -5,14 +5,10 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Two readings of one clock."""
+    """What durations within a process are measured with. Wall clocks may jump, so nothing is computed from them."""
 
     def monotonic(self) -> float:
-        """Seconds that never go back, for durations within a process."""
-        ...
-
-    def wall(self) -> float:
-        """Seconds since 1970, for people and other processes; may jump."""
+        """Seconds that never go back."""
         ...
 
 
@@ -22,7 +18,3 @@ class SystemClock:
     def monotonic(self) -> float:
         """Seconds that never go back."""
         return time.monotonic()
-
-    def wall(self) -> float:
-        """Seconds since 1970."""
-        return time.time()

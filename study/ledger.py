@@ -16,8 +16,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import optuna
-
 from search_spaces.space import SearchSpace
 from ssl_core.errors import StudyError
 from study.outcome import EpochReport, Outcome
@@ -33,7 +31,6 @@ from study.search.check import check_search
 from study.search.origin import Origin
 from study.search.suggestion import suggest
 from study.search.told import metric, missing
-from study.search.view_storage import ViewStorage
 from study.search.warm_start import warm_entries
 from study.spec import StudySpec
 from study.workers.patience import Patience, PatientJournal
@@ -71,15 +68,6 @@ class Ledger:
     def spec(self) -> StudySpec:
         """The spec it was last started with."""
         return self._history.spec
-
-    @property
-    def optuna_study(self) -> optuna.Study:
-        """The trials of the search as Optuna shows them, for importances and plots; a copy in memory."""
-        storage = ViewStorage(self._history.state.directions, self.name)
-        for trial in self._history.state.trials:
-            if not self._history.record(trial.number).confirms:
-                storage.entries.append(trial.frozen(len(storage.entries)))
-        return optuna.Study(study_name=self.name, storage=storage)
 
     def records(self) -> list[TrialRecord]:
         """All trials, by number."""

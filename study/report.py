@@ -7,36 +7,30 @@ from pathlib import Path
 from typing import Any
 
 from ssl_core.data.atomic import atomic_write
+from ssl_core.data.html_page import Html, badge, details, note, page, section, table, tiles
 from study.accounts.receipt import study_receipt
 from study.findings.as_optuna import as_optuna
 from study.ledger import Ledger
-from study.outcome import Outcome
 from study.record.trial_record import TrialRecord, leaders, ranked
-from study.views.importances import LEAST, Importances, importances
-from study.views.report_charts import (
-    COLOUR,
-    Chart,
-    curves_chart,
-    history_chart,
-    importance_chart,
-    parallel_chart,
-)
-from study.views.report_findings import (
-    Place,
+from study.reports.page_charts import Charts
+from study.reports.plots import MOST_PARAMETERS, MOST_POINTS, curves_plot, importance_plot, study_plots
+from study.reports.sections import (
+    STATE_COLOUR,
     attribution_section,
     fidelity_section,
+    numbers_text,
     pareto_section,
     provenance_section,
     receipt_section,
     rungs_section,
 )
-from study.views.report_page import badge, chart_place, details, facts, note, page, section, table, tiles
-from study.views.report_plots import MOST_PARAMETERS, MOST_POINTS, optuna_plots
+from study.views.importances import LEAST, importances
 from study.views.status import study_state
 from study.views.words import clock_text, short
 
 MOST_ROWS = 20
 """Of the leaderboard, before the rest is folded away."""
+MOST_CURVES = 60
 
 
 def write_report(ledger: Ledger, path: Path, state: str = "") -> Path:
@@ -50,90 +44,97 @@ def write_report(ledger: Ledger, path: Path, state: str = "") -> Path:
     Raises:
         StorageError: the place cannot be written.
     """
-    from plotly.offline import get_plotlyjs  # five megabytes of text, read only here
-
     records = ledger.records()
-    charts: dict[str, Any] = {}
-
-    def place(name: str, chart: Chart | None) -> str:
-        if chart is None:
-            return ""
-        charts[name] = chart
-        return chart_place(name)
-
-    body = [
-        f"<h1>{escape(ledger.name)}</h1>",
-        f"<p class=sub>{escape(_subtitle(ledger, state or study_state(ledger, records)))}</p>",
-        tiles(_tiles(ledger, records)),
-        *_search_sections(ledger, records, place),
-    ]
+    charts = Charts()
+    body = [tiles(_tiles(ledger, records)), *_sections(ledger, records, charts)]
+    subtitle = _subtitle(ledger, state or study_state(ledger, records))
     with atomic_write(path) as stream:
-        stream.write(page(f"{ledger.name} · Splatsweep study", body, charts, get_plotlyjs()).encode())
+        stream.write(page(ledger.name, subtitle, body, charts.scripts()).encode())
     return path
 
 
-def _search_sections(ledger: Ledger, records: list[TrialRecord], place: Place) -> list[str]:
+def _sections(ledger: Ledger, records: list[TrialRecord], charts: Charts) -> list[str]:
     """Every card of the page in its order."""
     spec = ledger.spec
     space = json.loads(ledger.attrs.get("space", "{}"))
-    study = as_optuna(records, space, spec.direction)
+    return [
+        section("Leaderboard", _leaderboard(ledger, records)),
+        pareto_section(records, spec, charts),
+        attribution_section(records, space, spec, charts),
+        rungs_section(records, spec, charts),
+        fidelity_section(records, spec, charts),
+        *_search_sections(records, space, ledger, charts),
+        receipt_section(study_receipt(ledger), charts),
+        section("Search space", _space_table(space)),
+        provenance_section(records, _facts(ledger, records, space)),
+    ]
+
+
+def _search_sections(records: list[TrialRecord], space: dict[str, Any], ledger: Ledger, charts: Charts) -> list[str]:
+    """Optuna's plots of the search, each with what it takes and what it leaves out."""
+    metric, direction = ledger.spec.metric, ledger.spec.direction
+    study = as_optuna(records, space, direction)
     found = importances(study)
-    important = sorted(found.ped_anova or found.fanova, key=lambda name: -_weight(found, name))
-    plots = optuna_plots(study, important, spec.metric)
-    trials = [record for record in records if not record.confirms]
+    shown = _with_curves(records, direction)
+    valued = as_optuna(records, space, direction, stopped_too=True)
+    plots = study_plots(study, valued, found.order(), metric)
     few = "" if "edf" in plots else f"At least {LEAST} complete trials are needed."
+    bars = 140 + 46 * len(found.order())
     return [
         section(
             "History",
-            place("history", history_chart(trials, spec.metric, spec.direction)),
-            note(_refused_note(trials)),
+            charts.place("history", plots.get("history")),
+            note("Trials that completed or were stopped." if "history" in plots else "No trial has a value yet."),
         ),
-        section("Leaderboard", _leaderboard(ledger, records)),
-        pareto_section(records, spec, place),
-        attribution_section(records, space, spec, place),
         section(
             "Learning curves",
-            place("curves", curves_chart(trials, spec.metric, spec.direction)),
-            note(f"× marks a trial that was stopped; {_curve_note(trials)}"),
+            charts.place("curves", curves_plot(as_optuna(shown, space, direction), metric)),
+            note(_curve_note(records, sum(bool(record.curve) for record in shown))),
         ),
-        rungs_section(records, spec, place),
-        fidelity_section(records, spec, place),
-        section("What mattered", place("importances", importance_chart(found)), note(found.note)),
+        section("What mattered", charts.place("importances", importance_plot(found), bars), note(found.note)),
         section(
             "Parameters one by one",
-            place("slice", plots.get("slice")),
+            charts.place("slice", plots.get("slice")),
             note(few or f"Complete trials; the {MOST_PARAMETERS} most important parameters where there are more."),
         ),
         section(
             "The two most important parameters",
-            place("contour", plots.get("contour")),
-            place("rank", plots.get("rank")),
+            charts.place("contour", plots.get("contour")),
+            charts.place("rank", plots.get("rank")),
             note(few or ("" if "rank" in plots else "Fewer than two parameters varied.")),
         ),
-        _parallel(trials, spec.metric, space, place),
-        section("Distribution of final values", place("edf", plots.get("edf")), note(few)),
-        section("Timeline", place("timeline", plots.get("timeline")), note(_timeline_note(records))),
-        receipt_section(study_receipt(ledger), place),
-        section("Search space", _space_table(space)),
-        provenance_section(records, facts(_facts(ledger, records, space))),
+        section(
+            "Parallel coordinates",
+            charts.place("parallel", plots.get("parallel"), 430),
+            note("" if "parallel" in plots else "At least two trials with a value are needed."),
+        ),
+        section("Distribution of final values", charts.place("edf", plots.get("edf")), note(few)),
+        _timeline(records, charts.place("timeline", plots.get("timeline"), min(900, 160 + 14 * len(records)))),
     ]
 
 
-def _timeline_note(records: list[TrialRecord]) -> str:
-    if len(records) <= MOST_POINTS:
-        return ""
-    return f"{MOST_POINTS} of the {len(records)} trials, taken evenly and numbered anew."
+def _with_curves(records: list[TrialRecord], direction: str) -> list[TrialRecord]:
+    """All trials, but only some with their curves: taken evenly from the best to the worst that have a value."""
+    valued = [r for r in records if r.outcome is None or (r.outcome.has_value and not r.confirms)]
+    order = [record.number for record in ranked(valued, direction) if record.curve]
+    count = min(MOST_CURVES, len(order))
+    kept = {order[place * len(order) // count] for place in range(count)}
+    return [record if record.number in kept else record.model_copy(update={"curve": {}}) for record in records]
 
 
-def _weight(found: Importances, name: str) -> float:
-    return found.fanova.get(name, 0.0) if found.fanova else found.ped_anova.get(name, 0.0)
+def _curve_note(records: list[TrialRecord], shown: int) -> str:
+    counts = Counter(record.state for record in records)
+    some = f"Shown are {shown} trials, taken evenly from the best to the worst. " if shown == MOST_CURVES else ""
+    silent = [record.number for record in records if record.outcome and not record.outcome.has_value]
+    without = f" Without a value, so not shown: trial {numbers_text(silent)}." if silent else ""
+    stopped = f"{counts['STOPPED']} of all {len(records)} were stopped."
+    return f"{some}{stopped}{without} Click a trial in the legend to hide it, twice to see it alone."
 
 
-def _parallel(records: list[TrialRecord], metric: str, space: dict[str, Any], place: Place) -> str:
-    chart = parallel_chart(records, metric, _logarithmic(space))
-    few = "At least two trials with a value are needed."
-    usage = "Drag along an axis to select. A dash stands for a parameter that took no part."
-    return section("Parallel coordinates", place("parallel", chart), note(usage if chart else few))
+def _timeline(records: list[TrialRecord], drawn: str) -> str:
+    some = f"{MOST_POINTS} of the {len(records)} trials, taken evenly and numbered anew. "
+    states = "PRUNED: stopped by the scheduler; FAIL: infeasible, diverged, crashed, or a confirmation."
+    return section("Timeline", drawn, note((some if len(records) > MOST_POINTS else "") + states))
 
 
 def _subtitle(ledger: Ledger, state: str) -> str:
@@ -146,32 +147,30 @@ def _tiles(ledger: Ledger, records: list[TrialRecord]) -> list[tuple[str, str]]:
     counts = Counter(record.state for record in records)
     top = leaders(records, ledger.spec.direction, 1)
     best = top[0] if top else None
-    kinds = [(str(counts[state]), state.lower()) for state in COLOUR if counts[state]]
     return [
         (
             f"{best.best_value:.4g}" if best else "–",
             f"best {ledger.spec.metric}" + (f", trial {best.number}" if best else ""),
         ),
-        *kinds,
+        *((str(counts[state]), state.lower()) for state in STATE_COLOUR if counts[state]),
         (str(sum(record.epoch for record in records)), "epochs"),
         (clock_text(sum(record.seconds for record in records)), "of training"),
     ]
 
 
 def _leaderboard(ledger: Ledger, records: list[TrialRecord]) -> str:
-    kept = {record.number for record in leaders(records, ledger.spec.direction, ledger.spec.top_k)}
-    columns = [("", True), ("trial", True), ("outcome", False), (ledger.spec.metric, True), ("at epoch", True)]
+    spec = ledger.spec
+    kept = {record.number for record in leaders(records, spec.direction, spec.top_k)}
+    columns = [("", True), ("trial", True), ("outcome", False), (spec.metric, True), ("at epoch", True)]
     columns += [("epochs", True), ("s", True), ("values and reason", False)]
-    board = ranked([record for record in records if not record.confirms], ledger.spec.direction)
+    board = ranked([record for record in records if not record.confirms], spec.direction)
     rows = [_board_row(place, record, record.number in kept) for place, record in enumerate(board, start=1)]
     extra = [_board_row(0, record, False) for record in records if record.confirms]
     return "".join(
         [
             table(columns, rows[:MOST_ROWS]),
-            details(f"{len(rows) - MOST_ROWS} more trials", table(columns, rows[MOST_ROWS:]))
-            if rows[MOST_ROWS:]
-            else "",
-            details(f"{len(extra)} confirmations, no candidates", table(columns, extra)) if extra else "",
+            details(f"{len(rows) - MOST_ROWS} more trials", table(columns, rows[MOST_ROWS:])),
+            details(f"{len(extra)} confirmations, no candidates", table(columns, extra)),
             note("★ checkpoint kept: candidate for the registry"),
         ]
     )
@@ -181,23 +180,19 @@ def _board_row(place: int, record: TrialRecord, kept: bool) -> list[str]:
     values = "".join(
         f"<span>{escape(key)}={escape(short(value))}</span>" for key, value in (record.values or {}).items()
     )
+    repeat = f"repeat {record.repeat} of trial {record.configuration}" if record.repeat else ""
+    why = "".join(f"<div class=why>{escape(text)}</div>" for text in (record.reason, repeat) if text)
     comparable = record.outcome is not None and record.outcome.has_value
-    whys = [record.reason, _source(record)]
-    why = "".join(f"<div class=why>{escape(text)}</div>" for text in whys if text)
     return [
         str(place) if comparable and place else "",
         f"{'★ ' if kept else ''}{record.number}",
-        badge(record.state, COLOUR[record.state]),
+        badge(record.state, STATE_COLOUR[record.state]),
         "" if record.best_value is None else f"{record.best_value:.4f}",
         "" if record.best_epoch is None else str(record.best_epoch),
         f"{record.epoch}/{record.epochs or '?'}",
         f"{record.seconds:.1f}",
-        f"<div class=kv>{values}</div>{why}",
+        Html(f"<div class=kv>{values}</div>{why}"),
     ]
-
-
-def _source(record: TrialRecord) -> str:
-    return f"repeat {record.repeat} of trial {record.configuration}" if record.repeat else ""
 
 
 def _space_table(space: dict[str, Any]) -> str:
@@ -212,7 +207,7 @@ def _space_table(space: dict[str, Any]) -> str:
         when = ", ".join(
             f"{other} = {' or '.join(short(v) for v in vs)}" for other, vs in entry.get("when", {}).items()
         )
-        rows.append([f"<div class=kv>{escape(key)}</div>", escape(text), escape(when)])
+        rows.append([Html(f"<div class=kv>{escape(key)}</div>"), text, when])
     return table([("key", False), ("values", False), ("takes part when", False)], rows)
 
 
@@ -238,18 +233,3 @@ def _facts(ledger: Ledger, records: list[TrialRecord], space: dict[str, Any]) ->
         ("MLflow address", str(attrs.get("tracking_uri") or "–")),
         ("folder", str(ledger.folder)),
     ]
-
-
-def _logarithmic(space: dict[str, Any]) -> set[str]:
-    return {key for key, entry in space.get("space", {}).items() if entry["domain"]["kind"] == "log"}
-
-
-def _refused_note(records: list[TrialRecord]) -> str:
-    silent = [str(record.number) for record in records if record.best_value is None]
-    return f"Without a value, so not shown: trial {', '.join(silent)}." if silent else ""
-
-
-def _curve_note(records: list[TrialRecord]) -> str:
-    counts = Counter(record.outcome for record in records)
-    stopped = f"{counts[Outcome.STOPPED]} of {len(records)} were."
-    return f"{stopped} Click a trial in the legend to hide it, twice to see it alone."

@@ -19,7 +19,6 @@ from study.ledger import Ledger
 from study.outcome import EpochReport, Outcome, better
 from study.record.metrics_file import read_metrics
 from study.record.trial_record import TrialRecord, leaders
-from study.views.trial_picture import draw_trial
 
 STATUS: Mapping[Outcome, RunStatus] = {
     Outcome.COMPLETE: "FINISHED",
@@ -205,9 +204,6 @@ class RunRecorder:
     def _finish(self, record: TrialRecord, *, again: bool = False) -> None:
         assert record.outcome is not None
         number, folder = record.number, self._trial_folder(record)
-        curves = read_metrics(self._ledger.folder, number)
-        if curves:
-            self._log.text(number, draw_trial(record, curves, self._ledger.spec.metric), "curves.svg")
         for crash in sorted(folder.glob("crash-*.txt")):
             self._log.file(number, crash)
         tags = {

@@ -19,8 +19,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from benchmarks.curves import TABLE
+from benchmarks.recorded_runs import RecordedRun, RecordedRuns, load_runs
 from ssl_core.errors import DataError, SplatsweepError
-from study.simulator.recorded import RecordedRun, RecordedRuns, load_runs
 
 LEFT_OUT = ("_se", "matching_constant", "matching_class_oracle", "distance_positive", "distance_negative")
 """Endings of validation metrics that are constant or follow from others."""

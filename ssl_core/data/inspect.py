@@ -1,5 +1,6 @@
 """What a file of Gaussians holds, in numbers that decide how it can be used."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ def inspect_gaussians(place: Source | Path | str) -> dict[str, Any]:
 def format_inspection(found: dict[str, Any]) -> str:
     """The result of `inspect_gaussians` as lines for a person."""
     bounds, norm = found["bounds"], found["quaternion_norm"]
-    low, high, extent = (_vector(bounds[name]) for name in ("low", "high", "extent"))
+    low, high, extent = (vector_text(bounds[name]) for name in ("low", "high", "extent"))
     sh = f"degree {found['sh_degree']}"
     if found["sh_rest_is_zero"] and found["sh_degree"]:
         sh += " (all higher coefficients zero)"
@@ -90,7 +91,7 @@ def format_inspection(found: dict[str, Any]) -> str:
         "scale histogram": _bars(found["scale_histogram"]) + " from 1e-7 to 1e3, log",
         "longest / shortest": f"{found['anisotropy']:.3g} (median)",
         "quaternion norms": f"{norm['low']:.3g} to {norm['high']:.3g}",
-        "mean colour": f"{_vector(found['colour']['mean'])} ± {_vector(found['colour']['deviation'])}",
+        "mean colour": f"{vector_text(found['colour']['mean'])} ± {vector_text(found['colour']['deviation'])}",
     }
     width = max(map(len, rows))
     lines = [f"{name:<{width}}  {value}" for name, value in rows.items()]
@@ -147,5 +148,6 @@ def _line(quantiles: dict[str, float]) -> str:
     return ", ".join(f"{float(q):.0%}: {value:.3g}" for q, value in quantiles.items())
 
 
-def _vector(values: list[float]) -> str:
+def vector_text(values: Sequence[float]) -> str:
+    """`(1, 2.5, 0.333)`."""
     return "(" + ", ".join(f"{value:.3g}" for value in values) + ")"

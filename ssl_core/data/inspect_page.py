@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ssl_core.data import html_page as html
 from ssl_core.data.camera_files.scene import CameraScene
-from ssl_core.data.svg_charts import box_plots, histogram, number, plan
+from ssl_core.data.inspect import vector_text
+from ssl_core.inspect.charts import WIDTH, box_plots, histogram, plan
 
 if TYPE_CHECKING:  # the renderer brings torch
     from ssl_core.render.thumbnails import Thumbnails
@@ -57,15 +58,11 @@ def _survivors(facts: Mapping[str, Any]) -> str:
     entries = facts["survivors"]
     low = min(entry["all"]["min"] for entry in entries)
     high = max(entry["all"]["max"] for entry in entries)
-    charts = [
-        box_plots(
-            f"alpha > {entry['alpha']:g}: {number(entry['kept'])} Gaussians",
-            {**entry["classes"], "all classes": entry["all"]},
-            (low, high),
-            [int(length) for length in entry["below"]],
-        )
-        for entry in entries
-    ]
+    charts = []
+    for entry in entries:
+        title = f"alpha > {entry['alpha']:g}: {number(entry['kept'])} Gaussians"
+        boxes = {**entry["classes"], "all classes": entry["all"]}
+        charts.append(_chart(box_plots(title, boxes, (low, high), [int(n) for n in entry["below"]]), title))
     text = (
         "Gaussians per object whose alpha is larger than the threshold. Box: quartiles and median; whiskers: 1.5 "
         "interquartile ranges; circles: furthest outliers; dashed: numbers of points that encoders are trained with. "
@@ -98,18 +95,26 @@ def _fails(facts: Mapping[str, Any]) -> str:
 def _distributions(facts: Mapping[str, Any]) -> str:
     alpha, scale = facts["alpha"], facts["log10_scale"]
     charts = [
-        histogram("alpha of the kept Gaussians", alpha["edges"], alpha["counts"]),
-        histogram("scale: standard deviation along each axis", scale["edges"], scale["counts"], powers=True),
-        *_energy_chart(facts["sh_energy"]),
+        _histogram("alpha of the kept Gaussians", alpha["edges"], alpha["counts"]),
+        _histogram("scale: standard deviation along each axis", scale["edges"], scale["counts"], powers=True),
+        _energy(facts["sh_energy"]),
     ]
     return html.section("Distributions", f"<div class=charts>{''.join(charts)}</div>")
 
 
-def _energy_chart(energy: Mapping[str, float]) -> list[str]:
+def _histogram(title: str, edges: Sequence[float], counts: Sequence[int], powers: bool = False) -> str:
+    return _chart(histogram(title, edges, counts, powers=powers), title)
+
+
+def _chart(uri: str, title: str) -> str:
+    return html.picture(uri, round(96 * WIDTH), title)
+
+
+def _energy(energy: Mapping[str, float]) -> str:
     rows = [(f"degree {degree}", f"{value:.4g}") for degree, value in energy.items()]
     text = "Sum of squares of the colour coefficients of each degree, mean over Gaussians. "
     text += "Degree 0 is the constant colour; the rest makes it depend on the view."
-    return [f"<div><h3>Colour energy</h3>{html.facts(rows)}{html.note(text)}</div>"]
+    return f"<div><h3>Colour energy</h3>{html.facts(rows)}{html.note(text)}</div>"
 
 
 def _classes(facts: Mapping[str, Any]) -> str:
@@ -145,7 +150,7 @@ def _gallery(thumbnails: Sequence["Thumbnails"]) -> str:
 def _refused(facts: Mapping[str, Any]) -> str:
     refused = facts["refused"]
     rows = [[item["path"], item["reason"]] for item in refused[:SHOWN_REFUSED]]
-    inside = [html.table([("input", False), ("reason", False)], rows)] if rows else [html.note("Nothing was refused.")]
+    inside = [html.table([("input", False), ("reason", False)], rows) or html.note("Nothing was refused.")]
     if len(refused) > SHOWN_REFUSED:
         inside.append(html.note(f"and {len(refused) - SHOWN_REFUSED:,} more, which --json lists"))
     return html.section("Refused", *inside)
@@ -176,17 +181,17 @@ def file_page(facts: Mapping[str, Any], pictures: Sequence[str] = ()) -> str:
     ]
     alpha, scale = facts["alpha_histogram"], facts["scale_histogram"]
     charts = [
-        histogram("alpha", alpha["edges"], alpha["counts"]),
-        histogram("scale: standard deviation along each axis", *_cut(scale["edges"], scale["counts"]), powers=True),
-        *_energy_chart(facts["sh_energy"]),
+        _histogram("alpha", alpha["edges"], alpha["counts"]),
+        _histogram("scale: standard deviation along each axis", *_cut(scale["edges"], scale["counts"]), powers=True),
+        _energy(facts["sh_energy"]),
     ]
     kept = [[f"{float(a):g}", f"{n:,}", f"{n / count:.1%}"] for a, n in facts["kept_above_alpha"].items()]
     about = [
-        ("bounds", f"{_vector(bounds['low'])} to {_vector(bounds['high'])}"),
-        ("extent", _vector(bounds["extent"])),
+        ("bounds", f"{vector_text(bounds['low'])} to {vector_text(bounds['high'])}"),
+        ("extent", vector_text(bounds["extent"])),
         ("longest / shortest axis", f"{facts['anisotropy']:.3g} (median)"),
         ("quaternion norms", f"{facts['quaternion_norm']['low']:.3g} to {facts['quaternion_norm']['high']:.3g}"),
-        ("mean colour", f"{_vector(facts['colour']['mean'])} ± {_vector(facts['colour']['deviation'])}"),
+        ("mean colour", f"{vector_text(facts['colour']['mean'])} ± {vector_text(facts['colour']['deviation'])}"),
         *(("note", text) for text in facts["notes"]),
     ]
     seen = "".join(html.picture(uri, 256, f"render {i}") for i, uri in enumerate(pictures))
@@ -216,8 +221,8 @@ def scene_page(scene: CameraScene, facts: Mapping[str, Any], pictures: Sequence[
     about = [
         ("splits", ", ".join(f"{name} {count}" for name, count in facts["splits"].items()) or "none named"),
         ("lenses", ", ".join(f"{kind} {count}" for kind, count in facts["lenses"].items())),
-        ("camera centres", f"{_vector(facts['positions']['low'])} to {_vector(facts['positions']['high'])}"),
-        ("looking at", "no common point" if target is None else _vector(target)),
+        ("camera centres", f"{vector_text(facts['positions']['low'])} to {vector_text(facts['positions']['high'])}"),
+        ("looking at", "no common point" if target is None else vector_text(target)),
         *(("note", text) for text in facts["notes"]),
     ]
     charts = [_plan(scene, title, *axes) for title, axes in (("From above (z up)", (0, 1)), ("From the side", (0, 2)))]
@@ -236,12 +241,12 @@ def _plan(scene: CameraScene, title: str, across: int, up: int) -> str:
     cameras = []
     for view in scene.views[::step]:
         place, axis = view.camera.position, view.camera.viewmat[2, :3]
-        cameras.append((float(place[across]), float(place[up]), float(axis[across]), float(axis[up]), view.name))
+        cameras.append((float(place[across]), float(place[up]), float(axis[across]), float(axis[up])))
     points: list[tuple[float, float]] = []
     if scene.points is not None and len(scene.points):
         some = scene.points.xyz[:: -(-len(scene.points) // SHOWN_POINTS)]
         points = [(float(p[across]), float(p[up])) for p in some]
-    return plan(title, cameras, points, ("xyz"[across], "xyz"[up]))
+    return _chart(plan(title, cameras, points, ("xyz"[across], "xyz"[up])), title)
 
 
 def _cut(edges: Sequence[float], counts: Sequence[int]) -> tuple[Sequence[float], Sequence[int]]:
@@ -250,5 +255,9 @@ def _cut(edges: Sequence[float], counts: Sequence[int]) -> tuple[Sequence[float]
     return edges[used[0] : used[-1] + 2], counts[used[0] : used[-1] + 1]
 
 
-def _vector(values: Sequence[float]) -> str:
-    return "(" + ", ".join(f"{value:.3g}" for value in values) + ")"
+def number(value: float) -> str:
+    """1200 as 1.2k: short enough for a tile."""
+    for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= unit:
+            return f"{value / unit:.3g}{name}"
+    return f"{value:.3g}"

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssl_core.data.camera_files.scene import CameraScene
+from ssl_core.data.inspect import vector_text
 
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 SHOWN = 12
@@ -70,12 +71,12 @@ def format_scene(facts: dict[str, Any]) -> str:
         "image sizes": ", ".join(sizes[:SHOWN]) + more,
         "focal length": f"{_range(facts['focal'])} px, field of view {_range(facts['field_of_view'])}° across",
         "lenses": ", ".join(f"{kind} {count}" for kind, count in facts["lenses"].items()),
-        "camera centres": f"{_vector(positions['low'])} to {_vector(positions['high'])}",
+        "camera centres": f"{vector_text(positions['low'])} to {vector_text(positions['high'])}",
     }
     if target is not None:
-        rows["looking at"] = f"{_vector(target)} from a distance of {_range(facts['distance'])}"
+        rows["looking at"] = f"{vector_text(target)} from a distance of {_range(facts['distance'])}"
     if points is not None:
-        where = f", {_vector(points['low'])} to {_vector(points['high'])}" if points["count"] else ""
+        where = f", {vector_text(points['low'])} to {vector_text(points['high'])}" if points["count"] else ""
         rows["sparse points"] = f"{points['count']:,}{where}"
     width = max(map(len, rows))
     lines = [f"{name:<{width}}  {value}" for name, value in rows.items()]
@@ -98,7 +99,3 @@ def _range(quantiles: dict[str, float]) -> str:
     if math.isclose(low, high, rel_tol=1e-4):
         return f"{middle:.4g}"
     return f"{low:.4g} to {high:.4g} (median {middle:.4g})"
-
-
-def _vector(values: list[float]) -> str:
-    return "(" + ", ".join(f"{value:.3g}" for value in values) + ")"

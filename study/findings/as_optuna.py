@@ -15,7 +15,10 @@ from study.views.words import short
 
 
 def as_optuna(
-    records: Sequence[TrialRecord], space: Mapping[str, Any], direction: Literal["maximize", "minimize"]
+    records: Sequence[TrialRecord],
+    space: Mapping[str, Any],
+    direction: Literal["maximize", "minimize"],
+    stopped_too: bool = False,
 ) -> optuna.Study:
     """One objective, the study's metric; trial numbers stay. Confirmations have no parameters and no value.
 
@@ -23,13 +26,14 @@ def as_optuna(
         records: all trials, by number.
         space: `json.loads` of the study's space.
         direction: of the objective.
+        stopped_too: count trials that the scheduler stopped as complete, for plots that leave out pruned ones.
     """
     study = optuna.create_study(direction=direction)
     domains: dict[str, Domain] = {
         key: validated(Parameter, {"key": key, **entry}).domain for key, entry in space.get("space", {}).items()
     }
     known = {key: _labelled(domain) for key, domain in domains.items()}
-    study.add_trials([_trial(record, domains, known) for record in records])
+    study.add_trials([_trial(record, domains, known, stopped_too) for record in records])
     return study
 
 
@@ -45,10 +49,14 @@ def _label(domain: Domain, value: Any) -> Any:
     return short(value) if isinstance(domain, Choice) and isinstance(value, (list, tuple)) else stored(domain, value)
 
 
-def _trial(record: TrialRecord, domains: Mapping[str, Domain], known: Mapping[str, BaseDistribution]) -> FrozenTrial:
+def _trial(
+    record: TrialRecord, domains: Mapping[str, Domain], known: Mapping[str, BaseDistribution], stopped_too: bool
+) -> FrozenTrial:
     values = {} if record.confirms else record.values or {}
     there = {key: value for key, value in values.items() if key in domains and contains(domains[key], value)}
     state = TrialState.RUNNING if record.outcome is None else STATE_OF[record.outcome]
+    if stopped_too and state == TrialState.PRUNED:
+        state = TrialState.COMPLETE
     if record.confirms or (state == TrialState.COMPLETE and (record.best_value is None or len(there) < len(values))):
         # values that changed under way may have left the space: such a trial says nothing about its parameters
         state = TrialState.FAIL
@@ -73,11 +81,14 @@ def _param(domain: Domain, known: BaseDistribution, value: Any) -> Any:
     return label if isinstance(known, CategoricalDistribution) and label in known.choices else stored(domain, value)
 
 
+def complete_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """Those with a value of the objective, not copied."""
+    return study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
+
+
 def some(study: optuna.Study, most: int, *, complete_only: bool = True) -> optuna.Study:
     """A study of at most so many of its (complete) trials, evenly over their order, for what is slow with many."""
-    trials = study.get_trials(deepcopy=False)
-    if complete_only:
-        trials = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    trials = complete_trials(study) if complete_only else study.get_trials(deepcopy=False)
     if len(trials) <= most:
         return study
     less = optuna.create_study(direction=study.direction)

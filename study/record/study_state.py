@@ -7,7 +7,7 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, json_to_distribution
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from ssl_core.errors import StudyError
 from study.record.journal_lines import Line, Op
@@ -30,23 +30,6 @@ class TrialFacts:
     values: list[float] | None
     started: datetime | None
     ended: datetime | None = None
-
-    def frozen(self, position: int) -> FrozenTrial:
-        """As Optuna shows it; `position` is its id."""
-        return FrozenTrial(
-            number=self.number,
-            trial_id=position,
-            state=self.state,
-            value=None,
-            values=self.values,
-            datetime_start=self.started,
-            datetime_complete=self.ended,
-            params=dict(self.params),
-            distributions=dict(self.distributions),
-            user_attrs=dict(self.attrs),
-            system_attrs=dict(self.system_attrs),
-            intermediate_values=dict(self.curve),
-        )
 
 
 @dataclass

@@ -22,9 +22,6 @@ from study.spec import StudySpec
 NOTE = "study:"
 """Prefix of a sampler's notes about the study where they are stored with a trial."""
 
-_GENERATIONS = ("NSGAIISampler:generation", "NSGAIIISampler:generation")
-"""Where Optuna's genetic samplers look for their populations: what is known from the start is of the first."""
-
 _FIRST = datetime(2000, 1, 1)
 """Not a time: seconds from here are the order in which entries were finished."""
 
@@ -141,19 +138,3 @@ class SamplerView:
             intermediate_values=dict(news.progress),
             datetime_complete=ended,
         )
-
-
-def facts(view: SamplerView) -> list[dict[str, Any]]:
-    """The view as plain values, for comparisons and explanations."""
-    return [
-        {
-            **trial.user_attrs,
-            "state": trial.state.name,
-            "values": trial.values,
-            "progress": dict(trial.intermediate_values),
-            "params": dict(trial.params),
-            "notes": dict(trial.system_attrs),
-            "order": None if trial.datetime_complete is None else str(trial.datetime_complete),
-        }
-        for trial in view.storage.entries
-    ]

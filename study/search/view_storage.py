@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from study.search.fidelity_order import Course, Courses
 
-_STUDY = 0
+_STUDY, _NAME = 0, "view"
 _START = datetime(2000, 1, 1)
 """Not a time: the view knows the order of things alone."""
 
@@ -29,8 +29,7 @@ class ViewStorage(BaseStorage):
         window: positions that `get_all_trials` gives beside the asked one; None for all.
     """
 
-    def __init__(self, directions: Sequence[str], name: str = "view") -> None:
-        self.name = name
+    def __init__(self, directions: Sequence[str]) -> None:
         self.entries: list[FrozenTrial] = []
         self._internal: list[dict[str, float]] = []
         self.asked: FrozenTrial | None = None
@@ -63,7 +62,7 @@ class ViewStorage(BaseStorage):
 
     def get_study_name_from_id(self, study_id: int) -> str:
         """The only one."""
-        return self.name
+        return _NAME
 
     def get_study_directions(self, study_id: int) -> list[StudyDirection]:
         """One for each objective."""
@@ -79,7 +78,7 @@ class ViewStorage(BaseStorage):
 
     def get_all_studies(self) -> list[FrozenStudy]:
         """The only one."""
-        return [FrozenStudy(self.name, None, {}, {}, _STUDY, directions=self._directions)]
+        return [FrozenStudy(_NAME, None, {}, {}, _STUDY, directions=self._directions)]
 
     # ---- trials
 

@@ -5,20 +5,21 @@ It asks and tells the director what Tune's loop asks and tells it, in the same o
 
 import heapq
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ssl_core.errors import StudyError
 from study.accounts.meter import Meter
-from study.accounts.receipt import Receipt, receipt_of
+from study.accounts.receipt import receipt_of
 from study.direction.director import Director
 from study.direction.ruling import Ruling, Witness
 from study.ledger import Ledger
+from study.outcome import EpochReport
 from study.record.metrics_file import MetricsFile
 from study.session import TrialRequest
 from study.simulator.clock import FakeClock
-from study.simulator.faults import ClockJump, Fuse, NodeLoss
-from study.simulator.scene import Scene, Trace
+from study.simulator.scene import Scene, Simulated, Trace
 from study.simulator.worker import Died, Happening, Worker, Workplace
 
 
@@ -30,18 +31,20 @@ class World:
         clock: of everyone.
         workplace: of all workers.
         trace: how the study came along.
-        losses, jumps: that are still to come.
         epochs: trained by all workers.
-        away: slots that are gone, and until when.
     """
 
     clock: FakeClock
     workplace: Workplace
     trace: Trace
-    losses: deque[NodeLoss]
-    jumps: deque[ClockJump]
     epochs: int = 0
-    away: list[tuple[float, int]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, scene: Scene, clock: FakeClock | None = None) -> "World":
+        """Before the study begins."""
+        spec, clock = scene.spec, clock or FakeClock()
+        workplace = Workplace(scene.curves, spec.metric, spec.direction, scene.timing)
+        return cls(clock, workplace, Trace(spec.direction, clock))
 
 
 @dataclass(order=True)
@@ -56,29 +59,31 @@ class Event:
 
 
 class Invocation:
-    """One driver, from its start to its end or death.
+    """One driver, from its start to its end.
 
     Args:
         scene: what is simulated.
         world: found as the last driver left it.
         ledger: opened by this driver.
         folder: of the study.
-        fuse: when it dies.
+        witnesses: who is told beside the trace.
     """
 
-    def __init__(self, scene: Scene, world: World, ledger: Ledger, folder: Path, fuse: Fuse) -> None:
-        self._scene, self._world, self._ledger, self._fuse = scene, world, ledger, fuse
+    def __init__(
+        self, scene: Scene, world: World, ledger: Ledger, folder: Path, witnesses: Sequence[Witness] = ()
+    ) -> None:
+        self._scene, self._world, self._ledger = scene, world, ledger
         self._meter = Meter(world.clock, scene.slots, scene.gpus_per_slot, ledger)
         ruling = Ruling(folder, scene.slots, scene.check, world.clock, self._meter, scene.largest_share)
         # as at a real driver: metrics that objectives and constraints name must outlive a death
         kept: list[Witness] = [] if scene.folder is None else [MetricsFile(folder)]
-        self.director = Director(ledger, scene.space, ruling, [*kept, world.trace, fuse])
+        self.director = Director(ledger, scene.space, ruling, [*kept, world.trace, *witnesses])
         self._events: list[Event] = []
         self._queued: deque[TrialRequest] = deque()
         self._order = 0
 
     def run(self) -> None:
-        """Until nothing is left to do, or `until` says so. Raises PowerCutError when the fuse blows."""
+        """Until nothing is left to do, or `until` says so."""
         world, scene, director = self._world, self._scene, self.director
         while True:
             self._fill()
@@ -87,21 +92,30 @@ class Invocation:
                 raise director.fatal
             if director.finished or (scene.until is not None and scene.until(director, point)):
                 break
-            self._fuse.moment()
             self._next_event()
             self._meter.tick()
         self._meter.close()
 
-    def receipt(self) -> Receipt:
-        """Of all slots and invocations so far."""
-        totals = self._meter.totals()
-        outcomes = {record.number: record.outcome for record in self._ledger.records()}
-        return receipt_of(self._meter.times(), outcomes, totals.idle, totals.gpus)
+    def result(self) -> Simulated:
+        """The study as it stands, over all drivers so far."""
+        world, totals, records = self._world, self._meter.totals(), self._ledger.records()
+        outcomes = {record.number: record.outcome for record in records}
+        return Simulated(
+            records=tuple(records),
+            seconds=world.clock.elapsed,
+            epochs=world.epochs,
+            receipt=receipt_of(self._meter.times(), outcomes, totals.idle, totals.gpus),
+            points=tuple(world.trace.points),
+            told=tuple(world.trace.told),
+            finished=self.director.finished,
+            reason=self.director.stop_reason or "",
+            ledger=self._ledger,
+        )
 
     # ---- starting
 
     def _fill(self) -> None:
-        """Hand out all that can be had; what finds its node gone waits, as it would at Ray."""
+        """Hand out all that can be had; what finds no slot waits, as it would at Ray."""
         while (request := self.director.next_request()) is not None:
             self._queued.append(request)
         while self._queued and self._has_room(self._queued[0].share):
@@ -109,9 +123,11 @@ class Invocation:
             self._plan(request, Worker(request, self._world.workplace))
 
     def _has_room(self, share: float) -> bool:
-        here = self._scene.slots - sum(slots for _, slots in self._world.away)
-        taken = sum(event.request.share for event in self._events)
+        here, taken = self._slots_here(), sum(event.request.share for event in self._events)
         return here > 0 and (not self._events or taken + share <= here + 1e-9)
+
+    def _slots_here(self) -> int:
+        return self._scene.slots
 
     def _plan(self, request: TrialRequest, worker: Worker) -> None:
         seconds, happening = worker.next_step()
@@ -122,39 +138,19 @@ class Invocation:
     # ---- going on
 
     def _next_event(self) -> None:
-        """Let time pass until something happens, and tell the director."""
-        world = self._world
-        moments = [event.at for event in self._events[:1]]
-        moments += [loss.at for loss in list(world.losses)[:1]] + [jump.at for jump in list(world.jumps)[:1]]
-        moments += [until for until, _ in world.away]
-        if not moments or not (self._events or self._queued):
+        """Let time pass until the earliest message is there, and tell the director."""
+        if not self._events:
             raise StudyError("the simulated study starves: nothing runs, nothing waits, and it is not finished")
-        now = max(min(moments), world.clock.elapsed)
-        world.clock.advance_to(now)
-        world.away = [(until, slots) for until, slots in world.away if until > now]
-        if world.jumps and world.jumps[0].at <= now:
-            world.clock.jump(world.jumps.popleft().seconds)
-        elif world.losses and world.losses[0].at <= now:
-            self._lose(world.losses.popleft())
-        elif self._events and self._events[0].at <= now:
-            self._tell(heapq.heappop(self._events))
-
-    def _tell(self, event: Event) -> None:
-        number, happening = event.request.number, event.happening
+        event = heapq.heappop(self._events)
+        self._world.clock.advance_to(max(event.at, self._world.clock.elapsed))
+        happening = event.happening
         if isinstance(happening, Died):
-            self.director.on_death(number, happening.reason, happening.out_of_memory)
+            self.director.on_death(event.request.number, happening.reason, happening.out_of_memory)
             return
         self._world.epochs += event.worker.sent(happening)
-        # the checkpoint is written, the driver does not know yet
-        self._fuse.moment()
-        if self.director.on_report(happening):
-            self._plan(event.request, event.worker)
+        self._hear(event, happening)
 
-    def _lose(self, loss: NodeLoss) -> None:
-        """The trials that ran longest on the lost slots die; none of them knows why."""
-        dying = sorted(self._events, key=lambda event: event.request.number)[: loss.slots]
-        self._events = [event for event in self._events if event not in dying]
-        heapq.heapify(self._events)
-        self._world.away.append((self._world.clock.elapsed + loss.away, loss.slots))
-        for event in dying:
-            self.director.on_death(event.request.number, "the worker process failed: its node died")
+    def _hear(self, event: Event, report: EpochReport) -> None:
+        """The checkpoint is written; now the driver learns of it."""
+        if self.director.on_report(report):
+            self._plan(event.request, event.worker)

@@ -13,7 +13,6 @@ from study.record.trial_record import TrialRecord, leaders
 from study.session import CheckValues
 from study.simulator.clock import FakeClock
 from study.simulator.curve import CurveSource
-from study.simulator.faults import Faults
 from study.simulator.worker import Timing
 from study.spec import StudySpec
 
@@ -50,8 +49,7 @@ class Scene:
         gpus_per_slot: for budgets and receipts.
         largest_share: of what a slot offers, that a trial may get when it ran out of memory.
         timing: what trials cost beyond their epochs.
-        faults: what goes wrong around them.
-        folder: keeps a real journal there; without one the ledger lives in memory. A driver can die only with one.
+        folder: keeps a real journal there; without one the ledger lives in memory.
         check: refuses configurations before they start.
         until: asked after each event; True ends the simulation there.
     """
@@ -63,7 +61,6 @@ class Scene:
     gpus_per_slot: float = 0.0
     largest_share: float = 4.0
     timing: Timing = field(default_factory=Timing)
-    faults: Faults = field(default_factory=Faults)
     folder: Path | None = None
     check: CheckValues | None = None
     until: Callable[[Director, Point], bool] | None = None
@@ -124,12 +121,10 @@ class Simulated:
 
     Attributes:
         records: its trials.
-        seconds: that it took, the time without a driver included.
-        driven: the same without.
+        seconds: that it took.
         epochs: trained by all trials, those that a death took away included.
         receipt: of its slots.
         points, told: how it came along.
-        invocations: drivers that ran it.
         finished: nothing was left to do.
         reason: why no more was started.
         ledger: for everything else.
@@ -137,12 +132,10 @@ class Simulated:
 
     records: tuple[TrialRecord, ...]
     seconds: float
-    driven: float
     epochs: int
     receipt: Receipt
     points: tuple[Point, ...]
     told: tuple[Told, ...]
-    invocations: int
     finished: bool
     reason: str
     ledger: Ledger

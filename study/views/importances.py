@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import optuna
-from optuna.trial import TrialState
 
-from study.findings.as_optuna import some
+from study.findings.as_optuna import complete_trials, some
 
 if TYPE_CHECKING:
     from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator
@@ -27,6 +26,11 @@ class Importances:
     ped_anova: dict[str, float]
     note: str
 
+    def order(self) -> list[str]:
+        """Parameters, most important first."""
+        shares = self.fanova or self.ped_anova
+        return sorted(shares, key=lambda name: -shares[name])
+
 
 def importances(study: optuna.Study) -> Importances:
     """Importances over complete trials and the parameters that all of them have.
@@ -34,7 +38,7 @@ def importances(study: optuna.Study) -> Importances:
     fANOVA: share of the variance of the objective (Hutter et al., ICML 2014). PED-ANOVA: what sets the best trials
     apart (Watanabe et al., IJCAI 2023).
     """
-    complete = [trial for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE]
+    complete = complete_trials(study)
     if len(complete) < LEAST:
         return Importances({}, {}, f"Importances need at least {LEAST} complete trials; there are {len(complete)}.")
     common = set.intersection(*[set(trial.params) for trial in complete])

@@ -157,11 +157,6 @@ class StudyStatus(Config):
     trials: tuple[TrialStatus, ...] = Field(default=())
 
 
-def study_status(folder: Path) -> dict[str, Any]:
-    """`read_status` as plain JSON values."""
-    return read_status(folder).model_dump(mode="json")
-
-
 def read_status(folder: Path) -> StudyStatus:
     """The study in `folder` as it stands.
 

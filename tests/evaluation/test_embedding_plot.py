@@ -49,6 +49,13 @@ def test_a_true_class_without_objects_is_drawn():
     assert confusion_png(np.zeros((3, 3)), list("abc"), "t").startswith(b"\x89PNG")
 
 
+def test_names_are_no_formulas():
+    names = [r"$\foo$", "$", "a$b$"]
+    x, labels = two_clouds()
+    for data in (confusion_png(np.eye(3), names, r"$\bar"), embedding_png(x, labels, names, r"$\bar$")):
+        assert data.startswith(b"\x89PNG")
+
+
 def test_colours_are_distinct():
     for count in (3, 10, 20, 55):
         assert len(set(class_colours(count))) == count

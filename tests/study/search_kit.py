@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
+from optuna.trial import FrozenTrial
 
 from search_spaces.parameter import Choice, Domain, FloatRange, IntRange, Parameter
 from search_spaces.space import SearchSpace
@@ -14,6 +15,7 @@ from study.ledger import Ledger, StudyIdentity, memory_ledger, open_ledger
 from study.outcome import EpochReport, Outcome
 from study.schedule.rule import Verdict
 from study.search.exhausted import SpaceExhaustedError
+from study.search.view import SamplerView
 from study.spec import StudySpec
 
 SAMPLERS: dict[str, Any] = {
@@ -178,3 +180,40 @@ def finish(ledger: Ledger, number: int, value: float, outcome: Outcome = Outcome
 def lines_of(folder: Path) -> list[dict[str, Any]]:
     """The journal's lines as they stand."""
     return [json.loads(text) for text in (folder / "journal.log").read_text().splitlines()]
+
+
+def frozen_trials(ledger: Ledger) -> list[FrozenTrial]:
+    """The journal's trials as Optuna shows them."""
+    return [
+        FrozenTrial(
+            number=trial.number,
+            trial_id=trial.number,
+            state=trial.state,
+            value=None,
+            values=trial.values,
+            datetime_start=trial.started,
+            datetime_complete=trial.ended,
+            params=trial.params,
+            distributions=trial.distributions,
+            user_attrs=trial.attrs,
+            system_attrs=trial.system_attrs,
+            intermediate_values=trial.curve,
+        )
+        for trial in ledger._history.state.trials
+    ]
+
+
+def view_facts(view: SamplerView) -> list[dict[str, Any]]:
+    """The view as plain values."""
+    return [
+        {
+            **trial.user_attrs,
+            "state": trial.state.name,
+            "values": trial.values,
+            "progress": dict(trial.intermediate_values),
+            "params": dict(trial.params),
+            "notes": dict(trial.system_attrs),
+            "order": None if trial.datetime_complete is None else str(trial.datetime_complete),
+        }
+        for trial in view.storage.entries
+    ]

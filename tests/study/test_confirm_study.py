@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import plotly.graph_objects as go
 import pytest
 import yaml
 from fake_sessions import FakeConfig, FakeSession
@@ -129,13 +130,16 @@ def test_the_report_has_what_was_found(confirmed: Path, tmp_path: Path) -> None:
     charts = charts_of(page)
     assert {"history", "curves", "attribution", "rungs", "timeline", "receipt"} <= set(charts)
     assert "pareto" not in charts
+    for chart in charts.values():
+        go.Figure(chart)  # knows all of its properties
     places = set(re.findall(r'<div id="(\w+)"></div>', page))
     assert places == set(charts), "every chart has its place and every place its chart"
     for title in ("What each feature group is worth", "Confirmations at the winner", "Receipt", "Rungs", "Provenance"):
         assert title in page
     assert "9 confirmations, no candidates" in page
     assert "<b>scale</b>" in page
-    shown = [x for trace in charts["history"]["data"] if trace["mode"] == "markers" for x in trace["x"]]
+    told = charts["history"]["data"][0]
+    shown = [number for number, value in zip(told["x"], told["y"], strict=True) if value is not None]
     assert max(shown) == 11, "confirmations are no part of the search's history"
 
 
@@ -146,8 +150,10 @@ def test_a_report_with_several_objectives_has_their_front(tmp_path: Path) -> Non
     page = write_report(read_ledger(plan.folder), tmp_path / "r.html").read_text()
     charts = charts_of(page)
     assert {"pareto", "volume", "edf", "slice", "rank", "contour", "fidelity"} <= set(charts)
-    front = next(trace for trace in charts["pareto"]["data"] if trace["name"] == "front")
-    assert sorted(front["y"]) == front["y"]
+    front = next(trace for trace in charts["pareto"]["data"] if "Best Trial" in trace["hovertemplate"])
+    go.Figure(charts["pareto"])
+    places = sorted(zip(front["x"], front["y"], strict=True))
+    assert sorted(y for _, y in places) == [y for _, y in places]
     volumes = charts["volume"]["data"][0]["y"]
     assert volumes == sorted(volumes)
     assert "Pareto front" in page

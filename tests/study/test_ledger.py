@@ -8,6 +8,7 @@ import optuna
 import pytest
 from fake_plans import MakePlan
 from optuna.trial import TrialState
+from search_kit import frozen_trials
 
 from ssl_core.errors import ConfigError, SpaceError, StorageError, StudyError
 from study.driver import StudyPlan
@@ -46,7 +47,7 @@ def test_optuna_agrees_and_nothing_stays_running(make_plan: MakePlan, outcome: O
     plan = make_plan()
     ledger = opened(plan)
     number = run_trial(ledger, plan, [0.3, 0.1], outcome)
-    trial = ledger.optuna_study.trials[number]
+    trial = frozen_trials(ledger)[number]
     assert trial.state == STATE_OF[outcome]
     assert trial.state.is_finished()
     expected = {TrialState.COMPLETE: 0.3, TrialState.PRUNED: 0.1, TrialState.FAIL: None}[trial.state]

@@ -35,9 +35,6 @@ class FakeClock:
     def monotonic(self) -> float:
         return self.now
 
-    def wall(self) -> float:
-        return self.now
-
 
 @pytest.fixture
 def clock() -> FakeClock:

@@ -98,7 +98,6 @@ def test_a_study_without_a_server_is_whole_and_tells_all_later(make_plan: MakePl
     found = runs(server)
     kept = [number for number, run in found.items() if "checkpoint/state.json" in run.artifacts]
     assert sorted(kept) == sorted(director.ledger.attrs["stored_checkpoints"])
-    assert all(run.artifacts["curves.svg"].startswith(b"<svg") for run in found.values())
     (study,) = server.by_trial("study")
     assert {"receipt.json", "space.json", "space.yaml"} <= set(study.artifacts)
     assert "splatsweep.receipt" in study.tags

@@ -7,7 +7,20 @@ import optuna
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from search_kit import SAMPLERS, WIDE, act, finish, identity_of, in_memory, on_disk, space_of, spaces, spec_of
+from search_kit import (
+    SAMPLERS,
+    WIDE,
+    act,
+    finish,
+    frozen_trials,
+    identity_of,
+    in_memory,
+    on_disk,
+    space_of,
+    spaces,
+    spec_of,
+    view_facts,
+)
 
 from search_spaces.parameter import Choice, FloatRange, IntRange
 from search_spaces.space import SearchSpace
@@ -22,7 +35,6 @@ from study.search.exhausted import SpaceExhaustedError
 from study.search.grid import LIMIT
 from study.search.suggestion import suggest
 from study.search.tpe import BEST, WINDOW, window
-from study.search.view import facts
 from study.search.view_storage import ViewStorage
 from study.spec import Constraint, Objective, StudySpec
 
@@ -63,10 +75,10 @@ def test_a_suggestion_depends_on_the_seed_the_number_and_the_view_alone(kind: st
     while len(ledger.records()) < 12:
         act(ledger, space, rng)
     view, number = ledger._history.view, len(ledger.records())
-    before = facts(view)
+    before = view_facts(view)
     first = suggest(spec, space, view, number)
     assert suggest(spec, space, view, number) == first
-    assert facts(view) == before
+    assert view_facts(view) == before
     if kind not in ("grid",):
         assert suggest(spec, space, view, number + 1).params != first.params
     assert first.origin.known == view.known()
@@ -89,7 +101,7 @@ def test_the_view_rebuilt_from_the_journal_is_the_one_that_was_kept(kind: str, s
     again = History(Path(JOURNAL), follow_sampler=True)
     for line in journal.every:
         again.apply(line)
-    assert facts(again.view) == facts(kept.view)
+    assert view_facts(again.view) == view_facts(kept.view)
     assert again.view.storage.attrs == kept.view.storage.attrs
     assert again.view.known() == kept.view.known()
     assert again.view.running() == kept.view.running()
@@ -297,9 +309,9 @@ def test_several_objectives_are_told_as_a_vector(kind: str, tmp_path: Path) -> N
     for _ in range(60):
         act(ledger, space, rng)
     complete = [record for record in ledger.records() if record.outcome is Outcome.COMPLETE]
-    trial = ledger.optuna_study.trials[complete[0].number]
+    trial = frozen_trials(ledger)[complete[0].number]
     assert trial.values == [complete[0].best_value, complete[0].vector["cost/parameters"]]
-    assert [direction.name for direction in ledger.optuna_study.directions] == ["MAXIMIZE", "MINIMIZE"]
+    assert ledger._history.state.directions == ["maximize", "minimize"]
     assert replay(folder).differences == ()
 
 

@@ -1,10 +1,10 @@
 """What holds for every sampler, scheduler, budget and accident: the laws of the engine, on simulated studies."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 from fake_plans import make_space
+from faulty_simulation import NodeLoss, simulate_deaths, simulate_losses
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -14,7 +14,6 @@ from study.outcome import Outcome
 from study.schedule.spec import ASHA, PBT, MedianRule, NoScheduler, SchedulerSpec
 from study.search.spec import CMAES, GP, NSGA2, NSGA3, TPE, Grid, QuasiRandom, RandomSearch, SamplerSpec
 from study.simulator.families import PowerLaw
-from study.simulator.faults import ClockJump, Faults, NodeLoss
 from study.simulator.loop import simulate
 from study.simulator.scene import Scene, Simulated
 from study.simulator.worker import Timing
@@ -49,7 +48,7 @@ def space(tmp_path_factory: pytest.TempPathFactory) -> SearchSpace:
 
 def scene(space: SearchSpace, curves: dict[str, Any] | None = None, slots: int = 2, **given: Any) -> Scene:
     """Ten trials of nine epochs, unless said otherwise."""
-    around = {key: given.pop(key) for key in ("gpus_per_slot", "faults", "folder", "timing") if key in given}
+    around = {key: given.pop(key) for key in ("gpus_per_slot", "folder", "timing") if key in given}
     spec = StudySpec(**{"metric": "val/probe", "trials": 10, **given})
     source = PowerLaw(space, metric="val/probe", epochs=9, **(curves or {}))
     return Scene(space, spec, source, slots=slots, **around)
@@ -184,13 +183,13 @@ def test_a_driver_that_dies_changes_nothing(
     folder = tmp_path_factory.mktemp("studies") / "study"
     spec: dict[str, Any] = {"seed": seed, "trials": 8, "scheduler": kind}
     undisturbed = simulate(scene(space, WILD, 1, **spec))
-    found = simulate(scene(space, WILD, 1, **spec, folder=folder, faults=Faults(deaths=tuple(deaths))))
+    found, driven = simulate_deaths(scene(space, WILD, 1, **spec, folder=folder), deaths)
     assert story(found) == story(undisturbed)
     assert found.reason == undisturbed.reason
     # an epoch that was being trained is trained again, and nothing else
     assert undisturbed.epochs <= found.epochs <= undisturbed.epochs + len(deaths)
     longest = 2 * 10 * 1.5 + 2
-    assert found.driven - longest * len(deaths) - 1e-6 <= found.receipt.held <= found.driven + 1e-6
+    assert driven - longest * len(deaths) - 1e-6 <= found.receipt.held <= driven + 1e-6
 
 
 @settings(QUICK, max_examples=10)
@@ -199,7 +198,7 @@ def test_a_concurrent_study_survives_its_drivers(
     space: SearchSpace, tmp_path_factory: pytest.TempPathFactory, seed: int, deaths: list[int], slots: int
 ) -> None:
     folder = tmp_path_factory.mktemp("studies") / "study"
-    found = simulate(scene(space, WILD, slots, seed=seed, folder=folder, faults=Faults(deaths=tuple(deaths))))
+    found, _ = simulate_deaths(scene(space, WILD, slots, seed=seed, folder=folder), deaths)
     assert_best_is_monotone(found)
     assert sum(record.spends_budget for record in found.records) == 10
     assert all(record.told for record in found.records)
@@ -210,27 +209,14 @@ def test_a_concurrent_study_survives_its_drivers(
 @QUICK
 @given(seed=seeds, at=st.floats(0, 300), lost=st.integers(1, 3), away=st.floats(0, 500))
 def test_a_lost_node_costs_its_trials_an_attempt(
-    space: SearchSpace, seed: int, at: float, lost: int, away: float
+    space: SearchSpace, tmp_path_factory: pytest.TempPathFactory, seed: int, at: float, lost: int, away: float
 ) -> None:
-    faults = Faults(losses=(NodeLoss(at, lost, away),))
-    found = simulate(scene(space, {"noise": 0.01}, 3, seed=seed, faults=faults, scheduler="none"))
+    given_ = scene(space, {"noise": 0.01}, 3, seed=seed, scheduler="none")
+    found = simulate_losses(given_, tmp_path_factory.mktemp("studies"), NodeLoss(at, lost, away))
     assert found.finished
     assert all(record.outcome is Outcome.COMPLETE for record in found.records)
     assert sum(record.crashes for record in found.records) <= lost
     assert found.receipt.held == pytest.approx(3 * found.seconds, rel=1e-9)
-
-
-@QUICK
-@given(seed=seeds, jumps=st.lists(st.tuples(st.floats(0, 400), st.floats(-1e9, 1e9)), max_size=4))
-def test_a_wall_clock_that_jumps_changes_nothing(
-    space: SearchSpace, seed: int, jumps: list[tuple[float, float]]
-) -> None:
-    spec: dict[str, Any] = {"seed": seed, "budget": Hours(hours=0.1)}
-    plain = simulate(scene(space, WILD, 2, **spec))
-    faults = Faults(jumps=tuple(ClockJump(at, by) for at, by in sorted(jumps)))
-    jumped = simulate(scene(space, WILD, 2, **spec, faults=faults))
-    assert story(jumped) == story(plain)
-    assert jumped.receipt.held == pytest.approx(plain.receipt.held, rel=1e-9)
 
 
 @settings(QUICK, max_examples=15)
@@ -275,8 +261,3 @@ def test_want_of_memory_never_kills_a_study(space: SearchSpace, seed: int, polic
 def test_trials_is_a_budget_too(space: SearchSpace) -> None:
     found = simulate(scene(space, trials=None, budget=Trials(trials=4)))
     assert len(found.records) == 4
-
-
-def test_a_folder_is_needed_to_die(space: SearchSpace, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="folder"):
-        simulate(scene(space, faults=Faults(deaths=(1,))))

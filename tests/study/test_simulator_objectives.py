@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from fake_plans import make_space
+from faulty_simulation import simulate_deaths
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -15,7 +16,6 @@ from study.record.explain import explain
 from study.record.replay import replay
 from study.simulator.curve import Curve
 from study.simulator.families import PowerLaw
-from study.simulator.faults import Faults
 from study.simulator.loop import simulate
 from study.simulator.scene import Scene, Simulated
 from study.spec import Constraint, Objective, StudySpec
@@ -72,9 +72,9 @@ def test_a_driver_that_dies_loses_no_metric(
     several = {} if kind == "cmaes" else {"objectives": TWO}
     spec = StudySpec(metric=METRIC, trials=8, seed=seed, sampler=kind, constraints=BAND * bounded, **several)
     law = PowerLaw(space, metric=METRIC, epochs=6, crossing=0.5, diverging=0.2, crashing=0.2, landscape=seed)
-    scene = Scene(space, spec, Costed(law), folder=folder, faults=Faults(deaths=tuple(deaths)))
-    found = simulate(scene)
-    undisturbed = simulate(replace(scene, folder=None, faults=Faults()))
+    scene = Scene(space, spec, Costed(law), folder=folder)
+    found, _ = simulate_deaths(scene, deaths)
+    undisturbed = simulate(replace(scene, folder=None))
     assert story(found) == story(undisturbed)
     for record in (record for record in found.records if record.outcome is Outcome.COMPLETE):
         assert record.best_epoch is not None

@@ -4,14 +4,13 @@ import math
 from typing import Any
 
 import pytest
-from search_kit import finish, in_memory, space_of, spec_of
+from search_kit import finish, in_memory, space_of, spec_of, view_facts
 
 from search_spaces.parameter import FloatRange, IntRange
 from ssl_core.errors import ConfigError, SpaceError
 from study.outcome import Outcome
 from study.search.check import check_search
 from study.search.spec import Grid
-from study.search.view import facts
 from study.spec import Constraint, study_spec
 
 
@@ -61,7 +60,7 @@ def test_two_bounds_of_a_metric_are_both_told() -> None:
         for value in (0.0, 3.0, 7.0):
             finish(ledger, ledger.ask(space).number, 0.5, c=value)
         assert all(record.outcome is Outcome.COMPLETE for record in ledger.records())
-        told = [entry["notes"]["constraints:c"] for entry in facts(ledger._history.view)]
+        told = [entry["notes"]["constraints:c"] for entry in view_facts(ledger._history.view)]
         assert told == [1.0, -2.0, 2.0]
 
 

@@ -25,7 +25,7 @@ from study.ledger import Ledger, disk_errors, read_ledger
 from study.outcome import EpochReport, Outcome
 from study.schedule.asha import SuccessiveHalving
 from study.schedule.spec import ASHA
-from study.views.status import study_status
+from study.views.status import read_status
 
 
 def run(plan: StudyPlan, log: RunLog | None) -> tuple[StudySummary, str]:
@@ -48,12 +48,12 @@ def test_outcomes_agree_everywhere(make_plan: MakePlan, tmp_path: Path) -> None:
         assert best.run_id is not None
         kept = [item.path for item in log.client.list_artifacts(best.run_id, "checkpoint")]
         assert sorted(kept) == ["checkpoint/report.json", "checkpoint/state.json"]
-        assert {item.path for item in log.client.list_artifacts(best.run_id)} >= {"curves.svg", "config.json"}
+        assert {item.path for item in log.client.list_artifacts(best.run_id)} >= {"config.json"}
         parent = {item.path for item in log.client.list_artifacts(summary.run_id or "")}
         assert parent >= {"report.html", "space.yaml", "space.json"}
         history = log.client.get_metric_history(best.run_id, "val/probe")
         assert [(m.step, m.value) for m in history] == list(best.curve.items())
-    states = {trial["params"]["mode"]: trial["outcome"] for trial in study_status(plan.folder)["trials"]}
+    states = {trial.params["mode"]: trial.outcome for trial in read_status(plan.folder).trials}
     assert set(states) == set(modes)
     for mode, state in states.items():
         expected = {"nan": "DIVERGED", "diverge": "DIVERGED", "raise": "CRASHED", "infeasible": "INFEASIBLE"}
@@ -62,7 +62,7 @@ def test_outcomes_agree_everywhere(make_plan: MakePlan, tmp_path: Path) -> None:
     assert "10 trials" in text
     assert "ValueError: boom" in text
     assert not (plan.folder / ".tune").exists()
-    assert study_status(plan.folder)["state"] == "finished"
+    assert read_status(plan.folder).state == "finished"
     # a warm process serves many trials
     pids = {line.split()[2] for line in (plan.folder / "trained.txt").read_text().splitlines()}
     assert len(pids) <= 3
@@ -73,7 +73,7 @@ def test_a_study_works_without_a_run_log_and_a_full_disk_can_be_mended(make_plan
     with pytest.raises(StorageError, match="no space left"):
         run(make_plan(base={"mode": "full"}), None)
     folder = make_plan().folder
-    assert study_status(folder)["state"] == "interrupted"
+    assert read_status(folder).state == "interrupted"
     assert {record.outcome for record in read_ledger(folder).records()} == {None}
 
 

@@ -7,6 +7,7 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import optuna
 import pytest
 from fake_plans import MakePlan
 from inline_driver import run_inline
@@ -15,6 +16,7 @@ from rich.console import Console, RenderableType
 from ssl_core.errors import StudyError
 from study.cluster.cluster import Resources, slots, trial_resources
 from study.cluster.driver_lock import hold_study
+from study.findings.as_optuna import as_optuna
 from study.ledger import read_ledger
 from study.outcome import EpochReport
 from study.record.metrics_file import MetricsFile, metrics_path, read_metrics
@@ -22,7 +24,7 @@ from study.record.trial_record import TrialRecord
 from study.report import write_report
 from study.spec import StudySpec
 from study.views.importances import importances
-from study.views.status import StudyStatus, TrackingStatus, read_status, study_status
+from study.views.status import StudyStatus, TrackingStatus, read_status
 from study.views.status_table import format_status
 from study.views.words import clock_text, values_text
 
@@ -42,6 +44,11 @@ def mixed(make_plan: MakePlan) -> Path:
     return plan.folder
 
 
+def optuna_study(folder: Path) -> optuna.Study:
+    ledger = read_ledger(folder)
+    return as_optuna(ledger.records(), json.loads(ledger.attrs["space"]), ledger.direction)
+
+
 def shown(what: RenderableType, width: int = 160) -> str:
     console = Console(file=io.StringIO(), width=width)
     console.print(what)
@@ -49,7 +56,7 @@ def shown(what: RenderableType, width: int = 160) -> str:
 
 
 def test_status_is_json_of_its_schema(mixed: Path) -> None:
-    facts = study_status(mixed)
+    facts = read_status(mixed).model_dump(mode="json")
     assert json.loads(json.dumps(facts)) == facts
     read = StudyStatus.model_validate_json(json.dumps(facts))
     assert read == read_status(mixed)
@@ -122,10 +129,11 @@ def test_the_report_is_one_page_that_fetches_nothing(mixed: Path, tmp_path: Path
     assert "url(" not in ours
     charts = json.loads(re.search(r'id="charts">(.*?)</script>', page, re.S)[1].replace("<\\/", "</"))
     assert set(charts) >= {"history", "curves", "parallel"}
-    shown = [x for trace in charts["history"]["data"] if trace["mode"] == "markers" for x in trace["x"]]
+    told = charts["history"]["data"][0]
+    shown = [number for number, value in zip(told["x"], told["y"], strict=True) if value is not None]
     records = read_ledger(mixed).records()
-    assert sorted(shown) == [record.number for record in records if record.best_value is not None]
-    assert len(charts["curves"]["data"]) == len(shown)
+    assert shown == [r.number for r in records if r.outcome is not None and r.outcome.has_value]
+    assert [trace["name"] for trace in charts["curves"]["data"]] == [f"Trial{number}" for number in shown]
     for record in records:
         assert record.state in page
 
@@ -144,7 +152,7 @@ def test_a_report_of_an_empty_study_says_what_is_missing(make_plan: MakePlan, tm
 def test_importances_find_the_parameter_that_matters(make_plan: MakePlan) -> None:
     plan = make_plan({"quality": {"float": [0.1, 1.0]}, "pace": {"float": [0.0, 0.0001]}}, trials=16, scheduler="none")
     run_inline(plan)
-    found = importances(read_ledger(plan.folder).optuna_study)
+    found = importances(optuna_study(plan.folder))
     assert found.fanova["quality"] > 0.8
     assert sum(found.fanova.values()) == pytest.approx(1.0)
     assert "Only 16 complete trials" in found.note
@@ -153,7 +161,7 @@ def test_importances_find_the_parameter_that_matters(make_plan: MakePlan) -> Non
 def test_one_parameter_is_all_that_matters(make_plan: MakePlan) -> None:
     plan = make_plan({"quality": {"float": [0.1, 1.0]}}, trials=5, scheduler="none")
     run_inline(plan)
-    found = importances(read_ledger(plan.folder).optuna_study)
+    found = importances(optuna_study(plan.folder))
     assert found.fanova == found.ped_anova == {"quality": 1.0}
     assert "Only quality varied" in found.note
 
@@ -161,7 +169,7 @@ def test_one_parameter_is_all_that_matters(make_plan: MakePlan) -> None:
 def test_importances_of_equal_trials(make_plan: MakePlan) -> None:
     plan = make_plan({"mode": {"choice": ["good"]}}, trials=5)
     run_inline(plan)
-    assert "nothing to compare" in importances(read_ledger(plan.folder).optuna_study).note
+    assert "nothing to compare" in importances(optuna_study(plan.folder)).note
 
 
 def test_metrics_told_twice_count_once_and_torn_lines_not_at_all(tmp_path: Path) -> None:

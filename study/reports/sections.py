@@ -1,38 +1,44 @@
 """The report's sections about what was found: feature groups, fidelity, rungs, receipt, Pareto front, provenance."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from html import escape
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ssl_core.data.html_page import Html, badge, facts, note, section, strong, table, warning
 from study.accounts.receipt import Receipt
 from study.findings.attribution import Attribution, from_trials
 from study.findings.confirmed import from_confirmations
-from study.findings.fidelity import FidelityAudit, fidelity_audit
-from study.findings.pareto import Pareto, pareto
-from study.findings.rungs import Rung, rungs
+from study.findings.fidelity import fidelity_audit
+from study.findings.pareto import pareto
+from study.findings.rungs import rungs
 from study.outcome import Outcome
 from study.record.trial_record import TrialRecord
-from study.spec import StudySpec
-from study.views.report_charts import COLOUR, Chart
-from study.views.report_finding_charts import (
-    attribution_chart,
-    fidelity_chart,
-    pareto_chart,
-    receipt_chart,
-    rungs_chart,
-    volume_chart,
+from study.reports.page_charts import Charts
+from study.reports.plots import (
+    attribution_plot,
+    fidelity_plot,
+    pareto_plot,
+    receipt_plot,
+    rungs_plot,
+    volume_plot,
 )
-from study.views.report_page import badge, note, section, table, warning
+from study.spec import StudySpec
 from study.views.words import clock_text, short, values_text
 
-Place = Callable[[str, Chart | None], str]
-"""(element id, chart) -> where it is drawn; the empty text where there is no chart."""
+STATE_COLOUR = {
+    "COMPLETE": "#0072B2",
+    "STOPPED": "#E69F00",
+    "INFEASIBLE": "#CC79A7",
+    "DIVERGED": "#D55E00",
+    "CRASHED": "#8b1e1e",
+    "UNFINISHED": "#56B4E9",
+}
+VERDICT_COLOUR = {"safe": "#009E73", "unclear": "#6b7280", "unsafe": "#D55E00"}
 
-VERDICT = {"safe": "#009E73", "unclear": "#6b7280", "unsafe": "#D55E00"}
 
-
-def attribution_section(records: Sequence[TrialRecord], space: Mapping[str, Any], spec: StudySpec, place: Place) -> str:
+def attribution_section(
+    records: Sequence[TrialRecord], space: Mapping[str, Any], spec: StudySpec, charts: Charts
+) -> str:
     """What each feature group is worth; nothing where the space does not choose among groups."""
     everyone = from_trials(records, space, spec.direction)
     if everyone is None:
@@ -44,43 +50,41 @@ def attribution_section(records: Sequence[TrialRecord], space: Mapping[str, Any]
     confirmed = from_confirmations(records, space, spec.direction)
     if confirmed is not None:
         found.append(("confirmations at the winner", confirmed))
-    tables = [_gains(label, one) for label, one in found]
     about = (
         "How much better the objective is with a group than without it, other parameters allowed for. The "
         f"{everyone.confidence:.0%} intervals of a table hold for all its groups together; one that excludes zero is "
         "in bold."
     )
-    selected = "Complete trials are those that no rung stopped, so their table sees the better ones only."
-    said = [about, *([selected] if len(found) > 1 and found[1][1] is complete else [])]
+    if len(found) > 1 and found[1][1] is complete:
+        about += " Complete trials are those that no rung stopped, so their table sees the better ones only."
+    height = 130 + 46 * len({gain.name for _, one in found for gain in one.gains})
     return section(
         "What each feature group is worth",
-        place("attribution", attribution_chart(found, spec.metric)),
-        *tables,
-        note(" ".join(said)),
+        charts.place("attribution", attribution_plot(found, spec.metric), height),
+        *(_gains(label, one) for label, one in found),
+        note(about),
     )
 
 
 def _gains(label: str, found: Attribution) -> str:
-    rows = []
-    for gain in found.gains:
-        name = escape(gain.name)
-        rows.append(
-            [
-                f"<b>{name}</b>" if gain.matters else name,
-                f"{gain.gain:+.3g}",
-                f"{gain.low:+.3g} … {gain.high:+.3g}",
-                str(gain.present),
-                str(gain.absent),
-            ]
-        )
     columns = [("group", False), ("gain", True), ("interval", True), ("with", True), ("without", True)]
-    which = _numbers(found.trials)
-    head = f"<h3>{escape(label[0].upper() + label[1:])}</h3>"
+    rows = [
+        [
+            strong(gain.name) if gain.matters else gain.name,
+            f"{gain.gain:+.3g}",
+            f"{gain.low:+.3g} … {gain.high:+.3g}",
+            str(gain.present),
+            str(gain.absent),
+        ]
+        for gain in found.gains
+    ]
+    which = numbers_text(found.trials)
     compared = f"{len(found.trials)} trials compared: {which}." if found.trials else "No trials to compare."
-    return head + (table(columns, rows) if rows else "") + note(" ".join([*found.notes, compared]))
+    head = f"<h3>{label[0].upper()}{label[1:]}</h3>"
+    return head + table(columns, rows) + note(" ".join([*found.notes, compared]))
 
 
-def _numbers(trials: Sequence[int]) -> str:
+def numbers_text(trials: Sequence[int]) -> str:
     """`0–7, 9`, shortened in the middle."""
     spans: list[list[int]] = []
     for number in trials:
@@ -92,9 +96,9 @@ def _numbers(trials: Sequence[int]) -> str:
     return ", ".join(texts if len(texts) <= 24 else [*texts[:20], "…", texts[-1]])
 
 
-def fidelity_section(records: Sequence[TrialRecord], spec: StudySpec, place: Place) -> str:
+def fidelity_section(records: Sequence[TrialRecord], spec: StudySpec, charts: Charts) -> str:
     """Whether early values foretold final ones."""
-    audit: FidelityAudit = fidelity_audit(records, spec.scheduler, spec.direction)
+    audit = fidelity_audit(records, spec.scheduler, spec.direction)
     columns = [("rung", True), ("complete trials", True), ("stopped here", True), ("Spearman", True)]
     columns += [("95 % interval", True), ("Kendall", True), ("finalists below the bar", False), ("", False)]
     rows = [
@@ -105,8 +109,8 @@ def fidelity_section(records: Sequence[TrialRecord], spec: StudySpec, place: Pla
             f"{rung.spearman:.2f}",
             f"{rung.low:.2f} … {rung.high:.2f}",
             f"{rung.kendall:.2f}",
-            escape(", ".join(f"trial {number}" for number in rung.finalists_lost)),
-            badge(rung.verdict, VERDICT[rung.verdict]),
+            ", ".join(f"trial {number}" for number in rung.finalists_lost),
+            badge(rung.verdict, VERDICT_COLOUR[rung.verdict]),
         ]
         for rung in audit.rungs
     ]
@@ -114,15 +118,15 @@ def fidelity_section(records: Sequence[TrialRecord], spec: StudySpec, place: Pla
     return section(
         "Fidelity audit: was pruning safe?",
         warning(audit.warning),
-        place("fidelity", fidelity_chart(audit)),
-        table(columns, rows) if rows else "",
+        charts.place("fidelity", fidelity_plot(audit), 300),
+        table(columns, rows),
         note((about if rows else "") + audit.note),
     )
 
 
-def rungs_section(records: Sequence[TrialRecord], spec: StudySpec, place: Place) -> str:
+def rungs_section(records: Sequence[TrialRecord], spec: StudySpec, charts: Charts) -> str:
     """Who passed where; nothing without a scheduler."""
-    found: tuple[Rung, ...] = rungs(records, spec.scheduler)
+    found = rungs(records, spec.scheduler)
     if not found:
         return ""
     columns = [("epoch", True), ("reached", True), ("passed", True), ("stopped", True), ("last bar", True)]
@@ -130,10 +134,10 @@ def rungs_section(records: Sequence[TrialRecord], spec: StudySpec, place: Place)
         [str(r.epoch), str(r.reached), str(r.passed), str(r.stopped), "–" if r.bar is None else f"{r.bar:.4g}"]
         for r in found
     ]
-    return section("Rungs", place("rungs", rungs_chart(found)), table(columns, rows))
+    return section("Rungs", charts.place("rungs", rungs_plot(found), 300), table(columns, rows))
 
 
-def receipt_section(receipt: Receipt, place: Place) -> str:
+def receipt_section(receipt: Receipt, charts: Charts) -> str:
     """What the study cost; nothing before it was measured."""
     if receipt.held <= 0:
         return ""
@@ -148,43 +152,41 @@ def receipt_section(receipt: Receipt, place: Place) -> str:
         [name, clock_text(seconds), f"{seconds / receipt.held:.1%}", f"{seconds * receipt.gpus / 3600:.3g}", what]
         for name, seconds, what in parts
     ]
-    rows.append(["<b>held</b>", clock_text(receipt.held), "100%", f"{receipt.gpu_hours:.3g}", "all of the above"])
-    return section("Receipt", place("receipt", receipt_chart(receipt)), table(columns, rows))
+    rows.append([strong("held"), clock_text(receipt.held), "100%", f"{receipt.gpu_hours:.3g}", "all of the above"])
+    return section("Receipt", charts.place("receipt", receipt_plot(receipt), 180), table(columns, rows))
 
 
-def pareto_section(records: Sequence[TrialRecord], spec: StudySpec, place: Place) -> str:
+def pareto_section(records: Sequence[TrialRecord], spec: StudySpec, charts: Charts) -> str:
     """Front and volume of several objectives; nothing for one."""
     if len(spec.vector) < 2:
         return ""
-    found: Pareto = pareto(records, spec.vector, spec.constraints)
+    found = pareto(records, spec.vector, spec.constraints)
     values = {record.number: values_text(record.values or {}, brief=True) for record in records}
     front = sorted((p for p in found.points if p.front), key=lambda p: p.values[found.objectives[0]])
     rows = [
-        [str(p.number), *(f"{p.values[metric]:.4g}" for metric in found.objectives), escape(values[p.number])]
-        for p in front
+        [str(p.number), *(f"{p.values[metric]:.4g}" for metric in found.objectives), values[p.number]] for p in front
     ]
     columns = [("trial", True), *((metric, True) for metric in found.objectives), ("values", False)]
     wanted = ", ".join(f"{objective.metric} {objective.direction}d" for objective in spec.vector)
     about = f"{wanted}. The volume is measured from the worst seen in each objective. " if found.points else ""
     return section(
         "Pareto front",
-        place("pareto", pareto_chart(found)),
-        table(columns, rows) if rows else "",
-        place("volume", volume_chart(found)),
+        charts.place("pareto", pareto_plot(found, spec.vector)),
+        table(columns, rows),
+        charts.place("volume", volume_plot(found), 280),
         note(about + found.note),
     )
 
 
-def provenance_section(records: Sequence[TrialRecord], inside: str) -> str:
+def provenance_section(records: Sequence[TrialRecord], about: Sequence[tuple[str, str]]) -> str:
     """Where the trials' values came from, before the facts of the study."""
     kinds = Counter((r.origin.kind, r.origin.sampler) for r in records if r.origin is not None)
     rows = []
     for (kind, sampler), count in kinds.most_common():
         own = [r for r in records if r.origin is not None and (r.origin.kind, r.origin.sampler) == (kind, sampler)]
         ends = Counter(r.state for r in own)
-        states = " ".join(badge(f"{n} {state.lower()}", COLOUR[state]) for state, n in ends.items())
+        states = Html(" ".join(badge(f"{n} {state.lower()}", STATE_COLOUR[state]) for state, n in ends.items()))
         best = [r.best_value for r in own if r.outcome is Outcome.COMPLETE and r.best_value is not None]
-        span = f"{short(min(best))} … {short(max(best))}" if best else "–"
-        rows.append([escape(kind), escape(sampler), str(count), states, span])
+        rows.append([kind, sampler, str(count), states, f"{short(min(best))} … {short(max(best))}" if best else "–"])
     columns = [("values from", False), ("sampler", False), ("trials", True), ("ended", False), ("final values", True)]
-    return section("Provenance", table(columns, rows) if rows else "", f"<h3>Study</h3>{inside}")
+    return section("Provenance", table(columns, rows), f"<h3>Study</h3>{facts(about)}")

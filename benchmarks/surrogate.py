@@ -16,10 +16,10 @@ from scipy.ndimage import gaussian_filter1d
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
+from benchmarks.recorded_runs import Floats, RecordedRuns, coordinates
 from search_spaces.space import SearchSpace
 from ssl_core.errors import DataError
 from study.simulator.curve import Curve, draws
-from study.simulator.recorded import Floats, RecordedRuns, coordinates
 
 LEAST_RUNS = 10
 COMPONENTS = 3

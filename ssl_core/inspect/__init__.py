@@ -1,0 +1,1 @@
+"""What a person looks at: files, packs and scenes as text and as pages."""
