@@ -57,7 +57,9 @@ def test_its_encoders_are_pulled(old, name):
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_its_study_is_continued(old):
-    """Trials that had ended stay as they are, the third goes on from its checkpoint, the fourth is new."""
+    """Trials that had ended stay as they are, the third goes on from its checkpoint, the fourth is new; the best of all
+    is registered and compared with the champion that was there."""
+    kept = {item["name"]: item for item in json.loads(old("models", "--json"))}
     before, now, then = trial_facts(old, "old"), continued(old), json.loads(ENDED.read_text())
     assert now["trials"][:2] == before[:2]
     assert now["trials"][2]["params"] == before[2]["params"]
@@ -67,3 +69,9 @@ def test_its_study_is_continued(old):
         assert [line["epoch"] for line in mine["metrics"]] == [line["epoch"] for line in theirs["metrics"]]
     if environment_facts() == then["environment"]:
         assert now == {key: value for key, value in then.items() if key != "environment"}
+    for item in json.loads(old("models", "--json")):
+        if item["version"] == 1:
+            known = kept[item["name"]]["events"]
+            assert item["events"][: len(known)] == known
+        else:
+            assert item["decision"]["incumbent"] == 1

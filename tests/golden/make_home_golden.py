@@ -16,7 +16,7 @@ In it, under the neutral path /tmp/splatsweep_home where it is made:
 A ResNet-18 has 43 MB of weights that cannot be compressed. Therefore every tensor of more than 62 elements, in
 checkpoints and so in encoders, was replaced by repetitions of its first 31, rounded to bfloat16, once the study was
 interrupted: formats and shapes are those of the revision, and training goes on from there. Taken out: pictures and HTML
-pages, exported copies beside the checkpoints, kept features, the ONNX files.
+pages, copies of checkpoints and encoders in MLflow's runs and beside the checkpoints, kept features, the ONNX files.
 """
 
 import json
@@ -30,6 +30,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,13 +86,19 @@ def main(checkout: Path) -> None:
 
 
 def make_pack(run: CommandLine) -> None:
-    """Three classes of the household set, a few small objects each."""
+    """Three classes of the household set, a few small objects each, without view-dependent colour."""
+    from ssl_core.data.gaussian_file import read_gaussians
+    from ssl_core.data.ply import write_gaussian_ply
+
     counts = ("--train-per-class", "6", "--test-per-class", "3", "--views", "3", "--image-size", "24")
     run("sample", "--out", "data", *counts, "--gaussians", "64")
     for part in ("points", "images"):
         for folder in (MADE_AT / "data" / part).iterdir():
             if folder.name not in CLASSES:
                 shutil.rmtree(folder)
+    for file in (MADE_AT / "data/points").rglob("*.ply"):
+        cloud = read_gaussians(file).cloud
+        write_gaussian_ply(file, replace(cloud, sh_rest=cloud.sh_rest[:, :0]))
     words = ("--points", "data/points", "--images", "data/images", "--cached-points", "64", "--starts", "2")
     run("pack", *words, "--out", "pack", "--alpha-threshold", "0")
     shutil.rmtree(MADE_AT / "data")
