@@ -4,8 +4,10 @@ import getpass
 import hashlib
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
+RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
+"""How a run can end."""
 KIND, STUDY, TRIAL, KEY = "splatsweep.kind", "splatsweep.study", "splatsweep.trial", "splatsweep.key"
 PARENT = "mlflow.parentRunId"
 PARAM_LIMIT, TAG_LIMIT = 6000, 4900
