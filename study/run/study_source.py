@@ -16,7 +16,7 @@ from study.record.config_file import config_path
 from study.record.history import History, checked, existing_journal
 from study.record.identity import study_tags
 from study.record.journal_lines import Op
-from study.record.metrics_file import metrics_path, read_lines, read_metrics
+from study.record.metrics_file import EpochMetrics, metrics_path, read_lines, read_metrics
 from study.record.trial_record import TrialRecord, leaders
 from study.views.trial_picture import draw_trial
 
@@ -220,20 +220,22 @@ class StudySource:
 
     def _epochs(self, record: TrialRecord, after: int) -> list[Point]:
         """All metrics of each later epoch; the objective alone of one that the file has lost."""
-        run, began = str(record.number), _milliseconds(record.started)
+        run = str(record.number)
         known, start = self._read.get(run, (0, 0))
         lines, end = read_lines(self._folder, record.number, start if known <= after else 0)
         told = {line.epoch: line for line in lines if line.epoch > after}
-        points = {epoch: [Point(name, value, line.at or began, epoch) for name, value in line.metrics.items()]
-                  for epoch, line in told.items()}  # fmt: skip
         last = max(told, default=after)
         self._read[run] = (last, end)
         over = record.outcome is not None or self._resting
-        for epoch, value in record.curve.items():
-            # of the latest epoch the line may be about to be written
-            if epoch > after and epoch not in told and (over or epoch < last):
-                points[epoch] = [Point(self._ledger.spec.metric, value, began, epoch)]
-        return [point for epoch in sorted(points) for point in points[epoch]]
+        # of the latest epoch the line may be about to be written
+        lost = {epoch for epoch in record.curve if epoch > after and epoch not in told and (over or epoch < last)}
+        points: list[Point] = []
+        at = _milliseconds(record.started) + after
+        for epoch in sorted({*told, *lost}):
+            line = told.get(epoch) or EpochMetrics(epoch, None, {self._ledger.spec.metric: record.curve[epoch]})
+            at = line.at or at + 1
+            points += [Point(name, value, at, epoch) for name, value in line.metrics.items()]
+        return points
 
     def _files(self, record: TrialRecord) -> dict[str, str | Path]:
         folder = metrics_path(self._folder, record.number).parent
