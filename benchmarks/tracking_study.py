@@ -130,7 +130,7 @@ def stock(folder: Path, trials: int, epochs: int, address: str) -> float:
 
 
 def report_seconds(folder: Path, reports: int, address: str | None) -> list[float]:
-    """Seconds that each report of twenty metrics keeps the driver, journal and files included, beside a mirror or not."""
+    """Seconds that each report of twenty metrics keeps the driver, journal and metrics file included."""
     from study.accounts.meter import Meter
     from study.clock import SystemClock
     from study.direction.director import Director

@@ -271,7 +271,7 @@ def _totals(records: Iterable[TrialRecord], direction: str) -> list[Point]:
     points: list[Point] = []
     epochs, best = 0, None
     ended = [record for record in records if record.outcome is not None]
-    for step, record in enumerate(sorted(ended, key=lambda one: (_milliseconds(one.ended), one.number)), start=1):
+    for step, record in enumerate(sorted(ended, key=lambda one: (one.ended or datetime.max, one.number)), start=1):
         epochs += record.epoch
         value = record.best_value if record.outcome is not None and record.outcome.has_value else None
         if value is not None and better(value, best, direction):
