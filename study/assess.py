@@ -14,7 +14,7 @@ from registry.evaluation.reports import EvaluationReport
 from registry.evaluation.section_tables import section_tables
 from registry.judging.promote import evaluate_version, promote, promote_best
 from registry.service.users import may_judge
-from registry.tracking.mirror import read_cursor
+from registry.tracking.cursor import read_cursor
 from registry.tracking.run_log import RunLog, open_run_log
 from registry.versions.records import EncoderVersion, Lineage
 from registry.versions.store import EncoderStore

@@ -6,7 +6,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from registry.tracking.mirror import STUDY_RUN, read_cursor
+from registry.tracking.cursor import read_cursor
+from registry.tracking.names import STUDY_RUN
 from ssl_core.data.atomic import atomic_write
 from study.accounts.receipt import study_receipt
 from study.findings.as_optuna import as_optuna

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from registry.tracking.mirror import STUDY_RUN, read_cursor
+from registry.tracking.cursor import read_cursor
+from registry.tracking.names import STUDY_RUN
 from study.ledger import Ledger
 from study.record.trial_record import TrialRecord, leaders
 

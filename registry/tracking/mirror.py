@@ -7,138 +7,20 @@ So a mirror may be killed at any moment and begin again. Its cursor saves work a
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from math import isinf
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any
 
-import requests
-from pydantic import Field
+from registry.connection import Connection, without_credentials
+from registry.tracking.answers import RefusedError, UnreachableError, answers
+from registry.tracking.cursor import read_cursor, write_cursor
+from registry.tracking.names import KEY, KIND, PARENT, STUDY, STUDY_RUN, TRIAL, key_of, own_tags, params_of, tags_of
+from registry.tracking.run_view import Point, RunView, Source
 
-from registry.connection import SIGN_IN, Connection, import_mlflow, without_credentials
-from registry.tracking.names import KEY, KIND, PARENT, STUDY, TRIAL, RunStatus, key_of, own_tags, params_of, tags_of
-from ssl_core.config import Config
-from ssl_core.errors import ConfigError, SplatsweepError
-
-STUDY_RUN = "study"
-"""The parent; the run of trial 7 is called `7`."""
-CURSOR = "mirror.json"
 MOST_POINTS, MOST_TEXTS, MOST_REFUSALS = 900, 50, 10
 """Of one request (MLflow takes 1000 values, 100 of each kind of text, 1 MB), and of refusals that are remembered."""
-
-
-class UnreachableError(Exception):
-    """Not now: nobody answers, or with an error of its own, or not to us. The text names a remedy; try again later."""
-
-
-class RefusedError(Exception):
-    """Never: the server understood the request and says that it will not do."""
-
-
-class MissingError(RefusedError):
-    """The run or the experiment does not exist there (any more)."""
-
-
-class Point(NamedTuple):
-    """One value of one metric; `time` in milliseconds since 1970."""
-
-    key: str
-    value: float
-    time: int
-    step: int
-
-
-@dataclass(frozen=True)
-class RunView:
-    """How a run shall look.
-
-    Attributes:
-        params: told once; later values of the same name are left out, as MLflow wants it.
-        points: of each metric in order of steps.
-        began, ended: milliseconds since 1970.
-        files: artifacts by name, a text or a file; the name ends like the file's. A file that is gone is left out.
-    """
-
-    name: str
-    tags: Mapping[str, str]
-    params: Mapping[str, Any]
-    points: Sequence[Point]
-    status: RunStatus | Literal["RUNNING"]
-    began: int
-    ended: int | None = None
-    files: Mapping[str, str | Path] = field(default_factory=dict)
-
-
-class Source(Protocol):
-    """A study as its own files tell it."""
-
-    @property
-    def key(self) -> str:
-        """In the tags of the study's runs, and of no other study's."""
-        ...
-
-    @property
-    def name(self) -> str:
-        """The study's name."""
-        ...
-
-    @property
-    def position(self) -> int:
-        """How many facts `poll` has taken in."""
-        ...
-
-    def poll(self) -> set[str]:
-        """Take in what is new; the runs that it is about."""
-        ...
-
-    def runs(self) -> Iterable[str]:
-        """All runs so far."""
-        ...
-
-    def look(self, run: str, after: int) -> RunView:
-        """A run as it shall look. Points of steps up to `after` may be left out."""
-        ...
-
-
-class Cursor(Config):
-    """How far a mirror is.
-
-    Attributes:
-        address: of the server, without credentials; empty before it answered.
-        position: facts of the source before this one have arrived.
-        complete: the study is at rest, and all of it has arrived.
-        runs: run ids by trial number or `study`.
-        files: digests of the artifacts that have arrived, by run and name.
-        refused: values that the server will never take; `refusals` says which and why, of the latest.
-        trouble: why it does not get on; empty when it does.
-    """
-
-    address: str = ""
-    position: int = 0
-    complete: bool = False
-    runs: dict[str, str] = Field(default_factory=dict)
-    files: dict[str, dict[str, str]] = Field(default_factory=dict)
-    refused: int = 0
-    refusals: tuple[str, ...] = ()
-    trouble: str = ""
-
-    def run_of(self, trial: int) -> str | None:
-        """Id of a trial's run, once the server has it."""
-        return self.runs.get(str(trial))
-
-    def left(self, facts: int) -> int:
-        """How many of a source's facts have not arrived; at least one while its end has not."""
-        return max(facts - self.position, 0 if self.complete else 1)
-
-
-def read_cursor(folder: Path) -> Cursor:
-    """The cursor in a study's folder; that of the beginning where there is none or it cannot be read."""
-    try:
-        return Cursor.from_json((folder / CURSOR).read_text())
-    except (OSError, ValueError, ConfigError):
-        return Cursor()
 
 
 @dataclass
@@ -168,7 +50,7 @@ class Mirror:
         self._found: dict[str, Any] = {}
         self._told: dict[str, _Told] = {}
         self._pending: set[str] = set()
-        self.cursor = read_cursor(folder)
+        self.cursor = self._written = read_cursor(folder)
 
     def round(self) -> bool:
         """Tell what is new; False when there was nothing.
@@ -200,7 +82,7 @@ class Mirror:
         """The experiment exists, and what the server has of the study is known."""
         if self._server is not None:
             return
-        with _answers():
+        with answers():
             server = self._connect()
         self._found = _runs_by_name(server, self._source.key)
         self._server = server
@@ -261,7 +143,7 @@ class Mirror:
         if found is None:
             return self._create(run, view, tags)
         run_id = str(found.info.run_id)
-        with _answers():
+        with answers():
             if found.info.lifecycle_stage == "deleted":
                 self._client.restore_run(run_id)
             if found.data.tags.get(PARENT) != tags.get(PARENT):
@@ -276,7 +158,7 @@ class Mirror:
         every = {**own_tags(), KEY: self._source.key, STUDY: self._source.name, **trial, **tags}
         server = self._server
         assert server is not None
-        with _answers():
+        with answers():
             made = server.client.create_run(server.experiment_id, start_time=view.began, tags=every, run_name=view.name)
         run_id = str(made.info.run_id)
         self.cursor = self.cursor.model_copy(update={"runs": {**self.cursor.runs, run: run_id}})
@@ -295,12 +177,12 @@ class Mirror:
 
         kinds = [[item for item in batch if isinstance(item, kind)] for kind in (Metric, Param, RunTag)]
         try:
-            with _answers():
+            with answers():
                 self._client.log_batch(run_id, *kinds)
         except RefusedError as error:
-            with _answers():
+            with answers():
                 if self._client.get_run(run_id).info.lifecycle_stage == "deleted":
-                    raise MissingError(f"run {run_id} was deleted") from None
+                    raise RefusedError(f"run {run_id} was deleted") from None
             if len(batch) == 1:
                 self._refuse(f"run {run}, {batch[0].key}: {error}")
                 return
@@ -313,7 +195,7 @@ class Mirror:
         if mark in (None, told.files.get(name)):
             return
         try:
-            with _answers():
+            with answers():
                 if isinstance(content, str):
                     self._client.log_text(told.id, content, name)
                 else:
@@ -324,7 +206,7 @@ class Mirror:
         self.cursor = self.cursor.model_copy(update={"files": {**self.cursor.files, run: dict(told.files)}})
 
     def _set_status(self, run_id: str, view: RunView) -> None:
-        with _answers():
+        with answers():
             if view.status == "RUNNING":
                 self._client.update_run(run_id, status="RUNNING")
             else:
@@ -337,17 +219,9 @@ class Mirror:
         self.cursor = self.cursor.model_copy(update={"refused": self.cursor.refused + 1, "refusals": refusals})
 
     def _note(self, **news: Any) -> None:
-        """Replace the cursor. A full disk must not keep anything from the server."""
         self.cursor = self.cursor.model_copy(update=news)
-        if self.cursor == self._written:
-            return
-        with suppress(OSError):
-            partial = self._folder / f".{CURSOR}.new"
-            partial.write_text(self.cursor.to_json())
-            partial.replace(self._folder / CURSOR)
+        if self.cursor != self._written and write_cursor(self._folder, self.cursor):
             self._written = self.cursor
-
-    _written: Cursor | None = None
 
 
 def _runs_by_name(server: Connection, key: str) -> dict[str, Any]:
@@ -357,7 +231,7 @@ def _runs_by_name(server: Connection, key: str) -> dict[str, Any]:
     found: list[Any] = []
     token: str | None = ""
     while token is not None:
-        with _answers():
+        with answers():
             page = server.client.search_runs(
                 [server.experiment_id], f"tags.`{KEY}` = '{key}'", ViewType.ALL, 1000, ["start_time ASC"], token or None
             )
@@ -412,33 +286,3 @@ def _mark(content: str | Path) -> str | None:
             return None
         content = f"{stat.st_size} {stat.st_mtime_ns}"
     return hashlib.sha256(content.encode()).hexdigest()[:12]
-
-
-_NEVER = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "INVALID_STATE", "RESOURCE_ALREADY_EXISTS")
-_DENIED = ("PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED")
-
-
-@contextmanager
-def _answers() -> Iterator[None]:
-    """MLflow's errors as the three that a mirror knows."""
-    mlflow_error = import_mlflow().MlflowException
-    try:
-        yield
-    except mlflow_error as error:
-        text, code = _brief(error), getattr(error, "error_code", "")
-        if code in ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"):
-            raise MissingError(text) from None
-        if code in _NEVER:
-            raise RefusedError(text) from None
-        raise UnreachableError(f"{text}; {SIGN_IN}" if code in _DENIED else text) from None
-    except requests.HTTPError as error:  # of artifacts, which MLflow lets through as it is
-        status = 0 if error.response is None else error.response.status_code
-        if status in (400, 409, 413, 422):
-            raise RefusedError(_brief(error)) from None
-        raise UnreachableError(f"{_brief(error)}; {SIGN_IN}" if status in (401, 403) else _brief(error)) from None
-    except (SplatsweepError, OSError) as error:
-        raise UnreachableError(_brief(error)) from None
-
-
-def _brief(error: BaseException) -> str:
-    return without_credentials(" ".join(str(error).split())[:400])

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from registry.tracking.mirror import Cursor, read_cursor
+from registry.tracking.cursor import Cursor, read_cursor
 from registry.tracking.run_log import RunLog
 from study.ledger import Ledger
 from study.record.config_file import ConfigFile, write_once

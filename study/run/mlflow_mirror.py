@@ -21,7 +21,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from registry.connection import connect
-from registry.tracking.mirror import Mirror, UnreachableError, read_cursor
+from registry.tracking.answers import UnreachableError
+from registry.tracking.cursor import read_cursor
+from registry.tracking.mirror import Mirror
 from study.run.study_source import StudySource
 
 PACE = 1.0

@@ -4,10 +4,10 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from registry.tracking.mirror import STUDY_RUN, Point, RunView
-from registry.tracking.names import RunStatus
+from registry.tracking.names import STUDY_RUN, RunState, RunStatus
+from registry.tracking.run_view import Point, RunView
 from ssl_core.config import Config
 from study.accounts.receipt import Receipt, study_receipt
 from study.ledger import Ledger
@@ -147,7 +147,7 @@ class StudySource:
         tags = study_tags(self._history.identity, attrs.get("facts", {}))
         points = _totals(records, self._ledger.direction)
         files: dict[str, str | Path] = {"space.json": attrs["space"], "space.yaml": self._folder / "space.yaml"}
-        status: RunStatus | Literal["RUNNING"] = "RUNNING"
+        status: RunState = "RUNNING"
         outcome, reason, ended = "RUNNING", "", None
         if self._resting:
             ending = self._ending(attrs)
@@ -183,7 +183,7 @@ class StudySource:
 
     def _trial(self, record: TrialRecord, after: int) -> RunView:
         run = str(record.number)
-        status: RunStatus | Literal["RUNNING"] = "RUNNING"
+        status: RunState = "RUNNING"
         outcome, reason = "RUNNING", ""
         if record.outcome is not None:
             status, outcome, reason = STATUS[record.outcome], record.outcome.value, record.reason

@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from registry.tracking.mirror import STUDY_RUN, Cursor, read_cursor
+from registry.tracking.cursor import Cursor, read_cursor
+from registry.tracking.names import STUDY_RUN
 from ssl_core.config import Config
 from study.accounts.receipt import Receipt, study_receipt
 from study.cluster.driver_lock import Holder, running_holder

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from registry.connection import Connection, connect
-from registry.tracking.mirror import STUDY_RUN, Mirror, Point, RunView, UnreachableError
-from registry.tracking.names import KEY, PARENT, TRIAL
+from registry.tracking.answers import UnreachableError
+from registry.tracking.mirror import Mirror
+from registry.tracking.names import KEY, PARENT, STUDY_RUN, TRIAL
+from registry.tracking.run_view import Point, RunView
 
 Connect = Callable[[], Connection]
 BEGAN = 1_790_000_000_000

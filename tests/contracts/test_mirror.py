@@ -10,7 +10,11 @@ from hypothesis import strategies as st
 from mirror import BEGAN, Connect, Cut, Failing, Played, assert_mirrored, at, play, runs_of, tell, tell_with
 
 from registry.connection import Connection
-from registry.tracking.mirror import STUDY_RUN, Mirror, Point, RunView, UnreachableError, read_cursor
+from registry.tracking.answers import UnreachableError
+from registry.tracking.cursor import read_cursor
+from registry.tracking.mirror import Mirror
+from registry.tracking.names import STUDY_RUN
+from registry.tracking.run_view import Point, RunView
 
 NUMBERS = itertools.count()
 

@@ -13,7 +13,9 @@ sys.path.append(str(Path(__file__).parents[1] / "registry"))
 
 from http_server import MlflowServer, Wire
 
-from registry.tracking.mirror import Mirror, UnreachableError, read_cursor
+from registry.tracking.answers import UnreachableError
+from registry.tracking.cursor import read_cursor
+from registry.tracking.mirror import Mirror
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 NUMBERS = itertools.count()

@@ -9,7 +9,8 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from registry.tracking.mirror import STUDY_RUN, read_cursor
+from registry.tracking.cursor import read_cursor
+from registry.tracking.names import STUDY_RUN
 from registry.tracking.run_log import RunLog
 from study.ledger import JOURNAL, read_ledger
 from study.record.trial_record import TrialRecord

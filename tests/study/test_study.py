@@ -16,7 +16,7 @@ from rich.console import Console
 from run_fake_study import plan as killed_plan
 from study_process import study_process, wait_until_trained
 
-from registry.tracking.mirror import read_cursor
+from registry.tracking.cursor import read_cursor
 from registry.tracking.run_log import RunLog, open_run_log
 from ssl_core.errors import StorageError, StudyError
 from study.accounts.receipt import Receipt, study_receipt

@@ -10,7 +10,8 @@ from agreement import assert_agreement
 from fake_plans import MakePlan
 from inline_driver import PowerCut, run_inline
 
-from registry.tracking.mirror import STUDY_RUN, read_cursor
+from registry.tracking.cursor import read_cursor
+from registry.tracking.names import STUDY_RUN
 from registry.tracking.run_log import RunLog, open_run_log
 from study.direction.director import Director
 from study.driver import StudyPlan

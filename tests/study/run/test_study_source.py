@@ -7,7 +7,9 @@ import pytest
 from fake_plans import MakePlan
 from inline_driver import PowerCut, run_inline
 
-from registry.tracking.mirror import STUDY_RUN, Mirror, read_cursor
+from registry.tracking.cursor import read_cursor
+from registry.tracking.mirror import Mirror
+from registry.tracking.names import STUDY_RUN
 from registry.tracking.run_log import RunLog, open_run_log
 from study.accounts.receipt import study_receipt
 from study.direction.director import Director
