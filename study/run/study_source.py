@@ -117,7 +117,7 @@ class StudySource:
             self.position += 1
             state = self._history.state
             number = len(state.trials) - 1 if line["op_code"] == Op.CREATE_TRIAL else line.get("trial_id")
-            if number is None:
+            if number is None or state.trials[number].started is None:  # what another tool put into a queue
                 self._touched.add(STUDY_RUN)
                 continue
             run = str(number)

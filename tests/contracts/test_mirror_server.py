@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from mirror import STUDY_RUN, Connect, Played, assert_mirrored, at, play, tell
+from mirror import Connect, Played, assert_mirrored, at, play, tell
 
 sys.path.append(str(Path(__file__).parents[1] / "registry"))
 
@@ -16,6 +16,7 @@ from http_server import MlflowServer, Wire
 from registry.tracking.answers import UnreachableError
 from registry.tracking.cursor import read_cursor
 from registry.tracking.mirror import Mirror
+from registry.tracking.names import STUDY_RUN
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 NUMBERS = itertools.count()
@@ -51,7 +52,7 @@ def source() -> Played:
 
 def patiently(mirror: Mirror, seconds: float = 240.0) -> list[str]:
     """Rounds until all has arrived; what went wrong meanwhile."""
-    troubles, deadline = [], time.monotonic() + seconds
+    troubles, deadline = list[str](), time.monotonic() + seconds
     while True:
         try:
             if not mirror.round():

@@ -44,7 +44,7 @@ def begun(plan: StudyPlan, **attrs: object) -> None:
 def run(plan: StudyPlan, each_turn: object = None) -> Director:
     begun(plan)
     configs = ConfigFile(plan.folder, plan.space)
-    return run_inline(plan, witnesses=[configs], each_turn=each_turn)  # type: ignore[arg-type]
+    return run_inline(plan, witnesses=[configs], each_turn=each_turn)
 
 
 def end(plan: StudyPlan, status: str = "FINISHED") -> Ending:
