@@ -44,7 +44,7 @@ class MirrorProcess:
             ledger.set_attr("tracking_key", uuid.uuid4().hex[:16])
         # all that a mirror that is started again has to hear
         self._said = [json.dumps({"folder": str(ledger.folder.resolve()), **run_log.settings})]
-        self._pause, self._started = 1.0, 0.0
+        self._pause, self._started = 1.0, time.monotonic()
         self._process = self._start()
 
     def tick(self) -> None:
@@ -52,8 +52,9 @@ class MirrorProcess:
         if self._process.poll() is None or time.monotonic() - self._started < self._pause:
             return
         log.warning("the mirror ended with %s; see %s", self._process.returncode, self._folder / "mirror.log")
-        self._pause = min(2 * self._pause, AGAIN)
-        self._process = self._start()
+        self._pause, self._started = min(2 * self._pause, AGAIN), time.monotonic()
+        with suppress(OSError):  # a machine without memory or space: the study does not end for that
+            self._process = self._start()
 
     def hurry(self) -> None:
         """Somebody waits, or will soon: no more pauses for the server's sake."""
@@ -113,7 +114,6 @@ class MirrorProcess:
                 text=True,
                 start_new_session=True,  # Ctrl-C is for the study
             )
-        self._started = time.monotonic()
         for line in self._said:
             _write(process, line)
         return process
