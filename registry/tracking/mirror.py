@@ -51,6 +51,8 @@ class Mirror:
         self._told: dict[str, _Told] = {}
         self._pending: set[str] = set()
         self.cursor = self._written = read_cursor(folder)
+        self._runs = dict(self.cursor.runs)
+        self._files = {run: dict(marks) for run, marks in self.cursor.files.items()}
 
     def round(self) -> bool:
         """Tell what is new; False when there was nothing.
@@ -87,10 +89,10 @@ class Mirror:
         self._found = _runs_by_name(server, self._source.key)
         self._server = server
         ids = {run: str(found.info.run_id) for run, found in self._found.items()}
-        known = self.cursor.runs
-        self._pending |= {run for run in self._source.runs() if run not in ids or ids[run] != known.get(run)}
-        files = {run: marks for run, marks in self.cursor.files.items() if run in ids and ids[run] == known.get(run)}
-        self._note(address=without_credentials(server.tracking_uri), runs=ids, files=files)
+        same = {run for run, run_id in ids.items() if run_id == self._runs.get(run)}
+        self._pending |= set(self._source.runs()) - same
+        self._runs, self._files = ids, {run: marks for run, marks in self._files.items() if run in same}
+        self._note(address=without_credentials(server.tracking_uri))
 
     def _close(self) -> None:
         self._server = None
@@ -150,7 +152,7 @@ class Mirror:
                 self._client.set_tag(run_id, PARENT, tags[PARENT])
             known = {point.key for point in points} & set(found.data.metrics)
             steps = {key: max(p.step for p in self._client.get_metric_history(run_id, key)) for key in sorted(known)}
-        files = dict(self.cursor.files.get(run, {}))
+        files = self._files.setdefault(run, {})
         return _Told(run_id, dict(found.data.tags), files, set(found.data.params), steps, found.info.status)
 
     def _create(self, run: str, view: RunView, tags: Mapping[str, str]) -> _Told:
@@ -160,11 +162,10 @@ class Mirror:
         assert server is not None
         with answers():
             made = server.client.create_run(server.experiment_id, start_time=view.began, tags=every, run_name=view.name)
-        run_id = str(made.info.run_id)
-        self.cursor = self.cursor.model_copy(update={"runs": {**self.cursor.runs, run: run_id}})
+        self._runs[run], self._files[run] = str(made.info.run_id), {}
         if run == STUDY_RUN:
             self._pending |= set(self._found)  # they get a new parent
-        return _Told(run_id, every, {})
+        return _Told(self._runs[run], every, self._files[run])
 
     def _parent(self) -> str:
         if STUDY_RUN not in self._told:
@@ -192,7 +193,7 @@ class Mirror:
 
     def _upload(self, run: str, told: _Told, name: str, content: str | Path) -> None:
         mark = _mark(content)
-        if mark in (None, told.files.get(name)):
+        if mark is None or mark == told.files.get(name):
             return
         try:
             with answers():
@@ -202,8 +203,7 @@ class Mirror:
                     self._client.log_artifact(told.id, str(content), name.rpartition("/")[0] or None)
         except RefusedError as error:
             self._refuse(f"run {run}, {name}: {error}")
-        told.files[name] = mark or ""
-        self.cursor = self.cursor.model_copy(update={"files": {**self.cursor.files, run: dict(told.files)}})
+        told.files[name] = mark
 
     def _set_status(self, run_id: str, view: RunView) -> None:
         with answers():
@@ -219,7 +219,8 @@ class Mirror:
         self.cursor = self.cursor.model_copy(update={"refused": self.cursor.refused + 1, "refusals": refusals})
 
     def _note(self, **news: Any) -> None:
-        self.cursor = self.cursor.model_copy(update=news)
+        kept = {"runs": dict(self._runs), "files": {run: dict(marks) for run, marks in self._files.items()}}
+        self.cursor = self.cursor.model_copy(update=kept | news)
         if self.cursor != self._written and write_cursor(self._folder, self.cursor):
             self._written = self.cursor
 

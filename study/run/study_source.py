@@ -28,7 +28,7 @@ STATUS: Mapping[Outcome, RunStatus] = {
     Outcome.CRASHED: "FAILED",
 }
 INTERRUPTED = "interrupted; the same command continues it"
-MOST_LINES = 5000
+MOST_LINES = 1000
 """Of the journal that are taken in at a time."""
 
 
