@@ -54,8 +54,8 @@ def measure(quick: bool = False) -> Section:
                 )
     return Section(
         title="Tracking",
-        shows="What it costs that every epoch's 20 metrics go to MLflow: the time a report keeps the driver (journal, "
-        f"metrics file and outbox), and results per second of a study of {trials} trials of {epochs} epochs, two "
+        shows="What it costs that every epoch's 20 metrics go to MLflow: the time a report keeps the driver (journal "
+        f"and metrics file), and results per second of a study of {trials} trials of {epochs} epochs, two "
         "at a time, that train for no time or sleep: while its trials run, and of the whole study from its call to its "
         "return, when the last record is in MLflow (a server over HTTP, SQLite).",
         baseline="The baselines are the same study without tracking, and stock Ray Tune with OptunaSearch and "

@@ -130,37 +130,37 @@ def stock(folder: Path, trials: int, epochs: int, address: str) -> float:
 
 
 def report_seconds(folder: Path, reports: int, address: str | None) -> list[float]:
-    """Seconds that each report of twenty metrics keeps the driver, journal, files and outbox included."""
+    """Seconds that each report of twenty metrics keeps the driver, journal and metrics file included."""
     from study.accounts.meter import Meter
     from study.clock import SystemClock
     from study.direction.director import Director
     from study.direction.ruling import Ruling, Witness
-    from study.ledger import open_ledger, study_tags
+    from study.ledger import open_ledger
     from study.outcome import EpochReport
+    from study.record.config_file import ConfigFile
     from study.record.metrics_file import MetricsFile
-    from study.run_recorder import RunRecorder
+    from study.run.mirror_process import MirrorProcess
 
     plan = plan_of(folder, "report", 1, reports + 1)
     ledger = open_ledger(plan.folder, plan.identity, plan.spec, plan.space)
-    clock, witnesses = SystemClock(), list[Witness]()
-    if address:
-        log = open_run_log(address, folder)
-        witnesses.append(RunRecorder(log, ledger, plan.space, study_tags(plan.identity, plan.facts)))
+    clock = SystemClock()
+    mirror = MirrorProcess(open_run_log(address, folder), ledger, print) if address else None
     meter = Meter(clock, SLOTS, 0.0, ledger)
     ruling = Ruling(plan.folder, SLOTS, plan.check, clock, meter)
-    director = Director(ledger, plan.space, ruling, [*witnesses, MetricsFile(plan.folder)])
+    witnesses: list[Witness] = [ConfigFile(plan.folder, plan.space), MetricsFile(plan.folder)]
+    director = Director(ledger, plan.space, ruling, witnesses)
     assert director.next_request() is not None
     found: list[float] = []
     for epoch in range(1, reports + 1):
         report = EpochReport(number=0, epoch=epoch, epochs=reports + 1, metrics=metrics(0.5, epoch), seconds=0.01)
-        time.sleep(0.002)  # a driver has other things to do in between; the sender works meanwhile
+        time.sleep(0.002)  # a driver has other things to do in between; the mirror works meanwhile
         began = time.perf_counter()
         director.on_report(report)
+        if mirror is not None:
+            mirror.tick()
         found.append(time.perf_counter() - began)
-    for witness in witnesses:
-        assert isinstance(witness, RunRecorder)
-        witness.interrupted(ledger.records())
-        witness.finish_study("KILLED", {}, [])
+    if mirror is not None:
+        mirror.leave(60.0)
     return found
 
 

@@ -14,6 +14,7 @@ from registry.evaluation.reports import EvaluationReport
 from registry.evaluation.section_tables import section_tables
 from registry.judging.promote import evaluate_version, promote, promote_best
 from registry.service.users import may_judge
+from registry.tracking.cursor import read_cursor
 from registry.tracking.run_log import RunLog, open_run_log
 from registry.versions.records import EncoderVersion, Lineage
 from registry.versions.store import EncoderStore
@@ -111,7 +112,7 @@ def register_trial(
     plan: StudyPlan, opener: TrialOpener, record: TrialRecord, store: EncoderStore, say: Say = lambda text: None
 ) -> list[EncoderVersion]:
     """Both encoders of a trial, each of its own best epoch up to the trial's; those registered already, as they are."""
-    run_id = _run_of(plan, record)
+    run_id = _run_of(plan, record, store.run_log)
     known = [
         version
         for modality in ("points", "image")
@@ -120,7 +121,7 @@ def register_trial(
     ]
     if len(known) == 2:
         return known
-    lineage, receipt = _lineage(plan, record), trial_receipt(record, plan.folder)
+    lineage, receipt = _lineage(plan, record, run_id), trial_receipt(record, plan.folder)
     folder = plan.folder / "trials" / f"{record.number:04d}"
     bundles = _export(opener, record, folder, lineage.model_dump())
     for bundle in bundles.values():
@@ -135,14 +136,16 @@ def register_trial(
     ]
 
 
-def _run_of(plan: StudyPlan, record: TrialRecord) -> str:
+def _run_of(plan: StudyPlan, record: TrialRecord, run_log: RunLog) -> str:
     """The trial's run in MLflow. Raises RegistryError where the server has not taken it yet."""
-    if record.run_id is None:
+    cursor = read_cursor(plan.folder)
+    run_id = cursor.run_of(record.number)
+    if run_id is None or cursor.address != run_log.address:
         raise RegistryError(
             f"study '{plan.name}' is complete, but MLflow has not taken the run of trial {record.number} yet; nothing "
             "is lost: when the server answers, the same command sends what waits and registers the encoders"
         )
-    return record.run_id
+    return run_id
 
 
 def _export(opener: TrialOpener, record: TrialRecord, folder: Path, lineage: Mapping[str, Any]) -> Any:
@@ -154,11 +157,11 @@ def _export(opener: TrialOpener, record: TrialRecord, folder: Path, lineage: Map
     return session.export(folder / "encoders", {key: str(value) for key, value in lineage.items()})
 
 
-def _lineage(plan: StudyPlan, record: TrialRecord) -> Lineage:
+def _lineage(plan: StudyPlan, record: TrialRecord, run_id: str) -> Lineage:
     return Lineage(
         study=plan.name,
         trial=record.number,
-        run_id=record.run_id or "",
+        run_id=run_id,
         seed=record.seed or 0,
         recipe=plan.space.recipe,
         config_digest=plan.space.configure(record.values or {}).digest(),

@@ -7,11 +7,9 @@ one whose budget was raised.
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from rich.console import Console
 
-from registry.tracking.entries import RunStatus
 from registry.tracking.run_log import RunLog
 from ssl_core.errors import SplatsweepError, StudyError
 from study.accounts.meter import Meter
@@ -23,11 +21,13 @@ from study.cluster.interrupt import Interrupt, LeaveLoop, watch_signals
 from study.cluster.tune_loop import Crew, tune_trials
 from study.direction.director import Director
 from study.direction.ruling import Ruling, Witness
-from study.ledger import Ledger, open_ledger, study_tags
+from study.ledger import Ledger, disk_errors, open_ledger
 from study.outcome import one_line
+from study.record.config_file import ConfigFile
 from study.record.metrics_file import MetricsFile
 from study.record.trial_record import TrialRecord
-from study.run_recorder import RunRecorder, unsettled
+from study.run.mirror_process import HASTE, PATIENCE, MirrorProcess, behind, write_down
+from study.run.study_source import Ending
 from study.study_plan import StudyPlan
 from study.summary import StudySummary, nothing_finished, summary_of
 from study.views.progress import Progress
@@ -61,11 +61,11 @@ def run_study(plan: StudyPlan, run_log: RunLog | None, console: Console | None =
         ledger = open_ledger(plan.folder, plan.identity, plan.spec, plan.space, patience)
         was_finished = _is_finished(ledger)
         planned = plan.spec.planned
-        ending = Ending(reason=f"all {planned} trials are done" if planned else "its budget is used")
-        behind = run_log is not None and unsettled(ledger, run_log)
-        if not was_finished or not ledger.attrs.get("closed") or behind:
+        ending = Left(reason=f"all {planned} trials are done" if planned else "its budget is used")
+        to_tell = run_log is not None and behind(ledger, run_log)
+        if not was_finished or not ledger.attrs.get("closed") or to_tell:
             shift = Shift(plan, ledger, console, lock, clock, began, interrupt, patience)
-            shift.recorder = _recorder(shift, run_log)
+            shift.mirror = _mirror(shift, run_log)
             try:
                 if not was_finished:
                     ending = _run_trials(shift)
@@ -77,9 +77,13 @@ def run_study(plan: StudyPlan, run_log: RunLog | None, console: Console | None =
             except BaseException as error:
                 # what can still be put in order is; what cannot must not hide the error
                 with suppress(SplatsweepError):
-                    _leave(shift, Ending(one_line(error), interrupted=True, error=error))
+                    _leave(shift, Left(one_line(error), interrupted=True, error=error))
                 raise
-            _leave(shift, ending)
+            else:
+                _leave(shift, ending)
+            finally:
+                if shift.mirror is not None:
+                    shift.mirror.close()
         seconds = clock.monotonic() - began
         summary = summary_of(
             ledger, ending.reason, interrupted=ending.interrupted, was_finished=was_finished, seconds=seconds
@@ -90,7 +94,7 @@ def run_study(plan: StudyPlan, run_log: RunLog | None, console: Console | None =
 
 
 @dataclass(frozen=True)
-class Ending:
+class Left:
     """How the trial loop was left."""
 
     reason: str
@@ -117,7 +121,7 @@ class Shift:
     began: float
     interrupt: Interrupt
     patience: Patience
-    recorder: RunRecorder | None = None
+    mirror: MirrorProcess | None = None
     meter: Meter | None = None
 
     def say(self, text: str) -> None:
@@ -138,16 +142,19 @@ def _is_finished(ledger: Ledger) -> bool:
     return sum(record.spends_budget for record in records) >= spec.planned
 
 
-def _recorder(shift: Shift, run_log: RunLog | None) -> RunRecorder | None:
+def _mirror(shift: Shift, run_log: RunLog | None) -> MirrorProcess | None:
     if run_log is None:
         return None
-    tags = study_tags(shift.plan.identity, shift.plan.facts)
-    recorder = RunRecorder(run_log, shift.ledger, shift.plan.space, tags, shift.say)
-    recorder.reconcile()
-    return recorder
+    with disk_errors(shift.plan.folder):
+        write_down(shift.ledger, _configs(shift), shift.plan.space.source)
+        return MirrorProcess(run_log, shift.ledger, shift.say)
 
 
-def _run_trials(shift: Shift) -> Ending:
+def _configs(shift: Shift) -> ConfigFile:
+    return ConfigFile(shift.plan.folder, shift.plan.space, shift.patience)
+
+
+def _run_trials(shift: Shift) -> Left:
     """Start Ray and let the director run the trials."""
     plan, ledger, spec, interrupt = shift.plan, shift.ledger, shift.plan.spec, shift.interrupt
     before = ledger.records()
@@ -169,10 +176,10 @@ def _run_trials(shift: Shift) -> Ending:
                 tune_trials(director, crew, _each_turn(shift, director, progress))
     except (LeaveLoop, KeyboardInterrupt):
         if director is None or not director.finished:
-            return Ending("interrupted", interrupted=True)
+            return Left("interrupted", interrupted=True)
     if director.fatal is not None:
-        return Ending(str(director.fatal), interrupted=True, error=director.fatal)
-    return Ending(director.stop_reason or "nothing is left to try")
+        return Left(str(director.fatal), interrupted=True, error=director.fatal)
+    return Left(director.stop_reason or "nothing is left to try")
 
 
 def _per_trial(plan: StudyPlan, before: list[TrialRecord], offered: Resources) -> dict[str, float]:
@@ -188,8 +195,7 @@ def _director(shift: Shift, crew: Crew, offered: Resources) -> tuple[Director, P
     largest = largest_share(crew.per_trial, offered)
     ruling = Ruling(plan.folder, room, plan.check, shift.clock, meter, largest)
     progress = Progress(shift.console, ledger, room, clock=shift.clock)
-    recorders = [shift.recorder] if shift.recorder else []
-    witnesses: list[Witness] = [*recorders, MetricsFile(plan.folder, shift.patience), progress]
+    witnesses: list[Witness] = [_configs(shift), MetricsFile(plan.folder, shift.patience), progress]
     return Director(ledger, plan.space, ruling, witnesses), progress
 
 
@@ -202,6 +208,8 @@ def _each_turn(shift: Shift, director: Director, progress: Progress) -> Callable
         director.ruling.meter.tick()
         disk.tick()
         progress.tick()
+        if shift.mirror is not None:
+            shift.mirror.tick()
         if director.finished or shift.interrupt.signal is not None:
             raise LeaveLoop
 
@@ -219,34 +227,33 @@ def _opening(plan: StudyPlan, before: list[TrialRecord]) -> str:
     return text
 
 
-def _leave(shift: Shift, ending: Ending) -> None:
+def _leave(shift: Shift, left: Left) -> None:
     """Whatever happened: a report is written, no run is left RUNNING, the study says whether it is closed."""
-    ledger, recorder = shift.ledger, shift.recorder
-    if recorder is not None:
-        recorder.leaving()
+    ledger, mirror = shift.ledger, shift.mirror
+    if mirror is not None:
+        mirror.hurry()
     if shift.meter is not None:
         settle(shift.meter, ledger)  # for the report, which shows it
     records = ledger.records()
-    report: list[Path] = []
     if records:
         from study.report import write_report  # plotly is not needed before
 
-        state = "interrupted" if ending.interrupted else "finished"
-        report.append(write_report(ledger, ledger.folder / "report.html", state))
-    if recorder is not None:
-        recorder.interrupted([record for record in records if record.outcome is None])
-        recorder.keep_checkpoints()
-        tags = {
-            "splatsweep.outcome": "UNFINISHED" if ending.interrupted else "COMPLETE",
-            "splatsweep.reason": ending.reason,
-        }
-        some = any(record.outcome is not None and record.outcome.has_value for record in records)
-        status: RunStatus = "KILLED" if ending.interrupted else "FINISHED" if some else "FAILED"
-        recorder.finish_study(status, tags, report)
+        write_report(ledger, ledger.folder / "report.html", "interrupted" if left.interrupted else "finished")
     if shift.meter is not None:
-        settle(shift.meter, ledger)  # leaving took time too
-    if not ending.interrupted:
+        settle(shift.meter, ledger)  # the report took time too
+    some = any(record.outcome is not None and record.outcome.has_value for record in records)
+    ending = Ending(
+        invocation=int(ledger.attrs.get("invocations", 0)),
+        status="KILLED" if left.interrupted else "FINISHED" if some else "FAILED",
+        outcome="UNFINISHED" if left.interrupted else "COMPLETE",
+        reason=left.reason,
+        at=int(shift.clock.wall() * 1000),
+    )
+    ledger.set_attr("ending", ending.model_dump(mode="json"))
+    if not left.interrupted:
         # for the settings it ran to its end with; with others, a larger budget for example, there is more to do
         ledger.set_attr("closed", ledger.spec.digest())
-    elif ending.error is None:
+    if mirror is not None:
+        mirror.leave(HASTE if left.interrupted else PATIENCE)
+    if left.interrupted and left.error is None:
         shift.say(f"study {ledger.name} is interrupted; the same command continues it")

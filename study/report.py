@@ -6,6 +6,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from registry.tracking.cursor import read_cursor
+from registry.tracking.names import STUDY_RUN
 from ssl_core.data.atomic import atomic_write
 from ssl_core.data.html_page import Html, badge, details, note, page, section, table, tiles
 from study.accounts.receipt import study_receipt
@@ -212,7 +214,7 @@ def _space_table(space: dict[str, Any]) -> str:
 
 
 def _facts(ledger: Ledger, records: list[TrialRecord], space: dict[str, Any]) -> list[tuple[str, str]]:
-    spec, attrs = ledger.spec, ledger.attrs
+    spec, attrs, cursor = ledger.spec, ledger.attrs, read_cursor(ledger.folder)
     identity = attrs.get("identity", {})
     started = [record.started for record in records if record.started]
     ended = [record.ended for record in records if record.ended]
@@ -229,7 +231,7 @@ def _facts(ledger: Ledger, records: list[TrialRecord], space: dict[str, Any]) ->
         *[("warm start", f"{earlier.study}, at most {earlier.at_most} trials") for earlier in spec.warm_start],
         ("first start", f"{min(started):%Y-%m-%d %H:%M:%S}" if started else "–"),
         ("last end", f"{max(ended):%Y-%m-%d %H:%M:%S}" if ended else "–"),
-        ("MLflow run", str(attrs.get("run_id") or "–")),
-        ("MLflow address", str(attrs.get("tracking_uri") or "–")),
+        ("MLflow run", cursor.runs.get(STUDY_RUN) or "–"),
+        ("MLflow address", cursor.address or "–"),
         ("folder", str(ledger.folder)),
     ]

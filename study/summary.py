@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from registry.tracking.cursor import read_cursor
+from registry.tracking.names import STUDY_RUN
 from study.ledger import Ledger
 from study.record.trial_record import TrialRecord, leaders
 
@@ -49,7 +51,7 @@ def summary_of(ledger: Ledger, reason: str, *, interrupted: bool, was_finished: 
         reason=reason,
         interrupted=interrupted,
         was_finished=was_finished,
-        run_id=ledger.attrs.get("run_id"),
+        run_id=read_cursor(ledger.folder).runs.get(STUDY_RUN),
         seconds=seconds,
     )
 

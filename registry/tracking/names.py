@@ -4,8 +4,13 @@ import getpass
 import hashlib
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
+RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
+"""How a run can end."""
+RunState = RunStatus | Literal["RUNNING"]
+STUDY_RUN = "study"
+"""What the parent run is called in a study's folder; the run of trial 7 is called `7`."""
 KIND, STUDY, TRIAL, KEY = "splatsweep.kind", "splatsweep.study", "splatsweep.trial", "splatsweep.key"
 PARENT = "mlflow.parentRunId"
 PARAM_LIMIT, TAG_LIMIT = 6000, 4900

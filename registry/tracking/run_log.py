@@ -1,7 +1,7 @@
 """The run log: one MLflow run per study, one nested run per trial, evaluations in their trials.
 
-A study writes through `study_log`, which never waits for the server. Everything else here is for what comes after a
-study (registering, evaluating, pulling): it asks the server and waits for the answer.
+A study is shown by `registry.tracking.mirror`, in a process of its own. What is here is for what comes after a study
+(registering, evaluating, pulling): it asks the server and waits for the answer.
 """
 
 import threading
@@ -9,10 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from registry.connection import Client, Connection, connect, embedded_address, explained
-from registry.tracking.entries import RunStatus
-from registry.tracking.names import PARENT, own_tags, params_of, tags_of
-from registry.tracking.study_log import StudyLog
+from registry.connection import Client, Connection, connect, embedded_address, explained, without_credentials
+from registry.tracking.names import PARENT, RunStatus, own_tags, params_of, tags_of
 
 EXPERIMENT = "splatsweep"
 
@@ -70,10 +68,15 @@ class RunLog:
         """The address, as given or of the embedded store."""
         return self._given or embedded_address(self._home)
 
-    def study_log(self, folder: Path, key: str, name: str) -> StudyLog:
-        """The log of the study in `folder`. See `StudyLog`."""
-        settings = {"address": self._given, "home": str(self._home), "experiment": self._experiment}
-        return StudyLog(folder / "outbox", key, name, settings)
+    @property
+    def address(self) -> str:
+        """The same without credentials, as it is kept in files."""
+        return without_credentials(self.tracking_uri)
+
+    @property
+    def settings(self) -> dict[str, str | None]:
+        """How another process reaches the same runs: address (None for the embedded store), home and experiment."""
+        return {"address": self._given, "home": str(self._home), "experiment": self._experiment}
 
     # ---- runs, at once
 

@@ -1,7 +1,12 @@
-"""All metrics of a trial, one JSON line per epoch, beside its checkpoints: curves without a tracking server."""
+"""All metrics of a trial, one JSON line per epoch, beside its checkpoints: curves without a tracking server.
+
+{"epoch": 3, "at": 1790000000000, "val/probe": 0.5, ...}    `at`: milliseconds since 1970
+"""
 
 import json
+import time
 from pathlib import Path
+from typing import NamedTuple
 
 from study.outcome import EpochReport
 from study.record.journal import disk_errors
@@ -24,7 +29,7 @@ class MetricsFile:
     def reported(self, record: TrialRecord, report: EpochReport) -> None:
         """Append one line. Epochs told twice appear twice; the later one counts."""
         path = metrics_path(self._folder, record.number)
-        line = json.dumps({"epoch": report.epoch, **report.metrics}) + "\n"
+        line = json.dumps({**report.metrics, "epoch": report.epoch, "at": int(time.time() * 1000)}) + "\n"
         with disk_errors(self._folder):
             self._patience(lambda: _append(path, line.encode()), path)
 
@@ -52,19 +57,42 @@ def metrics_path(folder: Path, number: int) -> Path:
     return folder / "trials" / f"{number:04d}" / "metrics.jsonl"
 
 
-def read_metrics(folder: Path, number: int) -> Curves:
-    """Curves of a trial; empty when it reported nothing. A half-written or damaged line is left out."""
-    curves: Curves = {}
+class EpochMetrics(NamedTuple):
+    """One line: all metrics of an epoch. `at`: milliseconds since 1970, None in files of before that was written."""
+
+    epoch: int
+    at: int | None
+    metrics: dict[str, float]
+
+
+def read_lines(folder: Path, number: int, start: int = 0) -> tuple[list[EpochMetrics], int]:
+    """What was appended to a trial's file from byte `start` on, and where its last whole line ends.
+
+    A half-written or damaged line is left out, and so is a file that is not there.
+    """
     try:
-        lines = metrics_path(folder, number).read_bytes().split(b"\n")
+        with metrics_path(folder, number).open("rb") as stream:
+            stream.seek(start)
+            content = stream.read()
     except OSError:
-        return {}
-    for line in lines:
-        try:
-            entry = {name: float(value) for name, value in json.loads(line).items()}
-            epoch = int(entry.pop("epoch"))
-        except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
-            continue  # torn by a death, or damaged
-        for name, value in entry.items():
+        return [], start
+    found = (_parsed(line) for line in content.split(b"\n"))
+    return [line for line in found if line is not None], start + content.rfind(b"\n") + 1
+
+
+def read_metrics(folder: Path, number: int) -> Curves:
+    """Curves of a trial; empty when it reported nothing."""
+    curves: Curves = {}
+    for epoch, _, metrics in read_lines(folder, number)[0]:
+        for name, value in metrics.items():
             curves.setdefault(name, {})[epoch] = value
     return {name: dict(sorted(curve.items())) for name, curve in sorted(curves.items())}
+
+
+def _parsed(line: bytes) -> EpochMetrics | None:
+    try:
+        entry = {name: float(value) for name, value in json.loads(line).items()}
+        epoch, at = int(entry.pop("epoch")), entry.pop("at", None)
+        return EpochMetrics(epoch, None if at is None else int(at), entry)
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
+        return None  # torn by a death, or damaged

@@ -39,7 +39,6 @@ class TrialRecord(Config):
         crashes: failed attempts so far.
         losses: attempts that went with their machine.
         seconds: of training, over all attempts.
-        run_id: MLflow run.
         configuration: number of the first trial with these values; `repeat` counts them from 0.
         origin: where the values came from.
         verdicts: of the scheduler, in order.
@@ -64,7 +63,6 @@ class TrialRecord(Config):
     losses: int = 0
     seconds: FiniteFloat = 0.0
     seed: int | None = None
-    run_id: str | None = None
     started: datetime | None = None
     ended: datetime | None = None
     configuration: int = -1
@@ -121,7 +119,6 @@ def record_of(trial: TrialFacts, direction: str) -> TrialRecord:
         losses=attrs.get("losses", 0),
         seconds=attrs.get("seconds", 0.0),
         seed=attrs.get("seed"),
-        run_id=attrs.get("run_id"),
         started=trial.started,
         ended=trial.ended,
         configuration=attrs.get("configuration", trial.number),

@@ -13,13 +13,15 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from registry.tracking.outbox import read_sent, waiting
+from registry.tracking.cursor import Cursor, read_cursor
+from registry.tracking.names import STUDY_RUN
 from ssl_core.config import Config
 from study.accounts.receipt import Receipt, study_receipt
 from study.cluster.driver_lock import Holder, running_holder
 from study.direction.tally import Tally
 from study.findings.rungs import Rung, rungs
-from study.ledger import Ledger, read_ledger
+from study.ledger import JOURNAL, Ledger, read_ledger
+from study.record.journal import count_lines
 from study.record.metrics_file import metrics_path
 from study.record.trial_record import TrialRecord, configuration_of, leaders, ranked
 from study.schedule.rule import Verdict
@@ -55,11 +57,15 @@ class ReceiptStatus(Config):
 
 
 class TrackingStatus(Config):
-    """What waits on disk for the tracking server: entries, those it refused, and why it does not take more."""
+    """What the tracking server lacks: `waiting` lines of the journal, and why it does not take more; what it refused.
+
+    `refusals` says of the latest values that it will never take which they are and why.
+    """
 
     waiting: int = 0
     refused: int = 0
     trouble: str = ""
+    refusals: tuple[str, ...] = ()
 
 
 class TrialStatus(Config):
@@ -166,7 +172,7 @@ def read_status(folder: Path) -> StudyStatus:
     ledger = read_ledger(folder)
     records, spec, attrs = ledger.records(), ledger.spec, ledger.attrs
     kept = tuple(record.number for record in leaders(records, spec.direction, spec.top_k))
-    sent = read_sent(folder / "outbox")
+    cursor = read_cursor(folder)
     return StudyStatus(
         study=ledger.name,
         folder=str(ledger.folder),
@@ -177,9 +183,9 @@ def read_status(folder: Path) -> StudyStatus:
         objectives=tuple(objective.metric for objective in spec.vector),
         identity=attrs.get("identity", {}),
         facts=attrs.get("facts", {}),
-        run_id=attrs.get("run_id"),
-        tracking_uri=attrs.get("tracking_uri"),
-        tracking=TrackingStatus(waiting=waiting(folder / "outbox"), refused=sent.refused, trouble=sent.trouble),
+        run_id=cursor.runs.get(STUDY_RUN),
+        tracking_uri=cursor.address or None,
+        tracking=_tracking(cursor, folder),
         planned=spec.planned,
         budget=budget_status(ledger, records),
         counts=dict(Counter(record.state for record in records)),
@@ -189,7 +195,7 @@ def read_status(folder: Path) -> StudyStatus:
         rungs=rungs(records, spec.scheduler),
         best=kept[0] if kept else None,
         leaders=kept,
-        trials=tuple(_trial(record, folder) for record in ranked(records, spec.direction)),
+        trials=tuple(_trial(record, folder, cursor) for record in ranked(records, spec.direction)),
     )
 
 
@@ -221,7 +227,17 @@ def _receipt(receipt: Receipt) -> ReceiptStatus:
     )
 
 
-def _trial(record: TrialRecord, folder: Path) -> TrialStatus:
+def _tracking(cursor: Cursor, folder: Path) -> TrackingStatus:
+    tracked = cursor.address or cursor.trouble
+    return TrackingStatus(
+        waiting=cursor.left(count_lines(folder / JOURNAL)) if tracked else 0,
+        refused=cursor.refused,
+        trouble=cursor.trouble,
+        refusals=cursor.refusals,
+    )
+
+
+def _trial(record: TrialRecord, folder: Path, cursor: Cursor) -> TrialStatus:
     aside = metrics_path(folder, record.number).with_name("unusable.txt")
     return TrialStatus(
         number=record.number,
@@ -242,7 +258,7 @@ def _trial(record: TrialRecord, folder: Path) -> TrialStatus:
         seconds=record.seconds,
         held=record.held,
         share=record.share,
-        run_id=record.run_id,
+        run_id=cursor.run_of(record.number),
         started=record.started,
         ended=record.ended,
         unusable=aside.read_text(errors="replace").strip() if aside.is_file() else "",

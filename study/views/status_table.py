@@ -89,9 +89,10 @@ def _lines(status: StudyStatus) -> list[tuple[str, str]]:
     tracking = status.tracking
     if tracking.waiting or tracking.trouble:
         why = f": {tracking.trouble}" if tracking.trouble else ""
-        lines.append((f"{tracking.waiting} results wait for the tracking server{why}", "yellow"))
+        lines.append((f"{tracking.waiting} records wait for the tracking server{why}", "yellow"))
     if tracking.refused:
-        lines.append((f"the tracking server refused {tracking.refused} entries", "yellow"))
+        latest = f"; the latest: {tracking.refusals[-1]}" if tracking.refusals else ""
+        lines.append((f"the tracking server refused {tracking.refused} values for good{latest}", "yellow"))
     return lines
 
 

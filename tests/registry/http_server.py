@@ -72,7 +72,9 @@ class Wire:
                 wire.requests.append(f"{self.command} {self.path.partition('?')[0]}")
                 time.sleep(wire.delay)
                 if wire.answers:
-                    self._answer(wire.answers.pop(0), b'{"error_code": "INTERNAL_ERROR", "message": "out of order"}')
+                    status = wire.answers.pop(0)  # who refuses access says so in plain words
+                    out_of_order = b'{"error_code": "INTERNAL_ERROR", "message": "out of order"}'
+                    self._answer(status, b"You are not authenticated." if status in (401, 403) else out_of_order)
                     return
                 headers = {key: value for key, value in self.headers.items() if key.lower() != "host"}
                 request = urllib.request.Request(target + self.path, body or None, headers, method=self.command)

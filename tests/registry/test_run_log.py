@@ -1,6 +1,5 @@
-"""The run log on a real MLflow store: what is asked is answered, what is told by a study arrives."""
+"""The run log on a real MLflow store: what is asked is answered."""
 
-import math
 import threading
 import time
 from pathlib import Path
@@ -28,42 +27,6 @@ def test_a_run_is_nested_and_takes_files(log: RunLog, tmp_path: Path):
     assert len(above.params) == 151
     assert "7000 characters, sha256" in above.params["long"]
     assert "9000 characters" in above.tags["note"]
-
-
-@pytest.mark.slow
-def test_a_study_tells_the_embedded_store(log: RunLog, tmp_path: Path):
-    study = log.study_log(tmp_path / "study", "key", "it's mine")
-    study.start(None, "it's mine", {"lineage": "x"}, {"trials": 3})
-    study.start(7, "trial-007", {"seed": "1"}, {"lr": 0.1})
-    for epoch in (1, 2, 2, 1, 3):  # an epoch is told once
-        study.points(7, epoch, {"loss/total": 1.0 / epoch, "nan": math.nan})
-    file = tmp_path / "crash.txt"
-    file.write_text("boom")
-    study.file(7, file)
-    file.unlink()
-    study.finish(7, "FINISHED", {"outcome": "COMPLETE"}, {"objective": 0.5}, 2)
-    assert study.flush(120, print) == 0
-    assert study.known(7).step == 3
-    ids, lost = study.runs()
-    study.close()
-    assert lost == set()
-    run = log.client.get_run(ids["7"])
-    assert run.data.tags["mlflow.parentRunId"] == ids["study"]
-    assert (run.info.status, run.data.params) == ("FINISHED", {"lr": "0.1"})
-    history = log.client.get_metric_history(ids["7"], "loss/total")
-    assert [(point.step, point.value) for point in history] == [(e, 1.0 / e) for e in (1, 2, 3)]
-    assert [item.path for item in log.client.list_artifacts(ids["7"])] == ["crash.txt"]
-    # opened again, by another process as it were: the same runs
-    again = log.study_log(tmp_path / "study", "key", "it's mine")
-    again.start(7, "trial-007", {"resumed": "yes"}, {"lr": 0.1})
-    again.points(7, 3, {"loss/total": 9.0})
-    again.points(7, 4, {"loss/total": 0.25})
-    assert again.flush(120, print) == 0
-    assert again.runs()[0] == ids
-    again.close()
-    run = log.client.get_run(ids["7"])
-    assert (run.info.status, run.data.tags["resumed"]) == ("RUNNING", "yes")
-    assert len(log.client.get_metric_history(ids["7"], "loss/total")) == 4
 
 
 def test_two_openings_at_once_share_one_experiment(tmp_path: Path, home: Path):

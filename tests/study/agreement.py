@@ -9,13 +9,20 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
+from registry.tracking.cursor import read_cursor
+from registry.tracking.names import STUDY_RUN
 from registry.tracking.run_log import RunLog
 from study.ledger import JOURNAL, read_ledger
 from study.record.trial_record import TrialRecord
-from study.run_recorder import STATUS
+from study.run.study_source import STATUS
 
 Run = tuple[str, dict[str, str], dict[str, float]]
 """Status, tags and last metrics."""
+
+
+def study_run_of(folder: Path) -> str:
+    """Id of the study's run."""
+    return read_cursor(folder).runs[STUDY_RUN]
 
 
 def runs_of(log: RunLog, study_run_id: str) -> dict[int, Run]:
@@ -44,7 +51,7 @@ def assert_agreement(folder: Path, log: RunLog) -> None:
     """Ledger, Optuna and MLflow tell the same story, and nothing is left running in any of them."""
     ledger = read_ledger(folder)
     records = ledger.records()
-    study_run = ledger.attrs["run_id"]
+    study_run = study_run_of(folder)
     runs, trials = runs_of(log, study_run), optuna_trials(folder)
     assert set(runs) == {record.number for record in records} == set(range(len(records)))
     assert len(trials) == len(records)

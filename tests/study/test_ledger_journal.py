@@ -82,12 +82,12 @@ def test_lines_of_another_tool_are_taken_in(tmp_path: Path) -> None:
     assert read_ledger(tmp_path / "s").records() == ledger.records()
 
 
-def test_a_finished_trial_can_be_given_its_run_late(tmp_path: Path) -> None:
+def test_a_finished_trial_can_be_given_a_fact_late(tmp_path: Path) -> None:
     ledger = on_disk(tmp_path / "s", space, spec)
     number = ledger.ask(space).number
     finish(ledger, number, 0.5)
-    ledger.note(number, run_id="abc")
-    assert read_ledger(tmp_path / "s").record(number).run_id == "abc"
+    ledger.note(number, losses=3)
+    assert read_ledger(tmp_path / "s").record(number).losses == 3
     storage = JournalStorage(JournalFileBackend(str(tmp_path / "s" / JOURNAL)))
     assert len(optuna.load_study(study_name="s", storage=storage).trials) == 1
 

@@ -25,11 +25,12 @@ from ssl_core.training.session import TrialSession
 from study.assess import register_trial
 from study.commands import lineage as commands
 from study.driver import run_study
-from study.ledger import open_ledger, read_ledger, study_tags
+from study.ledger import open_ledger, read_ledger
 from study.outcome import Outcome
+from study.record.config_file import ConfigFile
 from study.record.differences import Difference, compared, differences, measured
 from study.rerun import Scratch, computing_on, rerun, retrain
-from study.run_recorder import RunRecorder
+from study.run.mirror_process import MirrorProcess
 from study.running import Request, plan_study
 from study.trials import TrialOpener
 
@@ -71,10 +72,9 @@ def studied(tmp_path_factory: pytest.TempPathFactory, tiny_pack: Pack) -> Iterat
         plan = replace(plan, facts={**plan.facts, **facts(threads=1)})
         ledger = open_ledger(plan.folder, plan.identity, plan.spec, plan.space)
         ledger.set_attr("facts", dict(plan.facts))
-        recorder = RunRecorder(log, ledger, plan.space, study_tags(plan.identity, plan.facts))
-        run_inline(plan, slots=1, witnesses=[])
+        run_inline(plan, slots=1, witnesses=[ConfigFile(plan.folder, plan.space)])
         ledger.refresh()
-        assert recorder.finish_study("FINISHED", {}, []) == 0
+        assert MirrorProcess(log, ledger, print).leave(120.0) == 0
         assert isinstance(opener, TrialOpener)
         records, store = read_ledger(plan.folder).records(), EncoderStore(log)
         made = {}

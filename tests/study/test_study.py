@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 import ray
-from agreement import assert_agreement, running_in, runs_of, story
+from agreement import assert_agreement, running_in, runs_of, story, study_run_of
 from fake_plans import MakePlan
 from fake_sessions import trained
 from rich.console import Console
 from run_fake_study import plan as killed_plan
 from study_process import study_process, wait_until_trained
 
+from registry.tracking.cursor import read_cursor
 from registry.tracking.run_log import RunLog, open_run_log
 from ssl_core.errors import StorageError, StudyError
 from study.accounts.receipt import Receipt, study_receipt
@@ -45,13 +46,13 @@ def test_outcomes_agree_everywhere(make_plan: MakePlan, tmp_path: Path) -> None:
         assert_agreement(plan.folder, log)
         best = summary.best
         assert best is not None
-        assert best.run_id is not None
-        kept = [item.path for item in log.client.list_artifacts(best.run_id, "checkpoint")]
+        best_run = read_cursor(plan.folder).run_of(best.number)
+        kept = [item.path for item in log.client.list_artifacts(best_run, "checkpoint")]
         assert sorted(kept) == ["checkpoint/report.json", "checkpoint/state.json"]
-        assert {item.path for item in log.client.list_artifacts(best.run_id)} >= {"config.json"}
+        assert {item.path for item in log.client.list_artifacts(best_run)} >= {"config.json"}
         parent = {item.path for item in log.client.list_artifacts(summary.run_id or "")}
         assert parent >= {"report.html", "space.yaml", "space.json"}
-        history = log.client.get_metric_history(best.run_id, "val/probe")
+        history = log.client.get_metric_history(best_run, "val/probe")
         assert [(m.step, m.value) for m in history] == list(best.curve.items())
     states = {trial.params["mode"]: trial.outcome for trial in read_status(plan.folder).trials}
     assert set(states) == set(modes)
@@ -96,7 +97,7 @@ def test_a_disk_that_fills_under_the_driver_loses_nothing(
             patched.setattr(Ledger, "report", full)
             with pytest.raises(StorageError, match=r"journal.log: No space left on device; nothing is lost"):
                 run(plan, log)
-        assert running_in(runs_of(log, read_ledger(plan.folder).attrs["run_id"])) == []
+        assert running_in(runs_of(log, study_run_of(plan.folder))) == []
         run(plan, log)
         assert_agreement(plan.folder, log)
     epochs = trained(plan.folder)
@@ -148,7 +149,7 @@ def test_ctrl_c_and_kill_leave_a_study_that_the_same_command_finishes(tmp_path: 
         assert "interrupted" in out
         assert "the same command continues it" in errors
     with open_run_log(None, tmp_path) as log:
-        study_run = read_ledger(plan.folder).attrs["run_id"]
+        study_run = study_run_of(plan.folder)
         assert running_in(runs_of(log, study_run)) == []
         assert log.client.get_run(study_run).info.status == "KILLED"
     with study_process("run_fake_study.py", tmp_path, 10, 0.15, address=address) as second:

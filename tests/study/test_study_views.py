@@ -73,7 +73,7 @@ def test_status_is_json_of_its_schema(mixed: Path) -> None:
     parts = sum(receipt[name] for name in ("useful", "stopped", "failed", "overhead"))
     assert parts == pytest.approx(receipt["held"], abs=0.01)
     assert facts["holder"] is None
-    assert facts["tracking"] == {"waiting": 0, "refused": 0, "trouble": ""}
+    assert facts["tracking"] == {"waiting": 0, "refused": 0, "trouble": "", "refusals": []}
 
 
 def test_status_is_a_table_too(mixed: Path) -> None:
@@ -100,8 +100,8 @@ def test_status_says_who_runs_it_what_waits_and_what_was_put_aside(mixed: Path) 
     assert first.unusable == "state.json is of trial 7"
     waiting = status.model_copy(update={"tracking": TrackingStatus(waiting=7, refused=1, trouble="no route")})
     text = shown(format_status(waiting))
-    assert "7 results wait for the tracking server: no route" in text
-    assert "refused 1 entries" in text
+    assert "7 records wait for the tracking server: no route" in text
+    assert "refused 1 values for good" in text
     assert "began anew: state.json is of trial 7" in text
     assert f"process {os.getpid()}" in text
     assert read_status(mixed).state == "interrupted", "nobody closed it"

@@ -1,0 +1,60 @@
+"""How far the mirror of a study is: a small file in the study's folder."""
+
+from contextlib import suppress
+from pathlib import Path
+
+from pydantic import Field
+
+from ssl_core.config import Config
+from ssl_core.errors import ConfigError
+
+CURSOR = "mirror.json"
+
+
+class Cursor(Config):
+    """How far a mirror is.
+
+    Attributes:
+        address: of the server, without credentials; empty before it answered.
+        position: facts of the source before this one have arrived.
+        complete: the study is at rest, and all of it has arrived.
+        runs: run ids by trial number or `study`.
+        files: digests of the artifacts that have arrived, by run and name.
+        refused: values that the server will never take; `refusals` says which and why, of the latest.
+        trouble: why it does not get on; empty when it does.
+    """
+
+    address: str = ""
+    position: int = 0
+    complete: bool = False
+    runs: dict[str, str] = Field(default_factory=dict)
+    files: dict[str, dict[str, str]] = Field(default_factory=dict)
+    refused: int = 0
+    refusals: tuple[str, ...] = ()
+    trouble: str = ""
+
+    def run_of(self, trial: int) -> str | None:
+        """Id of a trial's run, once the server has it."""
+        return self.runs.get(str(trial))
+
+    def left(self, facts: int) -> int:
+        """How many of a source's facts have not arrived; at least one while its end has not."""
+        return max(facts - self.position, 0 if self.complete else 1)
+
+
+def read_cursor(folder: Path) -> Cursor:
+    """The cursor in a study's folder; that of the beginning where there is none or it cannot be read."""
+    try:
+        return Cursor.from_json((folder / CURSOR).read_text())
+    except (OSError, ValueError, ConfigError):
+        return Cursor()
+
+
+def write_cursor(folder: Path, cursor: Cursor) -> bool:
+    """Replace the cursor; False where the disk does not take it, which must keep nothing from the server."""
+    with suppress(OSError):
+        partial = folder / f".{CURSOR}.new"
+        partial.write_text(cursor.to_json())
+        partial.replace(folder / CURSOR)
+        return True
+    return False
