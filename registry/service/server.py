@@ -96,10 +96,6 @@ def _environment(service: _Service) -> Mapping[str, str]:
         "MLFLOW_AUTH_ADMIN_USERNAME": ADMINISTRATOR,
         "MLFLOW_AUTH_ADMIN_PASSWORD": secrets.administrator,
         "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.signing,
-        "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": secrets.webhooks,
-        # only the administrator makes webhooks, and the watcher they call is on this machine
-        "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http,https",
-        "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }
