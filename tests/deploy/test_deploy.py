@@ -120,6 +120,10 @@ def test_images_have_versions() -> None:
     for service in compose()["services"].values():
         assert not service["image"].endswith(":latest")
     assert "FROM python:3.11" in (DEPLOY / "Dockerfile").read_text()
+    # pg_dump refuses a server that is newer than itself
+    server = re.search(r"image: postgres:(\d+)", (DEPLOY / "compose.yaml").read_text())
+    assert server is not None
+    assert f"postgresql-client-{server[1]}" in (DEPLOY / "Dockerfile").read_text()
 
 
 # authentication
