@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from registry.evaluation.bundle_evaluation import evaluate_registered
-from registry.evaluation.evaluation_claims import holding, work_key
+from registry.evaluation.evaluation_claims import claimed, work_key
 from registry.evaluation.evaluation_log import log_decision, log_evaluation, read_report
 from registry.evaluation.leftovers import settle_leftovers
 from registry.evaluation.reports import EvaluationConfig, EvaluationReport
@@ -28,6 +28,8 @@ from ssl_core.data.pack import Pack
 from ssl_core.errors import RegistryError
 from ssl_core.models.bundle import read_card
 
+_WAIT_SECONDS = 6 * 3600.0
+
 
 def evaluate_version(
     store: EncoderStore,
@@ -40,24 +42,32 @@ def evaluate_version(
 ) -> EvaluationReport:
     """The version's report on this pack under this protocol: the stored one if it fits, else a new one.
 
-    Whoever is at it already, a study or a watcher, is waited for. The evaluation's run is nested in `parent_run_id`, by
+    Waits for a running study or watcher that is at it already. The evaluation's run is nested in `parent_run_id`, by
     default the run of the version's trial.
 
     Raises:
         InfeasibleError: the pack cannot serve the encoder.
         IntegrityError: the registered files do not match their checksums.
         UnfitError: another client registered it, and it is no encoder.
+        RegistryError: another process has been at it for six hours.
     """
     version, digest = completed(store, version), pack.manifest.pack_digest
     known = _fitting(store, version, digest, config)
     if known is not None:
         return known
-    with holding(store.client, version.name, version.version, work_key(digest, config.digest())):
+    work = work_key(digest, config.digest())
+    with claimed(store.client, version.name, version.version, work, wait_seconds=_WAIT_SECONDS) as mine:
+        if not mine:
+            raise RegistryError(f"{version.reference} has been evaluated by another process for six hours")
         version = settle_leftovers(store, store.get(version.name, version.version), digest, config)
         known = _fitting(store, version, digest, config)
         if known is not None:
             return known
         evaluation, card = evaluate_registered(store, pack, version, config, device=device)
+        # a claim only advises: where another was as fast, its report stands
+        known = _fitting(store, store.get(version.name, version.version), digest, config)
+        if known is not None:
+            return known
         log_evaluation(store, version, evaluation, card, parent_run_id or version.lineage.run_id or version.run_id)
     return evaluation.report
 

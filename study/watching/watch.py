@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from registry.evaluation.evaluation_claims import ClaimWatch
 from registry.evaluation.reports import EvaluationConfig
 from registry.judging.unjudged import all_versions, refuse
 from registry.versions.store import EncoderStore
@@ -95,7 +94,6 @@ class Watcher:
     tally: Tally = field(default_factory=Tally)
 
     def __post_init__(self) -> None:
-        self._claims = ClaimWatch()
         self._wake = threading.Event()
         """set when a job has ended"""
         self._running: dict[str, tuple[Task, Future[Answer]]] = {}
@@ -133,7 +131,6 @@ class Watcher:
             versions,
             packs,
             self.plan.protocol.digest(),
-            self._claims,
             default_pack=packs[0] if packs else None,
             running=self._running.keys(),
         )
@@ -160,7 +157,6 @@ class Watcher:
                 home=str(self.plan.home),
                 tracking_uri=self.plan.tracking_uri,
                 protocol=self.plan.protocol,
-                dead=task.dead,
             )
             self.say(Notice(kind="judging", reference=reference))
             future = self.pool.submit(job)
