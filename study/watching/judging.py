@@ -8,10 +8,10 @@ import time
 from functools import lru_cache
 from pathlib import Path
 
+from registry.champions.history import Champion
+from registry.champions.history_store import HistoryStore
 from registry.evaluation.evaluation_claims import claimed
 from registry.judging.foreign import UnfitError, declared_classes, taken_in
-from registry.judging.ledger import Champion
-from registry.judging.ledger_store import LedgerStore
 from registry.judging.promote import evaluate_version, promote
 from registry.judging.unjudged import UNFIT, Found, Outcome, note_judged, one_version, refuse
 from registry.tracking.run_log import open_run_log
@@ -86,12 +86,12 @@ def _some(names: tuple[str, ...]) -> str:
 def _verdict(store: EncoderStore, version: EncoderVersion, pack: Pack, job: Job) -> tuple[Outcome, str]:
     """Put an evaluated version before the gate if it never was. A later protocol moves no alias by itself.
 
-    The ledger says whether it was: a verdict on the version's tags may have been brought along by who registered it.
+    The history says whether it was: a verdict on the version's tags may have been brought along by who registered it.
     """
     version = store.get(version.name, version.version)
-    ledger, me = LedgerStore(store, version.name).read(), Champion.of(version)
-    told = {line.kind for line in ledger.lines if line.names == me}
-    if told & {"promoted", "refused"} or (told and ledger.champion != me):
+    history, me = HistoryStore(store, version.name).read(), Champion.of(version)
+    told = {line.kind for line in history.lines if line.names == me}
+    if told & {"promoted", "refused"} or (told and history.champion != me):
         return "evaluated", version.evaluation.headline if version.evaluation is not None else "evaluated"
     device, incumbent = choose_device(), store.with_alias(version.name, CHAMPION)
     if incumbent is not None and incumbent.version != version.version:

@@ -1,8 +1,8 @@
-"""Two gates at once on one machine: one waits. Across machines nobody waits, and the ledger says who came first.
+"""Two gates at once on one machine: one waits. Across machines nobody waits, and the history says who came first.
 
 The embedded store is a file, so a file beside it locks. A server is shared by machines that share no file; there a
-gate reads, decides, and writes the next line of the ledger, which only one can do (`ledger_store`). Who comes too late
-reads and decides again.
+gate reads, decides, and writes the next line of the history, which only one can do (`history_store`). Who comes
+too late reads and decides again.
 """
 
 from collections.abc import Iterator
