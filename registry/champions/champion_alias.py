@@ -11,7 +11,6 @@ import json
 import time
 from collections.abc import Callable
 
-from registry.champions.gate_lock import shared_by_machines
 from registry.champions.history import Champion, How, Line, LineKind, PromotionHistory
 from registry.champions.history_store import HistoryStore
 from registry.evaluation.reports import EvaluationConfig
@@ -23,12 +22,12 @@ from ssl_core.errors import RegistryError
 ATTEMPTS = 20
 _LETTERS, _ROOM = 1999, 4000
 GRACE = 2.0
-"""Seconds that an alias may stand apart from the history before it is taken for a hand's work: another machine's gate
-may be between its line and its alias."""
+"""Seconds that an alias may stand apart from the history before it is taken for a hand's work: another gate may be
+between its line and its alias."""
 
 
 class ChampionAlias:
-    """The champions of one model. Reading and changing are done under `judging_lock`."""
+    """The champions of one model. Of two programs that change them at once, one is told so and thinks again."""
 
     def __init__(self, store: EncoderStore, name: str) -> None:
         self._store, self.name = store, name
@@ -41,7 +40,7 @@ class ChampionAlias:
             IntegrityError: the history was changed.
             RegistryError: others change the champion all the time.
         """
-        patient = shared_by_machines(self._store)
+        patient = True
         for _ in range(ATTEMPTS):
             history, versions = self._history.read(), self._store.list(self.name)
             if history.unfinished is not None:

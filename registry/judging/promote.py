@@ -11,7 +11,6 @@ from pathlib import Path
 import torch
 
 from registry.champions.champion_alias import ATTEMPTS, ChampionAlias, draft
-from registry.champions.gate_lock import judging_lock
 from registry.champions.history import Champion, Line, PromotionHistory
 from registry.evaluation.bundle_evaluation import evaluate_registered
 from registry.evaluation.evaluation_claims import claimed, work_key
@@ -126,17 +125,16 @@ def promote_best(
     standing = [completed(store, store.get(name, version.version)) for version in versions]
     reports: dict[int, EvaluationReport] = {}
     for _ in range(ATTEMPTS):
-        with judging_lock(store, name):
-            history = alias.reconcile()
-            rival = alias.version_of(history.standing(alias.there()))
-            others = [version for version in standing if rival is None or version.version != rival.version]
-            wanted = [*others, *([rival] if rival is not None and others else [])]
-            missing = [version for version in wanted if version.version not in reports]
-            if not missing:
-                found = judge(alias, history, others, rival, reports, gate)
-                if found is not None:
-                    break
-        for version in missing:  # takes minutes, in which the lock is free
+        history = alias.reconcile()
+        rival = alias.version_of(history.standing(alias.there()))
+        others = [version for version in standing if rival is None or version.version != rival.version]
+        wanted = [*others, *([rival] if rival is not None and others else [])]
+        missing = [version for version in wanted if version.version not in reports]
+        if not missing:
+            found = judge(alias, history, others, rival, reports, gate)
+            if found is not None:
+                break
+        for version in missing:
             reports[version.version] = evaluate_version(store, pack, version, config, device=device)
     else:
         raise RegistryError(f"the champion of {name} changed {ATTEMPTS} times while it was judged; try again later")
@@ -180,8 +178,7 @@ def promote_by_hand(store: EncoderStore, version: EncoderVersion, reason: str) -
             raise RegistryError(f"{version.reference} is the champion already")
         return draft("promoted", "hand", version, text, alias.version_of(history.standing(alias.there())))
 
-    with judging_lock(store, version.name):
-        line, _ = alias.append_with_retry(promoted)
+    line, _ = alias.append_with_retry(promoted)
     decision = decision_of(line)
     _record(store, store.get(version.name, version.version), decision)
     return decision
@@ -209,8 +206,7 @@ def rollback(store: EncoderStore, name: str, reason: str) -> EncoderVersion:
         line = draft("rolled back", "hand", target, f"rollback: {reason}")
         return line.model_copy(update={"incumbent": present.version if present is not None else None})
 
-    with judging_lock(store, name):
-        line, _ = alias.append_with_retry(restored)
+    line, _ = alias.append_with_retry(restored)
     assert line.version is not None
     return store.get(name, line.version)
 

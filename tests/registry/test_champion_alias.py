@@ -9,7 +9,6 @@ from known_features import clouds, report_of
 
 from registry.champions import champion_alias
 from registry.champions.champion_alias import ChampionAlias
-from registry.champions.gate_lock import judging_lock
 from registry.champions.history_store import HistoryStore
 from registry.judging.candidates import judge
 from registry.judging.gate import GateConfig
@@ -21,6 +20,11 @@ NAME = "cross-modal-points"
 GOOD, MIDDLE, POOR = (report_of({None: clouds(noise, 1)}) for noise in (0.8, 2.0, 4.0))
 
 
+@pytest.fixture(autouse=True)
+def _hasty(monkeypatch):
+    monkeypatch.setattr(champion_alias, "GRACE", 0.05)
+
+
 @pytest.fixture
 def versions(store, bundles, lineage, trial):
     """Three registered versions."""
@@ -30,10 +34,9 @@ def versions(store, bundles, lineage, trial):
 def put_before(store, version, report, rival=None, against=None):
     """One version before the gate with the report given; its decision."""
     alias = ChampionAlias(store, NAME)
-    with judging_lock(store, NAME):
-        history = alias.reconcile()
-        reports = {version.version: report, **({rival.version: against} if rival else {})}
-        return judge(alias, history, [version], rival, reports, GateConfig())[version.version]
+    history = alias.reconcile()
+    reports = {version.version: report, **({rival.version: against} if rival else {})}
+    return judge(alias, history, [version], rival, reports, GateConfig())[version.version]
 
 
 def lines(store):
@@ -90,14 +93,12 @@ def test_an_alias_deleted_by_hand_is_written_down_and_the_bar_stays(store, versi
     put_before(store, one, MIDDLE)
     store.client.delete_registered_model_alias(NAME, "champion")
     alias = ChampionAlias(store, NAME)
-    with judging_lock(store, NAME):
-        history = alias.reconcile()
+    history = alias.reconcile()
     assert kinds(store)[1:] == [("observed", "hand", None)]
     assert "taken away from version 1" in history.lines[-1].reason
     assert alias.version_of(history.standing(alias.there())).version == 1
     assert store.get(NAME, 1).status == "former champion"
-    with judging_lock(store, NAME):
-        assert alias.reconcile() == history, "seen once"
+    assert alias.reconcile() == history, "seen once"
     assert rollback(store, NAME, "give it back").version == 1
     assert champion(store) == 1
 
@@ -246,12 +247,9 @@ def test_a_deleted_history_comes_back(store, versions):
     assert len(lines(store)) == 2
 
 
-@pytest.mark.parametrize("locked", [True, False])
-def test_two_gates_at_once_leave_one_champion_and_one_chain(store, versions, monkeypatch, locked):
-    """With the lock of the embedded store, and without it as between machines: the history alone is enough."""
-    if not locked:
-        monkeypatch.setattr("registry.champions.gate_lock._EMBEDDED", "nothing://")
-        monkeypatch.setattr(champion_alias, "GRACE", 0.5)
+def test_two_gates_at_once_leave_one_champion_and_one_history(store, versions, monkeypatch):
+    """No lock: the database says who came first."""
+    monkeypatch.setattr(champion_alias, "GRACE", 2.0)
     one, two, three = versions
     put_before(store, one, POOR)
     gates = threading.Barrier(2)
@@ -263,11 +261,10 @@ def test_two_gates_at_once_leave_one_champion_and_one_chain(store, versions, mon
         try:
             gates.wait(timeout=30)
             while version.version not in found:
-                with judging_lock(store, NAME):
-                    history = alias.reconcile()
-                    rival = alias.version_of(history.standing(alias.there()))
-                    assert rival.version != version.version
-                    answer = judge(alias, history, [version], rival, reports, GateConfig())
+                history = alias.reconcile()
+                rival = alias.version_of(history.standing(alias.there()))
+                assert rival.version != version.version
+                answer = judge(alias, history, [version], rival, reports, GateConfig())
                 if answer is not None:
                     found.update(answer)
         except Exception as error:  # told by the test itself
