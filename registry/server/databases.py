@@ -111,7 +111,6 @@ def upgrade(address: str, part: Part) -> None:
     """Bring the tables to the form that this MLflow wants. Raises RegistryError for a newer MLflow's database."""
     import_mlflow()
     from alembic.util.exc import CommandError
-    from mlflow.server.auth.db.utils import migrate_if_needed
     from mlflow.store.db.utils import _upgrade_db
 
     engine = sa.create_engine(address)
@@ -121,6 +120,8 @@ def upgrade(address: str, part: Part) -> None:
                 case "database":
                     _upgrade_db(engine)  # what `mlflow db upgrade` does, without a password on a command line
                 case "users":
+                    from mlflow.server.auth.db.utils import migrate_if_needed  # brings all of the server along
+
                     migrate_if_needed(engine, "head")
     except CommandError as error:
         raise RegistryError(f"the backup is of a newer MLflow ({error}); install that one, then restore") from None

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from registry.server.backup import MANIFEST, backup
 from registry.server.databases import check_saved, is_empty, replaced, save, upgrade
 from registry.server.restore import manifest_of, name_problem, restore
-from registry.service.places import Places, places_of
+from registry.service.places import Places, places_of, settings_of
 from registry.service.postgres import address, lacking, running_postgres
 from registry.service.secret_file import service_secrets, write_access
 from registry.tracking.run_log import open_run_log
@@ -339,6 +339,14 @@ def test_a_missing_pg_dump_is_named_with_its_remedy(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(MissingDependencyError, match="pg_dump is not on PATH; install PostgreSQL's client programs"):
         save("postgresql+psycopg2://mlflow:secret@127.0.0.1:1/mlflow", tmp_path / "dump")
+
+
+def test_a_service_is_made_on_the_engine_of_its_backup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(RegistryError, match="on Postgres, and there is none: initdb"):
+        settings_of(tmp_path, None, "postgres")
+    assert not (tmp_path / "settings.json").exists()
+    assert settings_of(tmp_path, None, "sqlite")[0].engine == "sqlite"
 
 
 # secrets
