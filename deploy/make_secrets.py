@@ -1,6 +1,5 @@
 """Write fresh secrets for compose.yaml into .env; what stands there already stays. Needs nothing but Python."""
 
-import base64
 import re
 import secrets
 import sys
@@ -20,10 +19,7 @@ FIXED = {"MLFLOW_TRACKING_USERNAME": "admin", "RAY_AUTH_MODE": "token"}
 def fill(text: str) -> tuple[str, list[str]]:
     """The file's text with what it lacks, and the names that were added. An empty value counts as lacking."""
     there = {name for name, value in re.findall(r"^\s*(?:export\s+)?(\w+)=(.*)$", text, re.M) if value.strip()}
-    # with this one MLflow encrypts the secrets of webhooks; it wants 32 bytes in base64
-    fernet = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
-    drawn = {name: secrets.token_hex(20) for name in RANDOM} | {"MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": fernet}
-    lacking = {**drawn, **FIXED}
+    lacking = {name: secrets.token_hex(20) for name in RANDOM} | FIXED
     added = {name: value for name, value in lacking.items() if name not in there}
     kept = [line for line in text.splitlines() if line.partition("=")[0].strip() not in added]
     return "".join(f"{line}\n" for line in [*kept, *(f"{name}={value}" for name, value in added.items())]), list(added)

@@ -1,11 +1,11 @@
-"""Candidates before the gate, their reports in hand: the decision, its line in the ledger, and what follows."""
+"""Candidates before the gate, their reports in hand: the decision, its line in the history, and what follows."""
 
 from collections.abc import Callable, Mapping, Sequence
 
+from registry.champions.champion_alias import ChampionAlias, draft, protocol_key
+from registry.champions.history import Champion, Line, PromotionHistory
 from registry.evaluation.reports import EvaluationReport
-from registry.judging.crown import Succession, draft, protocol_key
 from registry.judging.gate import GateConfig, decide_many
-from registry.judging.ledger import Champion, Ledger, Line
 from registry.versions.records import Decision, EncoderVersion
 
 Reports = Mapping[int, EvaluationReport]
@@ -13,36 +13,36 @@ Reports = Mapping[int, EvaluationReport]
 
 
 def judge(
-    succession: Succession,
-    ledger: Ledger,
+    alias: ChampionAlias,
+    history: PromotionHistory,
     candidates: Sequence[EncoderVersion],
     rival: EncoderVersion | None,
     reports: Reports,
     gate: GateConfig,
 ) -> dict[int, Decision] | None:
-    """Decide about the candidates together and write it down; the winner, if any, is crowned.
+    """Decide about the candidates together and write it down; the winner, if any, becomes champion.
 
     A candidate that was refused against this champion before, on the same data by the same rules, is not tried again:
-    its decision is found in the ledger.
+    its decision is found in the history.
 
     Args:
-        ledger: as just settled.
-        rival: who has to be beaten (`Ledger.standing`), not among the candidates; None if nobody.
+        history: as just reconciled.
+        rival: who has to be beaten (`PromotionHistory.standing`), not among the candidates; None if nobody.
         reports: of the candidates and the rival.
 
     Returns:
-        Decisions by version; None if another gate wrote first: settle and judge again.
+        Decisions by version; None if another gate wrote first: reconcile and judge again.
     """
     found: dict[int, Decision] = {}
     for version in candidates:
-        told = _told(ledger, version, rival, reports[version.version], gate)
+        told = _told(history, version, rival, reports[version.version], gate)
         if told is not None:
             found[version.version] = decision_of(told)
-            succession.refused(version, told)
+            alias.refused(version, told)
     fresh = [version for version in candidates if version.version not in found]
     if not fresh:
         return found
-    earlier = _earlier(ledger, fresh, rival, reports)
+    earlier = _earlier(history, fresh, rival, reports)
     decisions = decide_many(
         [reports[version.version] for version in fresh],
         reports[rival.version] if rival is not None else None,
@@ -56,21 +56,21 @@ def judge(
     for place, (version, decision) in enumerate(pairs):
         against = rival if rival is not None or decision.promoted else stand_in
         line = _line(version, decision, against, reports[version.version], gate)
-        written = succession.change(ledger, line)
+        written = alias.change(history, line)
         if written is None:
             if place == 0:
                 return None
-            told, written = succession.insist(_always(line))
+            told, written = alias.append_with_retry(_always(line))
         else:
-            told = written.lines[len(ledger.lines)]
-        ledger = written
+            told = written.lines[len(history.lines)]
+        history = written
         if not decision.promoted:
-            succession.refused(version, told)
+            alias.refused(version, told)
         found[version.version] = decision_of(told)
     return found
 
 
-def _always(line: Line) -> Callable[[Ledger], Line]:
+def _always(line: Line) -> Callable[[PromotionHistory], Line]:
     return lambda _: line
 
 
@@ -98,11 +98,15 @@ def _line(
 
 
 def _told(
-    ledger: Ledger, version: EncoderVersion, rival: EncoderVersion | None, report: EvaluationReport, gate: GateConfig
+    history: PromotionHistory,
+    version: EncoderVersion,
+    rival: EncoderVersion | None,
+    report: EvaluationReport,
+    gate: GateConfig,
 ) -> Line | None:
-    """The version's refusal since the present champion was crowned, on the same data by the same rules."""
+    """The version's refusal since the present champion is one, on the same data by the same rules."""
     wanted = _line(version, Decision(promoted=False, reason="-"), rival, report, gate)
-    for line in reversed(ledger.lines):
+    for line in reversed(history.lines):
         if line.kind != "refused":
             return None
         same = ("version", "bundle_digest", "incumbent", "pack_digest", "protocol", "gate")
@@ -112,7 +116,7 @@ def _told(
 
 
 def _earlier(
-    ledger: Ledger, fresh: Sequence[EncoderVersion], rival: EncoderVersion | None, reports: Reports
+    history: PromotionHistory, fresh: Sequence[EncoderVersion], rival: EncoderVersion | None, reports: Reports
 ) -> list[float]:
     """p-values of those whom the champion has withstood on the same data."""
     report = reports[fresh[0].version]
@@ -121,7 +125,7 @@ def _earlier(
         return []
     family = (report.pack_digest, protocol_key(report.config))
     without = [draft("refused", "gate", version, "-").weights for version in fresh]
-    return list(ledger.challengers(standing, family, without).values())
+    return list(history.challengers(standing, family, without).values())
 
 
 def _stand_in(rival: EncoderVersion | None, pairs: Sequence[tuple[EncoderVersion, Decision]]) -> EncoderVersion | None:

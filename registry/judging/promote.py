@@ -1,4 +1,4 @@
-"""From candidate to champion, and back: the gate applied to registered versions, each step an event and a ledger line.
+"""From candidate to champion, and back: the gate applied to registered versions, each step an event and a line.
 
 A candidate and the champion are compared on one pack under one protocol: whichever lacks such an evaluation
 is evaluated first, so that the test objects and the label draws are the same.
@@ -10,23 +10,24 @@ from pathlib import Path
 
 import torch
 
+from registry.champions.champion_alias import ATTEMPTS, ChampionAlias, draft
+from registry.champions.history import Champion, Line, PromotionHistory
 from registry.evaluation.bundle_evaluation import evaluate_registered
-from registry.evaluation.evaluation_claims import holding, work_key
+from registry.evaluation.evaluation_claims import claimed, work_key
 from registry.evaluation.evaluation_log import log_decision, log_evaluation, read_report
 from registry.evaluation.leftovers import settle_leftovers
 from registry.evaluation.reports import EvaluationConfig, EvaluationReport
 from registry.judging.candidates import decision_of, judge
-from registry.judging.crown import ATTEMPTS, Succession, draft
 from registry.judging.foreign import completed
 from registry.judging.gate import GateConfig, unfit
-from registry.judging.ledger import Champion, Ledger, Line
-from registry.judging.lock import judging_lock
 from registry.versions.fetching import fetch
 from registry.versions.records import Decision, EncoderVersion, printable
 from registry.versions.store import EncoderStore
 from ssl_core.data.pack import Pack
 from ssl_core.errors import RegistryError
 from ssl_core.models.bundle import read_card
+
+_WAIT_SECONDS = 6 * 3600.0
 
 
 def evaluate_version(
@@ -40,24 +41,32 @@ def evaluate_version(
 ) -> EvaluationReport:
     """The version's report on this pack under this protocol: the stored one if it fits, else a new one.
 
-    Whoever is at it already, a study or a watcher, is waited for. The evaluation's run is nested in `parent_run_id`, by
+    Waits for a running study or watcher that is at it already. The evaluation's run is nested in `parent_run_id`, by
     default the run of the version's trial.
 
     Raises:
         InfeasibleError: the pack cannot serve the encoder.
         IntegrityError: the registered files do not match their checksums.
         UnfitError: another client registered it, and it is no encoder.
+        RegistryError: another process has been at it for six hours.
     """
     version, digest = completed(store, version), pack.manifest.pack_digest
     known = _fitting(store, version, digest, config)
     if known is not None:
         return known
-    with holding(store.client, version.name, version.version, work_key(digest, config.digest())):
+    work = work_key(digest, config.digest())
+    with claimed(store.client, version.name, version.version, work, wait_seconds=_WAIT_SECONDS) as mine:
+        if not mine:
+            raise RegistryError(f"{version.reference} has been evaluated by another process for six hours")
         version = settle_leftovers(store, store.get(version.name, version.version), digest, config)
         known = _fitting(store, version, digest, config)
         if known is not None:
             return known
         evaluation, card = evaluate_registered(store, pack, version, config, device=device)
+        # a claim only advises: where another was as fast, its report stands
+        known = _fitting(store, store.get(version.name, version.version), digest, config)
+        if known is not None:
+            return known
         log_evaluation(store, version, evaluation, card, parent_run_id or version.lineage.run_id or version.run_id)
     return evaluation.report
 
@@ -106,27 +115,26 @@ def promote_best(
 
     Raises:
         InfeasibleError: the pack cannot serve an encoder.
-        IntegrityError: registered files do not match their checksums, or the ledger was changed.
+        IntegrityError: registered files do not match their checksums, or the history was changed.
         RegistryError: the versions are of several names, or MLflow refuses.
     """
     names = sorted({version.name for version in versions})
     if len(names) != 1:
         raise RegistryError(f"the gate compares versions of one name, not of {', '.join(names) or 'none'}")
-    name, succession = names[0], Succession(store, names[0])
+    name, alias = names[0], ChampionAlias(store, names[0])
     standing = [completed(store, store.get(name, version.version)) for version in versions]
     reports: dict[int, EvaluationReport] = {}
     for _ in range(ATTEMPTS):
-        with judging_lock(store, name):
-            ledger = succession.settle()
-            rival = succession.version_of(ledger.standing(succession.there()))
-            others = [version for version in standing if rival is None or version.version != rival.version]
-            wanted = [*others, *([rival] if rival is not None and others else [])]
-            missing = [version for version in wanted if version.version not in reports]
-            if not missing:
-                found = judge(succession, ledger, others, rival, reports, gate)
-                if found is not None:
-                    break
-        for version in missing:  # takes minutes, in which the lock is free
+        history = alias.reconcile()
+        rival = alias.version_of(history.standing(alias.there()))
+        others = [version for version in standing if rival is None or version.version != rival.version]
+        wanted = [*others, *([rival] if rival is not None and others else [])]
+        missing = [version for version in wanted if version.version not in reports]
+        if not missing:
+            found = judge(alias, history, others, rival, reports, gate)
+            if found is not None:
+                break
+        for version in missing:
             reports[version.version] = evaluate_version(store, pack, version, config, device=device)
     else:
         raise RegistryError(f"the champion of {name} changed {ATTEMPTS} times while it was judged; try again later")
@@ -134,13 +142,13 @@ def promote_best(
         if version.version in found:
             _record(store, store.get(name, version.version), found[version.version])
         else:
-            found[version.version] = _stays(store, store.get(name, version.version), ledger)
+            found[version.version] = _stays(store, store.get(name, version.version), history)
     return [found[version.version] for version in standing]
 
 
-def _stays(store: EncoderStore, version: EncoderVersion, ledger: Ledger) -> Decision:
+def _stays(store: EncoderStore, version: EncoderVersion, history: PromotionHistory) -> Decision:
     """Nothing to decide about a champion; a decision that a program which died did not record is recorded."""
-    if ledger.champion is None:
+    if history.champion is None:
         reason = f"its alias champion was taken away by hand; `splatsweep rollback {version.name}` gives it back"
         return Decision(promoted=False, reason=reason)
     if version.decision is None and version.status == "champion":
@@ -154,7 +162,7 @@ def promote_by_hand(store: EncoderStore, version: EncoderVersion, reason: str) -
 
     Raises:
         RegistryError: it is the champion already, no reason is given, or it is no encoder (`UnfitError`).
-        IntegrityError: its files do not match their checksums, or the ledger was changed.
+        IntegrityError: its files do not match their checksums, or the history was changed.
     """
     reason, version = _said(reason), completed(store, version)
     with tempfile.TemporaryDirectory() as scratch:
@@ -163,15 +171,14 @@ def promote_by_hand(store: EncoderStore, version: EncoderVersion, reason: str) -
     never = "it was never evaluated" if version.evaluation is None else "its evaluation cannot be read"
     objection = never if report is None else unfit(report)
     text = f"by hand: {reason}" + (f" (the gate would say: {objection})" if objection else "")
-    succession = Succession(store, version.name)
+    alias = ChampionAlias(store, version.name)
 
-    def crowned(ledger: Ledger) -> Line:
-        if ledger.champion == Champion.of(version):
+    def promoted(history: PromotionHistory) -> Line:
+        if history.champion == Champion.of(version):
             raise RegistryError(f"{version.reference} is the champion already")
-        return draft("promoted", "hand", version, text, succession.version_of(ledger.standing(succession.there())))
+        return draft("promoted", "hand", version, text, alias.version_of(history.standing(alias.there())))
 
-    with judging_lock(store, version.name):
-        line, _ = succession.insist(crowned)
+    line, _ = alias.append_with_retry(promoted)
     decision = decision_of(line)
     _record(store, store.get(version.name, version.version), decision)
     return decision
@@ -184,29 +191,28 @@ def rollback(store: EncoderStore, name: str, reason: str) -> EncoderVersion:
 
     Raises:
         RegistryError: there is no champion, or never was another.
-        IntegrityError: the ledger was changed.
+        IntegrityError: the history was changed.
     """
     reason = _said(reason)
-    succession = Succession(store, name)
+    alias = ChampionAlias(store, name)
 
-    def restored(ledger: Ledger) -> Line:
-        if not ledger.reigns:
+    def restored(history: PromotionHistory) -> Line:
+        if not history.champions:
             raise RegistryError(f"{name} has no champion to roll back; `splatsweep models {name}` lists its versions")
-        target = succession.version_of(ledger.predecessor(succession.there()))
+        target = alias.version_of(history.predecessor(alias.there()))
         if target is None:
-            raise RegistryError(f"{name} {_only(ledger)}; nothing to go back to")
-        present = ledger.champion
+            raise RegistryError(f"{name} {_only(history)}; nothing to go back to")
+        present = history.champion
         line = draft("rolled back", "hand", target, f"rollback: {reason}")
         return line.model_copy(update={"incumbent": present.version if present is not None else None})
 
-    with judging_lock(store, name):
-        line, _ = succession.insist(restored)
+    line, _ = alias.append_with_retry(restored)
     assert line.version is not None
     return store.get(name, line.version)
 
 
-def _only(ledger: Ledger) -> str:
-    who = ledger.champion
+def _only(history: PromotionHistory) -> str:
+    who = history.champion
     return "has no champion" if who is None else f"v{who.version} is the only champion there has been that still exists"
 
 

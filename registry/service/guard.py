@@ -2,7 +2,7 @@
 
 MLflow's authentication names it in its settings file: `authorization_function = registry.service.guard:authenticate`.
 It asks for the password as MLflow does, then refuses what `registry.service.roles` does not allow. What a judge wrote
-stays as it is for trainers: runs of evaluations and ledgers, and the files of finished models.
+stays as it is for trainers: runs of evaluations and promotion histories, and the files of finished models.
 """
 
 import json

@@ -15,12 +15,12 @@ from typing import Literal
 from filelock import FileLock, Timeout
 
 from registry.connection import embedded_address
+from registry.server.databases import Engine, Part
 from registry.service.postgres import NAMES, address, lacking, running_postgres
 from registry.service.secret_file import ServiceSecrets, service_secrets, write_private
 from ssl_core.config import Config
 from ssl_core.errors import ConfigError, RegistryError, StorageError
 
-Engine = Literal["postgres", "sqlite"]
 Kind = Literal["service", "embedded"]
 
 
@@ -57,30 +57,43 @@ class Places:
     home: Path | None = None
     administrator: str | None = None
 
+    @property
+    def parts(self) -> Mapping[Part, str]:
+        """Addresses of its databases."""
+        return {"database": self.database} if self.users is None else {"database": self.database, "users": self.users}
+
 
 def service_folder(home: Path) -> Path:
     """Of the service under a home folder."""
     return home.resolve() / "service"
 
 
-def settings_of(folder: Path, artifacts: str | None) -> tuple[ServiceSettings, str]:
+def settings_of(folder: Path, artifacts: str | None, engine: Engine | None = None) -> tuple[ServiceSettings, str]:
     """A service's settings, made at its first start; and why it has no Postgres, if it has none.
+
+    Args:
+        folder: the service's. artifacts: as `serve` takes them. engine: of a new one; None for the best there is.
 
     Raises:
         RegistryError: it was made with other artifacts, or on a Postgres that is gone.
     """
     why, file = lacking(folder), folder / "settings.json"
     if not file.exists():
-        engine: Engine = "sqlite" if why else "postgres"
-        made = ServiceSettings(engine=engine, artifacts=artifacts or str(folder / "artifacts"))
+        best: Engine = "sqlite" if why else "postgres"
+        made = ServiceSettings(engine=engine or best, artifacts=artifacts or str(folder / "artifacts"))
+        _check_engine(made, why)
         write_private(file, made.to_json())
         return made, why
     settings = _settings(folder)
     if artifacts is not None and artifacts != settings.artifacts:
         raise RegistryError(f"this service keeps its artifacts in {settings.artifacts}, not in {artifacts}; see {file}")
+    _check_engine(settings, why)
+    return settings, "" if settings.engine == "postgres" else "it was made on SQLite"
+
+
+def _check_engine(settings: ServiceSettings, why: str) -> None:
     if settings.engine == "postgres" and why:
         raise RegistryError(f"this service is on Postgres, and there is none: {why}")
-    return settings, "" if settings.engine == "postgres" else "it was made on SQLite"
 
 
 @contextmanager
@@ -127,7 +140,12 @@ def is_running(folder: Path) -> Running | None:
 
 @contextmanager
 def places_of(
-    home: Path, kind: Kind | None = None, environ: Mapping[str, str] = os.environ, *, stopped: bool = False
+    home: Path,
+    kind: Kind | None = None,
+    environ: Mapping[str, str] = os.environ,
+    *,
+    stopped: bool = False,
+    engine: Engine | None = None,
 ) -> Iterator[Places]:
     """The registry of this place, its database answering while the block runs.
 
@@ -139,6 +157,7 @@ def places_of(
         kind: which of its two; a service that is not there is made.
         environ: variables.
         stopped: the service must not be running, as its database is about to be replaced.
+        engine: of a service that is made.
 
     Raises:
         RegistryError: there is no registry here, or it runs and must not.
@@ -156,7 +175,7 @@ def places_of(
         yield _service(settings, secrets, _addresses(folder, secrets, running.database_port))
         return
     with hold(folder):
-        settings, secrets = settings_of(folder, None)[0], service_secrets(folder)
+        settings, secrets = settings_of(folder, None, engine)[0], service_secrets(folder)
         with databases(folder, settings, secrets) as (found, _):
             yield _service(settings, secrets, found)
 

@@ -6,6 +6,8 @@ import signal
 import socket
 import subprocess
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +16,7 @@ from types import FrameType
 from ssl_core.errors import RegistryError
 
 LOOPBACK = "127.0.0.1"
+_START_SECONDS = 240.0
 _PATIENCE = 10.0
 """seconds between asking a program to end and ending it"""
 
@@ -51,6 +54,18 @@ def termination_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def answers(server: subprocess.Popen[bytes], address: str) -> bool:
+    """Wait for MLflow's server to answer; False when it ended instead, or took minutes."""
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            urllib.request.urlopen(f"{address}/health", timeout=5).close()
+            return True
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    return False
 
 
 def free_port() -> int:

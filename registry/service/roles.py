@@ -17,7 +17,7 @@ PREFIX, CANDIDATE = "splatsweep.", "candidate"
 Role = Literal["reader", "trainer", "owner"]
 ROLES: tuple[Role, ...] = get_args(Role)
 TRAINERS_RUNS = frozenset({"study", "trial", "import", "", None})
-"""kinds of runs that a trainer makes and changes; the others are a judge's: evaluations, the ledger"""
+"""kinds of runs that a trainer makes and changes; the others are a judge's: evaluations, promotion histories"""
 WORKSPACE = "default"
 """MLflow's, where grants are kept while workspaces are not in use"""
 GRANTS: dict[Role, tuple[tuple[str, str], ...]] = {

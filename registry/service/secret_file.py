@@ -1,6 +1,5 @@
 """The service's own passwords: made once, kept in a file that only its user can read, never printed."""
 
-import base64
 import os
 import secrets
 from pathlib import Path
@@ -11,8 +10,11 @@ from ssl_core.errors import ConfigError, RegistryError
 ADMINISTRATOR = "admin"
 
 
-class ServiceSecrets(Config):
-    """What the service's programs ask of each other and of their administrator."""
+class ServiceSecrets(Config, extra="ignore"):
+    """What the service's programs ask of each other and of their administrator.
+
+    Files of earlier revisions hold a key for webhooks, too, which nothing uses.
+    """
 
     administrator: str
     """password of the user `admin`"""
@@ -20,8 +22,6 @@ class ServiceSecrets(Config):
     """password of Postgres; hexadecimal, as it becomes part of an address"""
     signing: str
     """signs the sessions of MLflow's pages"""
-    webhooks: str
-    """a Fernet key: MLflow keeps the secrets of webhooks encrypted with it"""
 
 
 def service_secrets(folder: Path) -> ServiceSecrets:
@@ -32,7 +32,6 @@ def service_secrets(folder: Path) -> ServiceSecrets:
             administrator=secrets.token_urlsafe(24),
             database=secrets.token_hex(24),
             signing=secrets.token_hex(24),
-            webhooks=base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
         )
         write_private(file, made.to_json())
     if file.stat().st_mode & 0o077:

@@ -2,21 +2,16 @@
 
 import importlib.util
 import os
-import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from registry.service.places import Running, ServiceSettings, databases, hold, service_folder, settings_of
-from registry.service.processes import LOOPBACK, check_free, last_words, program, termination_interrupts
+from registry.service.processes import LOOPBACK, answers, check_free, last_words, program, termination_interrupts
 from registry.service.secret_file import ADMINISTRATOR, ServiceSecrets, service_secrets, write_access, write_private
 from ssl_core.errors import MissingDependencyError, RegistryError
 
-_START_SECONDS = 240.0
 Say = Callable[[str], None]
 
 
@@ -70,7 +65,7 @@ def _run(service: _Service, workers: int, announce: Say) -> None:
     where = ["--host", LOOPBACK, "--port", str(port), "--workers", str(workers)]
     words = [sys.executable, "-m", "mlflow", "server", "--app-name", "basic-auth", *where]
     with program(words, _environment(service), log) as server:
-        if not _ready(server, address):
+        if not answers(server, address):
             raise RegistryError(f"MLflow's server does not answer: {last_words(log)}; see {log}")
         write_private(folder / "running.json", service.running.to_json())
         file = write_access(folder, address, ADMINISTRATOR, service.secrets.administrator)
@@ -96,10 +91,6 @@ def _environment(service: _Service) -> Mapping[str, str]:
         "MLFLOW_AUTH_ADMIN_USERNAME": ADMINISTRATOR,
         "MLFLOW_AUTH_ADMIN_PASSWORD": secrets.administrator,
         "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.signing,
-        "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": secrets.webhooks,
-        # only the administrator makes webhooks, and the watcher they call is on this machine
-        "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http,https",
-        "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }
@@ -118,17 +109,6 @@ def _auth_file(folder: Path, users: str) -> Path:
     )
     write_private(file, text)
     return file
-
-
-def _ready(server: "subprocess.Popen[bytes]", address: str) -> bool:
-    deadline = time.monotonic() + _START_SECONDS
-    while time.monotonic() < deadline and server.poll() is None:
-        try:
-            urllib.request.urlopen(f"{address}/health", timeout=5).close()
-            return True
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.2)
-    return False
 
 
 def _check_libraries() -> None:

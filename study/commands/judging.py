@@ -13,12 +13,12 @@ from study.console import print_json, say, table
 from study.home import home
 
 if TYPE_CHECKING:
+    from registry.champions.history import Line
     from registry.judging.compare import Comparison
-    from registry.judging.ledger import Line
     from registry.versions.store import EncoderStore
 
 Json = Annotated[bool, typer.Option("--json", help="print JSON for scripts")]
-Reason = Annotated[str, typer.Option(help="why; it is written into the ledger")]
+Reason = Annotated[str, typer.Option(help="why; it is written into the history")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -59,37 +59,34 @@ def rollback(name: Annotated[str, typer.Argument(help="registered model")], reas
 
 
 def history(name: Annotated[str, typer.Argument(help="registered model")], json: Json = False) -> None:
-    """Every decision about a model's champion, from its ledger, whose chain is checked."""
-    from registry.judging.ledger_store import LedgerStore
+    """Every decision about a model's champion, from its promotion history."""
+    from registry.champions.history_store import HistoryStore
     from registry.versions.records import CHAMPION
 
     with _store() as store:
         store.known(name)
-        holder, ledgers = store.with_alias(name, CHAMPION), LedgerStore(store, name)
-        ledger, broken = ledgers.read_sound(), None
+        holder, histories = store.with_alias(name, CHAMPION), HistoryStore(store, name)
+        told, broken = histories.read(strict=False), None
         try:
-            ledgers.read()
+            histories.read()
         except IntegrityError as error:
             broken = error
-    now = ledger.champion.version if ledger.champion is not None else None
+    now = told.champion.version if told.champion is not None else None
     stands = holder.version if holder is not None else None
     if json:
-        lines = [line.model_dump(mode="json") for line in ledger.lines]
-        head = ledger.lines[-1].sha256() if ledger.lines else None
+        lines = [line.model_dump(mode="json") for line in told.lines]
         found = {"name": name, "champion": stands, "by_ledger": now, "sound": broken is None}
-        print_json({**found, "head": head, "lines": lines})
-    elif ledger.lines:
+        print_json({**found, "lines": lines})
+    elif told.lines:
         columns = ["line", "time (UTC)", "what", "version", "against", "difference", "by"]
-        table(f"ledger of {name}", columns, [_row(line) for line in ledger.lines])
-        for line in ledger.lines:  # beside the table a sentence has ten letters' room
+        table(f"promotion history of {name}", columns, [_row(line) for line in told.lines])
+        for line in told.lines:  # beside the table a sentence has ten letters' room
             say(f"{line.sequence:>4}  {line.reason}")
-        if broken is None:
-            say(f"{len(ledger.lines)} lines, each holds the digest of the one before: nothing was changed")
     elif broken is None:
         say(f"nothing has been decided about {name} yet")
     if broken is not None:
         raise broken
-    if now != stands and ledger.lines and not json:
+    if now != stands and told.lines and not json:
         where = f"at version {stands}" if stands is not None else "nowhere"
         say(f"the alias champion stands {where}: it was moved by hand, which the next decision writes down")
 

@@ -61,7 +61,7 @@ def backup(
     json: Json = False,
 ) -> None:
     """Write the whole registry into one file: runs, models, users, artifacts. It may run meanwhile."""
-    from registry.service.backup import backup as write
+    from registry.server.backup import backup as write
     from registry.service.places import places_of
 
     with places_of(home_folder or home(), "embedded" if embedded else None) as places:
@@ -69,7 +69,7 @@ def backup(
     if json:
         print_json({"file": str(file), **done.model_dump(mode="json")})
     else:
-        say(f"{file}: {done.rows:,} rows, {done.files:,} artifacts, {done.bytes / 1e6:,.1f} MB")
+        say(f"{file}: the databases and {done.files:,} artifacts, {done.bytes / 1e6:,.1f} MB")
 
 
 def restore(
@@ -79,16 +79,17 @@ def restore(
     json: Json = False,
 ) -> None:
     """Put a registry back as it was; the service must be stopped. Every byte is checked before anything is replaced."""
+    from registry.server.restore import manifest_of
+    from registry.server.restore import restore as read
     from registry.service.places import places_of
-    from registry.service.restore import kind_of
-    from registry.service.restore import restore as read
 
-    with places_of(home_folder or home(), kind_of(file), stopped=True) as places:
+    made = manifest_of(file)
+    with places_of(home_folder or home(), made.kind, stopped=True, engine=made.engine) as places:
         done = read(places, file, force=force)
     if json:
         print_json({"file": str(file), **done.model_dump(mode="json")})
     else:
-        say(f"restored {done.rows:,} rows and {done.files:,} artifacts of {done.made}")
+        say(f"restored the databases and {done.files:,} artifacts of {done.made}")
 
 
 def add(

@@ -1,21 +1,18 @@
 """`watch`: whoever registers an encoder, it is judged."""
 
 import os
-import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ssl_core.errors import ConfigError, PackError, RegistryError
+from ssl_core.errors import PackError, RegistryError
 from study.console import errors, printable, say
 from study.home import home, packs
 
 if TYPE_CHECKING:
-    from study.watching.watch import Notice, Watcher
-
-LOOPBACK = "127.0.0.1"
+    from study.watching.watch import Notice
 
 
 def add_to(app: typer.Typer) -> None:
@@ -29,21 +26,11 @@ def watch(
         typer.Option(help="pack for versions that name it, and the first for those that name none; default: all here"),
     ] = None,
     every: Annotated[float, typer.Option(min=0.1, help="seconds between looks at the registry")] = 60.0,
-    port: Annotated[
-        int | None,
-        typer.Option(min=0, max=65535, help="listen for MLflow's webhooks, signed with SPLATSWEEP_WEBHOOK_SECRET"),
-    ] = None,
-    host: Annotated[str, typer.Option(help="address to listen at")] = LOOPBACK,
-    register_webhook: Annotated[
-        str | None, typer.Option(help="have the MLflow server tell this URL of new versions")
-    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="evaluations at a time, unless RAY_ADDRESS is set")] = 1,
-    once: Annotated[bool, typer.Option("--once", help="judge what is open, then leave")] = False,
+    once: Annotated[bool, typer.Option("--once", help="judge what is open, then leave: for cron")] = False,
     json: Annotated[bool, typer.Option("--json", help="one line of JSON per event")] = False,
 ) -> None:
     """Evaluate every registered encoder and put it before the gate, once per protocol and pack. Ctrl-C ends it."""
-    from registry.service.webhook_signature import webhook_secret
-    from registry.service.webhooks import register_webhook as register
     from registry.tracking.run_log import open_run_log
     from registry.versions.store import EncoderStore
     from study.cluster.interrupt import Interrupt, watch_signals
@@ -51,40 +38,19 @@ def watch(
     from study.watching.watch import Notice, Watcher, WatchPlan
 
     tell = _print_line if json else _print_words
-    secret, uri = webhook_secret(), os.environ.get("MLFLOW_TRACKING_URI")
-    if port is not None and secret is None:
-        raise ConfigError("--port needs SPLATSWEEP_WEBHOOK_SECRET, or anybody would be believed (openssl rand -hex 32)")
-    places = _places(pack)
-    began, interrupt = time.time(), Interrupt()
+    uri, places, interrupt = os.environ.get("MLFLOW_TRACKING_URI"), _places(pack), Interrupt()
     with ExitStack() as stack:
         log = stack.enter_context(open_run_log(uri, home()))
         stack.enter_context(watch_signals(interrupt))
         pool = open_pool(workers, home())
         stack.callback(pool.close)
         watcher = Watcher(EncoderStore(log), WatchPlan(places, home(), uri, every=every), pool, tell)
-        if port is not None and secret is not None and not once:
-            tell(Notice(kind="watching", reason=f"webhooks at {_listen(stack, watcher, host, port, secret, began)}"))
-        if register_webhook is not None:
-            new = register(log, register_webhook, secret)
-            tell(Notice(kind="watching", reason=f"webhook {'made' if new else 'renewed'} for {register_webhook}"))
         known = ", ".join(f"{digest} ({place})" for digest, place in places.items()) or "none"
         tell(Notice(kind="watching", reason=f"{log.tracking_uri}, {pool.slots} at a time, packs: {known}"))
         tally = watcher.run(interrupt, once=once)
     tell(Notice(kind="stopped", reason=f"{tally.judged} judged, {tally.refused} refused"))
     if once and tally.failed:
         raise RegistryError(f"{tally.failed} evaluations failed and were not tried again; the same command does")
-
-
-def _listen(stack: ExitStack, watcher: "Watcher", host: str, port: int, secret: str, began: float) -> str:
-    from registry.service.webhook_signature import Deliveries
-    from study.watching.listener import Listener
-
-    def aside(text: str) -> None:
-        errors.print(printable(text), soft_wrap=True)
-
-    listener = Listener(host, port, Deliveries(secret, since=began), watcher.wake.set, aside)
-    stack.callback(listener.close)
-    return listener.address
 
 
 def _places(given: list[str] | None) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from registry.evaluation.evaluation_claims import ClaimWatch, claims_in, work_key
+from registry.evaluation.evaluation_claims import claim_in, work_key
 from registry.judging.unjudged import UNFIT, Found
 
 
@@ -14,7 +14,6 @@ class Task:
     found: Found
     work: str
     pack_digest: str
-    dead: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,6 @@ def plan_agenda(
     versions: Sequence[Found],
     packs: Sequence[str],
     protocol_digest: str,
-    claims: ClaimWatch,
     *,
     default_pack: str | None,
     running: Collection[str] = (),
@@ -51,7 +49,6 @@ def plan_agenda(
         versions: all of the registry.
         packs: digests of the packs that are here.
         protocol_digest: of the protocol asked for.
-        claims: what was seen of other evaluators so far; updated.
         default_pack: digest of the pack for versions that name none; None leaves them alone.
         running: references that this watcher has under way.
     """
@@ -71,16 +68,14 @@ def plan_agenda(
             continue
         if found.champion:
             open_champions.add(found.name)
-        there = claims_in(found.tags, work)
-        dead = claims.dead(there)
         if found.reference in running:
             continue
-        if any(claim.token not in dead for claim in there):
+        if claim_in(found.tags, work) is not None:
             claimed.append(found.reference)
         elif found.name in open_champions and not found.champion:
             later.append(found.reference)
         else:
-            tasks.append(Task(found, work, digest, tuple(sorted(dead))))
+            tasks.append(Task(found, work, digest))
     return Agenda(
         tasks=tuple(tasks),
         claimed=tuple(claimed),

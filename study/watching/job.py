@@ -17,8 +17,6 @@ class Job(Config):
     home: str
     tracking_uri: str | None = None
     protocol: EvaluationConfig = EvaluationConfig()
-    dead: tuple[str, ...] = ()
-    """tokens of claims that the watcher saw standing still"""
 
     @property
     def reference(self) -> str:

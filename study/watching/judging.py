@@ -1,18 +1,17 @@
 """One job from claim to verdict, in whatever process it runs.
 
 Each step leaves its trace in the registry before the next begins, so a worker that dies anywhere is followed by one
-that goes on there: the claim goes stale, a whole report is found again, the final note is written last.
+that goes on there: the claim ends, a whole report is found again, the final note is written last.
 """
 
 import time
 from functools import lru_cache
 from pathlib import Path
 
-from registry.evaluation.evaluation_claims import ClaimLostError, holding, take
-from registry.evaluation.leftovers import settle_leftovers
+from registry.champions.history import Champion
+from registry.champions.history_store import HistoryStore
+from registry.evaluation.evaluation_claims import claimed
 from registry.judging.foreign import UnfitError, declared_classes, taken_in
-from registry.judging.ledger import Champion
-from registry.judging.ledger_store import LedgerStore
 from registry.judging.promote import evaluate_version, promote
 from registry.judging.unjudged import UNFIT, Found, Outcome, note_judged, one_version, refuse
 from registry.tracking.run_log import open_run_log
@@ -42,10 +41,9 @@ def judge(job: Job) -> Answer:
 
 
 def _claimed(store: EncoderStore, job: Job) -> Answer:
-    held = take(store.client, job.name, job.version, job.work, frozenset(job.dead))
-    if held is None:
-        return Answer(outcome="busy", reason="another watcher evaluates it")
-    with held:
+    with claimed(store.client, job.name, job.version, job.work) as mine:
+        if not mine:
+            return Answer(outcome="busy", reason="another watcher evaluates it")
         found = one_version(store, job.name, job.version)  # as it is under the claim
         done = found.judgement(job.work)
         if done is not None or UNFIT in found.tags:
@@ -58,17 +56,12 @@ def _claimed(store: EncoderStore, job: Job) -> Answer:
         pack = _pack(job.pack)
         try:
             _check_classes(found, card, pack)
-            version = settle_leftovers(store, version, pack.manifest.pack_digest, job.protocol)
             evaluate_version(store, pack, version, job.protocol, device=choose_device())
         except (InfeasibleError, IntegrityError) as error:  # of this encoder on this pack, whenever it is tried
             refuse(store.client, found, str(error), job.work)
             return Answer(outcome="refused", reason=str(error))
         try:
-            held.check()
             outcome, reason = _verdict(store, version, pack, job)
-            held.check()
-        except ClaimLostError as error:
-            return Answer(outcome="busy", reason=str(error))
         except InfeasibleError as error:  # the champion's fault or the pack's
             return Answer(outcome="trouble", reason=str(error))
         note_judged(store.client, found, job.work, outcome, reason)
@@ -93,19 +86,16 @@ def _some(names: tuple[str, ...]) -> str:
 def _verdict(store: EncoderStore, version: EncoderVersion, pack: Pack, job: Job) -> tuple[Outcome, str]:
     """Put an evaluated version before the gate if it never was. A later protocol moves no alias by itself.
 
-    The ledger says whether it was: a verdict on the version's tags may have been brought along by who registered it.
+    The history says whether it was: a verdict on the version's tags may have been brought along by who registered it.
     """
     version = store.get(version.name, version.version)
-    ledger, me = LedgerStore(store, version.name).read(), Champion.of(version)
-    told = {line.kind for line in ledger.lines if line.names == me}
-    if told & {"promoted", "refused"} or (told and ledger.champion != me):
+    history, me = HistoryStore(store, version.name).read(), Champion.of(version)
+    told = {line.kind for line in history.lines if line.names == me}
+    if told & {"promoted", "refused"} or (told and history.champion != me):
         return "evaluated", version.evaluation.headline if version.evaluation is not None else "evaluated"
     device, incumbent = choose_device(), store.with_alias(version.name, CHAMPION)
     if incumbent is not None and incumbent.version != version.version:
-        # two candidates would else evaluate the champion twice
-        with holding(store.client, incumbent.name, incumbent.version, job.work):
-            incumbent = settle_leftovers(store, incumbent, pack.manifest.pack_digest, job.protocol)
-            evaluate_version(store, pack, incumbent, job.protocol, device=device)
+        evaluate_version(store, pack, incumbent, job.protocol, device=device)
     decision = promote(store, pack, version, job.protocol, device=device)
     return "promoted" if decision.promoted else "refused", decision.reason
 

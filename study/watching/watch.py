@@ -1,4 +1,4 @@
-"""The watcher: looks at the registry, has what is open judged, and looks again when time has passed or MLflow calls.
+"""The watcher: looks at the registry, has what is open judged, and looks again when time has passed.
 
 Nothing is kept here that matters: what is done stands in the registry, so a watcher can be killed at any moment, and
 two of them share the work (`registry.evaluation.evaluation_claims`).
@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from registry.evaluation.evaluation_claims import ClaimWatch
 from registry.evaluation.reports import EvaluationConfig
 from registry.judging.unjudged import all_versions, refuse
 from registry.versions.store import EncoderStore
@@ -82,7 +81,7 @@ class _Trouble:
 
 @dataclass
 class Watcher:
-    """One watcher. `wake` may be set by anybody to have it look at once.
+    """One watcher.
 
     Args:
         store: the registry. plan: what is watched. pool: where jobs are done. say: told everything once.
@@ -92,11 +91,11 @@ class Watcher:
     plan: WatchPlan
     pool: Pool
     say: Say
-    wake: threading.Event = field(default_factory=threading.Event)
     tally: Tally = field(default_factory=Tally)
 
     def __post_init__(self) -> None:
-        self._claims = ClaimWatch()
+        self._wake = threading.Event()
+        """set when a job has ended"""
         self._running: dict[str, tuple[Task, Future[Answer]]] = {}
         self._troubles: dict[str, _Trouble] = {}
         self._said: set[str] = set()
@@ -108,7 +107,7 @@ class Watcher:
             RegistryError: with `once`: the registry does not answer.
         """
         while interrupt.signal is None:
-            self.wake.clear()
+            self._wake.clear()
             agenda = self._look(once)
             if agenda is not None:
                 self._begin(agenda)
@@ -132,7 +131,6 @@ class Watcher:
             versions,
             packs,
             self.plan.protocol.digest(),
-            self._claims,
             default_pack=packs[0] if packs else None,
             running=self._running.keys(),
         )
@@ -159,18 +157,17 @@ class Watcher:
                 home=str(self.plan.home),
                 tracking_uri=self.plan.tracking_uri,
                 protocol=self.plan.protocol,
-                dead=task.dead,
             )
             self.say(Notice(kind="judging", reference=reference))
             future = self.pool.submit(job)
             self._running[reference] = (task, future)
-            future.add_done_callback(lambda _: self.wake.set())
+            future.add_done_callback(lambda _: self._wake.set())
 
     def _wait(self, interrupt: Interrupt) -> None:
         """Until something happens. In short glances: a signal only sets a flag."""
         deadline = time.monotonic() + self.plan.every
         while interrupt.signal is None and time.monotonic() < deadline:
-            if self.wake.wait(_GLANCE):
+            if self._wake.wait(_GLANCE):
                 return
 
     def _gather(self) -> None:

@@ -1,6 +1,5 @@
 """What deploy/ says is valid, of the lock's versions, closed to strangers, and has no password of its own."""
 
-import base64
 import os
 import re
 import shlex
@@ -121,6 +120,10 @@ def test_images_have_versions() -> None:
     for service in compose()["services"].values():
         assert not service["image"].endswith(":latest")
     assert "FROM python:3.11" in (DEPLOY / "Dockerfile").read_text()
+    # pg_dump refuses a server that is newer than itself
+    server = re.search(r"image: postgres:(\d+)", (DEPLOY / "compose.yaml").read_text())
+    assert server is not None
+    assert f"postgresql-client-{server[1]}" in (DEPLOY / "Dockerfile").read_text()
 
 
 # authentication
@@ -255,9 +258,7 @@ def test_secrets_are_made_once(tmp_path: Path) -> None:
     random = [value for name, value in values.items() if any(word in name for word in SECRETS) and value != "mine"]
     assert len(set(random)) == len(random)
     assert min(map(len, random)) >= 20
-    fernet = values["MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY"]
-    assert all(value.isalnum() for value in random if value != fernet)  # they become parts of addresses
-    assert len(base64.urlsafe_b64decode(fernet)) == 32
+    assert all(value.isalnum() for value in random)  # they become parts of addresses
     assert first.count("POSTGRES_PASSWORD=") == 1
     assert file.stat().st_mode & 0o077 == 0
     make()

@@ -11,12 +11,11 @@ from typing import Any
 import pytest
 
 from registry.connection import embedded_address
-from registry.service.backup import MANIFEST, backup
+from registry.server.backup import MANIFEST, backup
+from registry.server.restore import restore
 from registry.service.places import Places
-from registry.service.restore import restore
 from ssl_core.errors import IntegrityError, RegistryError
 
-RUNS, EXPERIMENTS = "database/runs.jsonl", "database/experiments.jsonl"
 Files = dict[str, bytes]
 
 
@@ -59,11 +58,11 @@ def written(to: Path, members: Files, **manifest: Any) -> Path:
 
 
 def refused(kept: Path, file: Path) -> str:
-    rows = hashlib.sha256((kept / "mlflow.db").read_bytes()).hexdigest()
+    before = hashlib.sha256((kept / "mlflow.db").read_bytes()).hexdigest()
     with pytest.raises(RegistryError) as told:
         restore(places(kept), file, force=True)
     assert (kept / "mlartifacts" / "mine").read_text() == "mine"
-    assert hashlib.sha256((kept / "mlflow.db").read_bytes()).hexdigest() == rows
+    assert hashlib.sha256((kept / "mlflow.db").read_bytes()).hexdigest() == before
     assert not list(kept.glob(".restoring.*"))
     return str(told.value)
 
@@ -73,21 +72,25 @@ def test_the_honest_one_is_taken(honest, kept, tmp_path):
     assert not (kept / "mlartifacts" / "mine").exists()
 
 
-@pytest.mark.parametrize(
-    "rows",
-    [b"{nope\n", b"[1, 2]\n", b"5\n", b"[" * 100_000 + b"\n", b"\xff\xfe\n", b'{"name": {"datetime": "never"}}\n'],
-)
-def test_a_line_that_is_no_row_is_refused(honest, kept, tmp_path, rows):
-    assert "is damaged" in refused(kept, written(tmp_path / "bad.tar", {**honest, RUNS: rows}))
+def half(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+def scrambled(data: bytes) -> bytes:
+    """Every page but the first."""
+    return data[:4096] + bytes(byte ^ 0x55 for byte in data[4096:])
 
 
 @pytest.mark.parametrize(
-    "change",
-    [{"experiment_id": 10**30}, {"experiment_id": "abc"}, {"name": {"bytes": "!"}}, {"name": [1]}, {"more": 1}],
+    "change", [lambda _: b"", lambda _: b"no database", lambda _: b"SQLite format 3\0" + b"x" * 4080, half, scrambled]
 )
-def test_a_row_that_no_table_holds_is_refused(honest, kept, tmp_path, change):
-    row = {**json.loads(honest[EXPERIMENTS].splitlines()[0]), **change}
-    assert refused(kept, written(tmp_path / "bad.tar", {**honest, EXPERIMENTS: json.dumps(row).encode() + b"\n"}))
+def test_a_database_that_is_none_is_refused(honest, kept, tmp_path, change):
+    bad = {**honest, "database": change(honest["database"])}
+    assert "nothing was restored" in refused(kept, written(tmp_path / "bad.tar", bad))
+
+
+def test_a_backup_without_its_database_is_refused(honest, kept, tmp_path):
+    assert "lacks a database" in refused(kept, written(tmp_path / "bad.tar", {MANIFEST: honest[MANIFEST]}))
 
 
 @pytest.mark.parametrize("size", [-5, 0, 10**18, 10**40])

@@ -5,10 +5,10 @@ import pytest
 from injected import BETTER, MIDDLE, WORSE, blocks_pack, seeing
 from known_features import clouds, report_of
 
+from registry.champions.history_store import HistoryStore
 from registry.evaluation.protocol import NO_SECTIONS
 from registry.evaluation.reports import Correctness, EvaluationConfig, EvaluationReport, LabelSetting
 from registry.judging.gate import decide
-from registry.judging.ledger_store import LedgerStore
 from registry.judging.promote import promote, promote_best, rollback
 
 NAME = "cross-modal-points"
@@ -65,7 +65,7 @@ def test_only_the_better_encoder_is_promoted(store, lineage, trial, tmp_path):
         assert store.resolve(f"{NAME}@champion").version == versions["better"].version
         rollback(store, NAME, "next repetition")
     assert promoted == {"worse": 0, "equal": 0, "better": REPETITIONS}
-    kinds = [line.kind for line in LedgerStore(store, NAME).read().lines]
+    kinds = [line.kind for line in HistoryStore(store, NAME).read().lines]
     assert kinds == ["promoted", *["refused", "refused", "promoted", "rolled back"] * REPETITIONS]
     together = promote_best(store, pack, [versions[kind] for kind in ("worse", "equal", "better")], config(0))
     assert [decision.promoted for decision in together] == [False, False, True]

@@ -1,6 +1,7 @@
 """Artifacts in a bucket: listed, read and put back over a real S3 API, as from a folder."""
 
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "study"))  # the S3 AP
 
 from fake_store import s3_server
 
-from registry.service.artifact_files import in_place, list_files, read_file
+from registry.server.artifacts import artifact_files, artifacts_replaced
 from ssl_core.errors import StorageError
 
 FILES = {"1/run/artifacts/a.txt": b"a", "1/models/m-1/artifacts/folder/b": b"b" * 100_000}
@@ -24,12 +25,8 @@ def filled(folder: Path) -> Path:
 
 
 def contents(place: str) -> dict[str, bytes]:
-    found = {}
-    for path, size in list_files(place):
-        with read_file(place, path) as stream:
-            found[path] = stream.read()
-        assert len(found[path]) == size
-    return found
+    with tempfile.TemporaryDirectory() as scratch:
+        return {path: file.read_bytes() for path, file in artifact_files(place, Path(scratch))}
 
 
 def test_a_bucket_gives_back_what_a_folder_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,12 +34,12 @@ def test_a_bucket_gives_back_what_a_folder_holds(tmp_path: Path, monkeypatch: py
     with s3_server() as store:
         for name, value in store.environment.items():
             monkeypatch.setenv(name, value)
-        with in_place(staged, "s3://packs/mlflow"):
+        with artifacts_replaced(staged, "s3://packs/mlflow"):
             pass
         assert contents("s3://packs/mlflow") == FILES
         assert set(contents("s3://packs")) == {f"mlflow/{path}" for path in FILES}
         with pytest.raises(StorageError, match="s3://nowhere"):
-            list(list_files("s3://nowhere/x"))
+            contents("s3://nowhere/x")
 
 
 def test_a_folder_gets_its_old_files_back_if_the_rows_do_not_fit(tmp_path: Path) -> None:
@@ -50,13 +47,10 @@ def test_a_folder_gets_its_old_files_back_if_the_rows_do_not_fit(tmp_path: Path)
     old.mkdir()
     (old / "old").write_bytes(b"old")
     (old / "link").symlink_to("/etc/passwd")
-    place = in_place(filled(tmp_path / "staged"), str(old))
-    place.__enter__()
-    assert contents(str(old)) == FILES
-    error = RuntimeError()
-    assert not place.__exit__(RuntimeError, error, None)
+    with pytest.raises(ZeroDivisionError), artifacts_replaced(filled(tmp_path / "staged"), str(old)):
+        assert 1 / (contents(str(old)) != FILES)
     assert contents(str(old)) == {"old": b"old"}, "links are no artifacts"
-    with in_place(filled(tmp_path / "staged"), str(old)):
+    with artifacts_replaced(filled(tmp_path / "staged"), str(old)):
         pass
     assert contents(str(old)) == FILES
     assert [path.name for path in tmp_path.iterdir()] == ["artifacts"]

@@ -4,10 +4,12 @@ import hashlib
 import io
 import json
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tarfile
 import tempfile
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +17,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.service.backup import MANIFEST, backup
-from registry.service.places import Places, places_of
+from registry.server.backup import MANIFEST, backup
+from registry.server.databases import check_saved, is_empty, replaced, save, upgrade
+from registry.server.restore import manifest_of, name_problem, restore
+from registry.service.places import Places, places_of, settings_of
 from registry.service.postgres import address, lacking, running_postgres
-from registry.service.restore import kind_of, name_problem, restore
-from registry.service.rows import dump_rows, load_rows, make_tables
 from registry.service.secret_file import service_secrets, write_access
 from registry.tracking.run_log import open_run_log
 from registry.versions.fetching import pull
 from registry.versions.records import Lineage
 from registry.versions.store import EncoderStore
-from ssl_core.errors import IntegrityError, RegistryError
+from ssl_core.errors import IntegrityError, MissingDependencyError, RegistryError
 
 NAME = "cross-modal-points"
 
@@ -52,7 +54,6 @@ def home(tmp_path_factory: pytest.TempPathFactory, migrated: Path, bundles: list
 def saved(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("saved") / "registry.tar"
     done = backup(places(home), file)
-    assert done.rows > 20
     assert done.files >= 8
     return file
 
@@ -156,7 +157,7 @@ def test_a_registry_that_holds_something_is_kept_unless_forced(
 
 def test_the_file_is_its_owners(saved: Path) -> None:
     assert saved.stat().st_mode & 0o077 == 0
-    assert kind_of(saved) == "embedded"
+    assert (manifest_of(saved).kind, manifest_of(saved).engine) == ("embedded", "sqlite")
     assert not saved.with_name(f".{saved.name}.part").exists()
 
 
@@ -164,7 +165,7 @@ def test_nothing_to_back_up(tmp_path: Path) -> None:
     with pytest.raises(RegistryError, match="no registry under"):
         backup(places(tmp_path / "none"), tmp_path / "file.tar")
     with pytest.raises(RegistryError, match="there is no"):
-        kind_of(tmp_path / "file.tar")
+        manifest_of(tmp_path / "file.tar")
 
 
 # files that are not what was written
@@ -216,8 +217,10 @@ def manifest_says(**changes):
         (lambda members: [*members, ("artifacts/../../out", b"x")], "no backup holds"),
         (lambda members: [*members, ("/etc/out", b"x")], "no backup holds"),
         (lambda members: [*members, ("artifacts/link", link("artifacts/link", "/etc"))], "no backup holds"),
-        (lambda members: [*members, ("database/../x.jsonl", b"x")], "no backup holds"),
+        (lambda members: [*members, ("database/x", b"x")], "no backup holds"),
         (manifest_says(format=99), "format 99"),
+        (manifest_says(format=1), "format 1; restore it with revision 3e03538"),
+        (manifest_says(engine="postgres"), "on postgres, and this one is on sqlite"),
         (manifest_says(more=1), "damaged"),
         (manifest_says(kind="service"), "other kind"),
     ],
@@ -231,19 +234,48 @@ def test_what_is_not_whole_is_refused_and_nothing_changes(saved: Path, home: Pat
     assert not (tmp_path / "out").exists()
 
 
-def test_rows_of_another_mlflow_are_refused_and_the_old_files_come_back(saved: Path, home: Path, tmp_path: Path):
-    def other_revision(members):
-        facts, rows = json.loads(dict(members)[MANIFEST]), b'{"version_num": "0000"}\n'
-        digest = hashlib.sha256(rows).hexdigest()
-        facts["files"]["database/alembic_version.jsonl"] = {"sha256": digest, "bytes": len(rows)}
-        changed = {**dict(members), "database/alembic_version.jsonl": rows, MANIFEST: json.dumps(facts).encode()}
-        return list(changed.items())
+def rows(home: Path) -> list[str]:
+    with closing(sqlite3.connect(home / "mlflow.db")) as connection:
+        return [*connection.iterdump(), *(name for name in state(home) if name != "mlflow.db")]
 
-    held = state(home)
-    bad = rewritten(saved, tmp_path / "bad.tar", other_revision)
-    with pytest.raises(RegistryError, match="another version of MLflow"):
-        restore(places(home), bad, force=True)
-    assert state(home) == held
+
+def sealed(saved: Path, to: Path, database: Path) -> Path:
+    """The backup with another database, and a manifest that fits it."""
+    data = database.read_bytes()
+
+    def change(members):
+        facts = json.loads(dict(members)[MANIFEST])
+        facts["files"]["database"] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+        return list({**dict(members), "database": data, MANIFEST: json.dumps(facts).encode()}.items())
+
+    return rewritten(saved, to, change)
+
+
+def test_a_database_of_a_newer_mlflow_is_refused_and_the_old_files_come_back(saved: Path, home: Path, tmp_path: Path):
+    held, newer = rows(home), tmp_path / "newer.db"
+    shutil.copyfile(home / "mlflow.db", newer)
+    with closing(sqlite3.connect(newer)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = 'ffffffffffff'")
+    with pytest.raises(RegistryError, match="of a newer MLflow"):
+        restore(places(home), sealed(saved, tmp_path / "bad.tar", newer), force=True)
+    assert rows(home) == held
+
+
+def test_a_database_in_use_is_saved_whole(home: Path, migrated: Path, tmp_path: Path) -> None:
+    """Half a transaction of somebody else's is not in the copy."""
+    shutil.copyfile(migrated, tmp_path / "used.db")
+    with closing(sqlite3.connect(tmp_path / "used.db")) as writer:
+        writer.execute("PRAGMA journal_mode=WAL")
+        with writer:
+            writer.execute("INSERT INTO experiments (name) VALUES ('whole')")
+        writer.execute("INSERT INTO experiments (name) VALUES ('half')")
+        save(f"sqlite:///{tmp_path / 'used.db'}", tmp_path / "copy")
+        writer.rollback()
+    check_saved("sqlite", tmp_path / "copy")
+    with closing(sqlite3.connect(tmp_path / "copy")) as copy:
+        names = {name for (name,) in copy.execute("SELECT name FROM experiments")}
+    assert "whole" in names
+    assert "half" not in names
 
 
 def test_half_a_file_is_refused(saved: Path, home: Path, tmp_path: Path) -> None:
@@ -253,39 +285,68 @@ def test_half_a_file_is_refused(saved: Path, home: Path, tmp_path: Path) -> None
         restore(places(home), half, force=True)
     half.write_bytes(b"no tar")
     with pytest.raises(IntegrityError, match="not a whole backup"):
-        kind_of(half)
+        manifest_of(half)
 
 
 @given(st.text(max_size=30))
 def test_no_name_leaves_the_folder(name: str) -> None:
     root = Path("/a/folder")
-    for text in (name, f"artifacts/{name}", f"database/{name}.jsonl"):
+    for text in (name, f"artifacts/{name}", f"database/{name}"):
         if name_problem(text) is None:
             assert (root / text).resolve().is_relative_to(root)
             assert "\0" not in text
 
 
 @pytest.mark.slow
-def test_sqlite_and_postgres_take_each_others_rows(home: Path, saved: Path, migrated: Path, tmp_path: Path) -> None:
+def test_postgres_gives_and_takes_its_own_dump_or_keeps_what_it_had(tmp_path: Path) -> None:
+    import sqlalchemy as sa
+    from mlflow.store.db.utils import _initialize_tables
+
     with tempfile.TemporaryDirectory(prefix="splat-pg-") as name:
         folder = Path(name)
         folder.chmod(0o711)
         if why := lacking(folder):
             pytest.skip(why)
         with running_postgres(folder, "0" * 24, folder / "log") as port:
-            there, back = address("0" * 24, port, "mlflow"), f"sqlite:///{fresh(tmp_path / 'back', migrated)}/mlflow.db"
-            make_tables(there)
-            first = rows_of(f"sqlite:///{home}/mlflow.db", tmp_path / "first")
-            assert load_rows(there, tmp_path / "first", lambda _, row: row) > 20
-            assert rows_of(there, tmp_path / "second") == first
-            load_rows(back, tmp_path / "second", lambda _, row: row)
-            assert rows_of(back, tmp_path / "third") == first
+            there, dump = address("0" * 24, port, "mlflow"), tmp_path / "dump"
+            engine = sa.create_engine(there)
+            assert is_empty(there)
+            _initialize_tables(engine)
+
+            def experiments(add: str = "") -> list[str]:
+                with engine.begin() as connection:
+                    if add:  # a new row gets a new number, also after a restore
+                        connection.execute(sa.text("INSERT INTO experiments (name) VALUES (:name)"), {"name": add})
+                    return list(connection.execute(sa.text("SELECT name FROM experiments ORDER BY name")).scalars())
+
+            experiments("kept")
+            save(there, dump)
+            experiments("later")
+            with pytest.raises(ZeroDivisionError), replaced(there, dump):
+                assert 1 / (experiments() != ["kept"])
+            assert experiments() == ["kept", "later"]
+            with replaced(there, dump):
+                upgrade(there, "database")
+            assert experiments("new") == ["kept", "new"]
+            check_saved("postgres", dump)
+            dump.write_bytes(dump.read_bytes()[:100])
+            with pytest.raises(IntegrityError, match="nothing was restored"):
+                check_saved("postgres", dump)
+            engine.dispose()
 
 
-def rows_of(address: str, folder: Path) -> dict[str, list[str]]:
-    folder.mkdir()
-    dump_rows(address, folder)
-    return {file.stem: sorted(file.read_text().splitlines()) for file in folder.iterdir()}
+def test_a_missing_pg_dump_is_named_with_its_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(MissingDependencyError, match="pg_dump is not on PATH; install PostgreSQL's client programs"):
+        save("postgresql+psycopg2://mlflow:secret@127.0.0.1:1/mlflow", tmp_path / "dump")
+
+
+def test_a_service_is_made_on_the_engine_of_its_backup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(RegistryError, match="on Postgres, and there is none: initdb"):
+        settings_of(tmp_path, None, "postgres")
+    assert not (tmp_path / "settings.json").exists()
+    assert settings_of(tmp_path, None, "sqlite")[0].engine == "sqlite"
 
 
 # secrets
@@ -294,13 +355,15 @@ def rows_of(address: str, folder: Path) -> dict[str, list[str]]:
 def test_secrets_are_made_once_and_are_nobody_elses(tmp_path: Path) -> None:
     first = service_secrets(tmp_path)
     assert service_secrets(tmp_path) == first
-    assert len({first.administrator, first.database, first.signing, first.webhooks}) == 4
+    assert len({first.administrator, first.database, first.signing}) == 3
     file = tmp_path / "secrets.json"
     assert file.stat().st_mode & 0o777 == 0o600
     file.chmod(0o644)
     with pytest.raises(RegistryError, match="chmod 600"):
         service_secrets(tmp_path)
     file.chmod(0o600)
+    file.write_text(json.dumps({**first.model_dump(), "webhooks": "a key of earlier revisions"}))
+    assert service_secrets(tmp_path) == first
     file.write_text('{"administrator": "not to be shown"}')
     with pytest.raises(RegistryError, match="damaged") as caught:
         service_secrets(tmp_path)

@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 import requests
 
-from registry.service.backup import backup
+from registry.server.backup import backup
+from registry.server.restore import restore
 from registry.service.places import is_running, places_of, service_folder
 from registry.service.processes import free_port
-from registry.service.restore import restore
 from registry.service.users import Users, may_judge, open_users
 from registry.tracking.run_log import RunLog, open_run_log
 from registry.versions.fetching import pull

@@ -1,10 +1,9 @@
 """What is to be done next follows from the registry as it stands."""
 
 import json
+from datetime import UTC, datetime, timedelta
 
-import pytest
-
-from registry.evaluation.evaluation_claims import Claim, ClaimWatch, work_key
+from registry.evaluation.evaluation_claims import Claim, work_key
 from registry.judging.unjudged import Found
 from study.watching.agenda import Agenda, plan_agenda
 
@@ -20,7 +19,7 @@ def found(version: int, name: str = "points", champion: bool = False, kind: bool
 
 
 def agenda(*versions: Found, default: str | None = PACK, running: tuple[str, ...] = ()) -> Agenda:
-    return plan_agenda(versions, [PACK, OTHER], PROTOCOL, ClaimWatch(), default_pack=default, running=running)
+    return plan_agenda(versions, [PACK, OTHER], PROTOCOL, default_pack=default, running=running)
 
 
 def references(made: Agenda) -> list[str]:
@@ -60,17 +59,9 @@ def test_the_champion_goes_first_and_alone():
     assert references(agenda(found(1), done)) == ["points/1"]
 
 
-@pytest.mark.parametrize("number", [0, 1])
-def test_a_claimed_version_is_left_until_its_owner_is_dead(number):
-    claim = Claim(token="t", number=number, machine="another", pid=1)
-    version = found(1, **{f"claim.{WORK}.t": claim.to_json()})
-    now = [0.0]
-    watch = ClaimWatch(clock=lambda: now[0])
-    for seconds in range(0, 60, 10):
-        now[0] = seconds
-        made = plan_agenda([version], [PACK], PROTOCOL, watch, default_pack=PACK)
-        assert made.claimed == ("points/1",)
-        assert not made.tasks
-    now[0] = 60
-    (task,) = plan_agenda([version], [PACK], PROTOCOL, watch, default_pack=PACK).tasks
-    assert task.dead == ("t",)
+def test_a_claimed_version_is_left_until_its_claim_ends():
+    for minutes, claimed in ((1, ("points/1",)), (-1, ())):
+        claim = Claim(who="another 1 1 1", until=datetime.now(UTC) + timedelta(minutes=minutes))
+        made = agenda(found(1, **{f"claim.{WORK}": claim.to_json()}))
+        assert made.claimed == claimed
+        assert references(made) == ([] if claimed else ["points/1"])

@@ -10,13 +10,13 @@ import typer
 from typer.testing import CliRunner
 
 from registry.tracking.run_log import open_run_log
-from ssl_core.errors import ConfigError, SplatsweepError
+from ssl_core.errors import SplatsweepError
 from study.commands import watch
 
 
 @pytest.fixture
 def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> typer.Typer:
-    for name in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS", "SPLATSWEEP_WEBHOOK_SECRET"):
+    for name in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("SPLATSWEEP_HOME", str(tmp_path / "home"))
     made = typer.Typer()
@@ -49,20 +49,21 @@ def test_packs_at_home_are_found_and_strange_names_cannot_write_to_the_terminal(
     assert "\x1b" not in result.stdout
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["--port", "0"], "SPLATSWEEP_WEBHOOK_SECRET"),
-        (["--register-webhook", "https://watch.example/webhook"], "SPLATSWEEP_WEBHOOK_SECRET"),
-        (["--pack", "nowhere"], "nowhere"),
-    ],
-)
-def test_errors_name_the_remedy(app: typer.Typer, arguments: list[str], words: str) -> None:
-    with pytest.raises(SplatsweepError, match=words):
-        CliRunner().invoke(app, ["--once", *arguments], catch_exceptions=False)
+def test_a_pack_that_is_not_there_is_named(app: typer.Typer) -> None:
+    with pytest.raises(SplatsweepError, match="nowhere"):
+        CliRunner().invoke(app, ["--once", "--pack", "nowhere"], catch_exceptions=False)
 
 
-def test_a_secret_that_keeps_nobody_out_is_refused(app: typer.Typer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SPLATSWEEP_WEBHOOK_SECRET", "letmein")
-    with pytest.raises(ConfigError, match="7 characters"):
-        CliRunner().invoke(app, ["--once"], catch_exceptions=False)
+def test_a_version_that_cannot_be_evaluated_is_refused_once_and_said(
+    app: typer.Typer, tiny_pack: Any, tmp_path: Path
+) -> None:
+    client = open_run_log(None, tmp_path / "home").client
+    client.create_registered_model("empty", {"splatsweep.kind": "encoder"})
+    (tmp_path / "nothing").mkdir()
+    client.create_model_version("empty", str(tmp_path / "nothing"))
+    for counts, kinds in (("1", ["watching", "judging", "refused", "stopped"]), ("0", ["watching", "stopped"])):
+        result = CliRunner().invoke(app, ["--once", "--json", "--pack", str(tiny_pack.path)], catch_exceptions=False)
+        said = [json.loads(line) for line in result.stdout.splitlines()]
+        assert result.exit_code == 0
+        assert [notice["kind"] for notice in said] == kinds
+        assert said[-1]["reason"] == f"0 judged, {counts} refused"

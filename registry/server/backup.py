@@ -1,7 +1,7 @@
-"""A registry in one file: rows of its databases, its artifacts, and a manifest with every file's digest.
+"""A registry in one file: its databases' own dumps, its artifacts, and a manifest with every file's digest.
 
-A plain .tar, readable by its owner only (it holds the users' hashed passwords). The rows are taken first: whatever they
-name was stored before them, so the artifacts that follow are complete even while the registry is in use.
+A plain .tar, readable by its owner only (it holds the users' hashed passwords). The databases are saved first: whatever
+they name was stored before them, so the artifacts that follow are complete even while the registry is in use.
 """
 
 import hashlib
@@ -12,19 +12,17 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from io import BytesIO
 from pathlib import Path
-from typing import IO
 
 from registry.connection import import_mlflow
-from registry.service.artifact_files import list_files, read_file
+from registry.server.artifacts import artifact_files
+from registry.server.databases import Engine, engine_of, save
 from registry.service.places import Kind, Places
-from registry.service.rows import dump_rows
 from ssl_core.config import Config
 from ssl_core.errors import RegistryError, StorageError
 
-FORMAT = 1
-MANIFEST, DATABASE, USERS, ARTIFACTS = "manifest.json", "database", "users", "artifacts"
+FORMAT = 2
+MANIFEST, ARTIFACTS = "manifest.json", "artifacts"
 
 
 class FileFact(Config):
@@ -35,24 +33,23 @@ class FileFact(Config):
 
 
 class Manifest(Config):
-    """The first thing a restore reads."""
+    """The last file of a backup, and the first thing a restore reads."""
 
     format: int
     kind: Kind
+    engine: Engine
     made: str
     """UTC, ISO 8601"""
     mlflow: str
     """its version"""
     home: str = ""
     """the embedded store's home: its rows name artifacts by their full paths"""
-    rows: int
     files: dict[str, FileFact]
 
 
 class BackupFacts(Config):
     """How much there was."""
 
-    rows: int
     files: int
     """artifacts"""
     bytes: int
@@ -65,65 +62,45 @@ def backup(places: Places, file: Path) -> BackupFacts:
     Raises:
         RegistryError: there is no registry, its database does not answer, or the file exists.
         StorageError: the file cannot be written, or the artifacts not read.
+        MissingDependencyError: a Postgres, and its program pg_dump is not on PATH.
     """
     if places.home is not None and not (places.home / "mlflow.db").exists():
         raise RegistryError(f"there is no registry under {places.home}; set SPLATSWEEP_HOME, or say --home")
     if file.exists():
         raise RegistryError(f"{file} exists; choose another name")
     with tempfile.TemporaryDirectory(prefix="splatsweep-") as scratch, _whole(file) as tar:
-        writer, rows, count = _Writer(tar), 0, 0
-        for part, address in ((DATABASE, places.database), (USERS, places.users)):
-            if address is None:
-                continue
-            folder = Path(scratch) / part
-            folder.mkdir()
-            counts = dump_rows(address, folder)
-            rows += sum(count for table, count in counts.items() if not table.startswith("alembic_version"))
-            for table in sorted(folder.iterdir()):
-                with table.open("rb") as stream:
-                    writer.add(f"{part}/{table.name}", stream, table.stat().st_size)
-        for path, size in list_files(places.artifacts):
-            with read_file(places.artifacts, path) as stream:
-                writer.add(f"{ARTIFACTS}/{path}", stream, size)
-            count += 1
+        facts = dict[str, FileFact]()
+        for part, address in places.parts.items():
+            saved = Path(scratch) / part
+            save(address, saved)
+            facts[part] = _add(tar, part, saved)
+        for path, artifact in artifact_files(places.artifacts, Path(scratch)):
+            name = f"{ARTIFACTS}/{path}"
+            facts[name] = _add(tar, name, artifact)
         manifest = Manifest(
             format=FORMAT,
             kind="service" if places.home is None else "embedded",
+            engine=engine_of(places.database),
             made=datetime.now(UTC).isoformat(timespec="seconds"),
             mlflow=str(import_mlflow().__version__),
             home=str(places.home or ""),
-            rows=rows,
-            files=writer.facts,
+            files=facts,
         )
-        text = manifest.to_json().encode()
-        writer.add(MANIFEST, BytesIO(text), len(text))
-    return BackupFacts(rows=rows, files=count, bytes=file.stat().st_size)
+        (Path(scratch) / MANIFEST).write_text(manifest.to_json())
+        _add(tar, MANIFEST, Path(scratch) / MANIFEST)
+    return BackupFacts(files=len(facts) - len(places.parts), bytes=file.stat().st_size)
 
 
-class _Writer:
-    """A tar that remembers what went into it."""
-
-    def __init__(self, tar: tarfile.TarFile) -> None:
-        self._tar, self.facts = tar, dict[str, FileFact]()
-
-    def add(self, name: str, stream: IO[bytes], size: int) -> None:
-        member = tarfile.TarInfo(name)
-        member.size, member.mode, member.mtime = size, 0o600, int(time.time())
-        reader = _Hashed(stream)
-        self._tar.addfile(member, reader)
-        self.facts[name] = FileFact(sha256=reader.digest.hexdigest(), bytes=size)
-
-
-class _Hashed:
-    """A stream that is hashed while it is read."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream, self.digest = stream, hashlib.sha256()
-
-    def read(self, size: int = -1) -> bytes:
-        data = self._stream.read(size)
-        self.digest.update(data)
-        return data
+def _add(tar: tarfile.TarFile, name: str, file: Path) -> FileFact:
+    """Put a file into the tar; what a restore will check."""
+    member = tarfile.TarInfo(name)
+    member.mode, member.mtime = 0o600, int(time.time())
+    with file.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        member.size = stream.tell()
+        stream.seek(0)
+        tar.addfile(member, stream)
+    return FileFact(sha256=digest, bytes=member.size)
 
 
 @contextmanager

@@ -1,10 +1,9 @@
-"""Where a ledger lies in MLflow, and why nobody can write over it.
+"""Where a promotion history lies in MLflow, and why nobody can write over it.
 
 Each registered model has an experiment of its own (`<experiment>-ledger-<name>`, so that a server can let few write
 to it) with one run; line n is the run's parameter `line.00000n`. MLflow lets a parameter be written once: a second
 value is refused by the database itself. So of two gates on two machines that write the same line, one is told that it
-came too late, reads on and thinks again. `done.00000n` is written when line n was carried out. The model's tag
-`splatsweep.ledger_head` holds the newest line's digest.
+came too late, reads on and thinks again. `done.00000n` is written when line n was applied.
 """
 
 import time
@@ -12,61 +11,68 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from registry.connection import Client, explained, import_mlflow, is_missing
-from registry.judging.ledger import Head, Ledger, Line, read_lines, sound_part
+from registry.champions.history import Line, PromotionHistory
+from registry.connection import Client, explained, import_mlflow
 from registry.tracking.names import KIND, PARAM_LIMIT, own_tags
 from registry.versions.records import PREFIX, optional, safe_name
 from registry.versions.store import EncoderStore
-from registry.versions.tag_writes import set_model_tag
-from ssl_core.errors import IntegrityError, RegistryError
+from ssl_core.errors import IntegrityError
 
-HEAD_TAG = f"{PREFIX}ledger_head"
 _LINE, _DONE = "line.", "done."
 FOUNDER_SECONDS = 10.0
 """How long the one who made the experiment may take to make its run before another does."""
 
 
-class LedgerStore:
-    """The ledger of one registered model, which must exist before a line is written."""
+class HistoryStore:
+    """The promotion history of one registered model, which must exist before a line is written."""
 
     def __init__(self, store: EncoderStore, name: str) -> None:
         self._store, self.name = store, safe_name(name)
         self._run_id: str | None = None
 
-    def read(self) -> Ledger:
-        """The ledger as it stands; empty if nothing was ever decided.
+    def read(self, *, strict: bool = True) -> PromotionHistory:
+        """The history as it stands; empty if nothing was ever decided.
+
+        Args:
+            strict: raise for a line that is missing or cannot be read; else give those before it.
 
         Raises:
-            IntegrityError: a line is missing or was edited.
+            IntegrityError: somebody changed the database.
         """
-        texts, done = self._texts()
-        return Ledger(self.name, read_lines(self.name, texts, self._head()), done)
+        with explained(f"reading the promotion history of {self.name}"):
+            run_id = self._find()
+            params: Mapping[str, str] = self._client.get_run(run_id).data.params if run_id else {}
+        texts = {int(key[len(_LINE) :]): text for key, text in params.items() if _numbered(key, _LINE)}
+        lines = list[Line]()
+        while (line := optional(Line, texts.get(len(lines) + 1))) is not None:
+            lines.append(line)
+        if strict and len(lines) < len(texts):
+            raise IntegrityError(
+                f"the promotion history of {self.name} was changed in the database: line {len(lines) + 1} is missing, "
+                "or cannot be read; nothing is promoted until the registry is restored from a backup "
+                f"(`splatsweep history {self.name}` shows the lines before it)"
+            )
+        done = frozenset(int(key[len(_DONE) :]) for key in params if _numbered(key, _DONE))
+        return PromotionHistory(self.name, tuple(lines), done)
 
-    def read_sound(self) -> Ledger:
-        """The lines that can be trusted, from the first on, even if later ones cannot."""
-        texts, done = self._texts()
-        return Ledger(self.name, sound_part(texts), done)
-
-    def append(self, ledger: Ledger, line: Line) -> Ledger | None:
-        """Write `line` (numbered, dated and chained here) after the last one of `ledger`.
+    def append(self, history: PromotionHistory, line: Line) -> PromotionHistory | None:
+        """Write `line` (numbered and dated here) after the last one of `history`.
 
         Returns:
-            The ledger with it; None if somebody else has written that line: read again.
+            The history with it; None if somebody else has written that line: read again.
         """
-        line = chained(ledger, line)
+        line = following(history, line)
         text = line.to_json()
         assert len(text) <= PARAM_LIMIT, "MLflow would cut it"
         run_id = self._founded()
-        with explained(f"writing line {line.sequence} of the ledger of {self.name}"):
+        with explained(f"writing line {line.sequence} of the promotion history of {self.name}"):
             if not self._put(run_id, f"{_LINE}{line.sequence:06d}", text):
                 return None
-            head = Head(sequence=line.sequence, sha256=line.sha256())
-            set_model_tag(self._client, self.name, HEAD_TAG, head.to_json())
-        return Ledger(self.name, (*ledger.lines, line), ledger.done)
+        return PromotionHistory(self.name, (*history.lines, line), history.done)
 
     def finish(self, line: Line) -> None:
-        """Note that the line was carried out."""
-        with explained(f"finishing line {line.sequence} of the ledger of {self.name}"):
+        """Note that the line was applied."""
+        with explained(f"finishing line {line.sequence} of the promotion history of {self.name}"):
             self._put(self._founded(), f"{_DONE}{line.sequence:06d}", "yes")
 
     # inside
@@ -91,26 +97,6 @@ class LedgerStore:
             return bool(known == value)
         return True
 
-    def _texts(self) -> tuple[dict[int, str], frozenset[int]]:
-        with explained(f"reading the ledger of {self.name}"):
-            run_id = self._find()
-            params: Mapping[str, str] = self._client.get_run(run_id).data.params if run_id else {}
-        texts = {int(key[len(_LINE) :]): text for key, text in params.items() if _numbered(key, _LINE)}
-        return texts, frozenset(int(key[len(_DONE) :]) for key in params if _numbered(key, _DONE))
-
-    def _head(self) -> Head | None:
-        try:
-            with explained(f"reading the registered model {self.name}"):
-                tags = self._client.get_registered_model(self.name).tags
-        except RegistryError as error:
-            if is_missing(error.__cause__ or error):
-                return None
-            raise
-        head: Head | None = optional(Head, tags.get(HEAD_TAG))
-        if head is None and HEAD_TAG in tags:
-            raise IntegrityError(f"tag {HEAD_TAG} of {self.name} was edited; delete it if the ledger can be trusted")
-        return head
-
     def _find(self) -> str | None:
         """The run, restored with its experiment where either was deleted; None if there never was one."""
         if self._run_id is None:
@@ -129,7 +115,7 @@ class LedgerStore:
         written = [run for run in runs if any(key.startswith(_LINE) for key in run.data.params)] or list(runs[:1])
         if len(written) > 1:
             raise IntegrityError(
-                f"the ledger of {self.name} was written in two runs of experiment {self.experiment} "
+                f"the promotion history of {self.name} was written in two runs of experiment {self.experiment} "
                 f"({', '.join(run.info.run_id for run in written)}); delete the one that is not to count for good"
             )
         for run in written:
@@ -141,7 +127,7 @@ class LedgerStore:
     def _founded(self) -> str:
         """The run, made if need be. An experiment's name is unique, so one of many makes it, and its run."""
         mlflow = import_mlflow()
-        with explained(f"opening the ledger of {self.name}"):
+        with explained(f"opening the promotion history of {self.name}"):
             if run_id := self._find():
                 return run_id
             mine = True
@@ -172,16 +158,12 @@ class LedgerStore:
         return str(own.artifact_location)
 
 
-def chained(ledger: Ledger, line: Line) -> Line:
-    """`line` as the next of `ledger`. Its time is later than the last line's even if this clock is behind."""
+def following(history: PromotionHistory, line: Line) -> Line:
+    """`line` as the next of `history`. Its time is later than the last line's even if this clock is behind."""
     moment = datetime.now(UTC)
-    if ledger.lines:
-        moment = max(moment, datetime.fromisoformat(ledger.lines[-1].time) + timedelta(microseconds=1))
-    found = {
-        "sequence": len(ledger.lines) + 1,
-        "time": moment.isoformat(timespec="microseconds"),
-        "previous": ledger.lines[-1].sha256() if ledger.lines else "",
-    }
+    if history.lines:
+        moment = max(moment, datetime.fromisoformat(history.lines[-1].time) + timedelta(microseconds=1))
+    found = {"sequence": len(history.lines) + 1, "time": moment.isoformat(timespec="microseconds")}
     return line.model_copy(update=found)
 
 

@@ -1,8 +1,8 @@
-"""Who is champion of a registered model: the ledger decides, the alias and the events on versions follow it.
+"""Who is champion of a registered model: the promotion history decides, alias and events on versions follow it.
 
-A change is one line of the ledger, written at once or not at all; then the alias moves, the versions get their events,
+A change is one line of the history, written at once or not at all; then the alias moves, the versions get their events,
 and the line is marked done. A program that dies in between leaves a line that is not done, and whoever comes next
-carries it out. An alias that stands elsewhere than a done line says was moved by somebody else (MLflow's pages let
+applies it. An alias that stands elsewhere than a done line says was moved by somebody else (MLflow's pages let
 anybody with the right do so): that is written down, and counts.
 """
 
@@ -11,10 +11,9 @@ import json
 import time
 from collections.abc import Callable
 
+from registry.champions.history import Champion, How, Line, LineKind, PromotionHistory
+from registry.champions.history_store import HistoryStore
 from registry.evaluation.reports import EvaluationConfig
-from registry.judging.ledger import Champion, How, Ledger, Line, LineKind
-from registry.judging.ledger_store import LedgerStore
-from registry.judging.lock import shared_by_machines
 from registry.tracking.names import own_tags
 from registry.versions.records import CHAMPION, PREFIX, EncoderVersion, Event, EventKind, event_tag, printable
 from registry.versions.store import EncoderStore
@@ -23,64 +22,64 @@ from ssl_core.errors import RegistryError
 ATTEMPTS = 20
 _LETTERS, _ROOM = 1999, 4000
 GRACE = 2.0
-"""Seconds that an alias may stand apart from the ledger before it is taken for a hand's work: another machine's gate
-may be between its line and its alias."""
+"""Seconds that an alias may stand apart from the history before it is taken for a hand's work: another gate may be
+between its line and its alias."""
 
 
-class Succession:
-    """The champions of one model. Reading and changing are done under `judging_lock`."""
+class ChampionAlias:
+    """The champions of one model. Of two programs that change them at once, one is told so and thinks again."""
 
     def __init__(self, store: EncoderStore, name: str) -> None:
         self._store, self.name = store, name
-        self._ledger = LedgerStore(store, name)
+        self._history = HistoryStore(store, name)
 
-    def settle(self) -> Ledger:
-        """The ledger, once what was left undone is done and what was done by hand is written down.
+    def reconcile(self) -> PromotionHistory:
+        """The history, once what was left undone is done and what was done by hand is written down.
 
         Raises:
-            IntegrityError: the ledger was changed.
+            IntegrityError: the history was changed.
             RegistryError: others change the champion all the time.
         """
-        patient = shared_by_machines(self._store)
+        patient = True
         for _ in range(ATTEMPTS):
-            ledger, versions = self._ledger.read(), self._store.list(self.name)
-            if ledger.unfinished is not None:
-                self.carry_out()
+            history, versions = self._history.read(), self._store.list(self.name)
+            if history.unfinished is not None:
+                self.apply()
                 continue
             holder = next((version for version in versions if CHAMPION in version.aliases), None)
-            if not ledger.lines and self._recall(ledger, versions):
+            if not history.lines and self._recall(history, versions):
                 continue
-            if ledger.champion == (Champion.of(holder) if holder is not None else None):
-                return ledger
+            if history.champion == (Champion.of(holder) if holder is not None else None):
+                return history
             if patient:
                 patient = False
                 time.sleep(GRACE)
                 continue
-            self._ledger.append(ledger, draft("observed", "hand", holder, _seen(ledger, versions, holder)))
+            self._history.append(history, draft("observed", "hand", holder, _seen(history, versions, holder)))
         raise RegistryError(f"the champion of {self.name} is changed by others all the time; try again later")
 
-    def change(self, ledger: Ledger, line: Line) -> Ledger | None:
-        """Write a line and carry it out; None if another was written first: settle and think again."""
-        written = self._ledger.append(ledger, line)
+    def change(self, history: PromotionHistory, line: Line) -> PromotionHistory | None:
+        """Write a line and apply it; None if another was written first: reconcile and think again."""
+        written = self._history.append(history, line)
         if written is None or line.kind == "refused":
             return written
-        return self.carry_out()
+        return self.apply()
 
-    def insist(self, think: Callable[[Ledger], Line]) -> tuple[Line, Ledger]:
-        """Write the line that `think` makes of the ledger as it stands, however often another comes first.
+    def append_with_retry(self, think: Callable[[PromotionHistory], Line]) -> tuple[Line, PromotionHistory]:
+        """Write the line that `think` makes of the history as it stands, however often another comes first.
 
-        What `think` raises is raised. Returns the line as written, and the ledger with it.
+        What `think` raises is raised. Returns the line as written, and the history with it.
         """
         for _ in range(ATTEMPTS):
-            ledger = self.settle()
-            if (written := self.change(ledger, think(ledger))) is not None:
-                return written.lines[len(ledger.lines)], written
+            history = self.reconcile()
+            if (written := self.change(history, think(history))) is not None:
+                return written.lines[len(history.lines)], written
         raise RegistryError(f"the champion of {self.name} is changed by others all the time; try again later")
 
-    def carry_out(self) -> Ledger:
+    def apply(self) -> PromotionHistory:
         """Alias and events as the newest change says; one that came meanwhile goes before."""
-        line = self._ledger.read().crowning
-        assert line is not None, "there is a line to carry out"
+        line = self._history.read().last_promotion
+        assert line is not None, "there is a line to apply"
         while True:
             versions = self._store.list(self.name)
             if line.kind != "observed":  # what was observed is so already
@@ -89,11 +88,11 @@ class Succession:
                         self._store.set_alias(version, CHAMPION)
             for version in versions:
                 self._tell(version, line)
-            newest = (ledger := self._ledger.read()).crowning
+            newest = (history := self._history.read()).last_promotion
             assert newest is not None
             if newest.sequence == line.sequence:
-                self._ledger.finish(line)
-                return Ledger(self.name, ledger.lines, ledger.done | {line.sequence})
+                self._history.finish(line)
+                return PromotionHistory(self.name, history.lines, history.done | {line.sequence})
             line = newest  # the alias just set is out of date
 
     def version_of(self, who: Champion | None) -> EncoderVersion | None:
@@ -113,7 +112,7 @@ class Succession:
             if version.status != "champion":
                 self._event(version, "promoted", line)
         elif version.status == "champion":
-            # the time of an event is that of its line, so two programs that carry it out write one event
+            # the time of an event is that of its line, so two programs that apply it write one event
             follower = f"followed by version {line.version}: " if line.version is not None else ""
             self._event(version, "demoted", line, follower)
 
@@ -122,13 +121,13 @@ class Succession:
         told = self._store.tag(version, event_tag(event))
         self._store.tag(told, {f"{PREFIX}status": told.status})
 
-    def _recall(self, ledger: Ledger, versions: tuple[EncoderVersion, ...]) -> bool:
-        """Champions from before there was a ledger, from their events; whether there were any."""
+    def _recall(self, history: PromotionHistory, versions: tuple[EncoderVersion, ...]) -> bool:
+        """Champions from before there was a history, from their events; whether there were any."""
         past = [(event, version) for version in versions for event in version.events if event.kind == "promoted"]
-        now: Ledger | None = ledger
+        now: PromotionHistory | None = history
         for event, version in sorted(past, key=lambda found: found[0].time):
             reason = f"{event.reason} ({event.time[:10]})"
-            now = self._ledger.append(now, draft("observed", "before the ledger", version, reason)) if now else None
+            now = self._history.append(now, draft("observed", "before the ledger", version, reason)) if now else None
         return bool(past)
 
 
@@ -139,7 +138,7 @@ def draft(
     reason: str,
     incumbent: EncoderVersion | None = None,
 ) -> Line:
-    """A line without number, time and chain, which the ledger gives."""
+    """A line without number and time, which the history gives."""
     return Line(
         sequence=1,
         time="",
@@ -170,15 +169,15 @@ def protocol_key(config: EvaluationConfig) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _seen(ledger: Ledger, versions: tuple[EncoderVersion, ...], holder: EncoderVersion | None) -> str:
+def _seen(history: PromotionHistory, versions: tuple[EncoderVersion, ...], holder: EncoderVersion | None) -> str:
     """What was done without us, for people."""
-    before = ledger.champion
+    before = history.champion
     if holder is None:
         assert before is not None
         if any(Champion.of(version) == before for version in versions):
             return f"the alias champion was taken away from version {before.version} by hand"
         return f"version {before.version} was deleted by hand, and the alias champion with it"
-    if not ledger.lines:
-        return f"version {holder.version} was champion when the ledger began"
+    if not history.lines:
+        return f"version {holder.version} was champion when the history began"
     was = f"version {before.version}" if before is not None else "nobody"
-    return f"the alias champion was moved to version {holder.version} by hand; by the ledger it was {was}"
+    return f"the alias champion was moved to version {holder.version} by hand; by the history it was {was}"

@@ -1,4 +1,4 @@
-"""Two gates on two machines, as far as a server can tell: two clients, no file in common, one ledger."""
+"""Two gates on two machines, as far as a server can tell: two clients, no file in common, one history."""
 
 import threading
 
@@ -6,10 +6,10 @@ import pytest
 from http_server import MlflowServer
 from known_features import clouds, report_of
 
+from registry.champions.champion_alias import ChampionAlias
+from registry.champions.history_store import HistoryStore
 from registry.judging.candidates import judge
-from registry.judging.crown import Succession
 from registry.judging.gate import GateConfig
-from registry.judging.ledger_store import LedgerStore
 from registry.tracking.run_log import open_run_log
 from registry.versions.records import Lineage
 from registry.versions.store import EncoderStore
@@ -28,17 +28,17 @@ def test_two_machines_crown_one_champion(home, bundles, tmp_path):
         trial = stores[0].run_log.start_run("a-trial", {}, {})
         lineage = Lineage(study="s", trial=0, run_id=trial, seed=0)
         versions = [stores[0].register(bundle, NAME, lineage, trial) for bundle in bundles]
-        # the first decisions of all, at once: also who makes the ledger is disputed
+        # the first decisions of all, at once: also who makes the history is disputed
         problems, start = [], threading.Barrier(2)
 
         def gate(store: EncoderStore, number: int) -> None:
-            succession, answer = Succession(store, NAME), None
+            alias, answer = ChampionAlias(store, NAME), None
             try:
                 start.wait(timeout=30)
                 while answer is None:
-                    ledger = succession.settle()
-                    rival = succession.version_of(ledger.standing(succession.there()))
-                    answer = judge(succession, ledger, [versions[number - 1]], rival, REPORTS, GateConfig())
+                    history = alias.reconcile()
+                    rival = alias.version_of(history.standing(alias.there()))
+                    answer = judge(alias, history, [versions[number - 1]], rival, REPORTS, GateConfig())
             except Exception as error:
                 problems.append(error)
 
@@ -48,14 +48,14 @@ def test_two_machines_crown_one_champion(home, bundles, tmp_path):
         for thread in threads:
             thread.join(timeout=120)
         assert problems == []
-        ledger = LedgerStore(stores[1], NAME).read()
+        history = HistoryStore(stores[1], NAME).read()
         champion = stores[0].with_alias(NAME, "champion")
         assert champion is not None
-        assert champion.version == ledger.champion.version == 3
+        assert champion.version == history.champion.version == 3
         assert [version.status for version in stores[0].list(NAME)].count("champion") == 1
-        assert [line.kind for line in ledger.lines].count("observed") == 0
-        assert sorted(line.version for line in ledger.lines) == [2, 3]
-        experiment = stores[0].client.get_experiment_by_name(LedgerStore(stores[0], NAME).experiment)
+        assert [line.kind for line in history.lines].count("observed") == 0
+        assert sorted(line.version for line in history.lines) == [2, 3]
+        experiment = stores[0].client.get_experiment_by_name(HistoryStore(stores[0], NAME).experiment)
         assert len(stores[0].client.search_runs([experiment.experiment_id])) == 1
     finally:
         server.kill()

@@ -1,0 +1,219 @@
+"""MLflow's databases saved and put back by the database's own means: SQLite's backup API, Postgres's programs.
+
+A saved one is a SQLite file or a dump of pg_dump's custom format; each goes back into a database of its own kind.
+"""
+
+import os
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Literal
+
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+
+from registry.connection import import_mlflow, without_credentials
+from ssl_core.errors import IntegrityError, MissingDependencyError, RegistryError
+
+Engine = Literal["postgres", "sqlite"]
+Part = Literal["database", "users"]
+"""runs and models; MLflow's users"""
+_PATHS = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+)
+"""columns in which the embedded store names its artifacts by their full paths"""
+
+
+def engine_of(address: str) -> Engine:
+    """The kind of database at SQLAlchemy's address. Raises RegistryError for others."""
+    match sa.make_url(address).get_backend_name():
+        case "sqlite":
+            return "sqlite"
+        case "postgresql":
+            return "postgres"
+        case other:
+            raise RegistryError(
+                f"a database of {other} is backed up with its own programs; this knows SQLite, Postgres"
+            )
+
+
+def sqlite_file(address: str) -> Path:
+    """The file of a SQLite address."""
+    return Path(sa.make_url(address).database or "")
+
+
+def save(address: str, file: Path) -> None:
+    """Write the database as of one moment into a file, whoever writes meanwhile.
+
+    Raises:
+        RegistryError: the database does not answer.
+        MissingDependencyError: pg_dump is not on PATH.
+    """
+    match engine_of(address):
+        case "sqlite":
+            here, there = _opened(sqlite_file(address)), sqlite3.connect(file)
+            with _told(address), closing(here), closing(there):
+                here.backup(there)
+        case "postgres":
+            _program("pg_dump", address, "--format=custom", f"--file={file}")
+
+
+def check_saved(engine: Engine, saved: Path) -> None:
+    """Look through a saved database before it replaces another.
+
+    Raises:
+        IntegrityError: it is damaged, or none of MLflow's.
+        MissingDependencyError: pg_restore is not on PATH.
+    """
+    try:
+        match engine:
+            case "sqlite":
+                with closing(_opened(saved)) as connection:
+                    sound = connection.execute("PRAGMA quick_check").fetchall() == [("ok",)]
+                    names = str(connection.execute("SELECT name FROM sqlite_schema").fetchall())
+            case "postgres":
+                sound, names = True, _program("pg_restore", None, "--list", str(saved))
+    except (sqlite3.Error, RegistryError) as error:
+        raise IntegrityError(f"the backup's {saved.name} is damaged ({error}); nothing was restored") from None
+    if not sound or "alembic_version" not in names:
+        raise IntegrityError(f"the backup's {saved.name} is damaged, or no database of MLflow's; nothing was restored")
+
+
+@contextmanager
+def replaced(address: str, saved: Path) -> Iterator[None]:
+    """Put a saved database at an address, at once; if the block fails, the one that was there comes back.
+
+    Raises:
+        RegistryError: the database does not answer, or the file is no such database.
+    """
+    before = saved.with_name(f"{saved.name}.before")
+    if _is_there(address):
+        save(address, before)
+    _load(address, saved)
+    try:
+        yield
+    except BaseException:
+        if before.exists():
+            _load(address, before)
+        else:
+            sqlite_file(address).unlink()
+        raise
+
+
+def upgrade(address: str, part: Part) -> None:
+    """Bring the tables to the form that this MLflow wants. Raises RegistryError for a newer MLflow's database."""
+    import_mlflow()
+    from alembic.util.exc import CommandError
+    from mlflow.store.db.utils import _upgrade_db
+
+    engine = sa.create_engine(address)
+    try:
+        with _told(address):
+            match part:
+                case "database":
+                    _upgrade_db(engine)  # what `mlflow db upgrade` does, without a password on a command line
+                case "users":
+                    from mlflow.server.auth.db.utils import migrate_if_needed  # brings all of the server along
+
+                    migrate_if_needed(engine, "head")
+    except CommandError as error:
+        raise RegistryError(f"the backup is of a newer MLflow ({error}); install that one, then restore") from None
+    finally:
+        engine.dispose()
+
+
+def is_empty(address: str) -> bool:
+    """Whether a database holds neither runs nor models."""
+    if not _is_there(address):
+        return True
+    engine = sa.create_engine(address)
+    try:
+        with _told(address), engine.connect() as connection:
+            there = [name for name in ("runs", "registered_models") if sa.inspect(connection).has_table(name)]
+            return not any(connection.execute(sa.text(f"SELECT 1 FROM {name} LIMIT 1")).first() for name in there)
+    finally:
+        engine.dispose()
+
+
+def move_paths(address: str, before: str, after: str) -> None:
+    """Rename the folder that the embedded store's rows name, `/home/mlartifacts`, where they name it."""
+    with _told(address), closing(sqlite3.connect(sqlite_file(address))) as connection, connection:
+        for table, column in _PATHS:
+            for scheme in ("", "file://"):
+                old = scheme + before
+                connection.execute(
+                    f"UPDATE {table} SET {column} = ? || substr({column}, ?) "
+                    f"WHERE {column} = ? OR substr({column}, 1, ?) = ?",
+                    (scheme + after, len(old) + 1, old, len(old) + 1, f"{old}/"),
+                )
+
+
+def set_password(address: str, user: str, password: str) -> None:
+    """Give a user of the users' database another password; one that is not there is left out."""
+    from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore
+
+    store = SqlAlchemyStore()
+    with _told(address):
+        store.init_db(address)
+        if store.has_user(user):
+            store.update_user(user, password)
+        store.engine.dispose()
+
+
+def _opened(file: Path) -> sqlite3.Connection:
+    """For reading: a file that is not there is not made."""
+    return sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)
+
+
+def _is_there(address: str) -> bool:
+    """Postgres's always is, be it empty."""
+    return engine_of(address) == "postgres" or sqlite_file(address).exists()
+
+
+def _load(address: str, saved: Path) -> None:
+    """All of a saved database, or none of it, in place of what the database holds."""
+    match engine_of(address):
+        case "sqlite":  # through SQLite, not by moving files: somebody may have this one open
+            here, there = _opened(saved), sqlite3.connect(sqlite_file(address))
+            with _told(address), closing(here), closing(there):
+                here.backup(there)
+        case "postgres":
+            whole = ("--clean", "--if-exists", "--no-owner", "--no-privileges", "--exit-on-error")
+            _program("pg_restore", address, *whole, "--single-transaction", str(saved))
+
+
+def _program(name: str, address: str | None, *words: str) -> str:
+    """What one of Postgres's client programs prints; the password goes by its environment, which nobody else reads."""
+    found, environment, where = shutil.which(name), dict(os.environ), list[str]()
+    if found is None:
+        raise MissingDependencyError(
+            f"{name} is not on PATH; install PostgreSQL's client programs (Debian: postgresql-client), "
+            "of the server's version or newer"
+        )
+    if address is not None:
+        url = sa.make_url(address)
+        plain = url.set(drivername="postgresql", password=None).render_as_string(hide_password=False)
+        where, environment["PGPASSWORD"] = ["--no-password", f"--dbname={plain}"], url.password or ""
+    done = subprocess.run([found, *where, *words], env=environment, capture_output=True, text=True)
+    if done.returncode:
+        said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1][:300]
+        raise RegistryError(f"{name}: {said}")
+    return done.stdout
+
+
+@contextmanager
+def _told(address: str) -> Iterator[None]:
+    """A database's troubles in one line, without its password."""
+    try:
+        yield
+    except (SQLAlchemyError, sqlite3.Error) as error:
+        first = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        place = without_credentials(address)
+        raise RegistryError(f"{place}: {first}; start the database, or move a damaged file away") from None
