@@ -31,7 +31,7 @@ class CheckpointState(Config):
     iteration: int
     metrics: dict[str, float] = Field(default_factory=dict)
     best: dict[str, float] = Field(default_factory=dict)
-    """best validation probe so far, by modality; its weights are among the model's tensors"""
+    """best score so far, by output; its weights are among the model's tensors"""
 
 
 def save_checkpoint(folder: Path, model: dict[str, Tensor], training: dict[str, Any], state: CheckpointState) -> None:
