@@ -20,8 +20,8 @@ import safetensors.torch
 from pydantic import Field, ValidationError, model_validator
 
 from ssl_core.config import Config, explain, parse_json
-from ssl_core.data.atomic import atomic_write
 from ssl_core.errors import IntegrityError, RegistryError, StorageError
+from ssl_core.files.whole import atomic_write
 from ssl_core.models.build import Backbone, ImageBackbone, PointBackbone, build_encoder
 from ssl_core.models.encoder import Encoder, EncoderContract
 from ssl_core.models.image import ResNetConfig

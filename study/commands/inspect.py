@@ -45,7 +45,7 @@ def inspect(
         case "gaussians":
             found = _gaussians(Path(path))
     if html is not None:
-        from ssl_core.data.atomic import atomic_write
+        from ssl_core.files.whole import atomic_write
 
         page = found.page(thumbnails).encode()
         with atomic_write(html) as stream:
