@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from ssl_core.data.atomic import atomic_write
 from ssl_core.data.source import FileSource, Source, as_source, read_bytes
 from ssl_core.errors import DataError, ImageError
+from ssl_core.files.whole import atomic_write
 
 Pixels = NDArray[np.uint8]
 Codec = Literal["jpeg", "webp"]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssl_core.data.camera_files.scene import CameraScene
+from ssl_core.data.camera_files.camera_scene import CameraScene
 
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 SHOWN = 12

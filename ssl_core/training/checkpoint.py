@@ -5,7 +5,6 @@ training.pt          optimiser and scaler state, read with weights_only=True
 state.json           epoch, iteration, identity of the trial; written last
 """
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ssl_core.config import Config
-from ssl_core.errors import CheckpointError, ConfigError, StorageError
+from ssl_core.errors import CheckpointError, ConfigError
+from ssl_core.files.whole import standing, whole_folder
 
 
 class CheckpointState(Config):
@@ -36,39 +36,21 @@ class CheckpointState(Config):
 
 def save_checkpoint(folder: Path, model: dict[str, Tensor], training: dict[str, Any], state: CheckpointState) -> None:
     """Replace `folder` by a new checkpoint; a crash leaves the old or the new one whole. Raises StorageError."""
-    partial = folder.with_name(f".{folder.name}.new")
-    retired = folder.with_name(f".{folder.name}.old")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        save_file({name: tensor.detach().contiguous() for name, tensor in model.items()}, partial / "model.safetensors")
-        torch.save(training, partial / "training.pt")
-        (partial / "state.json").write_text(state.to_json())
-        shutil.rmtree(retired, ignore_errors=True)
-        if folder.exists():
-            folder.rename(retired)
-        partial.rename(folder)
-        shutil.rmtree(retired, ignore_errors=True)
-    except OSError as error:
-        raise StorageError(f"cannot write checkpoint {folder}: {error.strerror or error}; free space") from error
+    with whole_folder(folder, remedy="free space") as new:
+        save_file({name: tensor.detach().contiguous() for name, tensor in model.items()}, new / "model.safetensors")
+        torch.save(training, new / "training.pt")
+        (new / "state.json").write_text(state.to_json())
 
 
 def load_checkpoint(folder: Path, device: torch.device) -> tuple[dict[str, Tensor], dict[str, Any], CheckpointState]:
     """Model tensors, training state and identity. Raises CheckpointError when absent, incomplete or unreadable."""
-    retired = folder.with_name(f".{folder.name}.old")
-    if not folder.exists() and retired.exists():
-        folder = retired  # the process died between the two renames of save_checkpoint
+    found = standing(folder)
     try:
-        state = CheckpointState.from_json((folder / "state.json").read_text())
-        model = load_file(folder / "model.safetensors", device=str(device))
-        training = torch.load(folder / "training.pt", map_location=device, weights_only=True)
+        state = CheckpointState.from_json((found / "state.json").read_text())
+        model = load_file(found / "model.safetensors", device=str(device))
+        training = torch.load(found / "training.pt", map_location=device, weights_only=True)
     except FileNotFoundError as error:
         raise CheckpointError(f"no whole checkpoint at {folder} ({error.filename} is missing)") from None
     except (OSError, ValueError, RuntimeError, SafetensorError, ConfigError) as error:
         raise CheckpointError(f"checkpoint {folder} is unreadable: {error}") from None
     return model, training, state
-
-
-def has_checkpoint(folder: Path) -> bool:
-    """Whether `load_checkpoint` would find one."""
-    return any((f / "state.json").is_file() for f in (folder, folder.with_name(f".{folder.name}.old")))

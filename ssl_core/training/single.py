@@ -1,12 +1,13 @@
 """One trial in this process, resumable: what `splatsweep train` does."""
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ssl_core.errors import CheckpointError
-from ssl_core.training.checkpoint import has_checkpoint
+from ssl_core.files.whole import put_in_place, standing
 from ssl_core.training.contract import Session
 
 Report = Callable[[int, Mapping[str, float], float], None]
@@ -31,19 +32,21 @@ def train_single(
         DivergedError: the loss became non-finite; the last checkpoint stays.
     """
     out.mkdir(parents=True, exist_ok=True)
-    settings, log, last = out / "config.json", out / "metrics.jsonl", out / "last"
+    settings, log, last, making = out / "config.json", out / "metrics.jsonl", out / "last", out / ".making"
     if settings.exists() and settings.read_text() != config:
         raise CheckpointError(f"{out} holds a trial of another config; choose another --out")
     settings.write_text(config)
-    if has_checkpoint(last):
-        session.load(last)
+    if standing(last).is_dir():
+        session.load(standing(last))
     lines = log.read_text().splitlines() if log.exists() else []
     kept = [line for line in lines if json.loads(line)["epoch"] <= session.epoch]
     log.write_text("".join(f"{line}\n" for line in kept))
     began, first = time.perf_counter(), session.epoch
     while session.epoch < session.epochs:
         metrics = session.run_epoch()
-        session.save(last)
+        shutil.rmtree(making, ignore_errors=True)
+        session.save(making)
+        put_in_place(making, last)
         with log.open("a") as file:
             file.write(json.dumps({"epoch": session.epoch, **metrics}) + "\n")
         pace = (time.perf_counter() - began) / (session.epoch - first)

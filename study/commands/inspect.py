@@ -45,7 +45,7 @@ def inspect(
         case "gaussians":
             found = _gaussians(Path(path))
     if html is not None:
-        from ssl_core.data.atomic import atomic_write
+        from ssl_core.files.whole import atomic_write
 
         page = found.page(thumbnails).encode()
         with atomic_write(html) as stream:
@@ -104,7 +104,8 @@ def _gaussians(path: Path) -> Inspection:
 
 
 def _scene(path: Path) -> Inspection:
-    from ssl_core.data.camera_files.scene import CameraScene, read_scene
+    from ssl_core.data.camera_files.camera_scene import CameraScene
+    from ssl_core.data.camera_files.scene import read_scene
     from ssl_core.data.scene_inspect import describe_scene, format_scene
 
     scene = read_scene(path)
