@@ -42,6 +42,12 @@ def keys_of(kind: type[BaseModel], wanted: Role) -> Iterator[str]:
     return (key for key in dotted_keys(kind) if role(kind, key) == wanted)
 
 
+def changeable(kind: type[BaseModel], key: str) -> bool:
+    """Whether a training trial can take on another value: the key is live, of a single value, and chooses no kind."""
+    nested = any(other.startswith(f"{key}.") for other in dotted_keys(kind))
+    return role(kind, key) == "live" and not nested and key.rpartition(".")[2] != "kind"
+
+
 def epochs_of(config: Config) -> int | None:
     """How many epochs the config asks for; None when no key is marked as saying so."""
     key = next(keys_of(type(config), "epochs"), None)

@@ -22,17 +22,20 @@ from registry.versions.store import EncoderStore, bundle_digest
 from ssl_core.config import Config, override
 from ssl_core.data.pack import Pack
 from ssl_core.errors import CheckpointError, PackError, StudyError
+from ssl_core.files.whole import standing
 from ssl_core.models.bundle import WEIGHTS, read_card
-from ssl_core.recipes import recipe_named
-from ssl_core.training.checkpoint import has_checkpoint
+from ssl_core.training.checkpoint import has_checkpoint, replace_checkpoint
+from ssl_core.training.config import RecipeConfig
+from ssl_core.training.contract import Session
 from ssl_core.training.cost_names import DEVICE_MEMORY
-from ssl_core.training.session import TrialSession
+from ssl_core.training.stages import Stages
 from study.outcome import EpochReport, finite_only
 from study.packs.pack_storage import needed_files, open_pack
 from study.record.differences import Difference, compared, differences, largest
 from study.record.metrics_file import MetricsFile, read_metrics
 from study.record.trial_record import TrialRecord
 from study.repeatable import Repeatable, repeatable
+from study.trials import derived_root
 from study.workers.revision import code_digest
 
 Say = Callable[[str], None]
@@ -130,7 +133,7 @@ def rerun(
     registered = pull(store, version.reference, scratch.folder / "registered")
     threads, epochs = trial.threads or 1, trial.epochs
     with computing_on(threads):
-        session, notes = _session(version, trial, pack)
+        session, device, notes = _session(version, trial, pack)
 
         def told(epoch: int, found: Curves) -> None:
             first = next(iter(differences(trial.curves, found, tolerance)), None)
@@ -139,12 +142,12 @@ def rerun(
 
         curves = retrain(session, scratch, epochs, trial.best_epoch, told)
         exported = session.export(scratch.folder / "encoders", read_card(registered).lineage)
-        again = {session.recipe.model_name(output): folder for output, folder in exported.items()}[version.name]
+        again = {trial.recipe.model_name(output): folder for output, folder in exported.items()}[version.name]
     beyond = differences(trial.curves, curves, tolerance)
     result = Rerun(
         reference=version.reference,
         source=trial.source,
-        device=session.config.training.device,
+        device=device,
         threads=threads,
         epochs=epochs,
         metrics=len(compared(trial.curves)),
@@ -161,7 +164,7 @@ def rerun(
 
 
 def retrain(
-    session: TrialSession, scratch: Scratch, epochs: int, best_epoch: int, told: Callable[[int, Curves], None]
+    session: Session, scratch: Scratch, epochs: int, best_epoch: int, told: Callable[[int, Curves], None]
 ) -> Curves:
     """Train a fresh session for so many epochs, going on from the scratch folder; it is left as after `best_epoch`.
 
@@ -171,18 +174,17 @@ def retrain(
     last, best = scratch.trial / "last", scratch.trial / "best"
     if has_checkpoint(last):
         try:
-            session.load(last)
-            scratch.tell(session.epoch, session.metrics)  # its line may not have been written any more
+            session.load(standing(last))
         except CheckpointError:
             shutil.rmtree(scratch.trial)  # of another device; there is nothing in it that cannot be had again
     while session.epoch < epochs:
         metrics = session.run_epoch()
+        scratch.tell(session.epoch, metrics)  # before its checkpoint: killed in between, it is told again
         if session.epoch == best_epoch:
-            session.save(best)
-        session.save(last)
-        scratch.tell(session.epoch, metrics)
+            replace_checkpoint(session, best)
+        replace_checkpoint(session, last)
         told(session.epoch, read_metrics(scratch.folder, scratch.number))
-    session.load(best)
+    session.load(standing(best))
     return read_metrics(scratch.folder, scratch.number)
 
 
@@ -206,7 +208,7 @@ def computing_on(threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _session(version: EncoderVersion, trial: Repeatable, pack: str | None) -> tuple[TrialSession, list[str]]:
+def _session(version: EncoderVersion, trial: Repeatable, pack: str | None) -> tuple[Session, str, list[str]]:
     """The trial from its beginning, on the kind of device it had, and what there is to say about that."""
     on_gpu, notes = DEVICE_MEMORY in trial.curves, []
     device = "cuda" if on_gpu and torch.cuda.is_available() else "cpu"
@@ -218,9 +220,12 @@ def _session(version: EncoderVersion, trial: Repeatable, pack: str | None) -> tu
         )
     if trial.threads is None:
         notes.append("how many threads it had was not recorded; it has one now")
-    config = override(trial.config, {"training.device": device})
+    config = (
+        override(trial.config, {"training.device": device}) if isinstance(trial.config, RecipeConfig) else trial.config
+    )
     opened = _open(version, pack or trial.pack, trial.config.to_json())
-    return TrialSession(recipe_named(version.lineage.recipe), config, opened, version.lineage.seed), notes
+    stages = Stages(trial.recipe, derived_root(), trial.recipe_source.source_digest)
+    return stages.open(config, opened, version.lineage.seed), device, notes
 
 
 def _open(version: EncoderVersion, place: str, asked: str) -> Pack:

@@ -138,9 +138,7 @@ def read_card(folder: Path) -> BundleCard:
     try:
         values = parse_json(file.read_text(encoding="utf-8"), strict=True)
     except OSError:
-        raise RegistryError(
-            f"{folder}: no {CARD}, so this is not a bundle; give the folder that holds it"
-        ) from None
+        raise RegistryError(f"{folder}: no {CARD}, so this is not a bundle; give the folder that holds it") from None
     except ValueError as error:
         raise IntegrityError(f"{file}: not valid JSON ({str(error)[:80]}); pull the encoder again") from None
     version = values.get("format_version") if isinstance(values, dict) else None

@@ -5,6 +5,7 @@ training.pt          optimiser and scaler state, read with weights_only=True
 state.json           epoch, iteration, identity of the trial; written last
 """
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from torch import Tensor
 
 from ssl_core.config import Config
 from ssl_core.errors import CheckpointError, ConfigError
-from ssl_core.files.whole import standing, whole_folder
+from ssl_core.files.whole import put_in_place, standing, storage_errors, whole_folder
+from ssl_core.training.contract import Session
 
 
 class CheckpointState(Config):
@@ -54,3 +56,17 @@ def load_checkpoint(folder: Path, device: torch.device) -> tuple[dict[str, Tenso
     except (OSError, ValueError, RuntimeError, SafetensorError, ConfigError) as error:
         raise CheckpointError(f"checkpoint {folder} is unreadable: {error}") from None
     return model, training, state
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether there is one to be loaded."""
+    return standing(folder).is_dir()
+
+
+def replace_checkpoint(session: Session, folder: Path) -> None:
+    """Save any session in the place of its last checkpoint; a crash leaves the old or the new one whole."""
+    making = folder.with_name(f".{folder.name}.making")
+    shutil.rmtree(making, ignore_errors=True)
+    session.save(making)
+    with storage_errors(folder):
+        put_in_place(making, folder)

@@ -1,7 +1,7 @@
 """What a study asks of a trial, and what a recipe must offer. This page is the contract; nothing else is asked.
 
 A recipe writes a `Trial` (models, batches, losses, validation); `ssl_core.training.session.trained` makes it a
-`Session`: epochs, best states, checkpoints, exact resume, export. A recipe that trains otherwise writes its own `Session`.
+`Session`: epochs, best states, checkpoints, exact resume, export. A recipe that trains otherwise brings its own.
 """
 
 from __future__ import annotations

@@ -47,7 +47,8 @@ def train_epoch(training: Training, batches: Iterable[Batch]) -> dict[str, float
     for batch, seconds in _timed(batches):
         waited += seconds
         factor = training.factor(training.iteration)
-        lr = [optimizer.set_rate(factor) for optimizer in training.optimizers.values()][0]
+        for optimizer in training.optimizers.values():
+            lr = optimizer.set_rate(factor)
         with torch.autocast(training.device.type, enabled=training.amp):
             losses = trial.losses(batch)
         for name, value in _step(training, losses, lr).items():

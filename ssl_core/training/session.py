@@ -114,7 +114,7 @@ class TrainedSession:
         self.trial.module.load_state_dict({k: v for k, v in model.items() if not k.startswith(PREFIX)})
         saved = training.get("optimizers")
         if saved is None:  # written before there could be several
-            saved = {name: training["optimizer"] for name in self.training.optimizers}
+            saved = dict.fromkeys(self.training.optimizers, training["optimizer"])
         for name, one in self.training.optimizers.items():
             own = [{k: v for k, v in group.items() if k != "params"} for group in one.optimizer.param_groups]
             one.optimizer.load_state_dict(saved[name])

@@ -1,13 +1,13 @@
 """One trial in this process, resumable: what `splatsweep train` does."""
 
 import json
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ssl_core.errors import CheckpointError
-from ssl_core.files.whole import put_in_place, standing
+from ssl_core.files.whole import standing
+from ssl_core.training.checkpoint import has_checkpoint, replace_checkpoint
 from ssl_core.training.contract import Session
 
 Report = Callable[[int, Mapping[str, float], float], None]
@@ -32,11 +32,11 @@ def train_single(
         DivergedError: the loss became non-finite; the last checkpoint stays.
     """
     out.mkdir(parents=True, exist_ok=True)
-    settings, log, last, making = out / "config.json", out / "metrics.jsonl", out / "last", out / ".making"
+    settings, log, last = out / "config.json", out / "metrics.jsonl", out / "last"
     if settings.exists() and settings.read_text() != config:
         raise CheckpointError(f"{out} holds a trial of another config; choose another --out")
     settings.write_text(config)
-    if standing(last).is_dir():
+    if has_checkpoint(last):
         session.load(standing(last))
     lines = log.read_text().splitlines() if log.exists() else []
     kept = [line for line in lines if json.loads(line)["epoch"] <= session.epoch]
@@ -44,9 +44,7 @@ def train_single(
     began, first = time.perf_counter(), session.epoch
     while session.epoch < session.epochs:
         metrics = session.run_epoch()
-        shutil.rmtree(making, ignore_errors=True)
-        session.save(making)
-        put_in_place(making, last)
+        replace_checkpoint(session, last)
         with log.open("a") as file:
             file.write(json.dumps({"epoch": session.epoch, **metrics}) + "\n")
         pace = (time.perf_counter() - began) / (session.epoch - first)

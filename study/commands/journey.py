@@ -41,12 +41,12 @@ def journey(
 
 def _check_space(space: Path, trials: int | None) -> None:
     """Before hours of splatting and packing: a space file that cannot be searched. Raises SpaceError, ConfigError."""
-    from search_spaces.presets import shipped_preset
+    from search_spaces.presets import preset_at
     from search_spaces.space import load_space
     from study.search.check import check_search
     from study.spec import study_spec
 
-    loaded = load_space(space, shipped_preset)
+    loaded = load_space(space, preset_at)
     check_search(study_spec(loaded.study, {"trials": trials}, space), loaded)
 
 

@@ -11,8 +11,8 @@ import shutil
 from pathlib import Path
 
 from ssl_core.errors import CheckpointError, ConfigError
+from ssl_core.training.contract import Session
 from study.outcome import EpochReport
-from study.session import Session
 from study.workers.fence import Fence
 
 REPORT = "report.json"

@@ -1,4 +1,4 @@
-"""Do two views show one object (triplet), does a view belong to a splat (matching)? Models, batches, losses, validation.
+"""Do two views show one object (triplet), does a view belong to a splat (matching)? One trial of it, on one device.
 
 A batch holds `points` [B, N, D] and `images` [3, B, 3, S, S]: two views of the object, one view of another. Everything
 random follows from (seed, epoch). The test split is never read here.
