@@ -23,7 +23,7 @@ from ssl_core.recipes.cross_modal import CROSS_MODAL
 from ssl_core.recipes.cross_modal.config import CrossModalConfig, paper, quick
 from ssl_core.recipes.cross_modal.trial import CrossModalTrial
 from ssl_core.training.device import choose_device
-from ssl_core.training.session import Identity, trained
+from ssl_core.training.session import trained
 
 VIEWS = 3
 """Pictures per item of a batch: two views of the object, one of another."""
@@ -213,7 +213,7 @@ def waiting(config: CrossModalConfig, pack: Pack, epochs: int, iterations: int |
     if iterations is not None:
         trial.fit = np.resize(trial.fit, iterations * trial.batch_size)
         trial.steps_per_epoch = iterations
-    session = trained(trial, config, CROSS_MODAL.outputs, Identity(CROSS_MODAL.name, pack.digest, 0))
+    session = trained(trial, config, CROSS_MODAL, pack, 0)
     shares = [
         train_epoch(session.training, trial.batches(epoch))["train/data_wait_share"] for epoch in range(epochs + 1)
     ]

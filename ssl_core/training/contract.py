@@ -27,6 +27,15 @@ D = TypeVar("D")
 Batch = Mapping[str, "Tensor"]
 
 
+class Data(Protocol):
+    """What is asked of any data set: an `ObjectPack` or a `ScenePack`, whose content its digest names."""
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits."""
+        ...
+
+
 class Session(Protocol):
     """One trial in progress: all that a study ever sees of it."""
 
@@ -114,7 +123,7 @@ class Recipe(Generic[C, D]):
     Attributes:
         name: of its folder under `recipes/`, the value of `recipe:` in a space file.
         title: how the paper is called in texts.
-        config: its config class. `Live` and `Epochs` (`ssl_core.config_roles`) mark what may change while it trains.
+        config: its config class. `LIVE` marks what may change while it trains (`ssl_core.config_roles`).
         presets: functions returning a config, by name; `quick` and `paper` at least in this project.
         reads: class of the data.
         outputs: what a trial exports; the first one's score is a study's objective unless it names another.
@@ -134,16 +143,11 @@ class Recipe(Generic[C, D]):
     stages: tuple[Stage[C, D], ...] = ()
 
     def model_name(self, output: str) -> str:
-        """Name of the registered model of an output."""
-        return model_name(self.name, output)
+        """Registered-model name: `cross-modal-points`."""
+        return f"{self.name.replace('_', '-')}-{output}"
 
 
 AnyRecipe = Recipe[Any, Any]
-
-
-def model_name(recipe: str, output: str) -> str:
-    """Registered-model name: `cross-modal-points`."""
-    return f"{recipe.replace('_', '-')}-{output}"
 
 
 # ---- what most recipes write

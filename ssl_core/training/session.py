@@ -1,8 +1,7 @@
 """A `Trial` as a `Session`: epochs, best states, checkpoints, export; resumable bit for bit on the CPU."""
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -13,39 +12,31 @@ from ssl_core.models.bundle import save_bundle
 from ssl_core.training.best import PREFIX, BestStates
 from ssl_core.training.checkpoint import CheckpointState, load_checkpoint, save_checkpoint
 from ssl_core.training.config import RecipeConfig
-from ssl_core.training.contract import Output, Trial, model_name
+from ssl_core.training.contract import AnyRecipe, Data, Trial
 from ssl_core.training.costs import PeakMemory, measured_costs
 from ssl_core.training.device import choose_device
 from ssl_core.training.loop import Training, train_epoch
 from ssl_core.training.optim import SteppedGroups, learning_rate_factor
 
 
-@dataclass(frozen=True)
-class Identity:
-    """Whose checkpoints these are: name of the recipe, digest of the data, seed of every random draw."""
-
-    recipe: str
-    data_digest: str
-    seed: int
-
-
-def trained(trial: Trial, config: RecipeConfig, outputs: Sequence[Output], identity: Identity) -> "TrainedSession":
-    """Train a trial by the one loop.
+def trained(trial: Trial, config: RecipeConfig, recipe: AnyRecipe, data: Data, seed: int) -> "TrainedSession":
+    """Train a trial by the one loop. A checkpoint of another recipe, config, data or seed is refused.
 
     Args:
         trial: on the device that `config.training.device` names; its `module` is brought there.
         config: of the trial; `training` says how it is trained.
-        outputs: of the recipe; `trial.models()` has each.
-        identity: a checkpoint of another is refused.
+        recipe: of the trial, which has a model for each of its outputs.
+        data: that it reads.
+        seed: of every random draw.
     """
-    return TrainedSession(trial, config, outputs, identity)
+    return TrainedSession(trial, config, recipe, data, seed)
 
 
 class TrainedSession:
     """A running trial; a `Session`."""
 
-    def __init__(self, trial: Trial, config: RecipeConfig, outputs: Sequence[Output], identity: Identity) -> None:
-        self.trial, self.config, self.identity = trial, config, identity
+    def __init__(self, trial: Trial, config: RecipeConfig, recipe: AnyRecipe, data: Data, seed: int) -> None:
+        self.trial, self.config, self.recipe, self.data, self.seed = trial, config, recipe, data, seed
         settings = config.training
         device = choose_device(settings.device)
         self._peak = PeakMemory(device)
@@ -65,7 +56,7 @@ class TrainedSession:
         )
         self.epoch, self.epochs = 0, settings.epochs
         self.metrics: dict[str, float] = {}
-        self.best = BestStates(outputs)
+        self.best = BestStates(recipe.outputs)
 
     def run_epoch(self) -> dict[str, float]:
         """Train one epoch, validate, and return all metrics.
@@ -135,7 +126,7 @@ class TrainedSession:
         cards = {name: card for name, (_, card) in self.trial.models().items()}
         written = {}
         for output, model in self.best.applied_to(self._modules()).items():
-            name = model_name(self.identity.recipe, output)
+            name = self.recipe.model_name(output)
             save_bundle(model.eval(), cards[output], folder / output, name=name, lineage=lineage)
             written[output] = folder / output
         return written
@@ -145,10 +136,10 @@ class TrainedSession:
 
     def _state(self) -> CheckpointState:
         return CheckpointState(
-            recipe=self.identity.recipe,
+            recipe=self.recipe.name,
             config_digest=self.config.digest(),
-            pack_digest=self.identity.data_digest,
-            seed=self.identity.seed,
+            pack_digest=self.data.digest,
+            seed=self.seed,
             epoch=self.epoch,
             iteration=self.training.iteration,
             metrics=self.metrics,

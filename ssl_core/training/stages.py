@@ -10,25 +10,16 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from ssl_core.config import Config
 from ssl_core.errors import InfeasibleError
 from ssl_core.files.derived import derived_folder
 from ssl_core.training.config import RecipeConfig
-from ssl_core.training.contract import AnyRecipe, Session, Stage
+from ssl_core.training.contract import AnyRecipe, Data, Session, Stage
 from ssl_core.training.device import choose_device
 
 Say = Callable[[str], None]
-
-
-class Data(Protocol):
-    """What is asked of any data set here."""
-
-    @property
-    def digest(self) -> str:
-        """Of its content."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ from ssl_core.recipes.cross_modal.config import CrossModalConfig, paper, paper_p
 from ssl_core.recipes.cross_modal.trial import CrossModalTrial, check
 from ssl_core.training.contract import Output, Recipe, Score
 from ssl_core.training.device import choose_device
-from ssl_core.training.session import Identity, TrainedSession, trained
+from ssl_core.training.session import TrainedSession, trained
 
 
 def _open(config: CrossModalConfig, pack: ObjectPack, stages: Mapping[str, Path], seed: int) -> TrainedSession:
     trial = CrossModalTrial(config, pack, seed, choose_device(config.training.device))
-    return trained(trial, config, CROSS_MODAL.outputs, Identity(CROSS_MODAL.name, pack.digest, seed))
+    return trained(trial, config, CROSS_MODAL, pack, seed)
 
 
 CROSS_MODAL = Recipe(
