@@ -1,7 +1,4 @@
-"""A study over a session of your own: a codebook of the Gaussians' centres, by k-means. `val/distance` is minimised.
-
-splatsweep sweep examples/own_session.yaml --pack runs/packs/mine --name codebook
-"""
+"""A session of your own (own_session.yaml): k-means of Gaussians' centres, of which `val/distance` is minimised."""
 
 import numpy as np
 
@@ -34,6 +31,9 @@ class Session:
     def load(self, folder, transfer=False):
         state = np.load(folder / "state.npz")
         self.codes, self.epoch = state["codes"], int(state["epoch"])
+
+    def export(self, folder, lineage):
+        return {}
 
 
 RECIPE = Recipe("codebook", "Codebook", Codebook, {"quick": Codebook}, Pack, (), lambda *_: None, Session)
