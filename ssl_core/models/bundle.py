@@ -13,7 +13,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import safetensors
 import safetensors.torch
@@ -24,7 +24,7 @@ from ssl_core.config import Config, explain, parse_json
 from ssl_core.data.atomic import atomic_write
 from ssl_core.errors import ConfigError, IntegrityError, RegistryError, StorageError
 from ssl_core.models.build import Backbone
-from ssl_core.models.cards import Card, encoder_card
+from ssl_core.models.cards import Card, CardKind, encoder_card
 from ssl_core.models.encoder import EncoderContract
 from ssl_core.models.program import export_program
 
@@ -138,15 +138,19 @@ def read_card(folder: Path) -> BundleCard:
     try:
         values = parse_json(file.read_text(encoding="utf-8"), strict=True)
     except OSError:
-        raise RegistryError(
-            f"{folder}: no {CARD}, so this is not a bundle; give the folder that holds it"
-        ) from None
+        raise RegistryError(f"{folder}: no {CARD}, so this is not a bundle; give the folder that holds it") from None
     except ValueError as error:
         raise IntegrityError(f"{file}: not valid JSON ({str(error)[:80]}); pull the encoder again") from None
     version = values.get("format_version") if isinstance(values, dict) else None
     if isinstance(version, int) and version > FORMAT_VERSION:
         raise RegistryError(
             f"{file}: format {version} is newer than this installation's {FORMAT_VERSION}; upgrade splatsweep"
+        )
+    card = values.get("card") if isinstance(values, dict) else None
+    kind_of_card = card.get("kind") if isinstance(card, dict) else None
+    if isinstance(kind_of_card, str) and kind_of_card not in get_args(CardKind):
+        raise RegistryError(
+            f"{file}: a card of kind '{kind_of_card[:80]}', which this installation does not know; upgrade splatsweep"
         )
     kind: type[BundleCard | _Format1] = _Format1 if version == 1 else BundleCard
     try:
