@@ -139,7 +139,7 @@ def spoil(kind: str, folder: Path) -> dict[str, str]:
         case "other columns":
             edit_card(folder, contract__features=["xyz", "normals"])
         case "other width":
-            edit_card(folder, feature_dim=64)
+            edit_card(folder, backbone__feature_dim=64)
         case "endless":
             edit_card(folder, contract__num_points=10**12)
         case "no card":
