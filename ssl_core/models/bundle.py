@@ -13,7 +13,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import safetensors
 import safetensors.torch
@@ -24,7 +24,7 @@ from ssl_core.config import Config, explain, parse_json
 from ssl_core.errors import ConfigError, IntegrityError, RegistryError, StorageError
 from ssl_core.files.whole import atomic_write
 from ssl_core.models.build import Backbone
-from ssl_core.models.cards import Card, encoder_card
+from ssl_core.models.cards import Card, CardKind, encoder_card
 from ssl_core.models.encoder import EncoderContract
 from ssl_core.models.program import export_program
 
@@ -145,6 +145,12 @@ def read_card(folder: Path) -> BundleCard:
     if isinstance(version, int) and version > FORMAT_VERSION:
         raise RegistryError(
             f"{file}: format {version} is newer than this installation's {FORMAT_VERSION}; upgrade splatsweep"
+        )
+    card = values.get("card") if isinstance(values, dict) else None
+    kind_of_card = card.get("kind") if isinstance(card, dict) else None
+    if isinstance(kind_of_card, str) and kind_of_card not in get_args(CardKind):
+        raise RegistryError(
+            f"{file}: a card of kind '{kind_of_card[:80]}', which this installation does not know; upgrade splatsweep"
         )
     kind: type[BundleCard | _Format1] = _Format1 if version == 1 else BundleCard
     try:

@@ -176,11 +176,16 @@ class ImageEncoderCard(ModelCard):
     contract: ImageContract
     backbone: ImageBackbone
 
-    @field_validator("backbone")
+    @field_validator("backbone", mode="before")
     @classmethod
-    def _without_file(cls, backbone: ResNetConfig) -> ResNetConfig:
-        # the file of initial weights is not needed to build it again, and its path means nothing elsewhere
-        return backbone.model_copy(update={"weights_file": None})
+    def _without_file(cls, backbone: Any) -> Any:
+        """A config loses the file of its initial weights, whose path means nothing elsewhere. A card that was read and
+        names one is refused: it would be opened wherever the model is built."""
+        if isinstance(backbone, ResNetConfig):
+            return backbone.model_copy(update={"weights_file": None})
+        if isinstance(backbone, Mapping) and backbone.get("weights_file") is not None:
+            raise ValueError("weights_file names another file; a bundle brings its own weights")
+        return backbone
 
     @property
     def input_name(self) -> str:

@@ -4,6 +4,7 @@ Sitzmann, Rezchikov, Freeman, Tenenbaum, Durand: Light Field Networks, NeurIPS 2
 the network in Plücker coordinates (direction, moment), so a ray has one colour wherever on it the origin lies.
 """
 
+import itertools
 import math
 
 import torch
@@ -30,7 +31,7 @@ class LightField(nn.Module):
         self.register_buffer("octaves", octaves, persistent=False)  # the card holds their number
         widths = [RAY * (1 + 2 * frequencies), *[hidden] * layers]
         steps: list[nn.Module] = []
-        for wide, narrow in zip(widths, widths[1:], strict=False):
+        for wide, narrow in itertools.pairwise(widths):
             steps += [nn.Linear(wide, narrow), nn.ReLU()]
         self.network = nn.Sequential(*steps, nn.Linear(hidden, 3), nn.Sigmoid())
 

@@ -24,7 +24,7 @@ def test_a_registered_encoder_is_a_candidate_with_lineage_signature_and_example(
     assert version.aliases == ("candidate",)
     assert version.status == "registered"
     assert version.lineage == lineage
-    assert (version.modality, version.feature_dim) == ("points", 64)
+    assert (version.kind, version.feature_dim) == ("point_encoder", 64)
     assert [event.kind for event in version.events] == ["registered"]
     raw = store.client.get_model_version(NAME, "1")
     assert raw.run_id == trial
@@ -87,7 +87,7 @@ def test_models_of_both_kinds_side_by_side(store, bundles, lineage, trial, tmp_p
     image = make_bundle(tmp_path / "image", 0, "image")
     store.register(bundles[0], NAME, lineage, trial)
     version = store.register(image, "cross-modal-image", lineage, trial)
-    assert (version.modality, version.feature_dim) == ("image", 512)
+    assert (version.kind, version.feature_dim) == ("image_encoder", 512)
     assert [v.name for v in store.list()] == ["cross-modal-image", NAME]
     assert [v.name for v in store.list(NAME)] == [NAME]
     assert store.list("nothing") == ()
@@ -168,11 +168,13 @@ def test_weights_that_are_not_numbers_and_missing_ones_are_refused(store, lineag
 
 def test_a_contract_that_lies_is_refused(store, lineage, trial, tmp_path):
     bundle = make_bundle(tmp_path / "bundle", 0)
-    card = json.loads((bundle / "encoder.json").read_text())
+    written = json.loads((bundle / "encoder.json").read_text())
+    contract = dict(written["card"]["contract"])
     for lie in ({"num_points": 128}, {"features": ["xyz", "scale"]}):
-        (bundle / "encoder.json").write_text(json.dumps(card | {"contract": card["contract"] | lie}))
+        written["card"]["contract"] = contract | lie
+        (bundle / "encoder.json").write_text(json.dumps(written))
         reseal(bundle)
-        with pytest.raises(RegistryError, match="the contract is not this program's"):
+        with pytest.raises(RegistryError, match="the card is not this program's"):
             store.register(bundle, NAME, lineage, trial)
     assert store.list() == ()
 
