@@ -14,6 +14,7 @@ from ssl_core.models.cards import encoder_card
 from ssl_core.models.encoder import Encoder, ImageContract, PointsContract
 from ssl_core.models.image import ResNetConfig
 from ssl_core.models.pointnet import PointNetConfig
+from tests.reference.stored_views import views_of
 
 PLAIN = PointNetConfig(input_transform=False, feature_transform=False, feature_dim=32)
 
@@ -74,7 +75,7 @@ def test_distances_do_not_turn(tiny_pack):
 
 def test_views_of_a_stream_are_as_the_packs_own(tiny_pack):
     encoder, objects = image_encoder(0), tiny_pack.objects("test")
-    stream = (tiny_pack.views_of(int(index)) for index in objects)
+    stream = (views_of(tiny_pack, int(index)) for index in objects)
     found = view_features([encoder], stream)[0]
     np.testing.assert_allclose(found, image_features(encoder, tiny_pack, objects), atol=1e-5)
 
