@@ -20,7 +20,7 @@ from registry.versions.lineage import trace
 from registry.versions.records import EncoderVersion
 from registry.versions.store import EncoderStore, bundle_digest
 from ssl_core.config import Config, override
-from ssl_core.data.pack import Pack
+from ssl_core.data.dataset import Dataset
 from ssl_core.errors import CheckpointError, PackError, StudyError
 from ssl_core.files.whole import standing
 from ssl_core.models.bundle import WEIGHTS, read_card
@@ -30,7 +30,7 @@ from ssl_core.training.contract import Session
 from ssl_core.training.cost_names import DEVICE_MEMORY
 from ssl_core.training.stages import Stages
 from study.outcome import EpochReport, finite_only
-from study.packs.pack_storage import needed_files, open_pack
+from study.packs.pack_storage import needed_files, open_data
 from study.record.differences import Difference, compared, differences, largest
 from study.record.metrics_file import MetricsFile, read_metrics
 from study.record.trial_record import TrialRecord
@@ -228,13 +228,13 @@ def _session(version: EncoderVersion, trial: Repeatable, pack: str | None) -> tu
     return stages.open(config, opened, version.lineage.seed), device, notes
 
 
-def _open(version: EncoderVersion, place: str, asked: str) -> Pack:
+def _open(version: EncoderVersion, place: str, asked: str) -> Dataset:
     wanted = version.lineage.pack_digest
     remedy = f"give the pack {wanted} that {version.reference} was trained on with --pack"
     if not place:
         raise StudyError(f"where the pack lay was not recorded; {remedy}")
     try:
-        opened = open_pack(place, needed_files(asked), wanted)
+        opened = open_data(place, needed_files(asked), wanted)
     except PackError as error:
         raise PackError(f"{error}; {remedy}") from None
     if opened.digest != wanted:

@@ -11,11 +11,11 @@ from registry.tracking.run_log import open_run_log
 from registry.versions.environment import facts as environment_facts
 from search_spaces.presets import preset_at
 from search_spaces.space import load_space
-from ssl_core.data.pack import Pack
+from ssl_core.data.dataset import Dataset
 from study.console import errors
 from study.driver import StudyPlan, StudySummary, run_study
 from study.home import home, study_folder, study_name
-from study.packs.pack_storage import needed_files, open_pack, place_name
+from study.packs.pack_storage import needed_files, open_data, place_name
 from study.preflight import check_choices
 from study.schedule.preflight import check_perturbed
 from study.search.check import check_search
@@ -38,7 +38,7 @@ class Request:
     overrides: Mapping[str, Any] | None = None
 
 
-def plan_study(request: Request) -> tuple[StudyPlan, TrialOpener, Pack]:
+def plan_study(request: Request) -> tuple[StudyPlan, TrialOpener, Dataset]:
     """Everything is checked here, before anything is spent.
 
     Raises:
@@ -47,7 +47,7 @@ def plan_study(request: Request) -> tuple[StudyPlan, TrialOpener, Pack]:
     """
     name = study_name(request.name, request.space, place_name(request.pack))
     space = load_space(request.space, preset_at, request.overrides)
-    pack = open_pack(request.pack, needed_files(space.to_json()))
+    pack = open_data(request.pack, needed_files(space.to_json()))
     given = {"trials": request.trials, "concurrency": request.concurrency}
     opener = trial_opener(space, pack, str(request.pack))
     spec = study_spec(space.study, given, request.space, [output.select for output in opener.recipe.outputs])

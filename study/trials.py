@@ -8,7 +8,7 @@ from typing import Any
 
 from search_spaces.space import SearchSpace
 from ssl_core.config import Config, override
-from ssl_core.data.pack import Pack as ObjectPack
+from ssl_core.data.dataset import Dataset
 from ssl_core.errors import ConfigError, PackError, StudyError
 from ssl_core.files.whole import atomic_write
 from ssl_core.recipes.source import RecipeSource, recipe_source
@@ -17,7 +17,7 @@ from ssl_core.training.stages import Stages
 from study.console import errors
 from study.home import home
 from study.packs.object_store import is_uri
-from study.packs.pack_storage import needed_files, open_pack
+from study.packs.pack_storage import needed_files, open_data
 from study.session import TrialRequest
 
 _SOURCE = "recipe.json"
@@ -74,7 +74,7 @@ class TrialOpener:
     def _stages(self) -> Stages:
         return Stages(self.recipe, Path(self.derived), self.source.source_digest, _say)
 
-    def _open_data(self, config: Config) -> ObjectPack:
+    def _open_data(self, config: Config) -> Dataset:
         pack = _mapped(self.pack, needed_files(config.to_json()), self.pack_digest)
         if pack.digest != self.pack_digest:
             raise PackError(
@@ -84,7 +84,7 @@ class TrialOpener:
         return pack
 
 
-def trial_opener(space: SearchSpace, pack: ObjectPack, place: str) -> TrialOpener:
+def trial_opener(space: SearchSpace, pack: Dataset, place: str) -> TrialOpener:
     """The opener of a study whose data lies at `place`, a path or URI. Raises ConfigError as `recipe_source`."""
     return TrialOpener(
         source=recipe_source(space.recipe_place),
@@ -124,6 +124,6 @@ def _say(text: str) -> None:
 
 
 @lru_cache(maxsize=2)
-def _mapped(place: str, need: frozenset[str], digest: str) -> ObjectPack:
+def _mapped(place: str, need: frozenset[str], digest: str) -> Dataset:
     """A warm worker keeps its pack mapped between trials."""
-    return open_pack(place, need, digest)
+    return open_data(place, need, digest)

@@ -31,7 +31,7 @@ def train(
     from ssl_core.recipes.source import recipe_source
     from ssl_core.training.single import train_single
     from ssl_core.training.stages import Stages
-    from study.packs.pack_storage import needed_files, open_pack
+    from study.packs.pack_storage import needed_files, open_data
     from study.trials import derived_root
 
     if threads:
@@ -39,7 +39,7 @@ def train(
     source = recipe_source(recipe)
     chosen = source.load()
     config = override(preset_named(chosen, preset), dict(parse_assignment(text) for text in assignments or []))
-    data = open_pack(pack, needed_files(config.to_json()))
+    data = open_data(pack, needed_files(config.to_json()))
     session = Stages(chosen, derived_root(), source.source_digest).open(config, data, seed)
     shown = ("train/loss", *(output.select.metric for output in chosen.outputs))
 
