@@ -19,10 +19,12 @@ from study.cli import app
 from study.ledger import open_ledger, read_ledger, study_tags
 from study.outcome import Outcome
 from study.planning.stages import stage_forecast
+from study.rerun import rerun
 from study.run_recorder import RunRecorder
 from study.running import Request, plan_study
 from study.session import TrialRequest
 from study.submission.submit import _space_inside
+from study.trials import keep_source
 from study.workers.trial_runner import TrialRunner
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -51,6 +53,7 @@ def test_the_example_recipe_is_searched_and_registered(lab: Path, tiny_pack: Pac
     assert plan.spec.metric == "val/agreement", "of the recipe's output, as the file names none"
     assert plan.identity.recipe == "own_recipe.py:RECIPE"
     assert study_tags(plan.identity, {})["splatsweep.recipe_digest"] == opener.source.source_digest
+    keep_source(opener.source, plan.folder)
     (lab / "own_recipe.py").unlink()  # from here on, only what was sent is there
     with open_run_log(None, lab.parent / "home") as log:
         ledger = open_ledger(plan.folder, plan.identity, plan.spec, plan.space)
@@ -63,6 +66,11 @@ def test_the_example_recipe_is_searched_and_registered(lab: Path, tiny_pack: Pac
         versions = register_trial(plan, opener, done, EncoderStore(log))
         assert [version.name for version in versions] == ["agreement-points"]
         assert register_trial(plan, opener, done, EncoderStore(log)) == versions, "registered once"
+        again = rerun(EncoderStore(log), versions[0].reference, lab.parent / "home", pack=str(tiny_pack.path))
+        assert again.bit_equal, again.verdict
+        (plan.folder / "recipe.json").unlink()
+        with pytest.raises(StudyError, match=r"recipe.json: .* holds the recipe own_recipe.py:RECIPE; bring it back"):
+            rerun(EncoderStore(log), versions[0].reference, lab.parent / "home", pack=str(tiny_pack.path))
 
 
 def test_an_edited_recipe_does_not_continue_the_study(lab: Path, tiny_pack: Pack) -> None:
