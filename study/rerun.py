@@ -18,12 +18,13 @@ from registry.tracking.recorded import Curves
 from registry.versions.fetching import pull
 from registry.versions.lineage import trace
 from registry.versions.records import EncoderVersion
-from registry.versions.store import EncoderStore, bundle_digest
+from registry.versions.store import EncoderStore
 from ssl_core.config import Config, override
 from ssl_core.data.dataset import Dataset
 from ssl_core.errors import CheckpointError, PackError, StudyError
 from ssl_core.files.whole import standing
 from ssl_core.models.bundle import WEIGHTS, read_card
+from ssl_core.models.weights_file import file_sha256
 from ssl_core.training.checkpoint import has_checkpoint, replace_checkpoint
 from ssl_core.training.config import RecipeConfig
 from ssl_core.training.contract import Session
@@ -58,7 +59,7 @@ class Rerun(Config):
     first: Difference | None
     largest: Difference | None
     same_bundle: bool
-    """weights and card have the registered digest"""
+    """weights and card are the registered ones"""
     weights: float | None
     """largest difference of a weight; None when the tensors are not even of the same shapes"""
     notes: tuple[str, ...] = ()
@@ -155,7 +156,7 @@ def rerun(
         differing=len(beyond),
         first=next(iter(beyond), None),
         largest=largest(differences(trial.curves, curves)),
-        same_bundle=bundle_digest(again) == version.bundle_digest,
+        same_bundle=_same(registered, again),
         weights=weight_difference(registered / WEIGHTS, again / WEIGHTS),
         notes=(*notes, *trial.notes, *_other_code(version)),
     )
@@ -195,6 +196,12 @@ def weight_difference(one: Path, other: Path) -> float | None:
         return None
     sizes = (float((first[name].double() - second[name].double()).abs().max()) for name in first if first[name].numel())
     return max(sizes, default=0.0)
+
+
+def _same(registered: Path, again: Path) -> bool:
+    """Equal weights and cards, in whatever format an older revision wrote the card."""
+    first, second = (read_card(folder).model_copy(update={"format_version": 0}) for folder in (registered, again))
+    return first == second and file_sha256(registered / WEIGHTS) == file_sha256(again / WEIGHTS)
 
 
 @contextmanager

@@ -42,12 +42,12 @@ from registry.versions.upload import BUNDLE_FILES as BUNDLE_FILES
 from registry.versions.upload import CARD_FILE as CARD_FILE
 from registry.versions.upload import RECEIPT_FILE as RECEIPT_FILE
 from registry.versions.upload import Uploaded, upload
-from registry.versions.upload import file_digest as file_digest
 from ssl_core.config import parse_json
 from ssl_core.errors import RegistryError
 from ssl_core.models.bundle import read_card, verify_checksums
 from ssl_core.models.cards import Card
 from ssl_core.models.soundness import check_sound
+from ssl_core.models.weights_file import file_sha256
 
 SERVING = f"{PREFIX}serving"
 """Version tag: sha256 of each file that MLflow needs to serve the version, as JSON."""
@@ -229,7 +229,7 @@ class EncoderStore:
                 **event_tag(new_event("registered", f"from {lineage.origin}")),
                 f"{PREFIX}status": "registered",
                 f"{PREFIX}digest": bundle_digest(bundle),
-                f"{PREFIX}checksums": file_digest(bundle / "checksums.json"),
+                f"{PREFIX}checksums": file_sha256(bundle / "checksums.json"),
                 **card_tags(card),
                 f"{PREFIX}model_id": model_id,
                 SERVING: json.dumps(uploaded.serving, sort_keys=True),
@@ -269,7 +269,7 @@ _DIGITS = 10
 
 def bundle_digest(folder: Path) -> str:
     """16 hex digits over weights and card. Not the program: two exports have different bytes."""
-    both = file_digest(folder / "encoder.safetensors") + file_digest(folder / "encoder.json")
+    both = file_sha256(folder / "encoder.safetensors") + file_sha256(folder / "encoder.json")
     return hashlib.sha256(both.encode()).hexdigest()[:16]
 
 

@@ -1,6 +1,5 @@
 """A bundle's files into an MLflow logged model, with what MLflow needs to show and to serve them."""
 
-import hashlib
 import json
 import shutil
 import tempfile
@@ -14,6 +13,7 @@ from registry.versions.model_card import render_card
 from registry.versions.records import PREFIX, Lineage
 from ssl_core.config import parse_json
 from ssl_core.models.bundle import CARD, CHECKSUMS, ONNX, PROGRAM, WEIGHTS, read_card
+from ssl_core.models.weights_file import file_sha256
 
 BUNDLE_FILES = (WEIGHTS, CARD, PROGRAM, CHECKSUMS)
 """Every bundle has them."""
@@ -62,7 +62,7 @@ def upload(
         if receipt is not None:
             (folder / RECEIPT_FILE).write_text(json.dumps(dict(receipt), indent=1, sort_keys=True))
         write_mlmodel(folder, card, model_id=model.model_id, run_id=run_id)
-        serving = {file: file_digest(folder / file) for file in SERVING_FILES}
+        serving = {file: file_sha256(folder / file) for file in SERVING_FILES}
         client.log_model_artifacts(model.model_id, str(folder))
     client.finalize_logged_model(model.model_id, "READY")
     client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
@@ -73,9 +73,3 @@ def listed_files(bundle: Path) -> tuple[str, ...]:
     """Which of `OPTIONAL_FILES` a bundle has, by its checksums."""
     listed = parse_json((bundle / CHECKSUMS).read_text(encoding="utf-8"))
     return tuple(file for file in OPTIONAL_FILES if file in listed)
-
-
-def file_digest(path: Path) -> str:
-    """sha256 of a file, hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

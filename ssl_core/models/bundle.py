@@ -7,13 +7,12 @@ encoder.onnx          the same as ONNX (see `onnx_export.py`), in bundles that `
 checksums.json        sha256 of each of the others; written last, so a folder without it is not a bundle
 """
 
-import hashlib
 import json
 import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import safetensors
 import safetensors.torch
@@ -27,6 +26,7 @@ from ssl_core.models.build import Backbone
 from ssl_core.models.cards import Card, CardKind, encoder_card
 from ssl_core.models.encoder import EncoderContract
 from ssl_core.models.program import export_program
+from ssl_core.models.weights_file import file_sha256
 
 WEIGHTS, CARD, PROGRAM, CHECKSUMS = "encoder.safetensors", "encoder.json", "program.pt2", "checksums.json"
 ONNX = "encoder.onnx"
@@ -77,7 +77,7 @@ def save_bundle(module: nn.Module, card: Card, folder: Path, *, name: str, linea
         safetensors.torch.save_file(state, making / WEIGHTS)
         (making / CARD).write_text(json.dumps(described.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8")
         export_program(module, card, making / PROGRAM)
-        sums = {file: _sha256(making / file) for file in (CARD, PROGRAM, WEIGHTS)}
+        sums = {file: file_sha256(making / file) for file in (CARD, PROGRAM, WEIGHTS)}
         (making / CHECKSUMS).write_text(json.dumps(sums, indent=2) + "\n", encoding="utf-8")
         _move_into_place(making, folder)
     except (OSError, safetensors.SafetensorError) as error:
@@ -100,7 +100,7 @@ def add_onnx(folder: Path) -> Path:
     sums = parse_json((folder / CHECKSUMS).read_text(encoding="utf-8"))
     if ONNX not in sums:
         export_onnx(module, read_card(folder).card, folder / ONNX)
-        sums[ONNX] = _sha256(folder / ONNX)
+        sums[ONNX] = file_sha256(folder / ONNX)
         with atomic_write(folder / CHECKSUMS) as stream:
             stream.write((json.dumps(sums, indent=2) + "\n").encode())
     return folder / ONNX
@@ -135,12 +135,7 @@ def load_bundle(folder: Path) -> nn.Module:
 def read_card(folder: Path) -> BundleCard:
     """The description alone, of this format or format 1, without verifying the rest. Raises RegistryError."""
     file = folder / CARD
-    try:
-        values = parse_json(file.read_text(encoding="utf-8"), strict=True)
-    except OSError:
-        raise RegistryError(f"{folder}: no {CARD}, so this is not a bundle; give the folder that holds it") from None
-    except ValueError as error:
-        raise IntegrityError(f"{file}: not valid JSON ({str(error)[:80]}); pull the encoder again") from None
+    values = _json(file, "this is not a bundle; give the folder that holds it")
     version = values.get("format_version") if isinstance(values, dict) else None
     if isinstance(version, int) and version > FORMAT_VERSION:
         raise RegistryError(
@@ -170,14 +165,7 @@ def verify_checksums(folder: Path) -> None:
         the folder. RegistryError: there is no checksums.json.
     """
     file = folder / CHECKSUMS
-    try:
-        sums = parse_json(file.read_text(encoding="utf-8"), strict=True)
-    except OSError:
-        raise RegistryError(
-            f"{folder}: no {CHECKSUMS}, so this is not a whole encoder bundle; export or pull it again"
-        ) from None
-    except ValueError as error:
-        raise IntegrityError(f"{file}: not valid JSON ({str(error)[:80]}); pull the encoder again") from None
+    sums = _json(file, "this is not a whole encoder bundle; export or pull it again")
     if not isinstance(sums, dict) or not {CARD, PROGRAM, WEIGHTS} <= sums.keys():
         raise IntegrityError(f"{file}: does not list {CARD}, {PROGRAM} and {WEIGHTS}; pull the encoder again")
     for name, wanted in sums.items():
@@ -185,8 +173,18 @@ def verify_checksums(folder: Path) -> None:
             raise IntegrityError(f"{file}: '{name}' is not a plain file name; this bundle is not one of ours")
         if not (folder / name).is_file():
             raise IntegrityError(f"{folder / name}: missing; pull the encoder again")
-        if _sha256(folder / name) != wanted:
+        if file_sha256(folder / name) != wanted:
             raise IntegrityError(f"{folder / name}: its sha256 is not the recorded one; pull the encoder again")
+
+
+def _json(file: Path, without: str) -> Any:
+    """What a file of a bundle says; `without` tells what it means that there is none."""
+    try:
+        return parse_json(file.read_text(encoding="utf-8"), strict=True)
+    except OSError:
+        raise RegistryError(f"{file.parent}: no {file.name}, so {without}") from None
+    except ValueError as error:
+        raise IntegrityError(f"{file}: not valid JSON ({str(error)[:80]}); pull the encoder again") from None
 
 
 def _move_into_place(made: Path, folder: Path) -> None:
@@ -201,8 +199,3 @@ def _move_into_place(made: Path, folder: Path) -> None:
     (folder / ONNX).unlink(missing_ok=True)  # of the older weights
     for name in (WEIGHTS, CARD, PROGRAM, CHECKSUMS):
         (made / name).replace(folder / name)
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

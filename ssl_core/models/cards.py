@@ -9,7 +9,7 @@ import json
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, assert_never
+from typing import Annotated, Any, ClassVar, Literal, assert_never
 
 import torch
 from pydantic import Field, field_validator
@@ -67,15 +67,9 @@ class CardText:
 class ModelCard(Config):
     """What every card offers. Not for `isinstance`: `Card` is the closed union of its members."""
 
-    @property
-    @abstractmethod
-    def input_name(self) -> str:
-        """Name of the input in ONNX files and signatures."""
-
-    @property
-    @abstractmethod
-    def output_name(self) -> str:
-        """Name of the output."""
+    input_name: ClassVar[str]
+    """in ONNX files and signatures"""
+    output_name: ClassVar[str]
 
     @property
     @abstractmethod
@@ -112,20 +106,12 @@ class ModelCard(Config):
         return tuple((name, _text(value)) for name, value in _flat(self.model_dump(mode="json")))
 
 
-class PointEncoderCard(ModelCard):
-    """Points [B, N, D] -> features [B, F]."""
+class _EncoderCard(ModelCard):
+    """An input contract and a backbone -> features [B, F]."""
 
-    kind: Literal["point_encoder"] = "point_encoder"
-    contract: PointsContract
-    backbone: PointBackbone
-
-    @property
-    def input_name(self) -> str:
-        return "points"
-
-    @property
-    def output_name(self) -> str:
-        return "features"
+    output_name = "features"
+    contract: PointsContract | ImageContract
+    backbone: PointBackbone | ImageBackbone
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -135,15 +121,24 @@ class PointEncoderCard(ModelCard):
     def output_shape(self) -> tuple[int, ...]:
         return (self.backbone.feature_dim,)
 
+    def example(self, batch: int) -> Tensor:
+        return self.contract.example(batch)
+
+
+class PointEncoderCard(_EncoderCard):
+    """Points [B, N, D] -> features [B, F]."""
+
+    input_name = "points"
+    kind: Literal["point_encoder"] = "point_encoder"
+    contract: PointsContract
+    backbone: PointBackbone
+
     @property
     def searches_features(self) -> bool:
         return isinstance(self.backbone, DGCNNConfig)
 
     def build(self, seed: int) -> Encoder:
         return build_point_encoder(self.contract, self.backbone, seed=seed)
-
-    def example(self, batch: int) -> Tensor:
-        return self.contract.example(batch)
 
     def describe(self) -> CardText:
         contract = self.contract
@@ -169,9 +164,10 @@ class PointEncoderCard(ModelCard):
         )
 
 
-class ImageEncoderCard(ModelCard):
+class ImageEncoderCard(_EncoderCard):
     """Images [B, 3, S, S] in [0, 1] -> features [B, F]."""
 
+    input_name = "image"
     kind: Literal["image_encoder"] = "image_encoder"
     contract: ImageContract
     backbone: ImageBackbone
@@ -187,27 +183,8 @@ class ImageEncoderCard(ModelCard):
             raise ValueError("weights_file names another file; a bundle brings its own weights")
         return backbone
 
-    @property
-    def input_name(self) -> str:
-        return "image"
-
-    @property
-    def output_name(self) -> str:
-        return "features"
-
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        return self.contract.input_shape
-
-    @property
-    def output_shape(self) -> tuple[int, ...]:
-        return (self.backbone.feature_dim,)
-
     def build(self, seed: int) -> Encoder:
         return build_image_encoder(self.contract, self.backbone, seed=seed)
-
-    def example(self, batch: int) -> Tensor:
-        return self.contract.example(batch)
 
     def describe(self) -> CardText:
         contract, size = self.contract, self.contract.image_size
@@ -232,18 +209,11 @@ class ImageEncoderCard(ModelCard):
 class SceneFieldCard(ModelCard):
     """Rays [R, 6], origin and direction -> colours [R, 3]: one scene (`ssl_core.models.light_field`)."""
 
+    input_name, output_name = "rays", "colours"
     kind: Literal["scene_field"] = "scene_field"
     hidden: int = Field(default=128, ge=1, le=4096)
     layers: int = Field(default=4, ge=1, le=64)
     frequencies: int = Field(default=6, ge=0, le=16)
-
-    @property
-    def input_name(self) -> str:
-        return "rays"
-
-    @property
-    def output_name(self) -> str:
-        return "colours"
 
     @property
     def input_shape(self) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ that are numbers and fit the description, a program that is data and takes the c
 """
 
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -26,12 +27,8 @@ def check_sound(folder: Path) -> nn.Module:
         RegistryError: a pickle; a weight or an output that is not finite; outputs or a program of another shape than
         `encoder.json` says.
     """
-    for file in sorted(folder.iterdir()) if folder.is_dir() else ():
-        refuse_pickle(file)
-    verify_checksums(folder)
-    card = read_card(folder).card
-    check_archive(folder / PROGRAM, card.input_shape)
-    module = load_bundle(folder)
+    check_files(folder, sorted(file.name for file in folder.iterdir()) if folder.is_dir() else ())
+    card, module = read_card(folder).card, load_bundle(folder)
     for name, tensor in module.state_dict().items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             bad = int((~torch.isfinite(tensor)).sum())
@@ -48,6 +45,15 @@ def check_sound(folder: Path) -> nn.Module:
     if not torch.isfinite(outputs).all():
         raise RegistryError(f"{folder}: the model's {card.output_name} are not finite; use an earlier checkpoint")
     return module
+
+
+def check_files(folder: Path, names: Iterable[str]) -> None:
+    """Whether a bundle's files are data and whole, as far as that is seen without building the model: no pickle among
+    `names`, true checksums, a program that is data and of the card's shape. Raises as `check_sound`."""
+    for name in names:
+        refuse_pickle(folder / name)
+    verify_checksums(folder)
+    check_archive(folder / PROGRAM, read_card(folder).card.input_shape)
 
 
 def refuse_pickle(file: Path) -> None:

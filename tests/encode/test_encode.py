@@ -20,7 +20,7 @@ from ssl_core.encode.ready import LoadedModel
 from ssl_core.errors import ConfigError, GaussianFileError, ImageError, InfeasibleError
 from ssl_core.evaluation.extract import image_features, point_features
 from ssl_core.models.bundle import BundleCard
-from ssl_core.models.cards import encoder_card
+from ssl_core.models.cards import SceneFieldCard, encoder_card
 from ssl_core.models.encoder import ImageContract, PointsContract
 from ssl_core.models.image import ResNetConfig
 from ssl_core.models.pointnet import PointNetConfig
@@ -174,6 +174,19 @@ def test_the_wrong_modality_is_said(tmp_path: Path) -> None:
         ready(PointsContract()).encode_images([])
     with pytest.raises(ConfigError, match="x/1 reads images, not Gaussians; use encode_images"):
         ready(ImageContract()).encode_ply([])
+
+
+def test_a_scene_is_asked_for_rays() -> None:
+    card = SceneFieldCard(hidden=8, layers=1, frequencies=1)
+    scene = LoadedModel(card.build(0).eval(), BundleCard(name="x", card=card), "x/1")
+    rays = card.example(5)
+    with torch.no_grad():
+        np.testing.assert_array_equal(scene.render(rays), scene.module(rays).numpy())
+    assert scene.render(rays.numpy(), batch=2).shape == (5, 3)
+    with pytest.raises(ConfigError, match="x/1 reads rays, not images; use render"):
+        scene.encode_images([])
+    with pytest.raises(ConfigError, match="x/1 reads Gaussians, not rays; use encode_ply"):
+        ready(PointsContract()).render(rays)
 
 
 def test_prepared_input_none_at_all_and_a_bad_batch() -> None:

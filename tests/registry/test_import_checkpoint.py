@@ -8,8 +8,9 @@ import safetensors.torch
 import torch
 
 from registry.evaluation.reports import EvaluationConfig, LabelSetting
+from registry.judging.promote import promote
 from registry.versions.fetching import pull
-from registry.versions.import_checkpoint import check_pack, judge_imported, register_imported
+from registry.versions.import_checkpoint import check_pack, register_imported
 from ssl_core.errors import InfeasibleError, RegistryError
 from ssl_core.models.bundle import load_bundle, read_card
 from ssl_core.models.image_weights import ImageImport, import_image_weights
@@ -53,7 +54,7 @@ def test_both_encoders_are_registered_with_their_source(store, imported, file, t
     assert store.client.get_run(points.run_id).info.status == "FINISHED"
     for version, modality in ((points, "points"), (image, "image")):
         pulled = load_bundle(pull(store, version.reference, tmp_path / modality))
-        ours = imported.encoders[modality].encoder.state_dict()
+        ours = imported.models[modality].module.state_dict()
         assert all(torch.equal(tensor, ours[name]) for name, tensor in pulled.state_dict().items())
     account = json.loads(Path(store.client.download_artifacts(points.run_id, "import.json")).read_text())
     assert [placement["part"] for placement in account["placements"]][1:] == [IMAGE, FUSION]
@@ -112,7 +113,7 @@ def test_an_import_that_died_half_way_is_completed(store, imported, monkeypatch)
 def test_imports_are_judged_as_any_others(store, imported, tiny_pack):
     check_pack(imported, tiny_pack)
     versions = register_imported(store, imported, "elsewhere")
-    decisions = judge_imported(store, tiny_pack, versions, CONFIG)
+    decisions = [promote(store, tiny_pack, version, CONFIG) for version in versions]
     for version, decision in zip(versions, decisions, strict=True):
         judged = store.get(version.name, version.version)
         assert judged.evaluation is not None

@@ -14,8 +14,8 @@ from registry.versions.offline import choose_bundle, list_bundles, pull_offline
 from ssl_core.data.gaussians import GaussianCloud
 from ssl_core.data.ply import write_gaussian_ply
 from ssl_core.errors import ConfigError, IntegrityError, RegistryError, SplatsweepError, StorageError
-from ssl_core.models.bundle import load_bundle
-from ssl_core.models.cards import encoder_card
+from ssl_core.models.bundle import load_bundle, save_bundle
+from ssl_core.models.cards import SceneFieldCard, encoder_card
 
 NAME = "cross-modal-points"
 
@@ -128,3 +128,21 @@ def test_prepared_input_of_any_precision_is_taken_and_no_device_is_an_error_that
     for device in ("cuda:99", "nonsense"):
         with pytest.raises(ConfigError, match="take device='cpu'"):
             load(bundles[0], device=device)
+
+
+def test_a_scene_field_is_registered_pulled_and_rendered(store, lineage, trial, home, tmp_path):
+    card = SceneFieldCard(hidden=8, layers=1, frequencies=1)
+    save_bundle(card.build(2), card, tmp_path / "field", name="field", lineage={})
+    version = store.register(tmp_path / "field", "toy-field", lineage, trial)
+    assert (version.kind, version.feature_dim) == ("scene_field", 3)
+    folder = pull(store, version.reference, tmp_path / "pulled")
+    rays = card.example(9)
+    with torch.no_grad():
+        wanted = load_bundle(folder)(rays).numpy()
+    for loaded in (load("toy-field@candidate", home=home), load(folder)):
+        np.testing.assert_array_equal(loaded.render(rays), wanted)
+        with pytest.raises(ConfigError, match="reads rays, not Gaussians; use render"):
+            loaded.encode_ply([])
+    page = (folder / "model_card.md").read_text()
+    assert "light field network" in page
+    assert "colours = model(rays)" in page

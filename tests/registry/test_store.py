@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 from tiny_bundles import make_bundle
 
 from registry.tracking.run_log import RunLog
-from registry.versions.records import Lineage, parse_reference
+from registry.versions.fetching import pull
+from registry.versions.records import Lineage, kind_of, parse_reference
 from registry.versions.store import EncoderStore
 from ssl_core.errors import IntegrityError, RegistryError
 
@@ -177,6 +178,30 @@ def test_a_contract_that_lies_is_refused(store, lineage, trial, tmp_path):
         with pytest.raises(RegistryError, match="the card is not this program's"):
             store.register(bundle, NAME, lineage, trial)
     assert store.list() == ()
+
+
+@pytest.mark.parametrize(
+    ("tags", "kind"),
+    [
+        ({"splatsweep.card": "scene_field"}, "scene_field"),
+        ({"splatsweep.modality": "points"}, "point_encoder"),
+        ({"splatsweep.modality": "image"}, "image_encoder"),
+        ({"splatsweep.modality": "lidar"}, "lidar"),
+        ({"splatsweep.card": "image_encoder", "splatsweep.modality": "points"}, "image_encoder"),
+        ({}, ""),
+    ],
+)
+def test_tags_of_older_revisions_are_read_and_nothing_is_guessed(tags, kind):
+    assert kind_of(tags) == kind
+
+
+def test_a_kind_of_a_newer_installation_is_listed_and_never_taken_for_another(store, bundles, lineage, trial, tmp_path):
+    version = store.register(bundles[0], NAME, lineage, trial)
+    store.tag(version, {"splatsweep.card": "hologram"})
+    assert [each.kind for each in store.list(NAME)] == ["hologram"]
+    with pytest.raises(RegistryError, match=r"of a newer version: a 'hologram'.*upgrade splatsweep"):
+        pull(store, version.reference, tmp_path / "pulled")
+    assert not (tmp_path / "pulled").exists()
 
 
 def test_somebody_elses_model_is_left_alone(store, bundles, lineage, trial):

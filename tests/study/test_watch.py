@@ -165,7 +165,7 @@ BAD = {
     "pickle under another name": "pickle|JSON|encoder.json",
     "nan": "finite",
     "other columns": "encoder",
-    "other width": "64",
+    "other width": "does not fit",
     "endless": "numbers per object",
     "no card": "JSON|changed|sha256",
     "tampered": "sha256",
