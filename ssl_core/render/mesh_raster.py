@@ -51,11 +51,6 @@ def baked_colours(mesh: Mesh) -> NDArray[np.float32]:
     return colours
 
 
-def render_mesh(mesh: Mesh, camera: Camera, *, background: float = 1.0, supersample: int = 2) -> MeshView:
-    """One view of `mesh`; see `render_mesh_views`."""
-    return render_mesh_views(mesh, [camera], background=background, supersample=supersample)[0]
-
-
 def render_mesh_views(
     mesh: Mesh, cameras: Iterable[Camera], *, background: float = 1.0, supersample: int = 2
 ) -> list[MeshView]:

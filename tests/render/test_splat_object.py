@@ -11,11 +11,11 @@ import torch
 from ssl_core.config import override
 from ssl_core.data.images import read_image
 from ssl_core.data.layout import MeshObject, find_meshes, find_objects, ply_path, view_path
-from ssl_core.data.ply import read_gaussian_ply
 from ssl_core.errors import MeshError
 from ssl_core.render import splat_object as module
 from ssl_core.render.fit import FitConfig
 from ssl_core.render.splat_object import SplatConfig, splat_object
+from tests.reference.gaussian_ply import read_gaussian_ply
 
 QUICK = SplatConfig(
     views=3, image_size=24, fit_size=32, fit_views=5, heldout_views=2, fit=FitConfig(gaussians=80, steps=8)
