@@ -13,7 +13,7 @@ from ssl_core.data.ply import write_gaussian_ply
 from ssl_core.errors import LayoutError
 from ssl_core.files.whole import atomic_write
 from ssl_core.render.mesh_raster import render_mesh_views
-from ssl_core.render.object_views import write_views
+from ssl_core.splatting.object_views import write_views
 
 Progress = Callable[[int, int], None]
 SETTINGS = "household.json"

@@ -26,8 +26,8 @@ from ssl_core.errors import MeshError
 from ssl_core.files.whole import atomic_write
 from ssl_core.render.fit import FitConfig, fit_gaussians, mean_psnr
 from ssl_core.render.mesh_raster import MeshView, render_mesh_views
-from ssl_core.render.object_views import write_views
 from ssl_core.render.surface_init import surface_gaussians
+from ssl_core.splatting.object_views import write_views
 
 FORMAT_VERSION = 1
 ALL_AROUND = (-30.0, 75.0)
