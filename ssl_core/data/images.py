@@ -207,6 +207,12 @@ def write_image(path: Path, image: Pixels) -> None:
         Image.fromarray(np.ascontiguousarray(image)).save(stream, format=kind, quality=95)
 
 
+def write_mask(path: Path, mask: Pixels) -> None:
+    """Write uint8 [H, W] atomically as a grey PNG. Raises StorageError."""
+    with atomic_write(path) as stream:
+        Image.fromarray(mask).save(stream, format="PNG")
+
+
 def _check(what: Path | str, image: Pixels) -> None:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
         raise ImageError(f"{what}: not written: expected uint8 [H, W, 3], got {image.dtype} {list(image.shape)}")

@@ -6,6 +6,9 @@ gaussians.npy     [rows, 14] float32, the kept Gaussians of each object in farth
 sh_rest.npy       [rows, 45] float32, channel-major; only when every object carries it
 orders.npy        [objects, starts, cached] int32, row numbers within the object, -1 after the last
 views.npy         [views, 3, S, S] uint8; or, with a codec, views.bin and view_offsets.npy ([views + 1] int64)
+part_labels.npy   [rows] int16, 255 for none; only when every object carries them, as the following
+masks.npy         [views, S, S] uint8, 255 where the object covers the pixel fully
+viewmats.npy      [views, 4, 4] float64, world -> camera, and intrinsics.npy, [views, 3, 3] float64, in stored pixels
 
 What a trial does not ask for is never touched: one that learns from xyz reads 56 bytes per Gaussian, not 236.
 """
@@ -13,13 +16,14 @@ What a trial does not ask for is never touched: one that learns from xyz reads 5
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from ssl_core.config import Config
+from ssl_core.data.cameras import Camera
 from ssl_core.data.manifest import FileFacts, Manifest, as_manifest, check_sizes, read_values
 from ssl_core.data.pack_arrays import open_array
 from ssl_core.data.pack_views import Codec, open_views
@@ -27,6 +31,8 @@ from ssl_core.errors import InfeasibleError, PackError
 
 GEOMETRY_WIDTH = 14
 SH_REST_WIDTH = 45
+VOID = 255
+"""Part label of what belongs to no part."""
 Split = Literal["train", "test", "fit", "val"]
 
 
@@ -78,7 +84,18 @@ class PackManifest(Manifest):
     """What a pack of objects holds."""
 
     FILES: ClassVar = frozenset(
-        {"gaussians.npy", "sh_rest.npy", "orders.npy", "views.npy", "views.bin", "view_offsets.npy"}
+        {
+            "gaussians.npy",
+            "sh_rest.npy",
+            "orders.npy",
+            "views.npy",
+            "views.bin",
+            "view_offsets.npy",
+            "part_labels.npy",
+            "masks.npy",
+            "viewmats.npy",
+            "intrinsics.npy",
+        }
     )
 
     kind: Literal["object"] = "object"
@@ -161,6 +178,35 @@ class Pack:
     def image_size(self) -> int:
         """Side of the stored views in pixels."""
         return self.manifest.image_size
+
+    @cached_property
+    def part_labels(self) -> NDArray[np.int16] | None:
+        """[rows] the part that each row belongs to, VOID for none; None when the pack has no part labels."""
+        return self._extra("part_labels.npy", np.int16, (len(self.gaussians),))
+
+    @cached_property
+    def masks(self) -> NDArray[np.uint8] | None:
+        """[views, S, S] how much of each pixel the object covers, 255 for all; None when the pack has no masks."""
+        return self._extra("masks.npy", np.uint8, (len(self.views), self.image_size, self.image_size))
+
+    def camera(self, view: int) -> Camera | None:
+        """The camera of a row of `views`, in object units and stored pixels; None when the pack has no cameras."""
+        if self._viewmats is None or self._intrinsics is None:
+            return None
+        size = self.image_size
+        return Camera(np.array(self._viewmats[view]), np.array(self._intrinsics[view]), size, size)
+
+    @cached_property
+    def _viewmats(self) -> NDArray[np.float64] | None:
+        return self._extra("viewmats.npy", np.float64, (len(self.views), 4, 4))
+
+    @cached_property
+    def _intrinsics(self) -> NDArray[np.float64] | None:
+        return self._extra("intrinsics.npy", np.float64, (len(self.views), 3, 3))
+
+    def _extra(self, name: str, dtype: Any, shape: tuple[int, ...]) -> NDArray[Any] | None:
+        """An optional file, mapped when it is first asked for. Raises PackError for one that is damaged."""
+        return open_array(self.path / name, dtype, shape) if name in self.files else None
 
     @cached_property
     def labels(self) -> NDArray[np.int64]:

@@ -14,10 +14,11 @@ from ssl_core.data.dataset import Dataset, open_dataset, parse_manifest
 from ssl_core.data.manifest import FileFacts
 from ssl_core.data.pack import GEOMETRY_WIDTH, Pack
 from ssl_core.errors import ConfigError, PackError, StorageError
+from ssl_core.files.whole import storage_errors
 from study.console import errors
 from study.packs.object_store import Store, is_uri, parse_uri
 from study.packs.pack_cache import MANIFEST_BYTES, OPTIONAL_FILES, cached_pack
-from study.packs.pack_transfer import check_blocks, disk_errors, send_file
+from study.packs.pack_transfer import REMEDY, check_blocks, send_file
 from study.packs.transfer_bar import transfer_bar
 
 Say = Callable[[str], None]
@@ -115,7 +116,7 @@ def push_pack(pack: Dataset, uri: str, *, force: bool = False) -> Pushed:
             store.remove(name + _RECORD)
             send_file(store, name, facts, pack.path / name, advance)
             _write(store, name + _RECORD, facts.to_json().encode())
-    with disk_errors(pack.path, "read"):
+    with storage_errors(pack.path, REMEDY, "read"):
         content = (pack.path / "manifest.json").read_bytes()
     if store.read("manifest.json", MANIFEST_BYTES) != content:
         _write(store, "manifest.json", content)

@@ -10,8 +10,8 @@ from ssl_core.data.images import read_image
 from ssl_core.data.pack import Pack, PackConfig
 from ssl_core.data.pack_inspect import describe_pack, format_pack
 from ssl_core.data.pack_writer import write_pack
-from ssl_core.data.ply import read_gaussian_ply
 from ssl_core.errors import PackError
+from tests.reference.gaussian_ply import read_gaussian_ply
 from tests.reference.stored_views import views_of
 
 CONFIG = PackConfig(cached_points=128, starts=3)

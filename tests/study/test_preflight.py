@@ -12,10 +12,11 @@ from search_spaces.presets import preset_at
 from search_spaces.space import load_space
 from ssl_core.data.pack import Pack, PackConfig
 from ssl_core.data.pack_writer import write_pack
-from ssl_core.data.ply import read_gaussian_ply, write_gaussian_ply
+from ssl_core.data.ply import write_gaussian_ply
 from ssl_core.errors import InfeasibleError
 from study.preflight import check_choices
 from study.trials import trial_opener
+from tests.reference.gaussian_ply import read_gaussian_ply
 
 
 @pytest.fixture(scope="module")

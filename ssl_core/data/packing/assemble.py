@@ -10,10 +10,10 @@ import numpy as np
 
 from ssl_core.data.manifest import FileFacts, Refused
 from ssl_core.data.objects import Problem
-from ssl_core.data.pack import GEOMETRY_WIDTH, SH_REST_WIDTH, PackManifest, PackObject
+from ssl_core.data.pack import GEOMETRY_WIDTH, PackManifest, PackObject
 from ssl_core.data.packing.join import Joined, Piece, join, npy_header, write_array
 from ssl_core.data.packing.part import PartObject, PartRecord
-from ssl_core.data.packing.part_files import FileName
+from ssl_core.data.packing.part_files import FileName, extras
 from ssl_core.data.packing.plan import PackPlan, PartPlan
 
 Parts = Sequence[tuple[PartPlan, PartRecord]]
@@ -45,7 +45,7 @@ def assemble(plan: PackPlan, parts: Parts, refused: Sequence[Problem], folder: P
         views_rendered=plan.views_rendered,
         objects=objects,
         refused=tuple(Refused(path=problem.path, reason=problem.reason) for problem in refused),
-        notes=_notes(made, keep_rest=keep_rest),
+        notes=_notes(made, plan.image_size),
         files=files,
     ).sealed()
     (folder / "manifest.json").write_text(manifest.model_dump_json(indent=1))
@@ -68,7 +68,7 @@ def _join_all(plan: PackPlan, parts: Parts, folder: Path) -> dict[str, FileFacts
 
 
 def _joined_files(plan: PackPlan, parts: Parts, folder: Path) -> list[Joined]:
-    """All large files of the pack; sh_rest.npy only if every object has it."""
+    """All large files of the pack; those of an extra only if every object has it."""
     made = [item for _, record in parts for item in record.objects]
     rows = sum(item.facts.rows for item in made)
     views = sum(item.facts.views for item in made)
@@ -82,9 +82,11 @@ def _joined_files(plan: PackPlan, parts: Parts, folder: Path) -> list[Joined]:
             _pieces(parts, "views.u8"),
         ),
     ]
-    if all(item.has_sh_rest for item in made):
-        header = npy_header((rows, SH_REST_WIDTH), "<f4")
-        found.append(Joined(folder / "sh_rest.npy", header, _pieces(parts, "sh_rest.f32")))
+    for name, extra in extras(size).items():
+        if all(name in item.carries for item in made):
+            for file in extra.files:
+                header = npy_header((rows if extra.per == "row" else views, *file.shape), file.kind)
+                found.append(Joined(folder / file.pack, header, _pieces(parts, file.part)))
     return found
 
 
@@ -143,9 +145,10 @@ def _numbered(made: Sequence[PartObject], val_fraction: float) -> tuple[PackObje
     return tuple(objects)
 
 
-def _notes(made: Sequence[PartObject], *, keep_rest: bool) -> dict[str, int]:
+def _notes(made: Sequence[PartObject], image_size: int) -> dict[str, int]:
     notes = Counter(note for item in made for note in set(item.notes))
-    without = sum(not item.has_sh_rest for item in made)
-    if not keep_rest and without < len(made):
-        notes["no spherical harmonics above degree 0, so the pack keeps those of no object"] = without
+    for name, extra in extras(image_size).items():
+        without = sum(name not in item.carries for item in made)
+        if 0 < without < len(made):
+            notes[f"{extra.lacking}, so the pack keeps those of no object"] = without
     return dict(sorted(notes.items()))
