@@ -19,7 +19,7 @@ from registry.tracking.run_log import RunLog, open_run_log
 from registry.versions.records import EncoderVersion, Lineage
 from registry.versions.store import EncoderStore
 from ssl_core.config import Config
-from ssl_core.data.dataset import Dataset
+from ssl_core.data.pack import Pack
 from ssl_core.errors import MissingDependencyError, RegistryError, StudyError
 from ssl_core.models.bundle import add_onnx
 from ssl_core.training.contract import AnyRecipe
@@ -64,7 +64,7 @@ class EvaluationOutcome(Config):
 
 
 def assess_study(
-    plan: StudyPlan, opener: TrialOpener, pack: Dataset, summary: StudySummary, run_log: RunLog, say: Say
+    plan: StudyPlan, opener: TrialOpener, pack: Pack, summary: StudySummary, run_log: RunLog, say: Say
 ) -> list[Assessed]:
     """Register, evaluate and judge the encoders of the study's best trials, each kind in order of its own probe.
 
@@ -197,7 +197,7 @@ def _assessed(version: EncoderVersion) -> Assessed:
 
 def evaluate_reference(
     reference: str,
-    pack: Dataset,
+    pack: Pack,
     home: Path,
     tracking_uri: str | None,
     *,
