@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -22,7 +23,6 @@ from ssl_core.recipes import recipe_named
 from ssl_core.recipes.cross_modal.config import quick as quick_preset
 from ssl_core.render.household_set import write_household
 from ssl_core.training.cost_names import PEAK_MEMORY
-from ssl_core.training.session import TrialSession
 
 COUNTS = (1, 2, 4, 8)
 TIMEOUT = 600.0
@@ -107,15 +107,15 @@ def train_here(pack: Path, device: str, seconds: float, seed: int) -> None:
     config = override(quick_preset(), {"training.device": device, "training.batch_size": 16})
     if seconds < 1:
         config = override(config, {"points.num_points": 32, "image.image_size": 16, "training.batch_size": 4})
-    session = TrialSession(recipe_named("cross_modal"), config, Pack.open(pack), seed)
+    session = recipe_named("cross_modal").open(config, Pack.open(pack), {}, seed)
     session.run_epoch()
     print("ready", flush=True)
     sys.stdin.readline()
     began, samples = time.perf_counter(), 0
-    metrics: dict[str, float] = {}
+    metrics: Mapping[str, float] = {}
     while time.perf_counter() - began < seconds:
         metrics = session.run_epoch()
-        samples += session.data.iterations_per_epoch * config.training.batch_size
+        samples += session.trial.steps_per_epoch * config.training.batch_size
     elapsed = time.perf_counter() - began
     print(json.dumps({"samples": samples, "seconds": elapsed, "peak_bytes": metrics[PEAK_MEMORY]}), flush=True)
 

@@ -19,11 +19,11 @@ from ssl_core.data.augment import random_resized_crop
 from ssl_core.data.pack import Pack, PackConfig
 from ssl_core.data.pack_writer import write_pack
 from ssl_core.models.encoder import Sampling
-from ssl_core.recipe import RecipeConfig
-from ssl_core.recipes import recipe_named
+from ssl_core.recipes.cross_modal import CROSS_MODAL
 from ssl_core.recipes.cross_modal.config import CrossModalConfig, paper, quick
-from ssl_core.recipes.cross_modal.data import CrossModalData
-from ssl_core.training.session import TrialSession
+from ssl_core.recipes.cross_modal.trial import CrossModalTrial
+from ssl_core.training.device import choose_device
+from ssl_core.training.session import trained
 
 VIEWS = 3
 """Pictures per item of a batch: two views of the object, one of another."""
@@ -132,11 +132,11 @@ def configured(sizes: Sizes, sampling: Sampling = "fps") -> CrossModalConfig:
 
 def batches(pack: Pack, config: CrossModalConfig) -> Callable[[], object]:
     """The first batch of another epoch at each call."""
-    data = CrossModalData(config, pack, seed=0, device=torch.device("cpu"))
+    data = CrossModalTrial(config, pack, seed=0, device=torch.device("cpu"))
     if data.batch_size != config.training.batch_size:
         raise ValueError(f"the pack has too few objects for batches of {config.training.batch_size}")
     epochs = itertools.count()
-    return lambda: next(data.epoch(next(epochs)))
+    return lambda: next(data.batches(next(epochs)))
 
 
 def compare_batches(pack: Pack, root: Path, sizes: Sizes) -> list[Comparison]:
@@ -174,7 +174,7 @@ def compare_batches(pack: Pack, root: Path, sizes: Sizes) -> list[Comparison]:
 
 def ours_in_parts(pack: Pack, sizes: Sizes) -> Table:
     """Seconds of our batch with farthest points, part by part."""
-    data = CrossModalData(configured(sizes), pack, seed=0, device=torch.device("cpu"))
+    data = CrossModalTrial(configured(sizes), pack, seed=0, device=torch.device("cpu"))
     objects, rng, generator = data.fit[: sizes.batch], np.random.default_rng(0), torch.Generator().manual_seed(0)
     views = rng.permutation(len(pack.views))[: VIEWS * sizes.batch]
     stored = torch.from_numpy(pack.views[views])
@@ -205,16 +205,18 @@ def measure_waiting(pack: Pack, root: Path, sizes: Sizes) -> dict[str, Samples]:
     return found
 
 
-def waiting(config: RecipeConfig, pack: Pack, epochs: int, iterations: int | None = None) -> Samples:
+def waiting(config: CrossModalConfig, pack: Pack, epochs: int, iterations: int | None = None) -> Samples:
     """`train/data_wait_share` of epochs after the first; with `iterations`, objects are repeated to make that many."""
     from ssl_core.training.loop import train_epoch
 
-    session = TrialSession(recipe_named("cross_modal"), config, pack, seed=0)
-    data = session.data
-    if iterations is not None and isinstance(data, CrossModalData):
-        data.fit = np.resize(data.fit, iterations * data.batch_size)
-        data.iterations_per_epoch = iterations
-    shares = [train_epoch(session.training, data.epoch(epoch))["train/data_wait_share"] for epoch in range(epochs + 1)]
+    trial = CrossModalTrial(config, pack, 0, choose_device(config.training.device))
+    if iterations is not None:
+        trial.fit = np.resize(trial.fit, iterations * trial.batch_size)
+        trial.steps_per_epoch = iterations
+    session = trained(trial, config, CROSS_MODAL, pack, 0)
+    shares = [
+        train_epoch(session.training, trial.batches(epoch))["train/data_wait_share"] for epoch in range(epochs + 1)
+    ]
     return Samples(tuple(shares[1:]))
 
 

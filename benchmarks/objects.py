@@ -13,7 +13,7 @@ from ssl_core.data.household import CLASSES, household_cloud, household_mesh
 from ssl_core.data.images import write_image
 from ssl_core.data.layout import ply_path, view_path
 from ssl_core.data.ply import write_gaussian_ply
-from ssl_core.render.mesh_raster import render_mesh
+from ssl_core.render.mesh_raster import render_mesh_views
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,9 @@ def _write(root: Path, place: tuple[str, str, str], made: Made, rng: np.random.G
     for file in (ply, pictures[0]):
         file.parent.mkdir(parents=True, exist_ok=True)
     mesh = household_mesh(place[0], rng).normalised()
-    for file, camera in zip(pictures, orbit_cameras(made.views, made.image), strict=True):
-        write_image(file, np.rint(np.clip(render_mesh(mesh, camera).rgb, 0, 1) * 255).astype(np.uint8))
+    views = render_mesh_views(mesh, orbit_cameras(made.views, made.image))
+    for file, view in zip(pictures, views, strict=True):
+        write_image(file, np.rint(np.clip(view.rgb, 0, 1) * 255).astype(np.uint8))
     write_gaussian_ply(ply, with_opacities(household_cloud(mesh, made.gaussians, rng), made.opaque, rng))
 
 

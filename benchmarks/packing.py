@@ -15,10 +15,11 @@ import numpy as np
 from benchmarks.objects import Made, files_of, write_objects
 from benchmarks.table import Section, Table, digits, seconds
 from ssl_core.data.formats.gaussian_properties import INRIA_PROPERTIES
+from ssl_core.data.gaussian_file import read_gaussians
 from ssl_core.data.household import CLASSES
 from ssl_core.data.images import write_image
 from ssl_core.data.pack import PackConfig
-from ssl_core.data.ply import read_gaussian_ply, write_gaussian_ply
+from ssl_core.data.ply import write_gaussian_ply
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKED = 2
@@ -141,7 +142,7 @@ def write_distinct(root: Path, sizes: Sizes) -> None:
     write_objects(root, Made(PACKED, each, 0, sizes.gaussians, 0.5, sizes.views, sizes.image))
     rng = np.random.default_rng(0)
     for file in sorted((root / "points").rglob("*.ply")):
-        cloud = read_gaussian_ply(file)
+        cloud = read_gaussians(file).cloud
         rest = rng.normal(0, 0.1, (len(cloud), 15, 3)).astype(np.float32)
         write_gaussian_ply(file, dataclasses.replace(cloud, sh_rest=rest))
 

@@ -17,7 +17,7 @@ from benchmarks.search_problem import Problem, recorded_problem, surrogate_probl
 from benchmarks.stock_search import StockSearch
 from benchmarks.surrogate import leave_one_out
 from benchmarks.table import Section, Table
-from search_spaces.presets import shipped_preset
+from search_spaces.presets import preset_at
 from search_spaces.space import load_space
 from study.budget import Epochs
 from study.direction.director import Director
@@ -125,7 +125,7 @@ class Row:
 def measure(quick: bool = False) -> Section:
     """All searches, the main ones with two slots, on the other metric and on the recorded runs alone."""
     table = load_runs(TABLE)
-    space = load_space(SPACE, shipped_preset)
+    space = load_space(SPACE, preset_at)
     points = 500 if quick else 20_000
     modelled, other = (surrogate_problem(space, table, metric, points) for metric in (METRIC, OTHER))
     recorded = recorded_problem(space, table, METRIC, points)

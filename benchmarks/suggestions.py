@@ -15,7 +15,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from benchmarks.machine import ROOT
 from benchmarks.table import Comparison, Samples, Section, ratio_table
-from search_spaces.presets import shipped_preset
+from search_spaces.presets import preset_at
 from search_spaces.space import SearchSpace, load_space
 from study.ledger import Ledger, StudyIdentity, open_ledger
 from study.outcome import EpochReport, Outcome
@@ -34,7 +34,7 @@ REPORT = 0.001
 def measure(quick: bool = False) -> Section:
     """At 100 and 1,000 trials; at 12 and 24 when quick."""
     sizes, asks = ((12, 24), 4) if quick else (SIZES, ASKS)
-    space = load_space(ROOT / "search_spaces" / "cross_modal.yaml", shipped_preset)
+    space = load_space(ROOT / "search_spaces" / "cross_modal.yaml", preset_at)
     ours, reports = _ours(space, sizes, asks)
     stock = [_stock(space, size, asks) for size in sizes]
     journal = _stock_reports(asks)

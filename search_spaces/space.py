@@ -21,12 +21,15 @@ import optuna
 
 from search_spaces.conditions import active, base_value, check_conditions, contexts, holds, in_order
 from search_spaces.parameter import Parameter, contains, decode, describe, edges, parse_parameter, stored, suggest
-from search_spaces.space_file import read_space_file
+from search_spaces.space_file import read_space_file, recipe_at
 from ssl_core.config import Config, dotted_keys, nearest, override, within
 from ssl_core.errors import ConfigError, SpaceError
 
 BaseConfig = Callable[[str, str], Config]
-"""(recipe name, preset name) -> the preset's config; raises ConfigError for unknown names."""
+"""(place of the recipe, preset name) -> the preset's config; raises ConfigError for unknown names.
+
+The place is the recipe's name as written; that of a file is `/absolute/path.py:NAME`.
+"""
 
 
 @dataclass(frozen=True)
@@ -35,10 +38,11 @@ class SearchSpace:
 
     Attributes:
         source: the file it came from, for messages.
-        recipe, preset: as written.
+        recipe, preset: as written; of a recipe's file without its folder.
         base_config: the preset with `base` and the caller's overrides applied.
         study: the `study` section, unchecked.
         parameters: in an order where conditions only look back.
+        recipe_place: where the recipe is, for `BaseConfig`; not digested. Empty in a space that a study stored.
     """
 
     source: Path
@@ -47,6 +51,7 @@ class SearchSpace:
     base_config: Config
     study: Mapping[str, Any]
     parameters: tuple[Parameter, ...]
+    recipe_place: str = ""
 
     @cached_property
     def base_tree(self) -> dict[str, Any]:
@@ -188,7 +193,8 @@ def load_space(path: Path, base_config: BaseConfig, overrides: Mapping[str, Any]
     """
     document = read_space_file(path)
     overrides = dict(overrides or {})
-    base = base_config(document["recipe"], document["preset"])
+    recipe, place = recipe_at(document["recipe"], path)
+    base = base_config(place, document["preset"])
     try:
         base = override(base, document["base"])
     except ConfigError as error:
@@ -198,7 +204,7 @@ def load_space(path: Path, base_config: BaseConfig, overrides: Mapping[str, Any]
         parameters = _parameters(document["space"], base, pinned=set(overrides))
     except SpaceError as error:
         raise SpaceError(f"{path}: {error}") from None
-    return SearchSpace(path, document["recipe"], document["preset"], base, document["study"], parameters)
+    return SearchSpace(path, recipe, document["preset"], base, document["study"], parameters, place)
 
 
 def _parameters(section: Mapping[Any, Any], base: Config, pinned: set[str]) -> tuple[Parameter, ...]:

@@ -52,3 +52,14 @@ def _checked_sections(path: Path, document: dict[str, Any]) -> dict[str, Any]:
 
 
 _EXAMPLE = {"recipe": "cross_modal", "preset": "quick"}
+
+
+def recipe_at(written: str, space: Path) -> tuple[str, str]:
+    """(name, place) of a space file's recipe. One in a file, `folder/my_recipe.py:RECIPE`, is named without its folder:
+    moved together, space and recipe stay the same study.
+    """
+    where, colon, attribute = written.rpartition(":")
+    if not colon or not where.endswith(".py"):
+        return written, written
+    file = (space.parent / where).absolute()
+    return f"{file.name}:{attribute}", f"{file}:{attribute}"

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,5 +45,4 @@ def in_stored_order(space: SearchSpace, order: Sequence[str]) -> SearchSpace:
     if [parameter.key for parameter in space.parameters] == list(order):
         return space
     known = {parameter.key: parameter for parameter in space.parameters}
-    parameters = tuple(known[key] for key in order)
-    return SearchSpace(space.source, space.recipe, space.preset, space.base_config, space.study, parameters)
+    return replace(space, parameters=tuple(known[key] for key in order))

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Self, TypeVar, Union, cast, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
 
 from ssl_core.errors import ConfigError
 from ssl_core.yaml_text import parse_yaml
@@ -141,6 +142,15 @@ def dotted_keys(kind: type[BaseModel], prefix: str = "") -> Iterator[str]:
                 if inner not in seen:
                     seen.add(inner)
                     yield inner
+
+
+def fields_along(kind: type[BaseModel], key: str) -> Iterator[FieldInfo]:
+    """The fields on the way to a dotted key, the key's own last; of a union, those of every member that has it."""
+    models = [kind]
+    for part in key.split("."):
+        fields = [model.model_fields[part] for model in models if part in model.model_fields]
+        yield from fields
+        models = [model for field in fields for model in _models_of(field.annotation)]
 
 
 def _models_of(annotation: Any) -> list[type[BaseModel]]:

@@ -4,6 +4,7 @@ Each step leaves a trace in the registry and is skipped when it is found there, 
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,11 @@ from ssl_core.config import Config
 from ssl_core.data.pack import Pack
 from ssl_core.errors import MissingDependencyError, RegistryError, StudyError
 from ssl_core.models.bundle import add_onnx
-from ssl_core.recipes import recipe_named
+from ssl_core.training.contract import AnyRecipe
 from ssl_core.training.device import choose_device
 from study.accounts.receipt import trial_receipt
 from study.driver import StudyPlan, StudySummary
-from study.record.metrics_file import read_metrics
+from study.record.metrics_file import Curves, read_metrics
 from study.record.trial_record import TrialRecord
 from study.trials import TrialOpener
 
@@ -79,7 +80,7 @@ def assess_study(
     if not may_judge(run_log.tracking_uri):
         say("registered; who may promote there judges them (`splatsweep watch`)")
         return [_assessed(version) for version in versions]
-    ordered = promising_first(plan, summary, versions)
+    ordered = promising_first(opener.recipe, summary, partial(read_metrics, plan.folder), versions)
     device = choose_device()
     for name in sorted({version.name for version in ordered}):
         waiting = [version for version in ordered if version.name == name and version.decision is None]
@@ -91,19 +92,34 @@ def assess_study(
     return [_assessed(store.get(version.name, version.version)) for version in ordered]
 
 
-def promising_first(plan: StudyPlan, summary: StudySummary, versions: list[EncoderVersion]) -> list[EncoderVersion]:
-    """Versions by name, within a name by the best validation probe of their own modality up to the registered epoch.
+def promising_first(
+    recipe: AnyRecipe, summary: StudySummary, curves: Callable[[int], Curves], versions: list[EncoderVersion]
+) -> list[EncoderVersion]:
+    """Versions by name, within a name by the best score of their own output up to the registered epoch.
 
-    The study ranks trials by one objective, which may weigh both branches; the gate compares encoders of one kind. The
+    The study ranks trials by one objective, which may weigh several outputs; the gate compares models of one kind. The
     order is fixed by validation data alone, before a test object is read.
+
+    Args:
+        curves: metrics of a trial by number.
+
+    Raises:
+        StudyError: a trial never reported the score of an output.
     """
     best_epochs = {record.number: record.best_epoch for record in summary.leaders}
+    scores = {recipe.model_name(output.name): output.select for output in recipe.outputs}
 
     def key(version: EncoderVersion) -> tuple[str, float, int]:
-        number = version.lineage.trial
-        curve = read_metrics(plan.folder, number).get(f"val/{version.modality}_probe", {})
-        seen = [value for epoch, value in curve.items() if epoch <= (best_epochs.get(number) or 0)]
-        return version.name, -max(seen, default=0.0), version.version
+        number, score = version.lineage.trial, scores[version.name]
+        found = curves(number)
+        upto = best_epochs.get(number) or 0
+        seen = [value for epoch, value in found.get(score.metric, {}).items() if epoch <= upto]
+        if not seen:
+            raise StudyError(
+                f"trial {number} reported no '{score.metric}' up to epoch {upto}, which {version.name} is selected by; "
+                f"it has {', '.join(sorted(found)) or 'none'}"
+            )
+        return version.name, -max(seen) if score.direction == "maximize" else min(seen), version.version
 
     return sorted(versions, key=key)
 
@@ -111,16 +127,16 @@ def promising_first(plan: StudyPlan, summary: StudySummary, versions: list[Encod
 def register_trial(
     plan: StudyPlan, opener: TrialOpener, record: TrialRecord, store: EncoderStore, say: Say = lambda text: None
 ) -> list[EncoderVersion]:
-    """Both encoders of a trial, each of its own best epoch up to the trial's; those registered already, as they are."""
-    run_id = _run_of(plan, record, store.run_log)
-    known = [
-        version
-        for modality in ("points", "image")
-        for version in store.list(recipe_named(plan.space.recipe).model_name(modality))
+    """All outputs of a trial, each of its own best epoch up to the trial's; those registered already, as they are."""
+    run_id, recipe = _run_of(plan, record, store.run_log), opener.recipe
+    known = {
+        output.name: version
+        for output in recipe.outputs
+        for version in store.list(recipe.model_name(output.name))
         if version.lineage.run_id == run_id and version.lineage.study == plan.name
-    ]
-    if len(known) == 2:
-        return known
+    }
+    if len(known) == len(recipe.outputs):
+        return list(known.values())
     lineage, receipt = _lineage(plan, record, run_id), trial_receipt(record, plan.folder)
     folder = plan.folder / "trials" / f"{record.number:04d}"
     bundles = _export(opener, record, folder, lineage.model_dump())
@@ -129,10 +145,9 @@ def register_trial(
             add_onnx(bundle)
         except (RegistryError, MissingDependencyError) as error:
             say(f"{bundle.name} is registered without encoder.onnx: {error}")
-    recipe = recipe_named(plan.space.recipe)
     return [
-        store.register(bundle, recipe.model_name(modality), lineage, run_id, receipt.model_dump())
-        for modality, bundle in bundles.items()
+        store.register(bundle, recipe.model_name(output), lineage, run_id, receipt.model_dump())
+        for output, bundle in bundles.items()
     ]
 
 
@@ -148,7 +163,7 @@ def _run_of(plan: StudyPlan, record: TrialRecord, run_log: RunLog) -> str:
     return run_id
 
 
-def _export(opener: TrialOpener, record: TrialRecord, folder: Path, lineage: Mapping[str, Any]) -> Any:
+def _export(opener: TrialOpener, record: TrialRecord, folder: Path, lineage: Mapping[str, Any]) -> Mapping[str, Path]:
     best = folder / "best"
     if not best.is_dir():
         raise StudyError(f"trial {record.number} has lost its checkpoint {best}; it cannot be registered any more")

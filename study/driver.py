@@ -4,6 +4,7 @@ The same call continues a study that was interrupted, does nothing for one that 
 one whose budget was raised.
 """
 
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -247,7 +248,7 @@ def _leave(shift: Shift, left: Left) -> None:
         status="KILLED" if left.interrupted else "FINISHED" if some else "FAILED",
         outcome="UNFINISHED" if left.interrupted else "COMPLETE",
         reason=left.reason,
-        at=int(shift.clock.wall() * 1000),
+        at=int(time.time() * 1000),
     )
     ledger.set_attr("ending", ending.model_dump(mode="json"))
     if not left.interrupted:

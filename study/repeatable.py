@@ -9,13 +9,14 @@ from registry.versions.environment import Environment, differences, environment_
 from registry.versions.lineage import Trace
 from registry.versions.records import Lineage, optional
 from registry.versions.store import EncoderStore
-from ssl_core.config import override
+from ssl_core.config import Config, override
 from ssl_core.errors import ConfigError, StudyError
-from ssl_core.recipe import RecipeConfig
-from ssl_core.recipes import recipe_named
+from ssl_core.recipes.source import RecipeSource
+from ssl_core.training.contract import AnyRecipe
 from study.home import checked_name
 from study.ledger import read_ledger
 from study.record.metrics_file import read_metrics
+from study.trials import kept_source
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Repeatable:
 
     Attributes:
         source: where this was read, for people.
+        recipe_source: of what was trained.
         config: all settings.
         curves: what it reported.
         best_epoch: whose checkpoint was registered.
@@ -33,12 +35,18 @@ class Repeatable:
     """
 
     source: str
-    config: RecipeConfig
+    recipe_source: RecipeSource
+    config: Config
     curves: Curves
     best_epoch: int
     pack: str
     threads: int | None
     notes: tuple[str, ...] = ()
+
+    @property
+    def recipe(self) -> AnyRecipe:
+        """What was trained."""
+        return self.recipe_source.load()
 
     @property
     def epochs(self) -> int:
@@ -70,9 +78,11 @@ def repeatable(store: EncoderStore, traced: Trace, studies: Path) -> Repeatable:
                 "trial either; bring back the run or the study's folder"
             )
         return found
+    brought = kept_source(lineage.recipe, studies / checked_name(lineage.study))
     return Repeatable(
         source=recorded.source,
-        config=_config(lineage, json.dumps(recorded.config)),
+        recipe_source=brought,
+        config=brought.load().config.from_json(json.dumps(recorded.config)),
         curves=curves,
         best_epoch=recorded.best_epoch,
         pack=recorded.pack,
@@ -98,7 +108,8 @@ def _of_folder(lineage: Lineage, studies: Path) -> Repeatable | None:
                 f"trial {record.number} of '{lineage.study}' went on from another trial's weights (population-based "
                 "training), so its config and seed alone do not give it again"
             )
-        base = _config(lineage, json.dumps(json.loads(ledger.attrs["space"])["base"]))
+        brought = kept_source(lineage.recipe, folder)
+        base = brought.load().config.from_json(json.dumps(json.loads(ledger.attrs["space"])["base"]))
         config = override(base, record.values or {})
         curves = read_metrics(folder, record.number)
     except (ConfigError, KeyError, ValueError):
@@ -112,6 +123,7 @@ def _of_folder(lineage: Lineage, studies: Path) -> Repeatable | None:
     told = ledger.attrs.get("facts", {})
     return Repeatable(
         source=f"study folder {folder}",
+        recipe_source=brought,
         config=config,
         curves=curves,
         best_epoch=record.best_epoch,
@@ -126,7 +138,3 @@ def _notes(environment: Environment | None) -> tuple[str, ...]:
     if environment is None:
         return ("the environment was not recorded, or not as it was when the encoder was registered",)
     return differences(environment, environment_here())
-
-
-def _config(lineage: Lineage, text: str) -> RecipeConfig:
-    return recipe_named(lineage.recipe).config_type.from_json(text)

@@ -8,8 +8,8 @@ from typing import Any
 
 from registry.tracking.cursor import read_cursor
 from registry.tracking.names import STUDY_RUN
-from ssl_core.data.atomic import atomic_write
 from ssl_core.data.html_page import Html, badge, details, note, page, section, table, tiles
+from ssl_core.files.whole import atomic_write
 from study.accounts.receipt import study_receipt
 from study.findings.as_optuna import as_optuna
 from study.ledger import Ledger

@@ -18,21 +18,25 @@ from registry.tracking.recorded import Curves
 from registry.versions.fetching import pull
 from registry.versions.lineage import trace
 from registry.versions.records import EncoderVersion
-from registry.versions.store import EncoderStore, bundle_digest
+from registry.versions.store import EncoderStore
 from ssl_core.config import Config, override
-from ssl_core.data.pack import Pack
+from ssl_core.data.dataset import Dataset
 from ssl_core.errors import CheckpointError, PackError, StudyError
+from ssl_core.files.whole import standing
 from ssl_core.models.bundle import WEIGHTS, read_card
-from ssl_core.recipes import recipe_named
-from ssl_core.training.checkpoint import has_checkpoint
+from ssl_core.models.weights_file import file_sha256
+from ssl_core.training.checkpoint import has_checkpoint, replace_checkpoint
+from ssl_core.training.config import RecipeConfig
+from ssl_core.training.contract import Session
 from ssl_core.training.cost_names import DEVICE_MEMORY
-from ssl_core.training.session import TrialSession
+from ssl_core.training.stages import Stages
 from study.outcome import EpochReport, finite_only
-from study.packs.pack_storage import needed_files, open_pack
+from study.packs.pack_storage import needed_files, open_data
 from study.record.differences import Difference, compared, differences, largest
 from study.record.metrics_file import MetricsFile, read_metrics
 from study.record.trial_record import TrialRecord
 from study.repeatable import Repeatable, repeatable
+from study.trials import derived_root
 from study.workers.revision import code_digest
 
 Say = Callable[[str], None]
@@ -55,7 +59,7 @@ class Rerun(Config):
     first: Difference | None
     largest: Difference | None
     same_bundle: bool
-    """weights and card have the registered digest"""
+    """weights and card are the registered ones"""
     weights: float | None
     """largest difference of a weight; None when the tensors are not even of the same shapes"""
     notes: tuple[str, ...] = ()
@@ -130,7 +134,7 @@ def rerun(
     registered = pull(store, version.reference, scratch.folder / "registered")
     threads, epochs = trial.threads or 1, trial.epochs
     with computing_on(threads):
-        session, notes = _session(version, trial, pack)
+        session, device, notes = _session(version, trial, pack)
 
         def told(epoch: int, found: Curves) -> None:
             first = next(iter(differences(trial.curves, found, tolerance)), None)
@@ -138,12 +142,13 @@ def rerun(
             say(f"epoch {epoch}/{epochs}: {state}")
 
         curves = retrain(session, scratch, epochs, trial.best_epoch, told)
-        again = session.export(scratch.folder / "encoders", read_card(registered).lineage)[version.modality]
+        exported = session.export(scratch.folder / "encoders", read_card(registered).lineage)
+        again = {trial.recipe.model_name(output): folder for output, folder in exported.items()}[version.name]
     beyond = differences(trial.curves, curves, tolerance)
     result = Rerun(
         reference=version.reference,
         source=trial.source,
-        device=session.config.training.device,
+        device=device,
         threads=threads,
         epochs=epochs,
         metrics=len(compared(trial.curves)),
@@ -151,7 +156,7 @@ def rerun(
         differing=len(beyond),
         first=next(iter(beyond), None),
         largest=largest(differences(trial.curves, curves)),
-        same_bundle=bundle_digest(again) == version.bundle_digest,
+        same_bundle=_same(registered, again),
         weights=weight_difference(registered / WEIGHTS, again / WEIGHTS),
         notes=(*notes, *trial.notes, *_other_code(version)),
     )
@@ -160,7 +165,7 @@ def rerun(
 
 
 def retrain(
-    session: TrialSession, scratch: Scratch, epochs: int, best_epoch: int, told: Callable[[int, Curves], None]
+    session: Session, scratch: Scratch, epochs: int, best_epoch: int, told: Callable[[int, Curves], None]
 ) -> Curves:
     """Train a fresh session for so many epochs, going on from the scratch folder; it is left as after `best_epoch`.
 
@@ -170,18 +175,17 @@ def retrain(
     last, best = scratch.trial / "last", scratch.trial / "best"
     if has_checkpoint(last):
         try:
-            session.load(last)
-            scratch.tell(session.epoch, session.metrics)  # its line may not have been written any more
+            session.load(standing(last))
         except CheckpointError:
             shutil.rmtree(scratch.trial)  # of another device; there is nothing in it that cannot be had again
     while session.epoch < epochs:
         metrics = session.run_epoch()
+        scratch.tell(session.epoch, metrics)  # before its checkpoint: killed in between, it is told again
         if session.epoch == best_epoch:
-            session.save(best)
-        session.save(last)
-        scratch.tell(session.epoch, metrics)
+            replace_checkpoint(session, best)
+        replace_checkpoint(session, last)
         told(session.epoch, read_metrics(scratch.folder, scratch.number))
-    session.load(best)
+    session.load(standing(best))
     return read_metrics(scratch.folder, scratch.number)
 
 
@@ -192,6 +196,12 @@ def weight_difference(one: Path, other: Path) -> float | None:
         return None
     sizes = (float((first[name].double() - second[name].double()).abs().max()) for name in first if first[name].numel())
     return max(sizes, default=0.0)
+
+
+def _same(registered: Path, again: Path) -> bool:
+    """Equal weights and cards, in whatever format an older revision wrote the card."""
+    first, second = (read_card(folder).model_copy(update={"format_version": 0}) for folder in (registered, again))
+    return first == second and file_sha256(registered / WEIGHTS) == file_sha256(again / WEIGHTS)
 
 
 @contextmanager
@@ -205,7 +215,7 @@ def computing_on(threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _session(version: EncoderVersion, trial: Repeatable, pack: str | None) -> tuple[TrialSession, list[str]]:
+def _session(version: EncoderVersion, trial: Repeatable, pack: str | None) -> tuple[Session, str, list[str]]:
     """The trial from its beginning, on the kind of device it had, and what there is to say about that."""
     on_gpu, notes = DEVICE_MEMORY in trial.curves, []
     device = "cuda" if on_gpu and torch.cuda.is_available() else "cpu"
@@ -217,18 +227,21 @@ def _session(version: EncoderVersion, trial: Repeatable, pack: str | None) -> tu
         )
     if trial.threads is None:
         notes.append("how many threads it had was not recorded; it has one now")
-    config = override(trial.config, {"training.device": device})
+    config = (
+        override(trial.config, {"training.device": device}) if isinstance(trial.config, RecipeConfig) else trial.config
+    )
     opened = _open(version, pack or trial.pack, trial.config.to_json())
-    return TrialSession(recipe_named(version.lineage.recipe), config, opened, version.lineage.seed), notes
+    stages = Stages(trial.recipe, derived_root(), trial.recipe_source.source_digest)
+    return stages.open(config, opened, version.lineage.seed), device, notes
 
 
-def _open(version: EncoderVersion, place: str, asked: str) -> Pack:
+def _open(version: EncoderVersion, place: str, asked: str) -> Dataset:
     wanted = version.lineage.pack_digest
     remedy = f"give the pack {wanted} that {version.reference} was trained on with --pack"
     if not place:
         raise StudyError(f"where the pack lay was not recorded; {remedy}")
     try:
-        opened = open_pack(place, needed_files(asked), wanted)
+        opened = open_data(place, needed_files(asked), wanted)
     except PackError as error:
         raise PackError(f"{error}; {remedy}") from None
     if opened.digest != wanted:

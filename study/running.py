@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from registry.tracking.run_log import open_run_log
 from registry.versions.environment import facts as environment_facts
-from search_spaces.presets import shipped_preset
+from search_spaces.presets import preset_at
 from search_spaces.space import load_space
-from ssl_core.data.pack import Pack
+from ssl_core.data.dataset import Dataset
 from study.console import errors
 from study.driver import StudyPlan, StudySummary, run_study
 from study.home import home, study_folder, study_name
-from study.packs.pack_storage import needed_files, open_pack, place_name
+from study.packs.pack_storage import needed_files, open_data, place_name
 from study.preflight import check_choices
 from study.schedule.preflight import check_perturbed
 from study.search.check import check_search
 from study.spec import study_spec
-from study.trials import TrialOpener, trial_opener
+from study.trials import TrialOpener, keep_source, trial_opener
 from study.workers.revision import code_revision
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Request:
     overrides: Mapping[str, Any] | None = None
 
 
-def plan_study(request: Request) -> tuple[StudyPlan, TrialOpener, Pack]:
+def plan_study(request: Request) -> tuple[StudyPlan, TrialOpener, Dataset]:
     """Everything is checked here, before anything is spent.
 
     Raises:
@@ -46,11 +46,11 @@ def plan_study(request: Request) -> tuple[StudyPlan, TrialOpener, Pack]:
         PackError, InfeasibleError: the pack is unusable, or cannot serve the base config.
     """
     name = study_name(request.name, request.space, place_name(request.pack))
-    space = load_space(request.space, shipped_preset, request.overrides)
-    pack = open_pack(request.pack, needed_files(space.to_json()))
+    space = load_space(request.space, preset_at, request.overrides)
+    pack = open_data(request.pack, needed_files(space.to_json()))
     given = {"trials": request.trials, "concurrency": request.concurrency}
-    spec = study_spec(space.study, given, request.space)
     opener = trial_opener(space, pack, str(request.pack))
+    spec = study_spec(space.study, given, request.space, [output.select for output in opener.recipe.outputs])
     check_search(spec, space)
     check_perturbed(space, spec.scheduler)
     opener.check({})
@@ -65,6 +65,7 @@ def plan_study(request: Request) -> tuple[StudyPlan, TrialOpener, Pack]:
         open_session=opener,
         check=opener.check,
         facts=facts,
+        recipe_digest=opener.source.source_digest,
     )
     return plan, opener, pack
 
@@ -72,6 +73,7 @@ def plan_study(request: Request) -> tuple[StudyPlan, TrialOpener, Pack]:
 def run_and_assess(request: Request) -> "tuple[StudyPlan, StudySummary, list[Assessed]]":
     """Run, continue or confirm the study, then register, evaluate and judge its best encoders."""
     plan, opener, pack = plan_study(request)
+    keep_source(opener.source, plan.folder)
     with open_run_log(os.environ.get("MLFLOW_TRACKING_URI"), home()) as log:
         summary = run_study(plan, log, errors)
         if summary.interrupted:

@@ -1,12 +1,13 @@
-"""What the study asks of its trials: a session that can train."""
+"""What a worker is asked: to open one trial of the study as a session."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from pydantic import Field
 
 from ssl_core.config import Config
+from ssl_core.training.contract import Session
 
 
 class TrialRequest(Config):
@@ -38,35 +39,6 @@ class TrialRequest(Config):
     def path(self) -> Path:
         """`folder` as a path."""
         return Path(self.folder)
-
-
-class Session(Protocol):
-    """One trial in progress."""
-
-    @property
-    def epoch(self) -> int:
-        """Epochs done."""
-        ...
-
-    @property
-    def epochs(self) -> int:
-        """Epochs to do."""
-        ...
-
-    def run_epoch(self) -> Mapping[str, float]:
-        """Train one epoch and return its metrics. Raises DivergedError."""
-        ...
-
-    def save(self, folder: Path) -> None:
-        """Write a checkpoint into a folder that does not exist yet."""
-        ...
-
-    def load(self, folder: Path, transfer: bool = False) -> None:
-        """Continue from a checkpoint. Raises CheckpointError when it is not one of this trial.
-
-        With `transfer` one of another trial is welcome too: same recipe and data, other values and seed.
-        """
-        ...
 
 
 OpenSession = Callable[[TrialRequest], Session]

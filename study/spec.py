@@ -1,6 +1,6 @@
 """How a study searches: the `study` section of a space file, checked."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from ssl_core.config import Config, validated
 from ssl_core.errors import ConfigError, SpaceError
+from ssl_core.training.contract import Score
 from study.budget import AnyOf, Budget, Hours, Trials
 from study.schedule.spec import ASHA, PBT, SchedulerSpec
 from study.search.spec import GP, TPE, SamplerSpec, WarmStart
@@ -18,7 +19,7 @@ OF_TRIALS = ("trial/seconds", "trial/epochs")
 
 def _metric(name: str) -> str:
     if not name.strip():
-        raise ValueError("name a metric that trials report, for example val/points_probe")
+        raise ValueError("name a metric that trials report, for example val/probe")
     if name.startswith("trial/") and name not in OF_TRIALS:
         raise ValueError(f"'{name}' is unknown; of a trial as a whole there are {', '.join(OF_TRIALS)}")
     return name
@@ -79,7 +80,8 @@ class StudySpec(Config):
             nothing and are not counted. Each repeat of a configuration is a trial.
         hours: short for a budget of wall time.
         budget: further limits (`study.budget`).
-        metric, direction: what trials are compared by; it must be held out and comparable between trials.
+        metric, direction: what trials are compared by; it must be held out and comparable between trials. Left out of
+            a space file, they are those of the recipe's first output.
         objectives: what the sampler is told, if not `metric` alone; rungs and leaders still go by `metric`.
         constraints: told to the sampler beside the objectives.
         sampler: what suggests configurations (`study.search.spec`).
@@ -105,7 +107,7 @@ class StudySpec(Config):
     trials: int | None = None
     hours: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     budget: Budget | None = None
-    metric: str = "val/points_probe"
+    metric: str = "val/score"
     direction: Literal["maximize", "minimize"] = "maximize"
     objectives: tuple[Objective, ...] = ()
     constraints: tuple[Constraint, ...] = ()
@@ -221,9 +223,14 @@ def _fewest_trials(budget: Budget) -> int | None:
 
 
 def study_spec(
-    section: Mapping[str, Any], overrides: Mapping[str, Any] | None = None, source: Path | None = None
+    section: Mapping[str, Any],
+    overrides: Mapping[str, Any] | None = None,
+    source: Path | None = None,
+    scores: Sequence[Score] = (),
 ) -> StudySpec:
     """The spec of a space file's `study` section; overrides that are None do not count.
+
+    `scores` are those of the recipe's outputs: the first is the metric unless one is named; each knows its direction.
 
     Raises:
         SpaceError: unknown key or wrong value in the file (named). ConfigError: the same in an override.
@@ -234,4 +241,9 @@ def study_spec(
     except ConfigError as error:
         raise SpaceError(f"{where}: {error}") from None
     given = {key: value for key, value in (overrides or {}).items() if value is not None}
-    return validated(StudySpec, {**section, **given})
+    return validated(StudySpec, {**_scored(section, scores), **section, **given})
+
+
+def _scored(section: Mapping[str, Any], scores: Sequence[Score]) -> dict[str, Any]:
+    named = section.get("metric", scores[0].metric if scores else None)
+    return next((score.model_dump() for score in scores if score.metric == named), {})

@@ -17,7 +17,8 @@ class StudyPlan:
     Attributes:
         name: of the study, also of its folder.
         folder: `<home>/studies/<name>`, absolute; on storage that all workers see.
-        pack_digest: of the data; a study belongs to one pack.
+        pack_digest: of the data; a study belongs to one data set.
+        recipe_digest: of the source of a recipe of the user's own; empty for ours.
         spec, space: how and what to search.
         open_session: builds a trial's session in a worker; picklable.
         check: refuses configurations before they cost a worker.
@@ -32,6 +33,7 @@ class StudyPlan:
     open_session: OpenSession
     check: CheckValues | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
+    recipe_digest: str = ""
 
     @property
     def identity(self) -> StudyIdentity:
@@ -41,4 +43,5 @@ class StudyPlan:
             recipe=self.space.recipe,
             space_digest=self.space.digest,
             pack_digest=self.pack_digest,
+            recipe_digest=self.recipe_digest,
         )

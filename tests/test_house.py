@@ -14,13 +14,13 @@ SOURCES = [f for p in ("ssl_core", "search_spaces", "registry", "study") for f i
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
 def test_a_recipe_is_complete(recipe) -> None:
     folder = ROOT / "ssl_core/recipes" / recipe.name
-    missing = [n for n in ("config.py", "objective.py", "evaluate.py", "README.md") if not (folder / n).is_file()]
+    missing = [n for n in ("config.py", "trial.py", "README.md") if not (folder / n).is_file()]
     assert not missing, f"{folder.name} lacks {missing}"
     assert {"quick", "paper"} <= set(recipe.presets)
     assert list((ROOT / "search_spaces").glob(f"{recipe.name}*.yaml")), f"no search space for {recipe.name}"
     for preset in recipe.presets.values():
         config = preset()
-        assert recipe.config_type.from_json(config.to_json()) == config
+        assert recipe.config.from_json(config.to_json()) == config
 
 
 def test_every_folder_under_recipes_is_listed() -> None:

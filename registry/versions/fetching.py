@@ -13,12 +13,12 @@ from pathlib import Path
 
 from registry.versions.mlmodel import EXAMPLE
 from registry.versions.records import EncoderVersion
-from registry.versions.store import BUNDLE_FILES, CARD_FILE, EncoderStore, bundle_digest, file_digest
+from registry.versions.store import BUNDLE_FILES, CARD_FILE, EncoderStore, bundle_digest
 from registry.versions.upload import OPTIONAL_FILES
 from ssl_core.errors import IntegrityError, RegistryError, StorageError
-from ssl_core.models.bundle import PROGRAM, read_card, verify_checksums
-from ssl_core.models.program_check import check_archive
-from ssl_core.models.soundness import refuse_pickle
+from ssl_core.models.bundle import verify_checksums
+from ssl_core.models.soundness import check_files
+from ssl_core.models.weights_file import file_sha256
 
 EXTRA_FILES = (CARD_FILE, "MLmodel", EXAMPLE)
 """Fetched where they are there: a card is written anew by every evaluation."""
@@ -53,6 +53,7 @@ def pull(store: EncoderStore, reference: str, to: Path) -> Path:
 
 def fetch(store: EncoderStore, version: EncoderVersion, scratch: Path) -> Path:
     """Download into a folder under `scratch` and verify. Raises as `pull`."""
+    version.check_known()
     raw = scratch / "raw"
     raw.mkdir()
     source = store.download(version, raw)
@@ -64,18 +65,15 @@ def fetch(store: EncoderStore, version: EncoderVersion, scratch: Path) -> Path:
     missing = [name for name in (*BUNDLE_FILES, *serving) if not (bundle / name).is_file()]
     if missing:
         raise IntegrityError(f"{version.reference} lacks {missing[0]}; register the encoder again")
-    if version.checksums and file_digest(bundle / "checksums.json") != version.checksums:
+    if version.checksums and file_sha256(bundle / "checksums.json") != version.checksums:
         raise IntegrityError(
             f"checksums.json of {version.reference} is not the one that was registered; "
             "do not use this encoder, register it again"
         )
     for name, digest in serving.items():
-        if file_digest(bundle / name) != digest:
+        if file_sha256(bundle / name) != digest:
             raise IntegrityError(f"{version.reference}: {name} is not the one that was registered; do not serve it")
-    for name in BUNDLE_FILES:
-        refuse_pickle(bundle / name)
-    verify_checksums(bundle)
-    check_archive(bundle / PROGRAM, read_card(bundle).contract)
+    check_files(bundle, BUNDLE_FILES)
     return bundle
 
 

@@ -11,9 +11,8 @@ from pathlib import Path
 
 from registry.versions.upload import BUNDLE_FILES, CARD_FILE, listed_files
 from ssl_core.errors import RegistryError, StorageError
-from ssl_core.models.bundle import CARD, PROGRAM, read_card, verify_checksums
-from ssl_core.models.program_check import check_archive
-from ssl_core.models.soundness import refuse_pickle
+from ssl_core.models.bundle import CARD, read_card, verify_checksums
+from ssl_core.models.soundness import check_files
 
 
 def list_bundles(folder: Path) -> dict[str, Path]:
@@ -68,10 +67,7 @@ def _chosen(folder: Path, name: str | None) -> Path:
 
 def _checked(chosen: Path) -> Path:
     # the model card is in no list of checksums, and goes along when the encoder is copied
-    for file in (*BUNDLE_FILES, *_listed(chosen), CARD_FILE):
-        refuse_pickle(chosen / file)
-    verify_checksums(chosen)
-    check_archive(chosen / PROGRAM, read_card(chosen).contract)
+    check_files(chosen, (*BUNDLE_FILES, *_listed(chosen), CARD_FILE))
     return chosen
 
 

@@ -87,38 +87,6 @@ class GaussianCloud:
         rest[:, : self.sh_rest.shape[1]] = self.sh_rest
         return GaussianCloud(self.xyz, self.opacity_logits, self.log_scales, self.quaternions, self.sh_dc, rest)
 
-    def rotations(self) -> Floats:
-        """Rotation matrices local to world, [N, 3, 3]; column i is the direction of scale i.
-
-        Raises:
-            DataError: a quaternion is zero.
-        """
-        # float64: float32 norms of very small or large quaternions would underflow or overflow.
-        quaternions = self.quaternions.astype(np.float64)
-        norms = np.linalg.norm(quaternions, axis=1, keepdims=True)
-        if not (norms > 0).all():
-            raise DataError(f"{int((norms == 0).sum())} quaternions are zero; a rotation needs a non-zero one")
-        w, x, y, z = (quaternions / norms).T
-        rows = [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-        ]
-        return np.moveaxis(np.array(rows), -1, 0).astype(np.float32, order="C")
-
-    def normals(self) -> Floats:
-        """Unit normals, [N, 3]: the shortest axis of each Gaussian in the world frame.
-
-        An axis has no sign; the one pointing away from the mean of the centres is taken, which is right for
-        convex shapes and consistent for the rest.
-        """
-        shortest = np.argmin(self.log_scales, axis=1)
-        axes = self.rotations()[np.arange(len(self)), :, shortest]
-        outward = self.xyz - self.xyz.mean(axis=0, dtype=np.float64).astype(np.float32)
-        flip = np.einsum("ni,ni->n", axes, outward) < 0
-        axes[flip] *= -1
-        return axes
-
 
 def empty_cloud(count: int, rest: int) -> GaussianCloud:
     """Arrays for `count` Gaussians with `rest` coefficients per channel, not yet filled."""

@@ -4,11 +4,12 @@
     POINTS/<class>/<split>/<object>/point_cloud.ply                           ModelNet_Splats
     POINTS/<category>-<object>.ply with POINTS/train.txt and test.txt         ShapeSplat
     IMAGES/<class>/<split>/<object>/images/000.png ...                        cross-modal reference
+    IMAGES/<class>/<split>/<object>/masks/000.png ... and cameras.json        optional, beside the views
     MESHES/<class>/<split>/<name>.off                                         ModelNet
 
 POINTS and IMAGES are folders, .zip archives, or folders of .zip archives, which are read in place (`listing`).
-Gaussians may have any ending of `gaussian_file.SUFFIXES`; an object with several counts once, by the first of them.
-Folders and files whose names start with a dot are never looked at. Whatever does not fit is a `Problem`; a person
+Gaussians may have any of the endings `decoded_file.SUFFIXES`; an object with several counts once, by the first of
+them. Folders and files whose names start with a dot are never looked at. Whatever does not fit is a `Problem`; a person
 decides whether to go on without it.
 """
 
@@ -40,6 +41,16 @@ def ply_path(points: Path, class_name: str, split: str, name: str, iteration: in
 def view_path(images: Path, class_name: str, split: str, name: str, index: int) -> Path:
     """Where the cross-modal reference keeps an object's view number `index`."""
     return images / class_name / split / name / "images" / f"{index:03d}.png"
+
+
+def mask_path(images: Path, class_name: str, split: str, name: str, index: int) -> Path:
+    """Where the mask of an object's view number `index` stands."""
+    return images / class_name / split / name / "masks" / f"{index:03d}.png"
+
+
+def cameras_path(images: Path, class_name: str, split: str, name: str) -> Path:
+    """Where the cameras of an object's views stand."""
+    return images / class_name / split / name / "cameras.json"
 
 
 def find_objects(points: Path, images: Path | None) -> tuple[list[SplatObject], list[Problem]]:

@@ -2,17 +2,21 @@
 
     <class>/<split>/<object>/point_cloud/iteration_N/point_cloud.ply     highest N
     <class>/<split>/<object>/point_cloud.ply
+    <class>/<split>/<object>/point_cloud.parts.npy                       beside the Gaussians: a part label of each
     <class>/<split>/<object>/images/000.png ...                          views; also without `images/`
+    <class>/<split>/<object>/masks/000.png ...                           a mask of each view
+    <class>/<split>/<object>/cameras.json                                the cameras of the views, as INRIA writes them
     <class>/<split>/<name>.off
 
 Everything here is matching on relative paths.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
-from ssl_core.data.gaussian_file import SUFFIXES
+from ssl_core.data.formats.decoded_file import SUFFIXES
 from ssl_core.data.images import SUFFIXES as IMAGE_SUFFIXES
 from ssl_core.data.listing import Listing
 from ssl_core.data.objects import SAFE_NAME, SPLITS, Problem, SplatObject, unsafe_name
@@ -22,6 +26,10 @@ _GAUSSIANS = re.compile(
     r"([^/]+/[^/]+/[^/]+)/(?:point_cloud/iteration_([0-9]{1,18})/)?point_cloud(\.compressed)?(\.[a-z]+)",
     re.IGNORECASE,
 )
+
+
+PART_LABELS = ".parts.npy"
+"""Ending of a file of part labels, after the name of the file of Gaussians without its own."""
 
 
 class Place(NamedTuple):
@@ -55,7 +63,7 @@ def reference_objects(points: Listing, views: "Views | None") -> tuple[list[Spla
             folder = f"{views.listing.place(path)}/images"
             problems.append(Problem(points.place(path), f"object without views: expected pictures in {folder}"))
         else:
-            objects.append(SplatObject(*place, found, pictures))
+            objects.append(with_extras(SplatObject(*place, found[0], pictures, part_labels=found[1]), path, views))
     if views is not None:
         without = [path for path in views.objects() if path not in seen]
         reason = "views without object: no Gaussians of this name"
@@ -63,17 +71,29 @@ def reference_objects(points: Listing, views: "Views | None") -> tuple[list[Spla
     return objects, problems
 
 
-def _gaussians(points: Listing) -> dict[str, Source]:
-    """`class/split/name` -> the Gaussians of the highest iteration; of one iteration, the first of SUFFIXES."""
-    best: dict[str, tuple[tuple[int, bool, int], Source]] = {}
-    for path, source in points.files.items():
+def _gaussians(points: Listing) -> dict[str, tuple[Source, Source | None]]:
+    """`class/split/name` -> the Gaussians of the highest iteration (of one, the first of SUFFIXES), and part labels."""
+    best: dict[str, tuple[tuple[int, bool, int], str]] = {}
+    for path in points.files:
         match = _GAUSSIANS.fullmatch(path)
         if match is None or (ending := match[4].lower()) not in SUFFIXES:
             continue
         rank = (-1 if match[2] is None else int(match[2]), match[3] is None, -SUFFIXES.index(ending))
         if match[1] not in best or rank > best[match[1]][0]:
-            best[match[1]] = (rank, source)
-    return {path: source for path, (_, source) in best.items()}
+            best[match[1]] = (rank, path)
+    return {key: (points.files[path], part_labels_of(points, path)) for key, (_, path) in best.items()}
+
+
+def part_labels_of(points: Listing, path: str) -> Source | None:
+    """The part labels beside a file of Gaussians."""
+    return points.files.get(path.rpartition(".")[0].removesuffix(".compressed") + PART_LABELS)
+
+
+def with_extras(item: SplatObject, path: str, views: "Views | None") -> SplatObject:
+    """The object with the masks and cameras that stand beside its views."""
+    if views is None or not item.views:
+        return item
+    return replace(item, masks=views.masks(path, item.views), cameras=views.listing.files.get(f"{path}/cameras.json"))
 
 
 def places(listing: Listing, wanted: Iterable[str], problems: list[Problem]) -> Iterator[Place]:
@@ -137,18 +157,32 @@ class Views:
         found = self._by_folder.get(f"{path}/images") or self._by_folder.get(path, [])
         return tuple(source for _, _, source in sorted(found, key=lambda view: view[:2]))
 
+    def masks(self, path: str, pictures: Sequence[Source]) -> tuple[Source, ...]:
+        """Those in `masks/` that have the pictures' names, but for the ending; none unless each picture has one."""
+        by_name = {_stem(name): source for _, name, source in self._by_folder.get(f"{path}/masks", [])}
+        found = [by_name.get(_stem(picture.name)) for picture in pictures]
+        return tuple(source for source in found if source is not None) if None not in found else ()
+
     def objects(self) -> list[str]:
         """`class/split/name` of every folder of pictures at that place, in order."""
-        paths = {folder.removesuffix("/images") for folder in self._by_folder}
+        paths = self.folders()
         return sorted(path for path in paths if path.count("/") == 2 and path.split("/")[1] in SPLITS)
 
     def folders(self) -> list[str]:
         """Every folder of pictures, `images/` left out, in order."""
-        return sorted({folder.removesuffix("/images") for folder in self._by_folder})
+        return sorted({folder.removesuffix("/images") for folder in self._by_folder if not self._of_masks(folder)})
+
+    def _of_masks(self, folder: str) -> bool:
+        above, _, name = folder.rpartition("/")
+        return name == "masks" and not self._by_folder.keys().isdisjoint((above, f"{above}/images"))
+
+
+def _stem(name: str) -> str:
+    return name.rpartition(".")[0]
 
 
 def _number(name: str) -> int:
-    digits = re.findall(r"[0-9]{1,18}", name.rpartition(".")[0])
+    digits = re.findall(r"[0-9]{1,18}", _stem(name))
     return int(digits[-1]) if digits else -1
 
 

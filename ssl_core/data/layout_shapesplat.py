@@ -10,8 +10,8 @@ The class name is the category id.
 
 from collections.abc import Iterator
 
-from ssl_core.data.gaussian_file import SUFFIXES
-from ssl_core.data.layout_reference import Views
+from ssl_core.data.formats.decoded_file import SUFFIXES
+from ssl_core.data.layout_reference import PART_LABELS, Views, with_extras
 from ssl_core.data.listing import Listing
 from ssl_core.data.objects import SAFE_NAME, SHOWN, Problem, SplatObject, summed, unsafe_name
 from ssl_core.data.source import FileSource, Source, read_bytes
@@ -32,7 +32,8 @@ def has_flat_files(listing: Listing) -> bool:
 def shapesplat_objects(points: Listing, views: Views | None) -> tuple[list[SplatObject], list[Problem]]:
     """Objects with their views, and what cannot be used.
 
-    Views lie in `<category>-<object>/`, or where the cross-modal reference has them.
+    Views lie in `<category>-<object>/`, or where the cross-modal reference has them; masks, cameras and part labels
+    where that has them, too.
 
     Raises:
         LayoutError: no lists, several sets of them, or one that cannot be read.
@@ -43,18 +44,23 @@ def shapesplat_objects(points: Listing, views: Views | None) -> tuple[list[Splat
     objects: list[SplatObject] = []
     without_views = []
     used: set[str] = set()
+    labels = {
+        path.rpartition("/")[2].removesuffix(PART_LABELS): source
+        for path, source in points.files.items()
+        if path.endswith(PART_LABELS)
+    }
     for stem in sorted(files.keys() & splits.keys()):
         category, _, name = stem.partition("-")
         split = splits[stem]
-        pictures: tuple[Source, ...] = ()
-        if views is not None:
-            at = (stem, f"{category}/{split}/{name}", f"{category}/{name}")
-            used.update(at)
-            pictures = next(filter(None, map(views.of, at)), ())
+        at = (stem, f"{category}/{split}/{name}", f"{category}/{name}")
+        used.update(at)
+        path = "" if views is None else next(filter(views.of, at), stem)
+        pictures = () if views is None else views.of(path)
         if views is not None and not pictures:
             without_views.append(str(files[stem]))
         else:
-            objects.append(SplatObject(category, split, name, files[stem], pictures))
+            item = SplatObject(category, split, name, files[stem], pictures, part_labels=labels.get(stem))
+            objects.append(with_extras(item, path, views))
     unlisted = [str(files[stem]) for stem in sorted(files.keys() - splits.keys() - both)]
     problems += summed(unlisted, points.root, "object in no split list; add it to train.txt or test.txt")
     if views is not None:

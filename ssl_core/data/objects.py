@@ -18,13 +18,25 @@ SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class SplatObject:
-    """One object: its Gaussians and, where there are any, its views in order."""
+    """One object: its Gaussians and, where there are any, its views in order, with a mask for each or none.
+
+    `cameras` is a cameras.json that may name the views; `part_labels` an .npy with an integer per Gaussian.
+    """
 
     class_name: str
     split: str
     name: str
     gaussians: Source
     views: tuple[Source, ...]
+    masks: tuple[Source, ...] = ()
+    cameras: Source | None = None
+    part_labels: Source | None = None
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """All its files, in the order in which they count for its digest."""
+        more = (source for source in (self.cameras, self.part_labels) if source is not None)
+        return (self.gaussians, *self.views, *self.masks, *more)
 
     @property
     def key(self) -> str:
@@ -64,7 +76,7 @@ def stamp_of(item: SplatObject) -> str:
         DataError: a source is gone.
     """
     digest = hashlib.sha256(item.key.encode())
-    for source in (item.gaussians, *item.views):
+    for source in item.sources:
         digest.update(f"\n{source.name}\n{source.stamp}".encode())
     return digest.hexdigest()[:16]
 

@@ -29,8 +29,9 @@ def describe_pack(pack: Pack) -> dict[str, Any]:
     Keys: `path`, `digest`, `objects`, `classes` (name -> counts per split and median kept), `groups`, `gaussians` (in
     files, kept), `survivors` (one entry per alpha threshold: `alpha`, `kept`, `all` and `classes` as `box_plot`,
     `below` (length -> objects with fewer Gaussians), `fewest` (the objects with least)), `alpha` and `log10_scale`
-    (quantiles and a histogram), `sh_energy` (degree -> mean sum of squares), `views`, `cached_orders`, `codec`,
-    `files`, `bytes`, `refused`, `notes` (what the files could not carry -> objects).
+    (quantiles and a histogram), `sh_energy` (degree -> mean sum of squares), `views`, `part_labels` (whether there
+    are any), `cached_orders`, `codec`, `files`, `bytes`, `refused`, `notes` (what the files could not carry ->
+    objects).
     """
     manifest = pack.manifest
     kept = pack.num_rows
@@ -62,7 +63,10 @@ def describe_pack(pack: Pack) -> dict[str, Any]:
             "per_object_max": int(pack.num_views.max()),
             "image_size": manifest.image_size,
             "rendered_from_gaussians": manifest.views_rendered,
+            "cameras": "viewmats.npy" in manifest.files,
+            "masks": "masks.npy" in manifest.files,
         },
+        "part_labels": "part_labels.npy" in manifest.files,
         "cached_orders": {"starts": int(pack.orders.shape[1]), "length": int(pack.orders.shape[2])},
         "codec": manifest.config.codec,
         "files": files,
@@ -116,10 +120,13 @@ def _head(facts: dict[str, Any]) -> list[str]:
     kept = f"{gaussians['kept']:,} of {gaussians['in_files']:,} kept (alpha > {gaussians['alpha_threshold']})"
     spread = f"{gaussians['kept_min']:,} to {gaussians['kept_max']:,}, median {gaussians['kept_median']:,}"
     alpha, scale = facts["alpha"]["quantiles"], facts["log10_scale"]["quantiles"]
+    extras = {"cameras": views["cameras"], "masks": views["masks"], "part labels": facts["part_labels"]}
+    besides = ", ".join(name for name, there in extras.items() if there) or "no cameras, masks or part labels"
     energy = ", ".join(f"degree {degree}: {value:.3g}" for degree, value in facts["sh_energy"].items())
     return [
         f"pack {facts['path']} (digest {facts['digest']}, {facts['bytes'] / 2**20:.1f} MiB)",
         f"  {facts['objects']:,} objects; features {', '.join(facts['groups'])}",
+        f"  besides: {besides}",
         f"  Gaussians: {kept}; per object {spread}",
         f"  views: {views['total']:,} of {views['image_size']} px, {views['per_object_min']} to "
         f"{views['per_object_max']} per object, {source}, stored {facts['codec']}",

@@ -25,10 +25,11 @@ from ssl_core.data.packing.folder import (
     real_place,
 )
 from ssl_core.data.packing.known_objects import check_blocks
-from ssl_core.data.packing.part import PartRecord, build_part, finished_part, part_record, storage_errors
+from ssl_core.data.packing.part import REMEDY, PartRecord, build_part, finished_part, part_record
 from ssl_core.data.packing.plan import PackPlan, PartPlan, plan_pack
-from ssl_core.data.packing.sources import changes, may_keep_sh_rest, with_known, write_sources
+from ssl_core.data.packing.sources import changes, may_keep, with_known, write_sources
 from ssl_core.errors import PackError
+from ssl_core.files.whole import storage_errors
 
 Progress = Callable[[int, int], None]
 Build = Callable[[Sequence[PartPlan]], None]
@@ -138,7 +139,7 @@ def make_pack(job: PackJob, build: Build) -> tuple[Pack, PackStats]:
         parts = _parts(plan, out, folder)
         waiting: list[PartPlan] = []
         if not _goes_on(job, plan, parts, folder):
-            with storage_errors(folder.path):
+            with storage_errors(folder.path, REMEDY):
                 forget_assembly(folder)
             waiting = [part for part in parts if not _usable(finished_part(part), job)]
             check_space(folder, parts, waiting)
@@ -189,7 +190,7 @@ def _parts(plan: PackPlan, out: Path, folder: Building) -> tuple[PartPlan, ...]:
     pack = Pack.open(out)
     check_blocks(pack.path, pack.manifest)
     plan = with_known(plan, pack)
-    return plan.parts(folder.parts, keep_sh_rest=may_keep_sh_rest(plan, pack))
+    return plan.parts(folder.parts, may_keep(plan, pack))
 
 
 def _usable(record: PartRecord | None, job: PackJob) -> bool:
@@ -222,7 +223,7 @@ def _finish(job: PackJob, plan: PackPlan, parts: Sequence[PartPlan], folder: Bui
     made = [item for record in records for item in record.objects]
     if not made:
         raise PackError("no object is usable: " + _listing([*plan.problems, *refused]))
-    with storage_errors(folder.new):
+    with storage_errors(folder.new, REMEDY):
         if not goes_on:
             begin_assembly(folder, parts)
         write_sources(folder.new, plan, made)

@@ -22,7 +22,6 @@ from torch.utils._pytree import tree_leaves
 from ssl_core.config import Config
 from ssl_core.models.encoder import Encoder
 from ssl_core.models.modes import device_of, evaluating
-from ssl_core.models.program import example_input
 
 BATCHES = (1, 32)
 _FEWEST, _MOST = 6, 30
@@ -69,7 +68,7 @@ def encoder_costs(
     stored = [*encoder.parameters(), *encoder.buffers()]
     with _measured(encoder, threads):
         latencies = tuple(_latency(encoder, batch, seconds, device) for batch in batches)
-        peak = _peak_bytes(encoder, example_input(encoder.contract, max(batches)).to(device))
+        peak = _peak_bytes(encoder, encoder.contract.example(max(batches)).to(device))
     return EncoderCosts(
         parameters=sum(parameter.numel() for parameter in encoder.parameters()),
         weight_bytes=sum(tensor.numel() * tensor.element_size() for tensor in stored),
@@ -89,7 +88,7 @@ def median_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[
 
 
 def _latency(encoder: Encoder, batch: int, seconds: float, device: torch.device) -> Latency:
-    inputs = example_input(encoder.contract, batch).to(device)
+    inputs = encoder.contract.example(batch).to(device)
     encoder(inputs)  # the first one also pays for what is made once
     spent: list[float] = []
     while len(spent) < _FEWEST or (len(spent) < _MOST and sum(spent) < seconds):

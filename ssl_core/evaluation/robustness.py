@@ -76,7 +76,6 @@ class FewerViews(Config):
         return "1 view" if self.views == 1 else f"{self.views} views"
 
 
-PointDisturbance = Annotated[DroppedPoints | Jitter | Turn, Field(discriminator="kind")]
 Disturbance = Annotated[DroppedPoints | Jitter | Turn | FewerViews, Field(discriminator="kind")]
 
 

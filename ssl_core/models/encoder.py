@@ -4,6 +4,7 @@ points  [B, N, D] float32, columns in the contract's order  ->  [B, feature_dim]
 image   [B, 3, H, W] float32 in [0, 1]                      ->  [B, feature_dim]
 """
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 import torch
@@ -55,6 +56,36 @@ class PointsContract(Config):
         """D, the number of input columns."""
         return sum(FEATURE_WIDTH[group] for group in self.features)
 
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """[N, D] of one object."""
+        return (self.num_points, self.columns)
+
+    def places(self) -> Iterator[tuple[FeatureGroup, int, int]]:
+        """Each group with its first column and the one after its last."""
+        start = 0
+        for group in self.features:
+            yield group, start, start + FEATURE_WIDTH[group]
+            start += FEATURE_WIDTH[group]
+
+    def example(self, batch: int) -> Tensor:
+        """Points [batch, N, D] in the unit ball, the same every time."""
+        x = torch.randn((batch, *self.input_shape), generator=torch.Generator().manual_seed(batch))
+        x[..., :3] /= x[..., :3].norm(dim=-1, keepdim=True).amax(1, keepdim=True)
+        return x
+
+    def check(self, x: Tensor) -> None:
+        """Shape and type of a batch; points may be more or fewer than `num_points`. Raises ConfigError."""
+        if x.ndim != 3 or x.shape[2] != self.columns or x.shape[1] < 1 or not x.is_floating_point():
+            raise ConfigError(
+                f"this point encoder takes [B, N, {self.columns}] float with columns {', '.join(self.features)}, "
+                f"{_given(x)}; sample the points with the encoder's contract"
+            )
+
+    def normaliser(self) -> nn.Module:
+        """What a batch goes through before the backbone: nothing."""
+        return nn.Identity()
+
 
 class ImageContract(Config):
     """How an image becomes the `[3, H, W]` input of an image encoder.
@@ -67,6 +98,28 @@ class ImageContract(Config):
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """[3, S, S] of one image."""
+        return (3, self.image_size, self.image_size)
+
+    def example(self, batch: int) -> Tensor:
+        """Pixels [batch, 3, S, S] in [0, 1], the same every time."""
+        return torch.rand((batch, *self.input_shape), generator=torch.Generator().manual_seed(batch))
+
+    def check(self, x: Tensor) -> None:
+        """Shape and type of a batch. Raises ConfigError."""
+        size = self.image_size
+        if x.ndim != 4 or x.shape[1:] != (3, size, size) or not x.is_floating_point():
+            raise ConfigError(
+                f"this image encoder takes [B, 3, {size}, {size}] float in [0, 1], {_given(x)}; "
+                f"resize to the encoder's contract (image_size={size}) and divide bytes by 255"
+            )
+
+    def normaliser(self) -> nn.Module:
+        """What a batch goes through before the backbone: minus mean, over standard deviation."""
+        return _ChannelNorm(self.mean, self.std)
+
 
 EncoderContract = Annotated[PointsContract | ImageContract, Field(discriminator="modality")]
 
@@ -75,46 +128,37 @@ class Encoder(nn.Module):
     """Contract + backbone. Final: to change behaviour, give another backbone.
 
     Args:
-        contract: the input contract; its `modality` says which of the two input shapes `forward` takes.
-        backbone: module from the contract's input (image: after mean/std) to `[B, feature_dim]`.
+        contract: the input contract, which checks and normalises what `forward` takes.
+        backbone: module from the normalised input to `[B, feature_dim]`.
         feature_dim: width of the output.
     """
 
     def __init__(self, contract: PointsContract | ImageContract, backbone: nn.Module, feature_dim: int) -> None:
         super().__init__()
         self.contract = contract
+        self.normaliser = contract.normaliser()
         self.backbone = backbone
         self.feature_dim = feature_dim
-        if isinstance(contract, ImageContract):
-            # buffers move with the module and are not weights: the contract holds them
-            self.register_buffer("mean", torch.tensor(contract.mean).view(1, 3, 1, 1), persistent=False)
-            self.register_buffer("std", torch.tensor(contract.std).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, N, D] or [B, 3, H, W] -> [B, feature_dim]. Raises ConfigError for an input the contract does
-        not allow.
-
-        Points may be more or fewer than `contract.num_points`.
+        not allow: shapes and type only, values are the data's business.
         """
-        check_input(x, self.contract)
-        if isinstance(self.contract, ImageContract):
-            x = (x - self.get_buffer("mean")) / self.get_buffer("std")
-        features: Tensor = self.backbone(x)
+        self.contract.check(x)
+        features: Tensor = self.backbone(self.normaliser(x))
         return features
 
 
-def check_input(x: Tensor, contract: PointsContract | ImageContract) -> None:
-    """Shapes and type only: values are the data's business. Raises ConfigError saying what was expected."""
-    given = f"got {list(x.shape)} of {str(x.dtype).removeprefix('torch.')}"
-    if isinstance(contract, ImageContract):
-        size = contract.image_size
-        if x.ndim != 4 or x.shape[1:] != (3, size, size) or not x.is_floating_point():
-            raise ConfigError(
-                f"this image encoder takes [B, 3, {size}, {size}] float in [0, 1], {given}; "
-                f"resize to the encoder's contract (image_size={size}) and divide bytes by 255"
-            )
-    elif x.ndim != 3 or x.shape[2] != contract.columns or x.shape[1] < 1 or not x.is_floating_point():
-        raise ConfigError(
-            f"this point encoder takes [B, N, {contract.columns}] float with columns "
-            f"{', '.join(contract.features)}, {given}; sample the points with the encoder's contract"
-        )
+class _ChannelNorm(nn.Module):
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        # buffers move with the module and are not weights: the contract holds them
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - self.get_buffer("mean")) / self.get_buffer("std")
+
+
+def _given(x: Tensor) -> str:
+    return f"got {list(x.shape)} of {str(x.dtype).removeprefix('torch.')}"

@@ -12,7 +12,7 @@ are the centres. `"fps"` searches them from index 0; the reference starts at a r
 features random.
 """
 
-from typing import Annotated, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -65,9 +65,6 @@ class PointNet2MSGConfig(Config):
     centres_1: int = Field(default=512, ge=1, description="centres of the first stage; all points when fewer")
     centres_2: int = Field(default=128, ge=1, description="centres of the second stage")
     feature_dim: int = Field(default=512, ge=1)
-
-
-PointNet2Config = Annotated[PointNet2SSGConfig | PointNet2MSGConfig, Field(discriminator="kind")]
 
 
 class GroupedLayer(nn.Module):

@@ -1,14 +1,14 @@
 """The recipes, as a literal tuple. A sixth is one folder, one search-space file and one line here."""
 
-from ssl_core.config import nearest
+from ssl_core.config import Config, nearest
 from ssl_core.errors import ConfigError
-from ssl_core.recipe import Recipe, RecipeConfig
 from ssl_core.recipes.cross_modal import CROSS_MODAL
+from ssl_core.training.contract import AnyRecipe
 
-RECIPES: tuple[Recipe, ...] = (CROSS_MODAL,)
+RECIPES: tuple[AnyRecipe, ...] = (CROSS_MODAL,)
 
 
-def recipe_named(name: str) -> Recipe:
+def recipe_named(name: str) -> AnyRecipe:
     """Raises ConfigError naming the nearest recipe."""
     for recipe in RECIPES:
         if recipe.name == name:
@@ -17,8 +17,9 @@ def recipe_named(name: str) -> Recipe:
     raise ConfigError(f"unknown recipe '{name}'{nearest(name, names)} (there is {', '.join(names)})")
 
 
-def preset_named(recipe: Recipe, name: str) -> RecipeConfig:
+def preset_named(recipe: AnyRecipe, name: str) -> Config:
     """Raises ConfigError listing the presets."""
     if name not in recipe.presets:
         raise ConfigError(f"unknown preset '{name}' of {recipe.name}; choose one of {', '.join(recipe.presets)}")
-    return recipe.presets[name]()
+    config: Config = recipe.presets[name]()
+    return config

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ssl_core.data.atomic import atomic_write
 from ssl_core.data.cameras import orbit_cameras
 from ssl_core.data.household import CLASSES, HouseholdConfig, household_cloud, household_mesh
-from ssl_core.data.images import write_image
 from ssl_core.data.layout import SPLITS, ply_path, view_path
 from ssl_core.data.ply import write_gaussian_ply
 from ssl_core.errors import LayoutError
-from ssl_core.render.mesh_raster import render_mesh
+from ssl_core.files.whole import atomic_write
+from ssl_core.render.mesh_raster import render_mesh_views
+from ssl_core.splatting.object_views import write_views
 
 Progress = Callable[[int, int], None]
 SETTINGS = "household.json"
@@ -91,7 +91,6 @@ def _write_object(out: Path, place: _Place, config: HouseholdConfig) -> None:
         return
     rng = np.random.default_rng([config.seed, CLASSES.index(place.class_name), SPLITS.index(place.split), place.number])
     mesh = household_mesh(place.class_name, rng).normalised()
-    for view, camera in zip(views, orbit_cameras(config.views, config.image_size), strict=True):
-        rgb = render_mesh(mesh, camera).rgb
-        write_image(view, np.rint(np.clip(rgb, 0, 1) * 255).astype(np.uint8))
+    cameras = orbit_cameras(config.views, config.image_size)
+    write_views(out / "images", at, cameras, render_mesh_views(mesh, cameras))
     write_gaussian_ply(ply, household_cloud(mesh, config.gaussians, rng))

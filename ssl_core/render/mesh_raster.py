@@ -29,11 +29,13 @@ class MeshView:
         rgb: [H, W, 3] float32 in [0, 1].
         depth: [H, W] float32 along the camera's z axis, of the nearest subsample; inf where nothing is hit.
         face_index: [H, W] int64, the face at that depth; -1 where nothing is hit.
+        alpha: [H, W] float32 in [0, 1], the share of subsamples that are hit.
     """
 
     rgb: NDArray[np.float32]
     depth: NDArray[np.float32]
     face_index: NDArray[np.int64]
+    alpha: NDArray[np.float32]
 
 
 def baked_colours(mesh: Mesh) -> NDArray[np.float32]:
@@ -47,11 +49,6 @@ def baked_colours(mesh: Mesh) -> NDArray[np.float32]:
     light = AMBIENT + (1 - AMBIENT) * np.abs(normals @ (LIGHT / np.linalg.norm(LIGHT)))
     colours: NDArray[np.float32] = (mesh.face_colours * light[:, None]).astype(np.float32)
     return colours
-
-
-def render_mesh(mesh: Mesh, camera: Camera, *, background: float = 1.0, supersample: int = 2) -> MeshView:
-    """One view of `mesh`; see `render_mesh_views`."""
-    return render_mesh_views(mesh, [camera], background=background, supersample=supersample)[0]
 
 
 def render_mesh_views(
@@ -82,7 +79,8 @@ def _view(mesh: Mesh, camera: Camera, colours: NDArray[np.float32], s: int) -> M
     index = np.take_along_axis(faces, winner, 1).reshape(camera.height, camera.width)
     with np.errstate(divide="ignore"):
         depth = (1 / nearest).astype(np.float32)
-    return MeshView(rgb, depth, index)
+    alpha = (faces >= 0).mean(axis=1, dtype=np.float32).reshape(camera.height, camera.width)
+    return MeshView(rgb, depth, index, alpha)
 
 
 def _screen_triangles(mesh: Mesh, camera: Camera, s: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

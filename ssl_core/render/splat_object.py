@@ -1,7 +1,7 @@
 """One mesh to views and fitted Gaussians on disk, in the cross-modal reference's layout.
 
 OUT/points/<class>/<split>/<name>/point_cloud/iteration_30000/point_cloud.ply
-OUT/images/<class>/<split>/<name>/images/000.png ...
+OUT/images/<class>/<split>/<name>/images/000.png ..., masks/000.png ... and cameras.json
 OUT/points/<class>/<split>/<name>/splat.json      written last: what is here is whole, and how good it is
 """
 
@@ -18,16 +18,16 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
 from ssl_core.config import Config
-from ssl_core.data.atomic import atomic_write
 from ssl_core.data.cameras import Camera, orbit_cameras
-from ssl_core.data.images import write_image
-from ssl_core.data.layout import MeshObject, ply_path, view_path
+from ssl_core.data.layout import MeshObject, mask_path, ply_path, view_path
 from ssl_core.data.mesh import Mesh, read_off
 from ssl_core.data.ply import write_gaussian_ply
 from ssl_core.errors import MeshError
+from ssl_core.files.whole import atomic_write
 from ssl_core.render.fit import FitConfig, fit_gaussians, mean_psnr
 from ssl_core.render.mesh_raster import MeshView, render_mesh_views
 from ssl_core.render.surface_init import surface_gaussians
+from ssl_core.splatting.object_views import write_views
 
 FORMAT_VERSION = 1
 ALL_AROUND = (-30.0, 75.0)
@@ -97,9 +97,7 @@ def splat_object(item: MeshObject, out: Path, config: SplatConfig, *, device: st
     written, fitted, heldout = _look(mesh, config)
     if not any(np.isfinite(view.depth).any() for view in fitted.views):
         raise MeshError(f"{item.path}: none of its faces covers a pixel; leave it out")
-    for index, view in enumerate(written.views):
-        path = view_path(out / "images", item.class_name, item.split, item.name, index)
-        write_image(path, np.round(np.clip(view.rgb, 0, 1) * 255).astype(np.uint8))
+    write_views(out / "images", (item.class_name, item.split, item.name), written.cameras, written.views)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     rng = np.random.default_rng(config.seed)
     init = surface_gaussians(mesh, fitted.cameras, fitted.views, config.fit.gaussians, rng)
@@ -158,12 +156,12 @@ def _finished(item: MeshObject, out: Path, config: SplatConfig, digest: str) -> 
 
 
 def _clear(item: MeshObject, out: Path) -> None:
-    """Take back the word that the object is whole, then the views: fewer may be written now than there
-    were."""
+    """Take back the word that the object is whole, then its views and masks: there may be fewer now."""
     _report_path(item, out).unlink(missing_ok=True)
-    folder = view_path(out / "images", item.class_name, item.split, item.name, 0).parent
-    for stale in folder.glob("[0-9][0-9][0-9]*.png"):
-        stale.unlink()
+    at = out / "images", item.class_name, item.split, item.name
+    for folder in (view_path(*at, 0).parent, mask_path(*at, 0).parent):
+        for stale in folder.glob("[0-9][0-9][0-9]*.png"):
+            stale.unlink()
 
 
 def _finish(item: MeshObject, out: Path, config: SplatConfig, digest: str, report: SplatReport) -> None:

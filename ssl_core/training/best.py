@@ -1,59 +1,72 @@
-"""The best state of each encoder of a trial, by its own validation probe.
+"""The best state of each output of a trial, by the output's own score.
 
-A trial trains several encoders with one loss, and their probes peak at different epochs: on small sets the image branch
+A trial trains several models with one loss, and their scores peak at different epochs: on small sets the image branch
 often peaks in the first ones. What is worth registering of each is its own best epoch.
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from ssl_core.recipe import Modality, TrainedEncoder
+from ssl_core.errors import ConfigError
+from ssl_core.training.contract import Output
 
 PREFIX = "best."
 """Of the names of best tensors in a checkpoint."""
 
 
-class BestEncoders:
-    """Copies of encoder weights at the epoch where `val/<modality>_probe` was highest."""
+class BestStates:
+    """Copies of each output's tensors at the epoch where its score was best."""
 
-    def __init__(self) -> None:
+    def __init__(self, outputs: Sequence[Output]) -> None:
         self.values: dict[str, float] = {}
+        self._outputs = outputs
         self._states: dict[str, dict[str, Tensor]] = {}
+        self._seen: set[str] = set()
 
-    def observe(self, encoders: Mapping[Modality, TrainedEncoder], metrics: Mapping[str, float]) -> None:
-        """Copy the weights of every encoder whose probe has improved. Metrics without such a probe change nothing."""
-        for modality, trained in encoders.items():
-            value = metrics.get(f"val/{modality}_probe")
-            if value is not None and value > self.values.get(modality, float("-inf")):
-                self.values[modality] = value
-                state = trained.encoder.state_dict()
-                self._states[modality] = {name: tensor.detach().clone() for name, tensor in state.items()}
+    def observe(self, models: Mapping[str, nn.Module], metrics: Mapping[str, float]) -> None:
+        """Copy the tensors of every output whose score has improved. Metrics without a score change nothing of it."""
+        self._seen.update(metrics)
+        for output in self._outputs:
+            value = metrics.get(output.select.metric)
+            if value is not None and output.select.better(value, self.values.get(output.name)):
+                self.values[output.name] = value
+                state = models[output.name].state_dict()
+                self._states[output.name] = {name: tensor.detach().clone() for name, tensor in state.items()}
+
+    def require(self) -> None:
+        """Raises ConfigError for an output whose score never came, naming the metrics that did."""
+        for output in self._outputs:
+            if output.name not in self._states:
+                there = ", ".join(sorted(self._seen)) or "none"
+                raise ConfigError(
+                    f"output '{output.name}' is selected by '{output.select.metric}', which no epoch reported as a "
+                    f"finite number; there is {there}; let the trial report it, or select by another"
+                )
 
     def tensors(self) -> dict[str, Tensor]:
-        """All copies by checkpoint name: `best.<modality>.<parameter>`."""
+        """All copies by checkpoint name: `best.<output>.<parameter>`."""
         return {
-            f"{PREFIX}{modality}.{name}": tensor
-            for modality, state in self._states.items()
+            f"{PREFIX}{output}.{name}": tensor
+            for output, state in self._states.items()
             for name, tensor in state.items()
         }
 
-    def restore(self, tensors: Mapping[str, Tensor], values: Mapping[str, float]) -> None:
-        """Inverse of `tensors`."""
-        self.values = dict(values)
-        self._states = {modality: {} for modality in values}
+    def restore(self, tensors: Mapping[str, Tensor], values: Mapping[str, float], seen: Mapping[str, float]) -> None:
+        """Inverse of `tensors`; `seen` are the metrics of the checkpoint's epoch."""
+        self.values, self._seen = dict(values), set(seen)
+        self._states = {output: {} for output in values}
         for key, tensor in tensors.items():
             if key.startswith(PREFIX):
-                modality, _, name = key.removeprefix(PREFIX).partition(".")
-                self._states[modality][name] = tensor
+                output, _, name = key.removeprefix(PREFIX).partition(".")
+                self._states[output][name] = tensor
 
-    def applied_to(self, encoders: Mapping[Modality, TrainedEncoder]) -> dict[Modality, TrainedEncoder]:
-        """Copies of the encoders with their best weights; those never observed, as they are."""
-        best: dict[Modality, TrainedEncoder] = {}
-        for modality, trained in encoders.items():
-            encoder = copy.deepcopy(trained.encoder)
-            if modality in self._states:
-                encoder.load_state_dict(self._states[modality])
-            best[modality] = TrainedEncoder(encoder, trained.backbone)
+    def applied_to(self, models: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
+        """Copies of the outputs' models with their best tensors. Raises ConfigError as `require`."""
+        self.require()
+        best = {}
+        for output in self._outputs:
+            best[output.name] = copy.deepcopy(models[output.name])
+            best[output.name].load_state_dict(self._states[output.name])
         return best

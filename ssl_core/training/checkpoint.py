@@ -16,7 +16,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ssl_core.config import Config
-from ssl_core.errors import CheckpointError, ConfigError, StorageError
+from ssl_core.errors import CheckpointError, ConfigError
+from ssl_core.files.whole import put_in_place, standing, storage_errors, whole_folder
+from ssl_core.training.contract import Session
 
 
 class CheckpointState(Config):
@@ -31,37 +33,24 @@ class CheckpointState(Config):
     iteration: int
     metrics: dict[str, float] = Field(default_factory=dict)
     best: dict[str, float] = Field(default_factory=dict)
-    """best validation probe so far, by modality; its weights are among the model's tensors"""
+    """best score so far, by output; its weights are among the model's tensors"""
 
 
 def save_checkpoint(folder: Path, model: dict[str, Tensor], training: dict[str, Any], state: CheckpointState) -> None:
     """Replace `folder` by a new checkpoint; a crash leaves the old or the new one whole. Raises StorageError."""
-    partial = folder.with_name(f".{folder.name}.new")
-    retired = folder.with_name(f".{folder.name}.old")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        save_file({name: tensor.detach().contiguous() for name, tensor in model.items()}, partial / "model.safetensors")
-        torch.save(training, partial / "training.pt")
-        (partial / "state.json").write_text(state.to_json())
-        shutil.rmtree(retired, ignore_errors=True)
-        if folder.exists():
-            folder.rename(retired)
-        partial.rename(folder)
-        shutil.rmtree(retired, ignore_errors=True)
-    except OSError as error:
-        raise StorageError(f"cannot write checkpoint {folder}: {error.strerror or error}; free space") from error
+    with whole_folder(folder, remedy="free space") as new:
+        save_file({name: tensor.detach().contiguous() for name, tensor in model.items()}, new / "model.safetensors")
+        torch.save(training, new / "training.pt")
+        (new / "state.json").write_text(state.to_json())
 
 
 def load_checkpoint(folder: Path, device: torch.device) -> tuple[dict[str, Tensor], dict[str, Any], CheckpointState]:
     """Model tensors, training state and identity. Raises CheckpointError when absent, incomplete or unreadable."""
-    retired = folder.with_name(f".{folder.name}.old")
-    if not folder.exists() and retired.exists():
-        folder = retired  # the process died between the two renames of save_checkpoint
+    found = standing(folder)
     try:
-        state = CheckpointState.from_json((folder / "state.json").read_text())
-        model = load_file(folder / "model.safetensors", device=str(device))
-        training = torch.load(folder / "training.pt", map_location=device, weights_only=True)
+        state = CheckpointState.from_json((found / "state.json").read_text())
+        model = load_file(found / "model.safetensors", device=str(device))
+        training = torch.load(found / "training.pt", map_location=device, weights_only=True)
     except FileNotFoundError as error:
         raise CheckpointError(f"no whole checkpoint at {folder} ({error.filename} is missing)") from None
     except (OSError, ValueError, RuntimeError, SafetensorError, ConfigError) as error:
@@ -70,5 +59,14 @@ def load_checkpoint(folder: Path, device: torch.device) -> tuple[dict[str, Tenso
 
 
 def has_checkpoint(folder: Path) -> bool:
-    """Whether `load_checkpoint` would find one."""
-    return any((f / "state.json").is_file() for f in (folder, folder.with_name(f".{folder.name}.old")))
+    """Whether there is one to be loaded."""
+    return standing(folder).is_dir()
+
+
+def replace_checkpoint(session: Session, folder: Path) -> None:
+    """Save any session in the place of its last checkpoint; a crash leaves the old or the new one whole."""
+    making = folder.with_name(f".{folder.name}.making")
+    shutil.rmtree(making, ignore_errors=True)
+    session.save(making)
+    with storage_errors(folder):
+        put_in_place(making, folder)

@@ -1,11 +1,10 @@
-"""What a trial's models cost: parameters, memory while training, and the time of one object through its encoders.
+"""What a trial's models cost: parameters, memory while training, and the time of one input through what it exports.
 
-    cost/parameters           that are trained, of the whole objective: encoders and heads
+    cost/parameters           that are trained, of the whole module: what is exported and heads
     cost/peak_memory_bytes    most memory held at a time since the trial began
     cost/device_memory_bytes  all memory of the GPU it ran on; absent on the CPU
-    cost/points_latency_ms    one object through the encoder, as it is registered: float32, eval mode, batch 1
-    cost/image_latency_ms
-    cost/latency_ms           the sum over the encoders
+    cost/NAME_latency_ms      one input through the model of output NAME, as registered: float32, eval mode, batch 1
+    cost/latency_ms           the sum over the outputs
 
 Measuring draws no random numbers from global generators and changes no model, so a trial is the same with and without.
 """
@@ -16,12 +15,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from ssl_core.models.encoder import Encoder, ImageContract
+from ssl_core.models.cards import Card
 from ssl_core.models.modes import evaluating
-from ssl_core.recipe import Modality, TrainedEncoder
 from ssl_core.training.cost_names import DEVICE_MEMORY, LATENCY, PARAMETERS, PEAK_MEMORY
+
+Models = Mapping[str, tuple[nn.Module, Card]]
+"""What a trial exports, by output."""
 
 _WARM_UP, _FEWEST, _MOST, _ENOUGH_SECONDS = 1, 3, 15, 0.03
 
@@ -69,21 +70,19 @@ def _resident() -> tuple[int, int]:
     return present, highest
 
 
-def measured_costs(
-    known: Mapping[str, float], module: nn.Module, encoders: Mapping[Modality, TrainedEncoder], peak: PeakMemory
-) -> dict[str, float]:
+def measured_costs(known: Mapping[str, float], module: nn.Module, models: Models, peak: PeakMemory) -> dict[str, float]:
     """All costs of a trial after an epoch.
 
     Args:
         known: metrics of the epoch before, of an earlier process too: latencies are measured once a trial, and a
             peak never falls.
         module: all that is trained.
-        encoders: what is registered of it.
+        models: what is registered of it.
         peak: made when the trial began in this process.
     """
     costs = {name: value for name, value in known.items() if name.startswith("cost/")}
     if LATENCY not in costs:
-        costs.update(latencies(encoders, peak.device))
+        costs.update(latencies(models, peak.device))
     costs[PARAMETERS] = float(trained_parameters(module))
     costs[PEAK_MEMORY] = max(costs.get(PEAK_MEMORY, 0.0), float(peak.bytes()))
     if peak.device.type == "cuda":
@@ -96,35 +95,27 @@ def trained_parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
 
 
-def latencies(encoders: Mapping[Modality, TrainedEncoder], device: torch.device) -> dict[str, float]:
-    """Milliseconds of one object through each encoder, and their sum, by metric name.
+def latencies(models: Models, device: torch.device) -> dict[str, float]:
+    """Milliseconds of one input through each model, and their sum, by metric name.
 
     The median of a few forwards, about 0.1 s in all for small models. Other work on the machine is in it.
     """
-    found = {f"cost/{name}_latency_ms": _latency_ms(trained.encoder, device) for name, trained in encoders.items()}
+    found = {f"cost/{name}_latency_ms": _latency_ms(model, card, device) for name, (model, card) in models.items()}
     return {**found, LATENCY: sum(found.values())}
 
 
-def _latency_ms(encoder: Encoder, device: torch.device) -> float:
-    example = _example(encoder).to(device)
+def _latency_ms(model: nn.Module, card: Card, device: torch.device) -> float:
+    example = card.example(1).to(device)
     seconds: list[float] = []
-    with evaluating(encoder), torch.random.fork_rng(devices=_cuda(device)):
+    with evaluating(model), torch.random.fork_rng(devices=_cuda(device)):
         for number in range(_WARM_UP + _MOST):
             began = _now(device)
-            encoder(example)
+            model(example)
             if number >= _WARM_UP:
                 seconds.append(_now(device) - began)
             if len(seconds) >= _FEWEST and sum(seconds) > _ENOUGH_SECONDS:
                 break
     return 1e3 * statistics.median(seconds)
-
-
-def _example(encoder: Encoder) -> Tensor:
-    """One input as the contract wants it; its values do not matter for the time."""
-    generator, contract = torch.Generator().manual_seed(0), encoder.contract
-    if isinstance(contract, ImageContract):
-        return torch.rand(1, 3, contract.image_size, contract.image_size, generator=generator)
-    return torch.randn(1, contract.num_points, contract.columns, generator=generator)
 
 
 def _now(device: torch.device) -> float:

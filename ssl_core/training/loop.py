@@ -6,21 +6,26 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ssl_core.errors import DivergedError
-from ssl_core.recipe import Batch, Objective
+from ssl_core.training.contract import Batch, LossTerms, Trial
+from ssl_core.training.optim import SteppedGroups
 
 
 @dataclass
 class Training:
-    """What moves while a trial trains. `rate` gives the learning rate of an iteration."""
+    """What moves while a trial trains.
 
-    objective: Objective
-    module: nn.Module
-    optimizer: torch.optim.Optimizer
+    Attributes:
+        optimizers: by name; the names of the trial's losses.
+        factor: on every learning rate, of an iteration.
+    """
+
+    trial: Trial
+    optimizers: Mapping[str, SteppedGroups]
     scaler: torch.amp.GradScaler
-    rate: Callable[[int], float]
+    factor: Callable[[int], float]
     device: torch.device
     amp: bool
     iteration: int = 0
@@ -29,31 +34,27 @@ class Training:
 def train_epoch(training: Training, batches: Iterable[Batch]) -> dict[str, float]:
     """Run one epoch and return its metrics: the mean of each loss term, rate, samples/s, seconds waiting for data.
 
-    `train/data_wait_share` is the share of the epoch's time for which no batch was there to train on.
+    `train/data_wait_share` is the share of the epoch's time for which no batch was there to train on. Several losses
+    are `train/<optimiser>_loss`; all are taken at the same weights, before any optimiser steps.
 
     Raises:
-        DivergedError: the loss is not finite; the optimiser has not stepped on it.
+        DivergedError: a loss is not finite; no optimiser has stepped on it.
     """
-    training.module.train()
+    trial = training.trial
+    trial.module.train()
     totals: dict[str, float] = defaultdict(float)
     samples, count, waited, began = 0, 0, 0.0, time.perf_counter()
     for batch, seconds in _timed(batches):
         waited += seconds
-        lr = training.rate(training.iteration)
-        for group in training.optimizer.param_groups:
-            group["lr"] = lr
+        factor = training.factor(training.iteration)
+        for optimizer in training.optimizers.values():
+            lr = optimizer.set_rate(factor)
         with torch.autocast(training.device.type, enabled=training.amp):
-            loss = training.objective.loss(batch)
-        if not torch.isfinite(loss.total):
-            raise DivergedError(_diagnosis(training.iteration, lr, loss.terms))
-        training.optimizer.zero_grad(set_to_none=True)
-        training.scaler.scale(loss.total).backward()
-        training.scaler.step(training.optimizer)
-        training.scaler.update()
-        training.iteration += 1
-        for name, value in {"loss": loss.total, **loss.terms}.items():
+            losses = trial.losses(batch)
+        for name, value in _step(training, losses, lr).items():
             totals[name] += float(value.detach())
-        samples += len(batch["points"])
+        training.iteration += 1
+        samples += trial.samples(batch)
         count += 1
     elapsed = time.perf_counter() - began
     return {
@@ -63,6 +64,25 @@ def train_epoch(training: Training, batches: Iterable[Batch]) -> dict[str, float
         "train/data_wait_seconds": waited,
         "train/data_wait_share": waited / elapsed,
     }
+
+
+def _step(training: Training, losses: Mapping[str, LossTerms], lr: float) -> dict[str, Tensor]:
+    """Step every optimiser on its own loss; all terms by name."""
+    for loss in losses.values():
+        if not torch.isfinite(loss.total):
+            raise DivergedError(_diagnosis(training.iteration, lr, loss.terms))
+    for optimizer in training.optimizers.values():
+        optimizer.optimizer.zero_grad(set_to_none=True)
+    several, told = len(losses) > 1, dict[str, Tensor]()
+    for left, (name, loss) in zip(reversed(range(len(losses))), losses.items(), strict=True):
+        # a loss that passes through another optimiser's parameters leaves no gradient there
+        inputs = training.optimizers[name].trained
+        training.scaler.scale(loss.total).backward(inputs=inputs, retain_graph=left > 0)
+        told |= {f"{name}_loss" if several else "loss": loss.total, **loss.terms}
+    for name in losses:
+        training.optimizers[name].step(training.scaler)
+    training.scaler.update()
+    return told
 
 
 def _timed(batches: Iterable[Batch]) -> Iterator[tuple[Batch, float]]:

@@ -1,7 +1,7 @@
 """Optimisers and learning-rate schedules. Schedules count iterations, so a learning rate follows from a step number."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Annotated, Literal, assert_never
 
 import torch
@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import nn
 
 from ssl_core.config import Config
+from ssl_core.training.contract import ParameterGroup
 
 
 class SGDConfig(Config):
@@ -73,15 +74,57 @@ ScheduleConfig = Annotated[
 ]
 
 
-def build_optimizer(config: OptimizerConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """The optimiser of a config over the parameters."""
+class SteppedGroups:
+    """One optimiser over groups of parameters that have rates, weight decay and clipping of their own.
+
+    Args:
+        config: the optimiser.
+        groups: what it steps.
+        clip_norm: largest norm of the gradient of all groups that have none of their own; None leaves it.
+    """
+
+    def __init__(self, config: OptimizerConfig, groups: Sequence[ParameterGroup], clip_norm: float | None) -> None:
+        self._groups, self._lr = groups, config.lr
+        self.optimizer = build_optimizer(config, groups)
+        self.trained = [p for group in groups for p in group.parameters if p.requires_grad]
+        rest = [p for group in groups if group.clip_norm is None for p in group.parameters]
+        self._clipped = [(group.parameters, group.clip_norm) for group in groups if group.clip_norm is not None]
+        if clip_norm is not None and rest:
+            self._clipped.append((rest, clip_norm))
+
+    def set_rate(self, factor: float) -> float:
+        """Scale every group's own rate by the schedule's factor; the optimiser's rate after it."""
+        lr = self._lr * factor
+        for group, ours in zip(self.optimizer.param_groups, self._groups, strict=True):
+            group["lr"] = lr * ours.rate
+        return lr
+
+    def step(self, scaler: torch.amp.GradScaler) -> None:
+        """Clip what is to be clipped, then step."""
+        if self._clipped:
+            scaler.unscale_(self.optimizer)
+        for parameters, norm in self._clipped:
+            nn.utils.clip_grad_norm_(parameters, norm)
+        scaler.step(self.optimizer)
+
+
+def build_optimizer(config: OptimizerConfig, groups: Sequence[ParameterGroup]) -> torch.optim.Optimizer:
+    """The optimiser of a config over groups; a group without a weight decay has the config's."""
+    own = [
+        {
+            "params": list(group.parameters),
+            "lr": config.lr * group.rate,
+            "weight_decay": config.weight_decay if group.weight_decay is None else group.weight_decay,
+        }
+        for group in groups
+    ]
     match config:
         case SGDConfig():
-            return torch.optim.SGD(parameters, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
+            return torch.optim.SGD(own, momentum=config.momentum)
         case AdamConfig():
-            return torch.optim.Adam(parameters, lr=config.lr, weight_decay=config.weight_decay)
+            return torch.optim.Adam(own)
         case AdamWConfig():
-            return torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay)
+            return torch.optim.AdamW(own)
         case _:
             assert_never(config)
 

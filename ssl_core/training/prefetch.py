@@ -10,7 +10,7 @@ from typing import TypeVar, cast
 
 import torch
 
-from ssl_core.recipe import Batch
+from ssl_core.training.contract import Batch
 
 T = TypeVar("T")
 _END = object()

@@ -1,93 +1,97 @@
-"""One trial: models, data, optimiser and schedule, advancing by epochs, resumable bit for bit on the CPU."""
+"""A `Trial` as a `Session`: epochs, best states, checkpoints, export; resumable bit for bit on the CPU."""
 
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from torch import nn
 
-from ssl_core.data.pack import Pack
 from ssl_core.errors import CheckpointError
 from ssl_core.models.bundle import save_bundle
-from ssl_core.recipe import Modality, Recipe, RecipeConfig
-from ssl_core.training.best import PREFIX, BestEncoders
+from ssl_core.training.best import PREFIX, BestStates
 from ssl_core.training.checkpoint import CheckpointState, load_checkpoint, save_checkpoint
+from ssl_core.training.config import RecipeConfig
+from ssl_core.training.contract import AnyRecipe, Data, Trial
 from ssl_core.training.costs import PeakMemory, measured_costs
 from ssl_core.training.device import choose_device
 from ssl_core.training.loop import Training, train_epoch
-from ssl_core.training.optim import build_optimizer, learning_rate_factor
+from ssl_core.training.optim import SteppedGroups, learning_rate_factor
 
 
-class TrialSession:
-    """A running trial.
+def trained(trial: Trial, config: RecipeConfig, recipe: AnyRecipe, data: Data, seed: int) -> "TrainedSession":
+    """Train a trial by the one loop. A checkpoint of another recipe, config, data or seed is refused.
 
     Args:
-        recipe: what is trained.
-        config: its config.
-        pack: the data.
-        seed: source of initial weights and of every random draw.
-
-    Raises:
-        InfeasibleError: the pack cannot serve the config.
+        trial: on the device that `config.training.device` names; its `module` is brought there.
+        config: of the trial; `training` says how it is trained.
+        recipe: of the trial, which has a model for each of its outputs.
+        data: that it reads.
+        seed: of every random draw.
     """
+    return TrainedSession(trial, config, recipe, data, seed)
 
-    def __init__(self, recipe: Recipe, config: RecipeConfig, pack: Pack, seed: int) -> None:
-        recipe.check(config, pack)
-        self.recipe, self.config, self.pack, self.seed = recipe, config, pack, seed
+
+class TrainedSession:
+    """A running trial; a `Session`."""
+
+    def __init__(self, trial: Trial, config: RecipeConfig, recipe: AnyRecipe, data: Data, seed: int) -> None:
+        self.trial, self.config, self.recipe, self.data, self.seed = trial, config, recipe, data, seed
         settings = config.training
         device = choose_device(settings.device)
         self._peak = PeakMemory(device)
-        self.data = recipe.data(config, pack, seed, device)
-        self.objective = recipe.objective(config, seed)
-        module = self.objective.module().to(device)
-        total = settings.epochs * self.data.iterations_per_epoch
-
-        def rate(iteration: int) -> float:
-            return settings.optimizer.lr * learning_rate_factor(settings.schedule, iteration, total)
-
+        trial.module.to(device)
+        total = settings.epochs * trial.steps_per_epoch
         amp = settings.amp and device.type == "cuda"
         self.training = Training(
-            objective=self.objective,
-            module=module,
-            optimizer=build_optimizer(settings.optimizer, module.parameters()),
+            trial=trial,
+            optimizers={
+                name: SteppedGroups(settings.optimizer, groups, settings.clip_norm)
+                for name, groups in trial.parameters().items()
+            },
             scaler=torch.amp.GradScaler(device.type, enabled=amp),
-            rate=rate,
+            factor=lambda iteration: learning_rate_factor(settings.schedule, iteration, total),
             device=device,
             amp=amp,
         )
-        self.epoch = 0
-        self.epochs = settings.epochs
+        self.epoch, self.epochs = 0, settings.epochs
         self.metrics: dict[str, float] = {}
-        self.best = BestEncoders()
+        self.best = BestStates(recipe.outputs)
 
     def run_epoch(self) -> dict[str, float]:
-        """Train one epoch, validate, and return all metrics. Raises DivergedError."""
+        """Train one epoch, validate, and return all metrics.
+
+        Raises:
+            DivergedError: a loss is not finite.
+            ConfigError: after the last epoch, when the score of an output never came.
+        """
         began = time.perf_counter()
-        metrics = train_epoch(self.training, self.data.epoch(self.epoch))
-        trained = time.perf_counter()
-        metrics.update(self.data.validate(self.objective))
+        metrics = train_epoch(self.training, self.trial.batches(self.epoch))
+        ended = time.perf_counter()
+        metrics.update(self.trial.validate())
         self.epoch += 1
-        metrics["seconds/train"] = trained - began
-        metrics["seconds/validate"] = time.perf_counter() - trained
-        metrics.update(measured_costs(self.metrics, self.training.module, self.objective.encoders(), self._peak))
+        metrics["seconds/train"] = ended - began
+        metrics["seconds/validate"] = time.perf_counter() - ended
+        metrics.update(measured_costs(self.metrics, self.trial.module, self.trial.models(), self._peak))
         self.metrics = metrics
-        self.best.observe(self.objective.encoders(), metrics)
+        self.best.observe(self._modules(), metrics)
+        if self.epoch >= self.epochs:
+            self.best.require()
         return metrics
 
     def save(self, folder: Path) -> None:
         """Write a checkpoint to `folder`, whole or not at all."""
         training = {
-            "optimizer": self.training.optimizer.state_dict(),
+            "optimizers": {name: one.optimizer.state_dict() for name, one in self.training.optimizers.items()},
             "scaler": self.training.scaler.state_dict(),
         }
-        model = {**self.training.module.state_dict(), **self.best.tensors()}
-        save_checkpoint(folder, model, training, self._state())
+        save_checkpoint(folder, {**self.trial.module.state_dict(), **self.best.tensors()}, training, self._state())
 
     def load(self, folder: Path, transfer: bool = False) -> None:
         """Continue from a checkpoint of this very trial. Raises CheckpointError when it is another's.
 
-        With `transfer` it may be of another trial with weights of the same shapes: those, the optimiser's state and the
-        epoch are taken, while settings such as weight decay are this trial's own.
+        With `transfer` it may be of another trial with weights of the same shapes: those, the optimisers' state and
+        the epoch are taken, while settings such as weight decay are this trial's own.
         """
         model, training, state = load_checkpoint(folder, self.training.device)
         ours = self._state()
@@ -97,38 +101,47 @@ class TrialSession:
                     f"checkpoint {folder} has {field} {getattr(state, field)}, this trial {getattr(ours, field)}; "
                     "it belongs to another trial"
                 )
-        own = [{k: v for k, v in group.items() if k != "params"} for group in self.training.optimizer.param_groups]
-        self.best.restore(model, state.best)
-        self.training.module.load_state_dict({k: v for k, v in model.items() if not k.startswith(PREFIX)})
-        self.training.optimizer.load_state_dict(training["optimizer"])
-        if transfer:
-            for group, settings in zip(self.training.optimizer.param_groups, own, strict=True):
-                group.update(settings)
+        self.best.restore(model, state.best, state.metrics)
+        self.trial.module.load_state_dict({k: v for k, v in model.items() if not k.startswith(PREFIX)})
+        saved = training.get("optimizers")
+        if saved is None:  # written before there could be several
+            saved = dict.fromkeys(self.training.optimizers, training["optimizer"])
+        for name, one in self.training.optimizers.items():
+            own = [{k: v for k, v in group.items() if k != "params"} for group in one.optimizer.param_groups]
+            one.optimizer.load_state_dict(saved[name])
+            if transfer:
+                for group, settings in zip(one.optimizer.param_groups, own, strict=True):
+                    group.update(settings)
         self.training.scaler.load_state_dict(training["scaler"])
         self.training.iteration, self.epoch = state.iteration, state.epoch
         self.metrics = dict(state.metrics)
+
+    def export(self, folder: Path, lineage: Mapping[str, str]) -> dict[str, Path]:
+        """Write a bundle per output (`folder/<output>`): each as it was at the epoch of its own best score so far,
+        since the outputs of one trial do not peak together.
+
+        Raises:
+            ConfigError: the score of an output never came.
+        """
+        cards = {name: card for name, (_, card) in self.trial.models().items()}
+        written = {}
+        for output, model in self.best.applied_to(self._modules()).items():
+            name = self.recipe.model_name(output)
+            save_bundle(model.eval(), cards[output], folder / output, name=name, lineage=lineage)
+            written[output] = folder / output
+        return written
+
+    def _modules(self) -> dict[str, nn.Module]:
+        return {name: module for name, (module, _) in self.trial.models().items()}
 
     def _state(self) -> CheckpointState:
         return CheckpointState(
             recipe=self.recipe.name,
             config_digest=self.config.digest(),
-            pack_digest=self.pack.digest,
+            pack_digest=self.data.digest,
             seed=self.seed,
             epoch=self.epoch,
             iteration=self.training.iteration,
             metrics=self.metrics,
             best=dict(self.best.values),
         )
-
-    def export(self, folder: Path, lineage: Mapping[str, str]) -> dict[Modality, Path]:
-        """Write a bundle per encoder (`folder/points`, `folder/image`): each as it was at the best epoch of its own
-        validation probe so far, since the branches of one trial do not peak together."""
-        written: dict[Modality, Path] = {}
-        self.training.module.eval()
-        for modality, trained in self.best.applied_to(self.objective.encoders()).items():
-            target = folder / modality
-            save_bundle(
-                trained.encoder, trained.backbone, target, name=self.recipe.model_name(modality), lineage=dict(lineage)
-            )
-            written[modality] = target
-        return written

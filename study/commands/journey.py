@@ -88,12 +88,12 @@ def _of_data(request: "Request", data: Path | None, meshes: Path | None, say: Sa
 
 def _checked(request: "Request") -> dict[str, object]:
     """Spec and space as JSON values. Raises SpaceError, ConfigError for a space file that cannot be searched."""
-    from search_spaces.presets import shipped_preset
+    from search_spaces.presets import preset_at
     from search_spaces.space import load_space
     from study.search.check import check_search
     from study.spec import study_spec
 
-    space = load_space(request.space, shipped_preset, request.overrides)
+    space = load_space(request.space, preset_at, request.overrides)
     spec = study_spec(space.study, {"trials": request.trials, "concurrency": request.concurrency}, request.space)
     check_search(spec, space)
     return {"spec": spec.model_dump(mode="json"), "space": space.digest,

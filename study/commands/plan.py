@@ -37,17 +37,21 @@ def plan(
     from study.planning.predict import predict
     from study.planning.probe import ProbeSize, run_probe
     from study.planning.room import study_room
+    from study.planning.stages import stage_forecast
     from study.running import Request, plan_study
 
     overrides = dict(parse_assignment(text) for text in assignments or [])
-    planned, _, _ = plan_study(Request(space, pack, name, trials, concurrency, overrides))
+    planned, opener, _ = plan_study(Request(space, pack, name, trials, concurrency, overrides))
+    stages = stage_forecast(planned.space, opener)  # before the probe, which makes some of them
     room = study_room(planned.spec)
     size = ProbeSize(probe_configurations, probe_epochs, probe_minutes)
     prediction = predict(planned, run_probe(planned, size, room.slots, errors), room)
     if json:
-        print_json(prediction.model_dump(mode="json"))
+        print_json({**prediction.model_dump(mode="json"), "stages": stages})
     else:
         _print(prediction)
+        for stage, words in stages.items():
+            console.print(f"stage {stage}: {words}", soft_wrap=True, markup=False)
     if fail_over is not None and prediction.hours.middle > fail_over:
         errors.print(f"predicted {_duration(prediction.hours.middle)} are more than {fail_over:g} hours")
         raise typer.Exit(1)

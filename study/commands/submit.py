@@ -67,7 +67,7 @@ def _checked(
     space: Path, pack: str, name: str | None, trials: int | None, concurrency: int | None, assignments: list[str]
 ) -> str:
     """The study's name, after all that can be refused without the cluster. Raises SpaceError, ConfigError."""
-    from search_spaces.presets import shipped_preset
+    from search_spaces.presets import preset_at
     from search_spaces.space import load_space
     from ssl_core.config import parse_assignment
     from ssl_core.errors import ConfigError
@@ -75,7 +75,7 @@ def _checked(
     from study.packs.pack_storage import place_name
     from study.spec import study_spec
 
-    loaded = load_space(space, shipped_preset, dict(parse_assignment(text) for text in assignments))
+    loaded = load_space(space, preset_at, dict(parse_assignment(text) for text in assignments))
     study_spec(loaded.study, {"trials": trials, "concurrency": concurrency}, space)
     if "://" not in pack and not Path(pack).is_absolute():
         raise ConfigError(

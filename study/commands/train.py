@@ -1,5 +1,6 @@
 """One trial without Ray."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -15,8 +16,8 @@ def add_to(app: typer.Typer) -> None:
 
 def train(
     pack: Annotated[str, typer.Option(help="pack folder, or its address (s3://...)")],
-    out: Annotated[Path, typer.Option(help="folder for checkpoints, metrics and encoders")],
-    recipe: Annotated[str, typer.Option(help="recipe name")] = "cross_modal",
+    out: Annotated[Path, typer.Option(help="folder for checkpoints, metrics and what is exported")],
+    recipe: Annotated[str, typer.Option(help="recipe: a name, FILE.py:NAME or module:NAME")] = "cross_modal",
     preset: Annotated[str, typer.Option(help="preset of the recipe")] = "quick",
     assignments: Annotated[list[str] | None, typer.Option("--set", help="key=value, repeatable")] = None,
     seed: int = 0,
@@ -26,26 +27,32 @@ def train(
     import torch
 
     from ssl_core.config import override, parse_assignment
-    from ssl_core.recipes import preset_named, recipe_named
-    from ssl_core.training.session import TrialSession
+    from ssl_core.recipes import preset_named
+    from ssl_core.recipes.source import recipe_source
     from ssl_core.training.single import train_single
-    from study.packs.pack_storage import needed_files, open_pack
+    from ssl_core.training.stages import Stages
+    from study.packs.pack_storage import needed_files, open_data
+    from study.trials import derived_root
 
     if threads:
         torch.set_num_threads(threads)
-    chosen = recipe_named(recipe)
+    source = recipe_source(recipe)
+    chosen = source.load()
     config = override(preset_named(chosen, preset), dict(parse_assignment(text) for text in assignments or []))
-    session = TrialSession(chosen, config, open_pack(pack, needed_files(config.to_json())), seed)
+    data = open_data(pack, needed_files(config.to_json()))
+    session = Stages(chosen, derived_root(), source.source_digest).open(config, data, seed)
+    shown = ("train/loss", *(output.select.metric for output in chosen.outputs))
 
-    def report(epoch: int, metrics: dict[str, float], seconds_left: float) -> None:
-        shown = ("train/loss", "val/matching_accuracy", "val/distance_ratio", "val/points_probe", "val/image_probe")
-        values = "  ".join(f"{name.split('/')[1]} {metrics[name]:.4f}" for name in shown if name in metrics)
-        waited = metrics["train/data_wait_share"]
-        speed = f"{metrics['train/samples_per_second']:.0f} samples/s, {waited:.1%} of the time waiting for data"
-        line = f"epoch {epoch}/{session.epochs}  {values}  {speed}  {seconds_left:.0f} s left"
-        errors.print(line, soft_wrap=True)
+    def report(epoch: int, metrics: Mapping[str, float], seconds_left: float) -> None:
+        values = "  ".join(f"{name.partition('/')[2]} {metrics[name]:.4f}" for name in shown if name in metrics)
+        speed = ""
+        if "train/samples_per_second" in metrics:
+            waited = metrics["train/data_wait_share"]
+            speed = f"{metrics['train/samples_per_second']:.0f} samples/s, {waited:.1%} of the time waiting for data  "
+        errors.print(f"epoch {epoch}/{session.epochs}  {values}  {speed}{seconds_left:.0f} s left", soft_wrap=True)
 
-    written = train_single(session, out, report)
+    lineage = {"pack_digest": data.digest, "config_digest": config.digest(), "seed": str(seed), "recipe": chosen.name}
+    written = train_single(session, out, report, config=config.to_json(), lineage=lineage)
     console.print(f"metrics: {out / 'metrics.jsonl'}")
-    for modality, folder in written.items():
-        console.print(f"{modality} encoder: {folder}")
+    for output, folder in written.items():
+        console.print(f"{output}: {folder}")

@@ -6,16 +6,15 @@ which the system releases when its holder dies). Remove a pack's folder to have 
 
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from ssl_core.data.pack import Pack, PackManifest, content_digest, parse_manifest
+from ssl_core.data.dataset import Dataset, DatasetManifest, open_dataset, parse_manifest
 from ssl_core.errors import PackError
+from ssl_core.files.derived import locked
+from ssl_core.files.whole import atomic_write, storage_errors
 from study.packs.object_store import Store, StoreUri
-from study.packs.pack_transfer import check_blocks, check_space, disk_errors, fetch_file
+from study.packs.pack_transfer import REMEDY, check_blocks, check_space, fetch_file
 from study.packs.transfer_bar import transfer_bar
 
 OPTIONAL_FILES = frozenset({"sh_rest.npy"})
@@ -24,15 +23,13 @@ OPTIONAL_FILES = frozenset({"sh_rest.npy"})
 MANIFEST_BYTES = 512 * 2**20
 """A longer manifest is refused; 206,000 objects take about 70 MB."""
 
-_WAIT_BEFORE_SAYING = 3.0
-
 
 def cache_folder() -> Path:
     """Where this node keeps packs from elsewhere: SPLATSWEEP_CACHE, or ~/.cache/splatsweep."""
     return Path(os.environ.get("SPLATSWEEP_CACHE") or Path.home() / ".cache" / "splatsweep").absolute()
 
 
-def cached_pack(uri: StoreUri, need: frozenset[str] | None, digest: str | None, say: Callable[[str], None]) -> Pack:
+def cached_pack(uri: StoreUri, need: frozenset[str] | None, digest: str | None, say: Callable[[str], None]) -> Dataset:
     """The pack behind a URI, mapped from the cache; what is not there is fetched first.
 
     Args:
@@ -54,9 +51,7 @@ def cached_pack(uri: StoreUri, need: frozenset[str] | None, digest: str | None, 
             f"{uri} holds pack {manifest.pack_digest}, {digest} was expected: it changed; restore it, or start anew"
         )
     folder = _folder(manifest.pack_digest)
-    with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    with _alone(folder, say):
+    with locked(folder, say, REMEDY):
         if (known := _held(folder, need)) is not None:
             return known
         _fetch(store, manifest, content, folder, need, say)
@@ -67,11 +62,11 @@ def _folder(digest: str) -> Path:
     return cache_folder() / "packs" / digest
 
 
-def _needed(manifest: PackManifest, need: frozenset[str] | None) -> list[str]:
+def _needed(manifest: DatasetManifest, need: frozenset[str] | None) -> list[str]:
     return [name for name in sorted(manifest.files) if need is None or name in need or name not in OPTIONAL_FILES]
 
 
-def _held(folder: Path, need: frozenset[str] | None) -> Pack | None:
+def _held(folder: Path, need: frozenset[str] | None) -> Dataset | None:
     """The pack in the cache, if all needed files are there."""
     if not (folder / "manifest.json").is_file():
         return None
@@ -83,15 +78,15 @@ def _held(folder: Path, need: frozenset[str] | None) -> Pack | None:
         return None  # damaged: fetched again
 
 
-def _open(folder: Path) -> Pack:
-    return Pack.open(folder, without=frozenset(name for name in OPTIONAL_FILES if not (folder / name).is_file()))
+def _open(folder: Path) -> Dataset:
+    return open_dataset(folder, without=frozenset(name for name in OPTIONAL_FILES if not (folder / name).is_file()))
 
 
 def _bytes(file: Path) -> int | None:
     return file.stat().st_size if file.is_file() else None
 
 
-def _fetch_manifest(store: Store) -> tuple[bytes, PackManifest]:
+def _fetch_manifest(store: Store) -> tuple[bytes, DatasetManifest]:
     """The manifest as it lies there, and parsed and checked: names, block digests, its own digest."""
     content = store.read("manifest.json", MANIFEST_BYTES)
     if content is None:
@@ -100,19 +95,21 @@ def _fetch_manifest(store: Store) -> tuple[bytes, PackManifest]:
     manifest = parse_manifest(content, f"{store}/manifest.json")
     for name, facts in manifest.files.items():
         check_blocks(name, facts, f"{store}/manifest.json")
-    if content_digest(manifest.config, manifest.objects, manifest.files) != manifest.pack_digest:
+    if manifest.content_digest() != manifest.pack_digest:
         raise PackError(f"{store}/manifest.json: its digest is not that of its content; push the pack again")
     return content, manifest
 
 
 def _fetch(
     store: Store,
-    manifest: PackManifest,
+    manifest: DatasetManifest,
     content: bytes,
     folder: Path,
     need: frozenset[str] | None,
     say: Callable[[str], None],
 ) -> None:
+    with storage_errors(folder, REMEDY):
+        folder.mkdir(exist_ok=True)
     wanted = [name for name in _needed(manifest, need) if _bytes(folder / name) != manifest.files[name].bytes]
     total = sum(manifest.files[name].bytes for name in wanted)
     partial = sum(_blocks_on_disk(folder / f"{name}.partial") for name in wanted)
@@ -122,29 +119,11 @@ def _fetch(
     with transfer_bar(f"fetching {store.uri.name}", total) as advance:
         for name in wanted:
             fetch_file(store, name, manifest.files[name], folder, advance)
-    with disk_errors(folder):
-        beside = folder / "manifest.json.partial"
-        beside.write_bytes(content)
-        beside.replace(folder / "manifest.json")
+    with atomic_write(folder / "manifest.json") as stream:
+        stream.write(content)
     seconds = max(time.perf_counter() - began, 1e-6)
     say(f"fetched {total / 1e6:,.1f} MB in {seconds:.1f} s ({total / 1e6 / seconds:,.0f} MB/s)")
 
 
 def _blocks_on_disk(file: Path) -> int:
     return file.stat().st_blocks * 512 if file.is_file() else 0
-
-
-@contextmanager
-def _alone(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """One process of this node at a time; the others wait as long as it lives."""
-    lock = FileLock(folder.with_name(f"{folder.name}.lock"))
-    with disk_errors(folder):
-        try:
-            lock.acquire(timeout=_WAIT_BEFORE_SAYING)
-        except Timeout:
-            say(f"another process brings {folder.name} to this node; waiting for it")
-            lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()

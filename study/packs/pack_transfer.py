@@ -6,18 +6,20 @@ A block that is on disk with the right digest is never fetched again, so a kille
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
-from ssl_core.data import pack as pack_format
-from ssl_core.data.pack import FileFacts
+from ssl_core.data import manifest as manifest_format
+from ssl_core.data.manifest import FileFacts
 from ssl_core.errors import PackError, StorageError
+from ssl_core.files.whole import storage_errors
 from study.packs.object_store import Store
 
 Advance = Callable[[int], None]
 """Called with the number of bytes that have just arrived (or were found to be there)."""
+
+REMEDY = "free space, check rights, or set SPLATSWEEP_CACHE"
 
 _SPARE_BYTES = 256 * 2**20
 """A disk is not filled to its last byte."""
@@ -25,7 +27,7 @@ _SPARE_BYTES = 256 * 2**20
 
 def check_blocks(name: str, facts: FileFacts, place: object) -> None:
     """Raises PackError when a manifest does not give one digest per block of a file."""
-    blocks = -(-facts.bytes // pack_format.BLOCK_BYTES)
+    blocks = -(-facts.bytes // manifest_format.BLOCK_BYTES)
     if facts.bytes < 0 or len(facts.blocks) != blocks:
         raise PackError(
             f"{place}: the manifest has {len(facts.blocks)} block digests for {name} ({facts.bytes:,} bytes need "
@@ -55,7 +57,7 @@ def fetch_file(store: Store, name: str, facts: FileFacts, folder: Path, advance:
         there = "is not there" if found is None else f"has {found:,} bytes"
         raise PackError(f"{store}/{name}: {there}, {facts.bytes:,} bytes expected; push the pack again")
     partial = folder / f"{name}.partial"
-    with disk_errors(partial):
+    with storage_errors(partial, REMEDY):
         handle = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             missing = _missing_blocks(handle, facts, advance)
@@ -75,7 +77,7 @@ def send_file(store: Store, name: str, facts: FileFacts, file: Path, advance: Ad
             f"{file}: {facts.bytes / 1e9:.0f} GB are more than one upload of {store.largest_file / 1e9:.0f} GB holds; "
             f"send the pack with another tool (`aws s3 cp --recursive`), manifest.json last"
         )
-    with store.writing(name) as out, disk_errors(file, "read"), file.open("rb") as source:
+    with store.writing(name) as out, storage_errors(file, REMEDY, "read"), file.open("rb") as source:
         for block, digest in enumerate(facts.blocks):
             content = source.read(_span(facts, block)[1])
             if hashlib.sha256(content).hexdigest() != digest:
@@ -89,8 +91,8 @@ def send_file(store: Store, name: str, facts: FileFacts, file: Path, advance: Ad
 
 def _span(facts: FileFacts, block: int) -> tuple[int, int]:
     """Offset and length of a block."""
-    offset = block * pack_format.BLOCK_BYTES
-    return offset, min(pack_format.BLOCK_BYTES, facts.bytes - offset)
+    offset = block * manifest_format.BLOCK_BYTES
+    return offset, min(manifest_format.BLOCK_BYTES, facts.bytes - offset)
 
 
 def _missing_blocks(handle: int, facts: FileFacts, advance: Advance) -> list[int]:
@@ -139,14 +141,3 @@ def _right_block(store: Store, name: str, block: int, offset: int, length: int, 
         f"{store}/{name}: block {block} (from byte {offset:,}) has a wrong digest, twice; "
         "push the pack again with --force"
     )
-
-
-@contextmanager
-def disk_errors(path: Path, doing: str = "written") -> Iterator[None]:
-    """Errors of the local disk as StorageError."""
-    try:
-        yield
-    except OSError as error:
-        raise StorageError(
-            f"{path} cannot be {doing}: {error.strerror or error}; free space, check rights, or set SPLATSWEEP_CACHE"
-        ) from None

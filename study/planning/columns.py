@@ -13,13 +13,10 @@ from numpy.typing import NDArray
 
 from search_spaces.parameter import Choice, Domain, Parameter, encode
 from search_spaces.space import SearchSpace
+from ssl_core.config_roles import role
 
 Row = NDArray[np.float64]
 
-EPOCHS = "training.epochs"
-"""Says how many epochs there are, not how long each is."""
-
-LIGHT = ("loss.", "augment.", "training.optimizer.", "training.schedule.")
 _LIGHT_SCALE, _SCALE = 0.05, 0.7
 """Standard deviations believed of a coefficient, in natural logarithms of seconds."""
 
@@ -28,14 +25,22 @@ class Columns:
     """The columns of a space: one for the constant, then those of each parameter."""
 
     def __init__(self, space: SearchSpace) -> None:
-        self._parameters = [parameter for parameter in space.parameters if parameter.key != EPOCHS]
+        config = type(space.base_config)
+        self._roles = {parameter.key: role(config, parameter.key) for parameter in space.parameters}
+        # how many epochs there are says nothing of how long each is
+        self._parameters = [parameter for parameter in space.parameters if self._roles[parameter.key] != "epochs"]
+
+    @property
+    def heavy(self) -> int:
+        """Parameters that cost."""
+        return sum(role != "live" for role in self._roles.values())
 
     @property
     def scales(self) -> Row:
         """What is believed of each coefficient before anything was measured; the constant may be anything."""
         found = [10.0]
         for parameter in self._parameters:
-            scale = _LIGHT_SCALE if parameter.key.startswith(LIGHT) else _SCALE
+            scale = _LIGHT_SCALE if self._roles[parameter.key] == "live" else _SCALE
             found += [scale] * _width(parameter.domain)
         return np.array(found)
 

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from search_spaces.space import SearchSpace
-from ssl_core.config import dotted_keys
+from ssl_core.config_roles import epochs_of
 from study.budget import AllOf, AnyOf, Budget, Target, Trials
 from study.direction.director import Director
-from study.planning.columns import EPOCHS, Columns
+from study.planning.columns import Columns
 from study.planning.landscapes import Landscapes, longest
 from study.planning.pace import Guess, fit_pace
 from study.planning.probe import Probe
@@ -75,7 +75,8 @@ class ProbedCurves:
 
     def curve(self, values: Mapping[str, Any], seed: int) -> Curve:
         """See `CurveSource`."""
-        found, epochs = self.landscape.curve(values, seed), _epochs(self.space, values, self.epochs)
+        found = self.landscape.curve(values, seed)
+        epochs = epochs_of(self.space.configure(values)) or self.epochs
         sign = 1.0 if self.maximize else -1.0
         metrics = tuple({name: sign * value for name, value in one.items()} for one in found.metrics[:epochs])
         scatter = self.guess.noise * float(draws(values, seed, "pace").standard_normal())
@@ -181,9 +182,3 @@ def without_targets(budget: Budget) -> Budget | None:
 
 def _cut_off(director: Director, point: Point) -> bool:
     return len(director.ledger.records()) >= MOST_TRIALS
-
-
-def _epochs(space: SearchSpace, values: Mapping[str, Any], otherwise: int) -> int:
-    if EPOCHS not in set(dotted_keys(type(space.base_config))):
-        return otherwise
-    return int(space.configure(values).model_dump()["training"]["epochs"])

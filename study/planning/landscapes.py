@@ -13,8 +13,8 @@ import optuna
 
 from search_spaces.parameter import edges
 from search_spaces.space import SearchSpace
+from ssl_core.config_roles import keys_of
 from ssl_core.errors import ConfigError
-from study.planning.columns import EPOCHS
 from study.simulator.families import PowerLaw
 from study.spec import StudySpec
 
@@ -60,9 +60,8 @@ class Landscapes:
 
 def longest(space: SearchSpace, epochs: int) -> int:
     """Epochs of the longest configuration, if the preset has so many."""
-    searched = [
-        int(end) for parameter in space.parameters if parameter.key == EPOCHS for end in edges(parameter.domain)
-    ]
+    keys = set(keys_of(type(space.base_config), "epochs"))
+    searched = [int(end) for parameter in space.parameters if parameter.key in keys for end in edges(parameter.domain)]
     return max([epochs, *searched])
 
 

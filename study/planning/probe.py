@@ -23,7 +23,7 @@ from ssl_core.training.cost_names import DEVICE_MEMORY, PEAK_MEMORY
 from study.budget import Hours
 from study.driver import StudyPlan, run_study
 from study.home import home
-from study.planning.columns import LIGHT, Columns
+from study.planning.columns import Columns
 from study.planning.pace import spread_out
 from study.planning.probe_session import OpenProbe
 from study.record.metrics_file import Curves, read_metrics
@@ -161,8 +161,7 @@ def _allowed(plan: StudyPlan, values: Mapping[str, Any]) -> bool:
 
 def _enough(space: SearchSpace, slots: int) -> int:
     """As many as there are parameters that cost, and full slots for most of the probe."""
-    heavy = sum(not parameter.key.startswith(LIGHT) for parameter in space.parameters)
-    return max(min(heavy + 2, 10), min(2 * slots, max(slots, 12)))
+    return max(min(Columns(space).heavy + 2, 10), min(2 * slots, max(slots, 12)))
 
 
 def _probe_plan(plan: StudyPlan, folder: Path, configurations: list[dict[str, Any]], size: ProbeSize) -> StudyPlan:

@@ -17,7 +17,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from study.session import OpenSession, Session, TrialRequest
+from ssl_core.training.contract import Session
+from study.session import OpenSession, TrialRequest
 
 
 class ProbeSession:
@@ -57,6 +58,10 @@ class ProbeSession:
     def load(self, folder: Path, transfer: bool = False) -> None:
         """As the session does."""
         self._session.load(folder, transfer)
+
+    def export(self, folder: Path, lineage: Mapping[str, str]) -> Mapping[str, Path]:
+        """As the session does."""
+        return self._session.export(folder, lineage)
 
 
 @dataclass(frozen=True)

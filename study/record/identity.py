@@ -16,9 +16,16 @@ class StudyIdentity(Config):
     recipe: str
     space_digest: str
     pack_digest: str
+    recipe_digest: str = ""
+    """of the source of a recipe of the user's own"""
 
 
-_FIELDS = (("recipe", "recipe"), ("space_digest", "search space"), ("pack_digest", "pack"))
+_FIELDS = (
+    ("recipe", "recipe"),
+    ("recipe_digest", "text of its recipe"),
+    ("space_digest", "search space"),
+    ("pack_digest", "pack"),
+)
 _SETTINGS = ("metric", "direction", "seed", "objectives", "constraints", "warm_start", "repeats")
 
 
@@ -48,6 +55,8 @@ def study_tags(identity: StudyIdentity, facts: Mapping[str, str]) -> dict[str, s
         "splatsweep.space_digest": identity.space_digest,
         "splatsweep.pack_digest": identity.pack_digest,
     }
+    if identity.recipe_digest:
+        own["splatsweep.recipe_digest"] = identity.recipe_digest
     return {**own, **{f"splatsweep.{key}": value for key, value in facts.items()}}
 
 

@@ -3,14 +3,9 @@
 from search_spaces.parameter import Parameter
 from search_spaces.space import SearchSpace
 from ssl_core.config import nearest
+from ssl_core.config_roles import changeable
 from ssl_core.errors import SpaceError
 from study.schedule.spec import PBT, SchedulerSpec
-
-ALLOWED = ("training.", "loss.", "augment.")
-"""Where a key may lie: what is there changes how a model is trained, not which weights it has."""
-
-_FIXED = ("training.epochs", "training.batch_size", "training.device", "training.amp")
-"""How long and on what a trial trains stays as it was."""
 
 
 def check_perturbed(space: SearchSpace, scheduler: SchedulerSpec) -> None:
@@ -28,15 +23,16 @@ def check_perturbed(space: SearchSpace, scheduler: SchedulerSpec) -> None:
     for key in scheduler.perturb:
         if key not in searched:
             raise SpaceError(f"{where}: '{key}' is not searched{nearest(key, list(searched))}")
-        _check(where, key, searched)
+        _check(where, key, space, searched)
 
 
-def _check(where: str, key: str, searched: dict[str, Parameter]) -> None:
-    allowed = ", ".join(f"{prefix}*" for prefix in ALLOWED)
-    if not key.startswith(ALLOWED) or key.endswith(".kind") or key in _FIXED:
+def _check(where: str, key: str, space: SearchSpace, searched: dict[str, Parameter]) -> None:
+    config = type(space.base_config)
+    if not changeable(config, key):
+        can = ", ".join(other for other in searched if changeable(config, other)) or "none"
         raise SpaceError(
-            f"{where}: '{key}' cannot change while a trial trains; keys are of {allowed}, without kinds and "
-            f"{', '.join(_FIXED)}"
+            f"{where}: '{key}' cannot change while a trial trains; of the searched keys, {can} can: "
+            "single values that the recipe's config marks as LIVE"
         )
     dependent = sorted(other for other, parameter in searched.items() if key in parameter.when)
     if dependent:

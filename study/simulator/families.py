@@ -37,7 +37,7 @@ class PowerLaw:
     """
 
     space: SearchSpace
-    metric: str = "val/points_probe"
+    metric: str
     epochs: int = 27
     seconds: float = 10.0
     uneven: float = 0.5

@@ -19,6 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from search_spaces.space_file import read_space_file, recipe_at
 from ssl_core.errors import MissingDependencyError, StudyError
 from study.cluster.cluster_access import check_dashboard
 from study.submission.lock_file import CHECKED, LOCK, requirement_lines
@@ -188,14 +189,34 @@ def _start(client: Client, submission: Submission, env: Mapping[str, str], job: 
 
 
 def _space_inside(space: Path, tree: Path) -> str:
-    """The space file's path in the tree; put there when it lies elsewhere."""
+    """The space file's path in the tree; put there, with a recipe's file that it names, when one lies elsewhere.
+
+    Raises:
+        StudyError: the recipe's file is named by an absolute path, which means nothing on the cluster.
+    """
     resolved = space.resolve()
-    if resolved.is_relative_to(ROOT) and (tree / resolved.relative_to(ROOT)).is_file():
+    own = _recipe_file(resolved)
+    files = [resolved] if own is None else [resolved, own]
+    if all(file.is_relative_to(ROOT) and (tree / file.relative_to(ROOT)).is_file() for file in files):
         return str(resolved.relative_to(ROOT))
-    target = tree / "submitted" / resolved.name
-    target.parent.mkdir(exist_ok=True)
-    shutil.copy(resolved, target)
-    return str(target.relative_to(tree))
+    above = Path(os.path.commonpath([file.parent for file in files]))
+    for file in files:
+        target = tree / "submitted" / file.relative_to(above)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, target)
+    return str(Path("submitted") / resolved.relative_to(above))
+
+
+def _recipe_file(space: Path) -> Path | None:
+    written = read_space_file(space)["recipe"]
+    _, place = recipe_at(written, space)
+    if place == written and not Path(written).is_absolute():
+        return None  # one of ours, or of an installed module
+    if Path(written).is_absolute():
+        raise StudyError(
+            f"{space}: recipe {written} is named by a path of this machine; name it relative to the space file"
+        )
+    return Path(os.path.normpath(place.rpartition(":")[0]))
 
 
 class _Log:

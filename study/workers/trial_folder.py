@@ -11,8 +11,9 @@ import shutil
 from pathlib import Path
 
 from ssl_core.errors import CheckpointError, ConfigError
+from ssl_core.files.whole import mend, put_in_place
+from ssl_core.training.contract import Session
 from study.outcome import EpochReport
-from study.session import Session
 from study.workers.fence import Fence
 
 REPORT = "report.json"
@@ -52,9 +53,9 @@ class TrialFolder:
             shutil.copytree(staging, twin, copy_function=_link)
         with fence.open():
             if twin is not None:
-                _swap(twin, self.best)
+                put_in_place(twin, self.best)
             # `last` moves last: with it in place the epoch counts as done, and its `best` is there already
-            _swap(staging, self.last)
+            put_in_place(staging, self.last)
 
     def _sweep(self) -> None:
         for left in (*self.path.glob(".saving-*"), *self.path.glob("..saving-*")):
@@ -62,8 +63,8 @@ class TrialFolder:
 
     def report(self) -> EpochReport | None:
         """The report saved with `last`, None without a whole checkpoint."""
-        _finish_swap(self.last)
-        _finish_swap(self.best)
+        mend(self.last)
+        mend(self.best)
         try:
             return EpochReport.from_json((self.last / REPORT).read_text())
         except (OSError, ValueError, ConfigError):
@@ -89,7 +90,7 @@ class TrialFolder:
             if taken.end is not None:
                 break  # it is done, and there would be nothing to train
             (staging / REPORT).write_text(report.model_copy(update={"epoch": taken.epoch}).to_json())
-            _swap(staging, self.path / f".adopted-{turn}")
+            put_in_place(staging, self.path / f".adopted-{turn}")
             return True
         shutil.rmtree(staging, ignore_errors=True)
         return False
@@ -97,9 +98,9 @@ class TrialFolder:
     def adopt(self, turn: int) -> None:
         """Make what was staged for this turn `last`. Done already, or never staged: nothing happens."""
         staged = self.path / f".adopted-{turn}"
-        _finish_swap(self.last)
+        mend(self.last)
         if staged.is_dir():
-            _swap(staged, self.last)
+            put_in_place(staged, self.last)
 
     def restore(self, session: Session, transfer: bool = False) -> EpochReport | None:
         """Load `last` into the session. One that does not fit is put aside and the trial starts anew."""
@@ -142,22 +143,6 @@ class TrialFolder:
         if not keep_best:
             for name in ("best", ".best.old"):
                 shutil.rmtree(self.path / name, ignore_errors=True)
-
-
-def _swap(new: Path, place: Path) -> None:
-    """Move a folder into place. That takes two steps; `_finish_swap` mends a death in between."""
-    old = place.with_name(f".{place.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if place.exists():
-        place.rename(old)
-    new.rename(place)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _finish_swap(place: Path) -> None:
-    old = place.with_name(f".{place.name}.old")
-    if old.exists() and not place.exists():
-        old.rename(place)
 
 
 def _link(source: str, target: str) -> None:

@@ -14,8 +14,9 @@ from ssl_core.errors import (
     StorageError,
     StudyError,
 )
+from ssl_core.training.contract import Session
 from study.outcome import EpochReport, Outcome, better, finite_only, one_line
-from study.session import OpenSession, Session, TrialRequest
+from study.session import OpenSession, TrialRequest
 from study.workers.fence import Attempt, Fence, StaleAttemptError
 from study.workers.memory import is_out_of_memory
 from study.workers.patience import Patience, is_disk_full

@@ -11,11 +11,13 @@ import torch
 
 from registry.versions.mlmodel import write_mlmodel
 from ssl_core.models.bundle import add_onnx, save_bundle
+from ssl_core.models.cards import Card
 from ssl_core.models.onnx_export import missing_libraries
 from tests.contracts import encoders as kit
+from tests.contracts.cards import CARDS
 
 torch.set_num_threads(1)
-QUICK = ("pointnet-plain",)
+QUICK = ("pointnet-plain", "scene_field")
 
 CHILD = r'''
 import importlib.util, json, sys
@@ -57,7 +59,7 @@ for name in names:
         with torch.no_grad():
             answers = {"program": program.module()(x), "pyfunc": torch.from_numpy(served.predict(x.numpy()))}
         if session is not None:
-            answers["onnx"] = torch.from_numpy(session.run(["features"], {session.get_inputs()[0].name: x.numpy()})[0])
+            answers["onnx"] = torch.from_numpy(session.run(None, {session.get_inputs()[0].name: x.numpy()})[0])
         for kind, got in answers.items():
             assert got.shape == y.shape and got.dtype == torch.float32, (name, kind, got.shape, got.dtype)
             # stricter than check_onnx: relative to 1 + each feature. These encoders' are small enough for float32
@@ -68,18 +70,18 @@ print(json.dumps(worst))
 '''
 
 
-def make(case: kit.EncoderCase, folder: Path) -> None:
-    """A bundle as it is registered, with inputs and the live encoder's answers beside it."""
-    encoder = case.build(seed=5).train()
+def make(card: Card, folder: Path) -> None:
+    """A bundle as it is registered, with inputs and the live model's answers beside it."""
+    module = card.build(seed=5).train()
     with torch.no_grad():
-        encoder(case.input(4))  # moves the running statistics
-        save_bundle(encoder, case.backbone, folder, name=case.name, lineage={})
+        module(card.example(4))  # moves the running statistics
+        save_bundle(module, card, folder, name=folder.name, lineage={})
         if not missing_libraries():
             add_onnx(folder)
-        write_mlmodel(folder, case.contract, encoder.feature_dim, model_id="m-0", run_id="0" * 32)
-        encoder.eval()
-        pairs = {f"x{batch}": case.input(batch) for batch in kit.BATCHES}
-        pairs |= {f"y{batch}": encoder(case.input(batch)) for batch in kit.BATCHES}
+        write_mlmodel(folder, card, model_id="m-0", run_id="0" * 32)
+        module.eval()
+        pairs = {f"x{batch}": card.example(batch) for batch in kit.BATCHES}
+        pairs |= {f"y{batch}": module(card.example(batch)) for batch in kit.BATCHES}
     safetensors.torch.save_file(pairs, folder / "pairs.safetensors")
 
 
@@ -97,11 +99,12 @@ def differences_without_the_project(folder: Path, names: list[str]) -> dict[str,
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("quick", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["quick", "all"])
 def test_every_form_gives_the_same_features(quick: bool, tmp_path: Path) -> None:
-    cases = [case for case in (*kit.CASES, *kit.AS_IMPORTED) if not quick or case.name in QUICK]
-    for case in cases:
-        make(case, tmp_path / case.name)
-    found = differences_without_the_project(tmp_path, [case.name for case in cases])
-    assert found.keys() == {case.name for case in cases}
+    known = CARDS | {case.name: case.card for case in kit.AS_IMPORTED}
+    cards = {name: card for name, card in known.items() if not quick or name in QUICK}
+    for name, card in cards.items():
+        make(card, tmp_path / name)
+    found = differences_without_the_project(tmp_path, list(cards))
+    assert found.keys() == cards.keys()
     forms = {"program", "pyfunc"} | (set() if missing_libraries() else {"onnx"})
     for name, differences in found.items():
         assert differences.keys() == forms, name

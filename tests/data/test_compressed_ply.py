@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from ssl_core.data.formats.compressed_ply import BOUNDS, COLOUR_BOUNDS, PACKED
 from ssl_core.data.gaussian_file import read_gaussians
-from ssl_core.data.ply import decode, read_gaussian_ply
+from ssl_core.data.ply import decode
 from ssl_core.data.source import FileSource
 from ssl_core.errors import PlyError
+from tests.reference.gaussian_ply import read_gaussian_ply
 from tests.reference.plain_splat_formats import plain_compressed_ply
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"

@@ -15,10 +15,12 @@ from ssl_core.data.images import (
     MAX_BYTES,
     MAX_PIXELS,
     decode_image,
+    decode_with_mask,
     encode_image,
     read_image,
     resize_image,
     write_image,
+    write_mask,
 )
 from ssl_core.data.listing import list_tree
 from ssl_core.errors import ImageError, StorageError
@@ -69,6 +71,23 @@ def test_palette_with_a_transparent_entry(tmp_path):
     image.putpixel((1, 0), 1)
     image.save(tmp_path / "a.png", transparency=0)
     np.testing.assert_array_equal(read_image(tmp_path / "a.png"), [[(255, 255, 255), (0, 0, 200)]])
+
+
+def test_alpha_is_the_mask(picture, tmp_path):
+    alpha = np.arange(picture.shape[0] * picture.shape[1], dtype=np.uint8).reshape(picture.shape[:2])
+    Image.fromarray(np.dstack([picture, alpha])).save(tmp_path / "a.png")
+    content = (tmp_path / "a.png").read_bytes()
+    pixels, mask = decode_with_mask(content, "a.png")
+    np.testing.assert_array_equal(mask, alpha)
+    np.testing.assert_array_equal(pixels, decode_image(content, "a.png"))
+    palette = Image.fromarray(np.array([[0, 1]], np.uint8), mode="P")
+    palette.putpalette([9, 9, 9, 50, 60, 70])
+    palette.save(tmp_path / "p.png", transparency=0)
+    assert decode_with_mask((tmp_path / "p.png").read_bytes(), "p.png")[1].tolist() == [[0, 255]]
+    write_mask(tmp_path / "m.png", alpha)
+    grey, none = decode_with_mask((tmp_path / "m.png").read_bytes(), "m.png")
+    np.testing.assert_array_equal(grey[..., 0], alpha)
+    assert none is None, "a picture without transparency has no mask"
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "CMYK", "YCbCr"])
@@ -161,12 +180,12 @@ def test_writing_refuses_what_is_no_picture(picture, tmp_path, monkeypatch):
 
 def test_resize_averages_and_keeps_constants():
     flat = np.full((10, 30, 3), 77, np.uint8)
-    np.testing.assert_array_equal(resize_image(flat, 8), np.full((8, 8, 3), 77))
+    np.testing.assert_array_equal(resize_image(flat, 8, 8), np.full((8, 8, 3), 77))
     fine = np.zeros((64, 64, 3), np.uint8)
     fine[::2, ::2] = fine[1::2, 1::2] = 255
     # A checkerboard becomes grey: without antialiasing it would stay black and white.
-    assert np.abs(resize_image(fine, 8)[1:-1, 1:-1].astype(int) - 127).max() < 6
-    same = resize_image(fine, 64)
+    assert np.abs(resize_image(fine, 8, 8)[1:-1, 1:-1].astype(int) - 127).max() < 6
+    same = resize_image(fine, 64, 64)
     np.testing.assert_array_equal(same, fine)
 
 

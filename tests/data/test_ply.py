@@ -15,9 +15,10 @@ from ssl_core.data.formats.gaussian_properties import INRIA_PROPERTIES, NEEDED
 from ssl_core.data.gaussian_file import read_gaussians
 from ssl_core.data.gaussians import SH_REST, GaussianCloud
 from ssl_core.data.inspect import inspect_gaussians
-from ssl_core.data.ply import read_gaussian_ply, write_gaussian_ply
+from ssl_core.data.ply import write_gaussian_ply
 from ssl_core.data.source import ZipSource
 from ssl_core.errors import PlyError, StorageError
+from tests.reference.gaussian_ply import read_gaussian_ply
 from tests.reference.plain_splat_formats import plain_ply
 
 FORMS = ("little", "big", "ascii")

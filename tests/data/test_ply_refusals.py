@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssl_core.data.formats.gaussian_properties import NEEDED
-from ssl_core.data.ply import decode, read_gaussian_ply, write_gaussian_ply
+from ssl_core.data.ply import decode, write_gaussian_ply
 from ssl_core.data.source import FileSource, ZipSource
 from ssl_core.errors import PlyError
+from tests.reference.gaussian_ply import read_gaussian_ply
 
 
 def refusal(path) -> str:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from ssl_core.data.formats.gaussian_properties import NEEDED
-from ssl_core.data.ply import read_gaussian_ply
 from ssl_core.errors import PlyError
+from tests.reference.gaussian_ply import read_gaussian_ply
 
 
 def refusal(path) -> str:

@@ -22,6 +22,7 @@ from ssl_core.data.sampling import (
 )
 from ssl_core.models.encoder import FEATURE_WIDTH, PointsContract
 from tests.conftest import tiny_cloud
+from tests.reference.gaussian_axes import rotations
 from tests.reference.plain_sampling import plain_bits, plain_farthest, plain_features, plain_seed
 
 KINDS = ("ball", "surface", "clusters", "copies", "grid", "plane", "line", "point", "far away")
@@ -238,6 +239,6 @@ def test_reference_color_is_f_rest_0_to_43():
 def test_normals_are_the_shortest_axis():
     cloud = tiny_cloud("disc", np.random.default_rng(3))
     ours = assemble(rows_of(cloud), PointsContract(features=("normals",)))
-    axes = cloud.rotations()
+    axes = rotations(cloud)
     shortest = np.take_along_axis(axes, cloud.log_scales.argmin(1)[:, None, None], axis=2)[..., 0]
     np.testing.assert_allclose(np.abs((ours * shortest).sum(1)), 1, atol=1e-4)

@@ -10,20 +10,21 @@ from ssl_core.evaluation.extract import image_features, point_features
 from ssl_core.evaluation.novel_views import novel_cameras, novel_views
 from ssl_core.evaluation.robustness import DroppedPoints, Jitter, Turn
 from ssl_core.evaluation.together import disturbed_point_features, features_together, view_features
-from ssl_core.models.build import build_encoder
+from ssl_core.models.cards import encoder_card
 from ssl_core.models.encoder import Encoder, ImageContract, PointsContract
 from ssl_core.models.image import ResNetConfig
 from ssl_core.models.pointnet import PointNetConfig
+from tests.reference.stored_views import views_of
 
 PLAIN = PointNetConfig(input_transform=False, feature_transform=False, feature_dim=32)
 
 
 def point_encoder(seed: int, **contract) -> Encoder:
-    return build_encoder(PointsContract(num_points=48, **contract), PLAIN, seed=seed)
+    return encoder_card(PointsContract(num_points=48, **contract), PLAIN).build(seed)
 
 
 def image_encoder(seed: int, size: int = 20) -> Encoder:
-    return build_encoder(ImageContract(image_size=size), ResNetConfig(), seed=seed)
+    return encoder_card(ImageContract(image_size=size), ResNetConfig()).build(seed)
 
 
 def test_together_is_as_alone_and_modes_stay(tiny_pack):
@@ -74,7 +75,7 @@ def test_distances_do_not_turn(tiny_pack):
 
 def test_views_of_a_stream_are_as_the_packs_own(tiny_pack):
     encoder, objects = image_encoder(0), tiny_pack.objects("test")
-    stream = (tiny_pack.views_of(int(index)) for index in objects)
+    stream = (views_of(tiny_pack, int(index)) for index in objects)
     found = view_features([encoder], stream)[0]
     np.testing.assert_allclose(found, image_features(encoder, tiny_pack, objects), atol=1e-5)
 

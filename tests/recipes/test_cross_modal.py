@@ -10,24 +10,23 @@ from ssl_core.data.batches import draw_negatives, draw_views
 from ssl_core.errors import ConfigError, InfeasibleError
 from ssl_core.models.encoder import PointsContract
 from ssl_core.recipes.cross_modal.config import CrossModalConfig, paper, paper_pointnet2, quick
-from ssl_core.recipes.cross_modal.data import CrossModalData
-from ssl_core.recipes.cross_modal.objective import CrossModalObjective
+from ssl_core.recipes.cross_modal.trial import CrossModalTrial
 from ssl_core.training.optim import learning_rate_factor
 
 
-def data_of(config, pack):
-    return CrossModalData(config, pack, 0, torch.device("cpu"))
+def trial_of(config, pack):
+    return CrossModalTrial(config, pack, 0, torch.device("cpu"))
 
 
 def test_batches_have_their_shapes_and_repeat(tiny_pack, tiny_config):
-    data = data_of(tiny_config, tiny_pack)
-    first, again = list(data.epoch(0)), list(data.epoch(0))
-    assert len(first) == data.iterations_per_epoch == len(tiny_pack.objects("fit")) // 6
+    trial = trial_of(tiny_config, tiny_pack)
+    first, again = list(trial.batches(0)), list(trial.batches(0))
+    assert len(first) == trial.steps_per_epoch == len(tiny_pack.objects("fit")) // 6
     assert first[0]["points"].shape == (6, 64, 3)
     assert first[0]["images"].shape == (3, 6, 3, 24, 24)
     assert 0 <= first[0]["images"].min() <= first[0]["images"].max() <= 1
     assert all(torch.equal(a["images"], b["images"]) for a, b in zip(first, again, strict=True))
-    assert not torch.equal(first[0]["points"], next(iter(data.epoch(1)))["points"])
+    assert not torch.equal(first[0]["points"], next(iter(trial.batches(1)))["points"])
 
 
 def test_views_are_distinct_and_of_the_right_objects(tiny_pack):
@@ -66,39 +65,39 @@ class ReadViews:
         return self.views[index]
 
 
-def keep_read_objects(data, monkeypatch):
+def keep_read_objects(trial, monkeypatch):
     """Objects whose points are sampled, per call."""
     calls = []
     for name in ("sample", "draw"):
-        real = getattr(data.sampler, name)
+        real = getattr(trial.sampler, name)
 
         def kept(objects, *rest, real=real):
             calls.append(np.asarray(objects))
             return real(objects, *rest)
 
-        monkeypatch.setattr(data.sampler, name, kept)
+        monkeypatch.setattr(trial.sampler, name, kept)
     return calls
 
 
 def test_validation_never_reads_test_objects(tiny_pack, tiny_config, monkeypatch):
-    data = data_of(tiny_config, tiny_pack)
+    trial = trial_of(tiny_config, tiny_pack)
     owner = np.repeat(np.arange(len(tiny_pack.manifest.objects)), tiny_pack.num_views)
     test = set(tiny_pack.objects("test").tolist())
     monkeypatch.setattr(tiny_pack, "views", ReadViews(tiny_pack.views))
-    sampled = keep_read_objects(data, monkeypatch)
-    data.validate(CrossModalObjective(tiny_config, 0))
-    list(data.epoch(0))
+    sampled = keep_read_objects(trial, monkeypatch)
+    trial.validate()
+    list(trial.batches(0))
     points, seen = set(np.concatenate(sampled).tolist()), set(owner[np.concatenate(tiny_pack.views.calls)].tolist())
-    assert points == set(data.fit.tolist()) | set(data.val.tolist())
+    assert points == set(trial.fit.tolist()) | set(trial.val.tolist())
     assert seen
     assert not (points | seen) & test
 
 
 def test_a_batch_is_two_gathers(tiny_pack, tiny_config, monkeypatch):
-    data = data_of(tiny_config, tiny_pack)
+    trial = trial_of(tiny_config, tiny_pack)
     monkeypatch.setattr(tiny_pack, "views", ReadViews(tiny_pack.views))
-    sampled = keep_read_objects(data, monkeypatch)
-    batches = list(data.epoch(0))
+    sampled = keep_read_objects(trial, monkeypatch)
+    batches = list(trial.batches(0))
     assert [len(objects) for objects in sampled] == [6] * len(batches)
     assert [len(views) for views in tiny_pack.views.calls] == [3 * 6] * len(batches)
 
@@ -106,24 +105,24 @@ def test_a_batch_is_two_gathers(tiny_pack, tiny_config, monkeypatch):
 def test_pictures_of_a_batch_are_crops_of_its_views(tiny_pack, tiny_config, monkeypatch):
     all_of_it = Crops(*torch.tensor([0.0, 0.0, 1.0, 1.0])[:, None].expand(4, 18), torch.zeros(18, dtype=torch.bool))
     monkeypatch.setattr("ssl_core.data.augment.draw_crops", lambda *_, **__: all_of_it)
-    data = data_of(tiny_config, tiny_pack)
+    trial = trial_of(tiny_config, tiny_pack)
     monkeypatch.setattr(tiny_pack, "views", ReadViews(tiny_pack.views))
-    for number, batch in enumerate(data.epoch(0)):
+    for number, batch in enumerate(trial.batches(0)):
         stored = tiny_pack.views.views[tiny_pack.views.calls[number]].reshape(3, 6, 3, 24, 24)
         torch.testing.assert_close(batch["images"], torch.from_numpy(stored) / 255, rtol=0, atol=1e-5)
 
 
 def test_class_oracle_counts_same_class_negatives(tiny_pack, tiny_config):
-    data = data_of(override(tiny_config, {"negatives": "any"}), tiny_pack)
-    metrics = data.validate(CrossModalObjective(data.config, 0))
+    trial = trial_of(override(tiny_config, {"negatives": "any"}), tiny_pack)
+    metrics = trial.validate()
     assert 2 / 3 < metrics["val/matching_class_oracle"] < 1
 
 
 def test_transform_regulariser_is_added(tiny_pack, tiny_config):
     values = {"point_backbone.feature_transform": True, "loss.transform_weight": 0.5}
     config = override(tiny_config, values)
-    objective = CrossModalObjective(config, 0)
-    loss = objective.loss(next(iter(data_of(config, tiny_pack).epoch(0))))
+    trial = trial_of(config, tiny_pack)
+    loss = trial.losses(next(trial.batches(0)))["all"]
     terms = {name: float(value.detach()) for name, value in loss.terms.items()}
     assert terms["transform"] > 0
     expected = terms["triplet"] + config.loss.beta * terms["cross_entropy"] + 0.5 * terms["transform"]
@@ -157,4 +156,4 @@ def test_feature_group_missing_from_the_pack(tiny_pack, tiny_config):
     poor = type(tiny_pack)(tiny_pack.path, manifest)
     config = tiny_config.model_copy(update={"points": PointsContract(features=("xyz", "sh_rest"), num_points=32)})
     with pytest.raises(InfeasibleError, match="sh_rest"):
-        data_of(config, poor)
+        trial_of(config, poor)

@@ -8,10 +8,11 @@ import safetensors.torch
 import torch
 
 from registry.evaluation.reports import EvaluationConfig, LabelSetting
+from registry.judging.promote import promote
 from registry.versions.fetching import pull
-from registry.versions.import_checkpoint import check_pack, judge_imported, register_imported
+from registry.versions.import_checkpoint import check_pack, register_imported
 from ssl_core.errors import InfeasibleError, RegistryError
-from ssl_core.models.bundle import load_bundle
+from ssl_core.models.bundle import load_bundle, read_card
 from ssl_core.models.image_weights import ImageImport, import_image_weights
 from ssl_core.models.imported import Imported
 from ssl_core.models.onnx_export import check_onnx
@@ -53,7 +54,7 @@ def test_both_encoders_are_registered_with_their_source(store, imported, file, t
     assert store.client.get_run(points.run_id).info.status == "FINISHED"
     for version, modality in ((points, "points"), (image, "image")):
         pulled = load_bundle(pull(store, version.reference, tmp_path / modality))
-        ours = imported.encoders[modality].encoder.state_dict()
+        ours = imported.models[modality].module.state_dict()
         assert all(torch.equal(tensor, ours[name]) for name, tensor in pulled.state_dict().items())
     account = json.loads(Path(store.client.download_artifacts(points.run_id, "import.json")).read_text())
     assert [placement["part"] for placement in account["placements"]][1:] == [IMAGE, FUSION]
@@ -70,15 +71,15 @@ def test_a_network_that_searches_its_centres_has_every_form(store, tmp_path):
     folder = pull(store, points.reference, tmp_path / "pulled")
     encoder = load_bundle(folder)
     assert encoder.backbone.centres == "fps"
-    check_onnx(encoder, folder / "encoder.onnx")
-    check_program(encoder, folder / "program.pt2")
+    check_onnx(encoder, read_card(folder).card, folder / "encoder.onnx")
+    check_program(encoder, read_card(folder).card, folder / "program.pt2")
 
 
 @pytest.mark.slow
 def test_the_same_import_again_is_the_same_version(store, resnet):
     settings = ImageImport(image_size=32)
     (first,) = register_imported(store, import_image_weights(resnet, settings), "resnet18")
-    assert (first.reference, first.modality) == ("resnet18-image/1", "image")
+    assert (first.reference, first.kind) == ("resnet18-image/1", "image_encoder")
     (again,) = register_imported(store, import_image_weights(resnet, settings), "resnet18")
     assert (again.reference, again.run_id) == (first.reference, first.run_id)
     other = import_image_weights(resnet, ImageImport(image_size=40))
@@ -112,7 +113,7 @@ def test_an_import_that_died_half_way_is_completed(store, imported, monkeypatch)
 def test_imports_are_judged_as_any_others(store, imported, tiny_pack):
     check_pack(imported, tiny_pack)
     versions = register_imported(store, imported, "elsewhere")
-    decisions = judge_imported(store, tiny_pack, versions, CONFIG)
+    decisions = [promote(store, tiny_pack, version, CONFIG) for version in versions]
     for version, decision in zip(versions, decisions, strict=True):
         judged = store.get(version.name, version.version)
         assert judged.evaluation is not None

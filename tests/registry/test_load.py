@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_bundles import POINTS, make_bundle
+from tiny_bundles import POINT_BACKBONE, POINTS, make_bundle
 
 from registry.pull import load
 from registry.versions.fetching import pull
@@ -14,7 +14,8 @@ from registry.versions.offline import choose_bundle, list_bundles, pull_offline
 from ssl_core.data.gaussians import GaussianCloud
 from ssl_core.data.ply import write_gaussian_ply
 from ssl_core.errors import ConfigError, IntegrityError, RegistryError, SplatsweepError, StorageError
-from ssl_core.models.bundle import load_bundle
+from ssl_core.models.bundle import load_bundle, save_bundle
+from ssl_core.models.cards import SceneFieldCard, encoder_card
 
 NAME = "cross-modal-points"
 
@@ -44,7 +45,7 @@ def version(store, bundles, lineage, trial):
 def test_from_the_registry_and_from_a_pulled_folder_it_is_the_same(store, version, home, ply, tmp_path, monkeypatch):
     online = load(f"{NAME}@candidate", home=home)
     assert online.reference == f"{NAME}/1"
-    assert (online.feature_dim, online.contract) == (64, POINTS)
+    assert (online.feature_dim, online.card) == (64, encoder_card(POINTS, POINT_BACKBONE))
     features = online.encode_ply(ply)
     assert features.shape == (1, 64)
     assert (load(f"models:/{NAME}/1", home=home).encode_ply(ply) == features).all()
@@ -78,7 +79,7 @@ def test_one_of_several_in_a_folder_by_either_name(bundles, tmp_path):
     many = tmp_path / "many"
     assert list_bundles(many).keys() == {"points-0", "points-1", "views"}
     assert choose_bundle(many, "points-1") == many / "points-1"
-    assert load(many, name="tiny-image").contract.modality == "image"
+    assert load(many, name="tiny-image").card.kind == "image_encoder"
     x = torch.rand(2, POINTS.num_points, 3)
     with torch.inference_mode():
         assert (load(many, name="points-1").encode(x) == load_bundle(bundles[1])(x).numpy()).all()
@@ -127,3 +128,21 @@ def test_prepared_input_of_any_precision_is_taken_and_no_device_is_an_error_that
     for device in ("cuda:99", "nonsense"):
         with pytest.raises(ConfigError, match="take device='cpu'"):
             load(bundles[0], device=device)
+
+
+def test_a_scene_field_is_registered_pulled_and_rendered(store, lineage, trial, home, tmp_path):
+    card = SceneFieldCard(hidden=8, layers=1, frequencies=1)
+    save_bundle(card.build(2), card, tmp_path / "field", name="field", lineage={})
+    version = store.register(tmp_path / "field", "toy-field", lineage, trial)
+    assert (version.kind, version.feature_dim) == ("scene_field", 3)
+    folder = pull(store, version.reference, tmp_path / "pulled")
+    rays = card.example(9)
+    with torch.no_grad():
+        wanted = load_bundle(folder)(rays).numpy()
+    for loaded in (load("toy-field@candidate", home=home), load(folder)):
+        np.testing.assert_array_equal(loaded.render(rays), wanted)
+        with pytest.raises(ConfigError, match="reads rays, not Gaussians; use render"):
+            loaded.encode_ply([])
+    page = (folder / "model_card.md").read_text()
+    assert "light field network" in page
+    assert "colours = model(rays)" in page

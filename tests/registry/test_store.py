@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 from tiny_bundles import make_bundle
 
 from registry.tracking.run_log import RunLog
-from registry.versions.records import Lineage, parse_reference
+from registry.versions.fetching import pull
+from registry.versions.records import Lineage, kind_of, parse_reference
 from registry.versions.store import EncoderStore
 from ssl_core.errors import IntegrityError, RegistryError
 
@@ -24,7 +25,7 @@ def test_a_registered_encoder_is_a_candidate_with_lineage_signature_and_example(
     assert version.aliases == ("candidate",)
     assert version.status == "registered"
     assert version.lineage == lineage
-    assert (version.modality, version.feature_dim) == ("points", 64)
+    assert (version.kind, version.feature_dim) == ("point_encoder", 64)
     assert [event.kind for event in version.events] == ["registered"]
     raw = store.client.get_model_version(NAME, "1")
     assert raw.run_id == trial
@@ -87,7 +88,7 @@ def test_models_of_both_kinds_side_by_side(store, bundles, lineage, trial, tmp_p
     image = make_bundle(tmp_path / "image", 0, "image")
     store.register(bundles[0], NAME, lineage, trial)
     version = store.register(image, "cross-modal-image", lineage, trial)
-    assert (version.modality, version.feature_dim) == ("image", 512)
+    assert (version.kind, version.feature_dim) == ("image_encoder", 512)
     assert [v.name for v in store.list()] == ["cross-modal-image", NAME]
     assert [v.name for v in store.list(NAME)] == [NAME]
     assert store.list("nothing") == ()
@@ -168,13 +169,39 @@ def test_weights_that_are_not_numbers_and_missing_ones_are_refused(store, lineag
 
 def test_a_contract_that_lies_is_refused(store, lineage, trial, tmp_path):
     bundle = make_bundle(tmp_path / "bundle", 0)
-    card = json.loads((bundle / "encoder.json").read_text())
+    written = json.loads((bundle / "encoder.json").read_text())
+    contract = dict(written["card"]["contract"])
     for lie in ({"num_points": 128}, {"features": ["xyz", "scale"]}):
-        (bundle / "encoder.json").write_text(json.dumps(card | {"contract": card["contract"] | lie}))
+        written["card"]["contract"] = contract | lie
+        (bundle / "encoder.json").write_text(json.dumps(written))
         reseal(bundle)
-        with pytest.raises(RegistryError, match="the contract is not this program's"):
+        with pytest.raises(RegistryError, match="the card is not this program's"):
             store.register(bundle, NAME, lineage, trial)
     assert store.list() == ()
+
+
+@pytest.mark.parametrize(
+    ("tags", "kind"),
+    [
+        ({"splatsweep.card": "scene_field"}, "scene_field"),
+        ({"splatsweep.modality": "points"}, "point_encoder"),
+        ({"splatsweep.modality": "image"}, "image_encoder"),
+        ({"splatsweep.modality": "lidar"}, "lidar"),
+        ({"splatsweep.card": "image_encoder", "splatsweep.modality": "points"}, "image_encoder"),
+        ({}, ""),
+    ],
+)
+def test_tags_of_older_revisions_are_read_and_nothing_is_guessed(tags, kind):
+    assert kind_of(tags) == kind
+
+
+def test_a_kind_of_a_newer_installation_is_listed_and_never_taken_for_another(store, bundles, lineage, trial, tmp_path):
+    version = store.register(bundles[0], NAME, lineage, trial)
+    store.tag(version, {"splatsweep.card": "hologram"})
+    assert [each.kind for each in store.list(NAME)] == ["hologram"]
+    with pytest.raises(RegistryError, match=r"of a newer version: a 'hologram'.*upgrade splatsweep"):
+        pull(store, version.reference, tmp_path / "pulled")
+    assert not (tmp_path / "pulled").exists()
 
 
 def test_somebody_elses_model_is_left_alone(store, bundles, lineage, trial):

@@ -7,7 +7,12 @@ from hypothesis import strategies as st
 
 from ssl_core.data.cameras import Camera, intrinsics, look_at, orbit_cameras
 from ssl_core.data.mesh import Mesh
-from ssl_core.render.mesh_raster import baked_colours, render_mesh, render_mesh_views
+from ssl_core.render.mesh_raster import MeshView, baked_colours, render_mesh_views
+
+
+def render_mesh(mesh, camera, **options) -> MeshView:
+    return render_mesh_views(mesh, [camera], **options)[0]
+
 
 FRONT = Camera(look_at([0, -3, 0], [0, 0, 0]), intrinsics(32, 50), 32, 32)
 

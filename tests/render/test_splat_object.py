@@ -9,13 +9,15 @@ import pytest
 import torch
 
 from ssl_core.config import override
+from ssl_core.data.camera_files.scene import read_scene
+from ssl_core.data.cameras import orbit_cameras
 from ssl_core.data.images import read_image
 from ssl_core.data.layout import MeshObject, find_meshes, find_objects, ply_path, view_path
-from ssl_core.data.ply import read_gaussian_ply
 from ssl_core.errors import MeshError
 from ssl_core.render import splat_object as module
 from ssl_core.render.fit import FitConfig
 from ssl_core.render.splat_object import SplatConfig, splat_object
+from tests.reference.gaussian_ply import read_gaussian_ply
 
 QUICK = SplatConfig(
     views=3, image_size=24, fit_size=32, fit_views=5, heldout_views=2, fit=FitConfig(gaussians=80, steps=8)
@@ -52,6 +54,13 @@ def test_the_reference_layout_is_written(item: MeshObject, tmp_path: Path) -> No
         assert image.shape == (24, 24, 3)
         assert (image[0] == 255).all(), "white background"
         assert (image.min(-1) < 200).mean() > 0.03, "and an object that is clearly visible"
+    assert len(objects[0].masks) == 3
+    for view, mask in zip(objects[0].views, objects[0].masks, strict=True):
+        assert (read_image(view)[read_image(mask)[..., 0] == 0] == 255).all(), "nothing beside the mask"
+    cameras, expected = read_scene(objects[0].cameras.path).views, orbit_cameras(3, 24)
+    assert [camera.name for camera in cameras] == ["000", "001", "002"]
+    for camera, orbit in zip(cameras, expected, strict=True):
+        assert np.allclose(camera.camera.viewmat, orbit.viewmat, atol=1e-12)
     cloud = read_gaussian_ply(objects[0].gaussians)
     assert len(cloud) == report.gaussians == 80
     assert np.linalg.norm(cloud.xyz, axis=1).max() < 1.2, "in the unit sphere"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks.curves import TABLE
-from search_spaces.presets import shipped_preset
+from search_spaces.presets import preset_at
 from search_spaces.space import SearchSpace, load_space
 from study.planning.landscapes import MOST_BETTER, RISE, SCATTER, Landscapes, _drawn, longest
 from study.spec import StudySpec
@@ -17,7 +17,7 @@ PROBES = ("val/points_probe", "val/probe")
 
 
 def quick() -> SearchSpace:
-    return load_space(SPACE, shipped_preset)
+    return load_space(SPACE, preset_at)
 
 
 def recorded(metric: str) -> tuple[np.ndarray, np.ndarray]:
@@ -82,5 +82,5 @@ def test_the_same_draw_gives_the_same_landscape() -> None:
 def test_searched_epochs_count(tmp_path) -> None:
     file = tmp_path / "space.yaml"
     file.write_text("recipe: cross_modal\npreset: quick\nspace: {training.epochs: {int: [4, 30]}}\n")
-    assert longest(load_space(file, shipped_preset), 12) == 30
-    assert longest(load_space(file, shipped_preset), 40) == 40
+    assert longest(load_space(file, preset_at), 12) == 30
+    assert longest(load_space(file, preset_at), 40) == 40

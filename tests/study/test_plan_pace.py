@@ -7,7 +7,7 @@ from fake_plans import make_space
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search_spaces.presets import shipped_preset
+from search_spaces.presets import preset_at
 from search_spaces.space import load_space
 from study.planning.columns import Columns
 from study.planning.pace import fit_pace, spread_out
@@ -25,7 +25,7 @@ def space(tmp_path_factory):
         "  training.optimizer.lr: {log: [0.0001, 0.01]}\n"
         "  loss.margin: {float: [0, 2]}\n"
     )
-    return load_space(path, shipped_preset)
+    return load_space(path, preset_at)
 
 
 def drawn(space, count, seed=0):

@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 import yaml
 
-from search_spaces.presets import shipped_preset
+from search_spaces.presets import preset_at
 from search_spaces.space import load_space
 from ssl_core.data.pack import Pack, PackConfig
 from ssl_core.data.pack_writer import write_pack
-from ssl_core.data.ply import read_gaussian_ply, write_gaussian_ply
+from ssl_core.data.ply import write_gaussian_ply
 from ssl_core.errors import InfeasibleError
 from study.preflight import check_choices
 from study.trials import trial_opener
+from tests.reference.gaussian_ply import read_gaussian_ply
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def check(tmp_path: Path, pack: Pack, section: dict[str, object]) -> None:
     path = tmp_path / "space.yaml"
     base = {"points.num_points": 64, "image.image_size": 24}
     path.write_text(yaml.safe_dump({"recipe": "cross_modal", "preset": "quick", "base": base, "space": section}))
-    space = load_space(path, shipped_preset)
+    space = load_space(path, preset_at)
     check_choices(space, trial_opener(space, pack, str(pack.path)).check)
 
 

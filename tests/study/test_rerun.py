@@ -20,8 +20,8 @@ from registry.versions.records import EncoderVersion
 from registry.versions.store import EncoderStore
 from ssl_core.data.pack import Pack
 from ssl_core.errors import PackError, RegistryError, StudyError
-from ssl_core.recipes import recipe_named
-from ssl_core.training.session import TrialSession
+from ssl_core.recipes.cross_modal import CROSS_MODAL
+from ssl_core.training.session import TrainedSession
 from study.assess import register_trial
 from study.commands import lineage as commands
 from study.driver import run_study
@@ -241,8 +241,8 @@ def test_the_commands(studied: Studied, tag: Callable[..., None], monkeypatch: p
 
 @pytest.mark.slow  # a quarter of a minute; the whole way is slow, too
 def test_trained_again_and_cut_off_a_session_gives_the_same_bits(tmp_path: Path, tiny_pack: Pack, tiny_config) -> None:
-    def session(seed: int) -> TrialSession:
-        return TrialSession(recipe_named("cross_modal"), tiny_config, tiny_pack, seed)
+    def session(seed: int) -> TrainedSession:
+        return CROSS_MODAL.open(tiny_config, tiny_pack, {}, seed)
 
     def power_cut(epoch: int, curves: Curves) -> None:
         if epoch == 2:
@@ -262,7 +262,7 @@ def test_trained_again_and_cut_off_a_session_gives_the_same_bits(tmp_path: Path,
         assert {name: curve for name, curve in found.items() if not measured(name)} == {
             name: curve for name, curve in recorded.items() if not measured(name)
         }
-        states = once.training.module.state_dict(), again.training.module.state_dict()
+        states = once.trial.module.state_dict(), again.trial.module.state_dict()
         assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
         # what is left of another training in the folder is not gone on with
         other = retrain(session(6), scratch, 1, 1, lambda epoch, curves: None)

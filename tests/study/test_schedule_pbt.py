@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search_spaces.parameter import Choice, Domain, FloatRange, IntRange, contains
-from search_spaces.presets import shipped_preset
+from search_spaces.presets import preset_at
 from search_spaces.space import SearchSpace, load_space
 from ssl_core.errors import SpaceError
 from study.schedule.pbt import PopulationBased
@@ -142,7 +142,7 @@ def test_keys_that_cannot_change_halfway_are_refused(tmp_path: Path, keys: list[
     }
     path = tmp_path / "space.yaml"
     path.write_text(yaml.safe_dump({"recipe": "cross_modal", "preset": "quick", "space": section}))
-    space = load_space(path, shipped_preset)
+    space = load_space(path, preset_at)
     check_perturbed(space, PBT(perturb=("training.optimizer.lr",)))
     with pytest.raises(SpaceError, match=words):
         check_perturbed(space, PBT(perturb=tuple(keys)))

@@ -7,23 +7,22 @@ import pytest
 import torch
 
 from ssl_core.config import override
-from ssl_core.recipes import recipe_named
+from ssl_core.recipes.cross_modal import CROSS_MODAL
 from ssl_core.training import costs
 from ssl_core.training.costs import PeakMemory, latencies, trained_parameters
-from ssl_core.training.session import TrialSession
 
 CPU = torch.device("cpu")
 
 
 def session(config, pack, seed=0):
     torch.set_num_threads(1)
-    return TrialSession(recipe_named("cross_modal"), config, pack, seed)
+    return CROSS_MODAL.open(config, pack, {}, seed)
 
 
 def test_every_epoch_reports_all_costs_and_their_sum(tiny_pack, tiny_config):
     trial = session(tiny_config, tiny_pack)
     first, second = trial.run_epoch(), trial.run_epoch()
-    assert first["cost/parameters"] == sum(p.numel() for p in trial.training.module.parameters())
+    assert first["cost/parameters"] == sum(p.numel() for p in trial.trial.module.parameters())
     for metrics in (first, second):
         parts = metrics["cost/points_latency_ms"] + metrics["cost/image_latency_ms"]
         assert metrics["cost/latency_ms"] == pytest.approx(parts)
@@ -49,22 +48,22 @@ def test_a_trial_is_the_same_without_measuring(tiny_pack, tiny_config, monkeypat
     measured.run_epoch()
     measured.run_epoch()
     plain = session(tiny_config, tiny_pack)
-    monkeypatch.setattr(costs, "latencies", lambda encoders, device: {})
+    monkeypatch.setattr(costs, "latencies", lambda models, device: {})
     plain.run_epoch()
     plain.run_epoch()
-    expected, found = plain.training.module.state_dict(), measured.training.module.state_dict()
+    expected, found = plain.trial.module.state_dict(), measured.trial.module.state_dict()
     assert all(torch.equal(expected[name], found[name]) for name in expected)
 
 
 @pytest.mark.parametrize("backbone", ["pointnet", "pointnet2_ssg", "dgcnn"])
 def test_measuring_leaves_models_modes_and_global_randomness_alone(tiny_pack, tiny_config, backbone):
     trial = session(override(tiny_config, {"point_backbone.kind": backbone}), tiny_pack)
-    module = trial.training.module.train()
-    encoders = trial.objective.encoders()
-    next(encoders["points"].encoder.children()).eval()  # a part that someone froze
+    module = trial.trial.module.train()
+    models = trial.trial.models()
+    next(models["points"][0].children()).eval()  # a part that someone froze
     modes = [part.training for part in module.modules()]
     before, state = copy.deepcopy(module.state_dict()), torch.random.get_rng_state()
-    found = latencies(encoders, CPU)
+    found = latencies(models, CPU)
     assert all(value > 0 for value in found.values())
     assert [part.training for part in module.modules()] == modes
     assert torch.equal(torch.random.get_rng_state(), state)
@@ -74,10 +73,10 @@ def test_measuring_leaves_models_modes_and_global_randomness_alone(tiny_pack, ti
 def test_measuring_is_cheap_for_small_models(tiny_pack, tiny_config):
     """Not a timing: a bound on how many forwards are made, told by the passes of a hook."""
     trial = session(tiny_config, tiny_pack)
-    encoder = trial.objective.encoders()["points"].encoder
+    encoder = trial.trial.models()["points"][0]
     passes: list[int] = []
     encoder.register_forward_hook(lambda *_: (passes.append(1), time.sleep(0.05))[0])
-    latencies(trial.objective.encoders(), CPU)
+    latencies(trial.trial.models(), CPU)
     assert 3 <= len(passes) <= 6, "a slow model is not run more often than needed"
 
 

@@ -6,11 +6,10 @@ import time
 import pytest
 import torch
 
-from ssl_core.recipes import recipe_named
-from ssl_core.recipes.cross_modal.data import CrossModalData
+from ssl_core.recipes.cross_modal import CROSS_MODAL
+from ssl_core.recipes.cross_modal.trial import CrossModalTrial
 from ssl_core.training.loop import train_epoch
 from ssl_core.training.prefetch import one_ahead, prefetched
-from ssl_core.training.session import TrialSession
 
 CPU = torch.device("cpu")
 
@@ -104,26 +103,26 @@ def test_on_the_cpu_nothing_runs_beside_the_trial():
 
 
 def test_an_epoch_made_ahead_is_the_same_epoch(tiny_pack, tiny_config, monkeypatch):
-    data = CrossModalData(tiny_config, tiny_pack, 3, CPU)
-    expected = list(data.epoch(1))
-    monkeypatch.setattr("ssl_core.recipes.cross_modal.data.prefetched", lambda batches, device: one_ahead(batches))
-    for batch, same in zip(data.epoch(1), expected, strict=True):
+    data = CrossModalTrial(tiny_config, tiny_pack, 3, CPU)
+    expected = list(data.batches(1))
+    monkeypatch.setattr("ssl_core.recipes.cross_modal.trial.prefetched", lambda batches, device: one_ahead(batches))
+    for batch, same in zip(data.batches(1), expected, strict=True):
         assert batch.keys() == same.keys()
         assert all(torch.equal(batch[name], same[name]) for name in same)
 
 
 def test_the_share_of_waiting_is_told(tiny_pack, tiny_config):
     torch.set_num_threads(1)
-    session = TrialSession(recipe_named("cross_modal"), tiny_config, tiny_pack, 0)
+    session = CROSS_MODAL.open(tiny_config, tiny_pack, {}, 0)
 
     def slow(epoch):
-        for batch in session.data.epoch(epoch):
+        for batch in session.trial.batches(epoch):
             time.sleep(0.1)
             yield batch
 
-    quick, starved = (train_epoch(session.training, batches) for batches in (session.data.epoch(0), slow(1)))
+    quick, starved = (train_epoch(session.training, batches) for batches in (session.trial.batches(0), slow(1)))
     assert 0 < quick["train/data_wait_share"] < starved["train/data_wait_share"] < 1
-    assert starved["train/data_wait_seconds"] >= 0.1 * session.data.iterations_per_epoch
+    assert starved["train/data_wait_seconds"] >= 0.1 * session.trial.steps_per_epoch
 
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -154,8 +153,8 @@ def test_batches_arrive_on_the_gpu_unharmed():
 @pytest.mark.gpu
 @needs_cuda
 def test_an_epoch_on_the_gpu_holds_what_it_holds_on_the_cpu(tiny_pack, tiny_config):
-    here = CrossModalData(tiny_config, tiny_pack, 3, CPU)
-    there = CrossModalData(tiny_config, tiny_pack, 3, torch.device("cuda"))
-    for batch, expected in zip(there.epoch(2), here.epoch(2), strict=True):
+    here = CrossModalTrial(tiny_config, tiny_pack, 3, CPU)
+    there = CrossModalTrial(tiny_config, tiny_pack, 3, torch.device("cuda"))
+    for batch, expected in zip(there.batches(2), here.batches(2), strict=True):
         torch.testing.assert_close(batch["points"].cpu(), expected["points"], rtol=0, atol=0)
         torch.testing.assert_close(batch["images"].cpu(), expected["images"], rtol=0, atol=1e-4)

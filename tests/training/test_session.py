@@ -11,12 +11,11 @@ from ssl_core.data.pack import PackConfig
 from ssl_core.data.pack_writer import write_pack
 from ssl_core.errors import CheckpointError, DivergedError, InfeasibleError
 from ssl_core.losses.cross_modal import CONSTANT_ACCURACY
-from ssl_core.recipe import LossTerms
-from ssl_core.recipes import recipe_named
+from ssl_core.recipes.cross_modal import CROSS_MODAL
 from ssl_core.recipes.cross_modal.config import quick
 from ssl_core.training.checkpoint import has_checkpoint
+from ssl_core.training.contract import LossTerms
 from ssl_core.training.loop import train_epoch
-from ssl_core.training.session import TrialSession
 from ssl_core.training.single import train_single
 from tests.conftest import write_tiny_set
 
@@ -25,7 +24,7 @@ TIMES = ("seconds/", "train/samples_per_second", "train/data_wait", "cost/")
 
 def session(config, pack, seed=0):
     torch.set_num_threads(1)
-    return TrialSession(recipe_named("cross_modal"), config, pack, seed)
+    return CROSS_MODAL.open(config, pack, {}, seed)
 
 
 def steady(metrics):
@@ -34,7 +33,7 @@ def steady(metrics):
 
 
 def weights(trial):
-    return {k: v.clone() for k, v in trial.training.module.state_dict().items()}
+    return {k: v.clone() for k, v in trial.trial.module.state_dict().items()}
 
 
 def assert_same(a, b):
@@ -59,7 +58,7 @@ def test_metrics_of_an_epoch(tiny_pack, tiny_config):
 
 def test_untrained_matching_loss_is_near_that_of_an_uninformed_predictor(tiny_pack, tiny_config):
     trial = session(tiny_config, tiny_pack)
-    loss = trial.objective.loss(next(trial.data.epoch(0)))
+    loss = trial.trial.losses(next(trial.trial.batches(0)))["all"]
     assert float(loss.terms["cross_entropy"].detach()) == pytest.approx(3 * math.log(2), abs=0.6)
 
 
@@ -87,17 +86,16 @@ def test_same_seed_same_trial_other_seed_other_trial(tiny_pack, tiny_config):
     assert_same(weights(a), weights(b))
 
 
-def test_non_finite_loss_stops_before_the_optimizer(tiny_pack, tiny_config):
+def test_non_finite_loss_stops_before_the_optimizer(tiny_pack, tiny_config, monkeypatch):
     trial = session(tiny_config, tiny_pack)
     before = {k: v for k, v in weights(trial).items() if "running" not in k and "num_batches" not in k}
-    real = trial.training.objective.loss
+    real = trial.trial.losses
 
-    class Poisoned:
-        def loss(self, batch):
-            terms = real(batch)
-            return LossTerms(total=terms.total * float("nan"), terms=terms.terms)
+    def poisoned(batch):
+        terms = real(batch)["all"]
+        return {"all": LossTerms(total=terms.total * float("nan"), terms=terms.terms)}
 
-    trial.training.objective = Poisoned()
+    monkeypatch.setattr(trial.trial, "losses", poisoned)
     with pytest.raises(DivergedError, match="iteration 0"):
         trial.run_epoch()
     after = weights(trial)
@@ -130,15 +128,18 @@ def test_train_single_resumes_and_exports(tiny_pack, tiny_config, tmp_path):
         if len(seen) == 1:
             raise KeyboardInterrupt
 
+    def single(config):
+        return train_single(session(config, tiny_pack), tmp_path, stop_after_one, config=config.to_json(), lineage={})
+
     with pytest.raises(KeyboardInterrupt):
-        train_single(session(tiny_config, tiny_pack), tmp_path, stop_after_one)
-    written = train_single(session(tiny_config, tiny_pack), tmp_path, stop_after_one)
+        single(tiny_config)
+    written = single(tiny_config)
     assert seen == [1, 2, 3]
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 3
     assert set(written) == {"points", "image"}
     assert (written["points"] / "encoder.safetensors").is_file()
     with pytest.raises(CheckpointError, match="another config"):
-        train_single(session(override(tiny_config, {"loss.beta": 1.0}), tiny_pack), tmp_path, stop_after_one)
+        single(override(tiny_config, {"loss.beta": 1.0}))
 
 
 def test_quick_overfits_eight_objects(tmp_path):
@@ -153,33 +154,33 @@ def test_quick_overfits_eight_objects(tmp_path):
         "augment.flip": False,
     }
     trial = session(override(quick(), values), pack)
-    trial.data.fit = trial.data.fit[:8]
-    losses = [train_epoch(trial.training, trial.data.epoch(epoch))["train/cross_entropy"] for epoch in range(60)]
+    trial.trial.fit = trial.trial.fit[:8]
+    losses = [train_epoch(trial.training, trial.trial.batches(epoch))["train/cross_entropy"] for epoch in range(60)]
     assert np.mean(losses[-5:]) < 0.1 < 1.5 < losses[0]
 
 
 def test_each_encoder_is_exported_from_its_own_best_epoch(tiny_pack, tiny_config, tmp_path, monkeypatch):
     probes = iter([(0.5, 0.9), (0.7, 0.2), (0.6, 0.3)])
 
-    def validate(_objective):
+    def validate():
         points, image = next(probes)
         return {"val/points_probe": points, "val/image_probe": image}
 
     trial = session(tiny_config, tiny_pack)
-    monkeypatch.setattr(trial.data, "validate", validate)
+    monkeypatch.setattr(trial.trial, "validate", validate)
     states = []
     for epoch in range(3):
         trial.run_epoch()
-        encoders = trial.objective.encoders()
-        states.append({m: {k: v.clone() for k, v in e.encoder.state_dict().items()} for m, e in encoders.items()})
+        models = trial.trial.models()
+        states.append({m: {k: v.clone() for k, v in e.state_dict().items()} for m, (e, _) in models.items()})
         if epoch == 1:
             trial.save(tmp_path / "best")
     resumed = session(tiny_config, tiny_pack)
     resumed.load(tmp_path / "best")
     for candidate in (trial, resumed):
-        best = candidate.best.applied_to(candidate.objective.encoders())
-        assert_same(best["points"].encoder.state_dict(), states[1]["points"])
-        assert_same(best["image"].encoder.state_dict(), states[0]["image"])
+        best = candidate.best.applied_to({name: model for name, (model, _) in candidate.trial.models().items()})
+        assert_same(best["points"].state_dict(), states[1]["points"])
+        assert_same(best["image"].state_dict(), states[0]["image"])
     assert_same(weights(resumed), {f"{m}.{k}": v for m, s in states[1].items() for k, v in s.items()} | {
         k: v for k, v in weights(resumed).items() if k.startswith("fusion")
     })  # fmt: skip

@@ -5,13 +5,12 @@ import torch
 
 from ssl_core.config import override
 from ssl_core.errors import CheckpointError
-from ssl_core.recipes import recipe_named
-from ssl_core.training.session import TrialSession
+from ssl_core.recipes.cross_modal import CROSS_MODAL
 
 
 def session(config, pack, seed):
     torch.set_num_threads(1)
-    return TrialSession(recipe_named("cross_modal"), config, pack, seed)
+    return CROSS_MODAL.open(config, pack, {}, seed)
 
 
 def test_another_trials_checkpoint_is_continued_under_own_settings(tiny_pack, tiny_config, tmp_path):
@@ -26,12 +25,11 @@ def test_another_trials_checkpoint_is_continued_under_own_settings(tiny_pack, ti
     taker.load(tmp_path / "last", transfer=True)
     assert taker.epoch == 1
     assert taker.training.iteration == donor.training.iteration
-    theirs, ours = donor.training.module.state_dict(), taker.training.module.state_dict()
+    theirs, ours = donor.trial.module.state_dict(), taker.trial.module.state_dict()
     assert all(torch.equal(theirs[name], ours[name]) for name in theirs)
-    assert (
-        taker.training.optimizer.state_dict()["state"].keys() == donor.training.optimizer.state_dict()["state"].keys()
-    )
-    assert {group["weight_decay"] for group in taker.training.optimizer.param_groups} == {0.2}
+    theirs, ours = (one.training.optimizers["all"].optimizer.state_dict() for one in (donor, taker))
+    assert ours["state"].keys() == theirs["state"].keys()
+    assert {group["weight_decay"] for group in ours["param_groups"]} == {0.2}
     assert taker.run_epoch()["train/lr"] == pytest.approx(2 * donor.run_epoch()["train/lr"])
 
 

@@ -5,14 +5,18 @@ rotation, fx, fy}; `rotation` is a list of rows, camera to world, OpenCV axes; `
 principal point is the middle of the image, as that trainer assumes.
 """
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ssl_core.data.camera_files.camera_scene import MAX_VIEWS, CameraScene, CameraView
 from ssl_core.data.camera_files.checked_camera import from_camera_to_world, pinhole
 from ssl_core.data.camera_files.json_values import mapping, matrix, number, quoted, text, vector
-from ssl_core.data.camera_files.scene import MAX_VIEWS, CameraScene, CameraView
 from ssl_core.data.camera_files.scene_images import SceneImages
+from ssl_core.data.cameras import Camera
 from ssl_core.errors import CameraError
+from ssl_core.files.whole import atomic_write
 
 
 def read_inria(path: Path, content: list[Any]) -> CameraScene:
@@ -45,3 +49,26 @@ def _view(entry: Any, where: str, images: SceneImages) -> CameraView:
     focal = (number(values, "fx", where), number(values, "fy", where))
     camera = pinhole(where, rotation, translation, focal, (width / 2, height / 2), (width, height))
     return CameraView(name, camera, images.find(name, (camera.width, camera.height)))
+
+
+def write_inria(path: Path, names: Sequence[str], cameras: Sequence[Camera]) -> None:
+    """Write cameras.json; principal points are the middle, as the format has it.
+
+    Raises:
+        StorageError: the disk is full or not writable.
+    """
+    entries = [
+        {
+            "id": i,
+            "img_name": name,
+            "width": camera.width,
+            "height": camera.height,
+            "position": camera.position.tolist(),
+            "rotation": camera.viewmat[:3, :3].T.tolist(),
+            "fx": float(camera.K[0, 0]),
+            "fy": float(camera.K[1, 1]),
+        }
+        for i, (name, camera) in enumerate(zip(names, cameras, strict=True))
+    ]
+    with atomic_write(path) as stream:
+        stream.write(json.dumps(entries).encode())

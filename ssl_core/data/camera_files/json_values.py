@@ -24,6 +24,11 @@ def read_json(path: Path) -> Any:
         content = read_bytes(FileSource(path), MAX_JSON_BYTES)
     except DataError as error:
         raise CameraError(str(error)) from None
+    return parse_json_bytes(content, str(path))
+
+
+def parse_json_bytes(content: bytes, path: str) -> Any:
+    """The same from bytes in memory; `path` names them in errors."""
     values = sum(content.count(mark) for mark in (b"[", b"{", b","))
     if values > MAX_JSON_VALUES:
         raise CameraError(f"{path}: holds about {values:,} values, more than {MAX_JSON_VALUES:,}; split the scene")

@@ -3,7 +3,6 @@
 lock        held by the packer; the system lets go of it when the packer dies
 parts/      finished parts; those of an interrupted run are taken up by the next
 new/        the pack being assembled, and in `assembled` the ids of its parts; they are used up on the way
-replaced/   the older pack, for the moment between the two renames of an update
 """
 
 import fcntl
@@ -18,9 +17,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ssl_core.data.pack import GEOMETRY_WIDTH, SH_REST_WIDTH
-from ssl_core.data.packing.part import storage_errors
+from ssl_core.data.packing.part import REMEDY
 from ssl_core.data.packing.plan import PartPlan
 from ssl_core.errors import PackError, StorageError
+from ssl_core.files.whole import mend, put_in_place, storage_errors
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,6 @@ class Building:
         """The ids of its parts."""
         return self.path / "assembled"
 
-    @property
-    def replaced(self) -> Path:
-        """The older pack, while it is exchanged."""
-        return self.path / "replaced"
-
 
 def real_place(out: Path) -> Path:
     """Where the pack lies: a link to a folder on a larger disk stays a link."""
@@ -69,11 +64,14 @@ def building(out: Path) -> Iterator[Building]:
         StorageError: the folder cannot be made.
     """
     folder = Building(out)
-    with storage_errors(folder.path):
+    with storage_errors(folder.path, REMEDY):
         lock = _lock(folder)
     try:
-        with storage_errors(folder.path):
-            _mend(folder)
+        with storage_errors(folder.path, REMEDY):
+            mend(folder.out)
+            folder.parts.mkdir(exist_ok=True)
+            for left in folder.parts.glob(".*.tmp"):
+                shutil.rmtree(left, ignore_errors=True)
         yield folder
     finally:
         lock.close()
@@ -81,10 +79,8 @@ def building(out: Path) -> Iterator[Building]:
 
 def move_into_place(folder: Building) -> None:
     """Exchange the pack for the new one and remove the building folder. Killed in between, the next run mends it."""
-    with storage_errors(folder.out):
-        if (folder.out / "manifest.json").is_file():
-            folder.out.rename(folder.replaced)
-        folder.new.rename(folder.out)
+    with storage_errors(folder.out, REMEDY):
+        put_in_place(folder.new, folder.out)
     clear(folder)
 
 
@@ -178,16 +174,3 @@ def _holder(stream: BinaryIO) -> str:
         return f"process {int(found['pid'])} on {str(found['host'])[:80]}"
     except (ValueError, TypeError, KeyError):
         return "another process"
-
-
-def _mend(folder: Building) -> None:
-    """Undo what a killed run left half done."""
-    if folder.replaced.is_dir():
-        if folder.out.is_dir():
-            shutil.rmtree(folder.replaced)
-        else:
-            folder.replaced.rename(folder.out)
-    folder.parts.mkdir(exist_ok=True)
-    for place in folder.parts.iterdir():
-        if "." in place.name:
-            shutil.rmtree(place, ignore_errors=True)

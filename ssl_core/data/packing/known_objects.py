@@ -2,12 +2,14 @@
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ssl_core.data.pack import BLOCK_BYTES, PackManifest
+from ssl_core.data.manifest import BLOCK_BYTES, Manifest
 from ssl_core.data.packing.packed_object import source_digest
-from ssl_core.data.packing.part_files import PartFiles
+from ssl_core.data.packing.part_files import PartFiles, extras
 from ssl_core.data.packing.plan import Entry, Known, PartPlan
 from ssl_core.errors import PackError
 
@@ -17,37 +19,41 @@ def copy_known(known: Known, entry: Entry, plan: PartPlan, files: PartFiles) -> 
 
     Returns:
         The length of its cached orders; None, and nothing appended, when its files changed after all or the older
-        pack does not have its spherical harmonics.
+        pack does not have what they carry.
 
     Raises:
         DataError: a file cannot be read. OSError: the disk is full.
     """
-    rest = known.pack / "sh_rest.npy"
-    if known.has_sh_rest and plan.keep_sh_rest and not rest.is_file():
+    carried = [extra for name, extra in extras(plan.image_size).items() if name in known.carries & plan.keep]
+    if not all((known.pack / file.pack).is_file() for extra in carried for file in extra.files):
         return None
     if known.stamp != entry.stamp and source_digest(entry.item) != known.facts.source_digest:
         return None
     facts = known.facts
     rows = slice(facts.first_row, facts.first_row + facts.rows)
-    files.write("gaussians.f32", np.load(known.pack / "gaussians.npy", mmap_mode="r", allow_pickle=False)[rows])
-    if known.has_sh_rest and plan.keep_sh_rest:
-        files.write("sh_rest.f32", np.load(rest, mmap_mode="r", allow_pickle=False)[rows])
+    views = slice(facts.first_view, facts.first_view + facts.views)
+    files.write("gaussians.f32", _mapped(known, "gaussians.npy")[rows])
+    for extra in carried:
+        for file in extra.files:
+            files.write(file.part, _mapped(known, file.pack)[rows if extra.per == "row" else views])
     length = min(plan.config.cached_points, facts.rows)
-    orders = np.load(known.pack / "orders.npy", mmap_mode="r", allow_pickle=False)
-    files.write("orders.i32", orders[known.index, :, :length])
+    files.write("orders.i32", _mapped(known, "orders.npy")[known.index, :, :length])
     if plan.config.codec == "raw":
-        views = np.load(known.pack / "views.npy", mmap_mode="r", allow_pickle=False)
-        files.write("views.u8", views[facts.first_view : facts.first_view + facts.views])
+        files.write("views.u8", _mapped(known, "views.npy")[views])
     else:
-        offsets = np.load(known.pack / "view_offsets.npy", mmap_mode="r", allow_pickle=False)
-        span = np.array(offsets[facts.first_view : facts.first_view + facts.views + 1])
+        span = np.array(_mapped(known, "view_offsets.npy")[views.start : views.stop + 1])
         encoded = np.memmap(known.pack / "views.bin", dtype=np.uint8, mode="r")
         files.write("views.u8", encoded[span[0] : span[-1]])
         files.write("view_sizes.i64", np.diff(span))
     return length
 
 
-def check_blocks(folder: Path, manifest: PackManifest) -> None:
+def _mapped(known: Known, name: str) -> NDArray[Any]:
+    found: NDArray[Any] = np.load(known.pack / name, mmap_mode="r", allow_pickle=False)
+    return found
+
+
+def check_blocks(folder: Path, manifest: Manifest) -> None:
     """Compare every block of a pack's files with its digest: what is copied on must be what was written.
 
     Raises:

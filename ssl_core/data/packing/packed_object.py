@@ -7,18 +7,22 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ssl_core.data.gaussian_file import read_gaussians
 from ssl_core.data.gaussians import GaussianCloud
-from ssl_core.data.images import MAX_BYTES, decode_image, encode_image, resize_image
+from ssl_core.data.images import MAX_BYTES, Pixels, decode_with_mask, encode_image, resize_image
 from ssl_core.data.objects import SplatObject
 from ssl_core.data.pack import GEOMETRY_WIDTH, SH_REST_WIDTH, PackConfig
 from ssl_core.data.sampling import farthest_point_order, farthest_point_orders
 from ssl_core.data.source import Source, read_bytes
 from ssl_core.errors import DataError, GaussianFileError
+
+if TYPE_CHECKING:
+    from ssl_core.render.views import RenderedViews
 
 MAX_RENDERED = 300_000
 """Gaussians of one object that views are rendered from; more would not fit a worker's memory."""
@@ -49,6 +53,7 @@ class Ordered:
         geometry: [N, 14] xyz, opacity logit, log-scales, quaternion wxyz, f_dc; farthest-point order first.
         sh_rest: [N, 45] channel-major; None when there is nothing above degree 0.
         orders: [starts, L] farthest-point orders, the first of them 0, 1, 2, ...
+        chosen: [N] where each row stands in the file.
         cloud: all Gaussians of the file, for rendering.
         notes: what the file could not carry.
     """
@@ -56,6 +61,7 @@ class Ordered:
     geometry: NDArray[np.float32]
     sh_rest: NDArray[np.float32] | None
     orders: NDArray[np.int32]
+    chosen: NDArray[np.int64]
     cloud: GaussianCloud
     notes: tuple[str, ...]
 
@@ -63,7 +69,7 @@ class Ordered:
 def source_digest(item: SplatObject) -> str:
     """What `PackObject.source_digest` of the files as they are now would be. Raises DataError."""
     digest = hashlib.sha256()
-    for source in (item.gaussians, *item.views):
+    for source in item.sources:
         hash_source(source, digest)
     return digest.hexdigest()[:16]
 
@@ -98,7 +104,7 @@ def read_ordered(item: SplatObject, config: PackConfig, clock: Clock) -> Ordered
         chosen = _farthest_first(cloud.xyz[kept], kept, item.key, config)
         orders = _orders(cloud.xyz[chosen], item.key, config)
     with clock("parse"):
-        return Ordered(_geometry(cloud, chosen), _sh_rest(cloud, chosen), orders, cloud, file.notes)
+        return Ordered(_geometry(cloud, chosen), _sh_rest(cloud, chosen), orders, chosen, cloud, file.notes)
 
 
 def _farthest_first(
@@ -154,24 +160,24 @@ def _sh_rest(cloud: GaussianCloud, chosen: NDArray[np.int64]) -> NDArray[np.floa
 
 
 def read_views(
-    item: SplatObject, config: PackConfig, image_size: int, digest: "hashlib._Hash", clock: Clock
-) -> Iterator[NDArray[np.uint8] | bytes]:
-    """The views of the files, stored form, one at a time; `digest` takes the bytes of their files.
+    item: SplatObject, config: PackConfig, image_size: int, digest: "hashlib._Hash"
+) -> Iterator[tuple[Pixels | bytes, Pixels | None]]:
+    """The views of the files in stored form, one at a time, and the alpha [S, S] of each that has one.
+
+    `digest` takes the bytes of their files.
 
     Raises:
         ImageError: one cannot be read.
     """
     for view in item.views:
-        with clock("decode"):
-            content = read_bytes(view, MAX_BYTES)
-            digest.update(content)
-            stored = _stored(resize_image(decode_image(content, str(view)), image_size), config)
-        yield stored
+        content = read_bytes(view, MAX_BYTES)
+        digest.update(content)
+        pixels, alpha = decode_with_mask(content, str(view))
+        alpha = None if alpha is None else resize_image(alpha, image_size, image_size)
+        yield stored_form(resize_image(pixels, image_size, image_size), config), alpha
 
 
-def rendered_views(
-    cloud: GaussianCloud, config: PackConfig, image_size: int, clock: Clock
-) -> Iterator[NDArray[np.uint8] | bytes]:
+def rendered_views(cloud: GaussianCloud, config: PackConfig, image_size: int) -> "RenderedViews":
     """Views drawn from the Gaussians, on the GPU where there is one.
 
     Raises:
@@ -184,22 +190,19 @@ def rendered_views(
         )
     import torch
 
-    from ssl_core.render.views import render_views
+    from ssl_core.render.views import rendered_views as render
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     before = torch.get_num_threads()
     torch.set_num_threads(1)  # a worker has one core; sums also come out the same everywhere
     try:
-        with clock("render"):
-            pictures = render_views(cloud, config.rendered_views, image_size, device=device)
+        return render(cloud, config.rendered_views, image_size, device=device)
     finally:
         torch.set_num_threads(before)
-    for picture in pictures:
-        yield _stored(picture, config)
 
 
-def _stored(pixels: NDArray[np.uint8], config: PackConfig) -> NDArray[np.uint8] | bytes:
-    """[3, S, S], or the encoded picture."""
+def stored_form(pixels: Pixels, config: PackConfig) -> Pixels | bytes:
+    """uint8 [S, S, 3] as [3, S, S], or the encoded picture."""
     if config.codec == "raw":
         return np.ascontiguousarray(pixels.transpose(2, 0, 1))
     return encode_image(pixels, config.codec)

@@ -1,27 +1,43 @@
 """A part of a pack: a few objects made in one go, by whichever process, and kept until the pack is whole.
 
-A part is a folder of raw arrays and a record. It is built under a name of its own and renamed when complete, so a
-process that dies leaves at most a folder that nobody takes for a part.
+A part is a folder of raw arrays and a record, which appears whole or not at all.
 """
 
 import hashlib
-import os
-import secrets
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
 
 from ssl_core.config import Config
-from ssl_core.data.objects import stamp_of
-from ssl_core.data.pack import PackObject, Refused
+from ssl_core.data.manifest import Refused
+from ssl_core.data.objects import SplatObject, stamp_of
+from ssl_core.data.pack import PackObject
 from ssl_core.data.packing.known_objects import copy_known
-from ssl_core.data.packing.packed_object import Clock, hash_source, read_ordered, read_views, rendered_views
-from ssl_core.data.packing.part_files import FILE_NAMES, PartFiles
+from ssl_core.data.packing.packed_object import (
+    Clock,
+    Ordered,
+    hash_source,
+    read_ordered,
+    read_views,
+    rendered_views,
+    stored_form,
+)
+from ssl_core.data.packing.part_files import FILE_NAMES, ExtraName, PartFiles
 from ssl_core.data.packing.plan import Entry, PartPlan
-from ssl_core.errors import ConfigError, DataError, PackError, StorageError
+from ssl_core.errors import ConfigError, DataError, PackError
+from ssl_core.files.whole import whole_folder
+from ssl_core.packing.object_extras import (
+    OTHER_PICTURES,
+    camera_arrays,
+    object_cameras,
+    object_masks,
+    object_part_labels,
+)
 
 RECORD = "part.json"
+REMEDY = "free some space or choose another --out, then run the same command again: finished parts are kept"
 
 
 class PartObject(Config):
@@ -29,7 +45,7 @@ class PartObject(Config):
 
     facts: PackObject
     order_length: int
-    has_sh_rest: bool
+    carries: tuple[ExtraName, ...]
     notes: tuple[str, ...]
     copied: bool = False
 
@@ -77,39 +93,18 @@ def build_part(plan: PartPlan, on_object: Callable[[], None] | None = None) -> N
         PackError: a file changed after the plan was made.
         StorageError: the disk is full.
     """
-    folder = plan.folder / f"{plan.id}.{os.getpid()}-{secrets.token_hex(4)}"
-    try:
-        with storage_errors(folder):
-            folder.mkdir(parents=True)
-            clock = Clock()
-            with PartFiles(folder) as files:
-                objects, refused = _build(plan, files, clock, on_object)
-            record = PartRecord(
-                objects=tuple(objects),
-                refused=tuple(refused),
-                files={name: (folder / name).stat().st_size for name in FILE_NAMES},
-                seconds=clock.seconds,
-            )
-            (folder / RECORD).write_text(record.to_json())
-            final = plan.folder / plan.id
-            if final.exists():
-                shutil.rmtree(final)
-            folder.rename(final)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def storage_errors(folder: Path) -> Iterator[None]:
-    """What the operating system says about writing, as a StorageError."""
-    try:
-        yield
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        raise StorageError(
-            f"{folder}: cannot be written: {reason}; free some space or choose another --out, then run the same "
-            "command again: finished parts are kept"
-        ) from error
+    # the part's former maker may be alive still
+    with whole_folder(plan.folder / plan.id, remedy=REMEDY, sole_writer=False) as folder:
+        clock = Clock()
+        with PartFiles(folder) as files:
+            objects, refused = _build(plan, files, clock, on_object)
+        record = PartRecord(
+            objects=tuple(objects),
+            refused=tuple(refused),
+            files={name: (folder / name).stat().st_size for name in FILE_NAMES},
+            seconds=clock.seconds,
+        )
+        (folder / RECORD).write_text(record.to_json())
 
 
 def _build(
@@ -142,13 +137,15 @@ def _made(plan: PartPlan, entry: Entry, files: PartFiles, clock: Clock) -> PartO
     with clock("write"):
         files.write("gaussians.f32", ordered.geometry)
         files.write("orders.i32", ordered.orders)
-        if ordered.sh_rest is not None and plan.keep_sh_rest:
-            files.write("sh_rest.f32", ordered.sh_rest)
-    if item.views:
-        stored = read_views(item, config, plan.image_size, digest, clock)
-    else:
-        stored = rendered_views(ordered.cloud, config, plan.image_size, clock)
-    views = files.write_views(stored, clock, encoded=config.codec != "raw")
+    seen = _views_of_files(plan, item, digest, files, clock) if item.views else _rendered(plan, ordered, files, clock)
+    carried = seen.carried
+    if ordered.sh_rest is not None:
+        carried["sh_rest"] = (ordered.sh_rest,)
+    labels = object_part_labels(item, len(ordered.cloud), digest)
+    if labels is not None:
+        carried["part_labels"] = (labels[ordered.chosen],)
+    with clock("write"):
+        files.write_extras({name: arrays for name, arrays in carried.items() if name in plan.keep}, plan.image_size)
     return PartObject(
         facts=PackObject(
             class_name=item.class_name,
@@ -161,12 +158,48 @@ def _made(plan: PartPlan, entry: Entry, files: PartFiles, clock: Clock) -> PartO
             rows=len(ordered.geometry),
             sh_degree=ordered.cloud.sh_degree,
             first_view=0,
-            views=views,
+            views=seen.count,
         ),
         order_length=ordered.orders.shape[1],
-        has_sh_rest=ordered.sh_rest is not None,
-        notes=ordered.notes,
+        carries=tuple(sorted(carried)),
+        notes=ordered.notes + seen.notes,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """The views of an object: how many, what they carry, and what their files could not carry."""
+
+    count: int
+    carried: dict[ExtraName, tuple[NDArray[Any], ...]]
+    notes: tuple[str, ...] = ()
+
+
+def _views_of_files(
+    plan: PartPlan, item: SplatObject, digest: "hashlib._Hash", files: PartFiles, clock: Clock
+) -> _Seen:
+    alphas = []
+    encoded = plan.config.codec != "raw"
+    with clock("decode"):
+        for view, alpha in read_views(item, plan.config, plan.image_size, digest):
+            files.write_view(view, encoded=encoded)
+            alphas.append(alpha)
+        masks = object_masks(item, alphas, plan.image_size, digest)
+        cameras = object_cameras(item, plan.image_size, digest)
+    carried: dict[ExtraName, tuple[NDArray[Any], ...]] = {}
+    if masks is not None:
+        carried["masks"] = (masks,)
+    if cameras is not None:
+        carried["cameras"] = camera_arrays(cameras)
+    return _Seen(len(alphas), carried, (OTHER_PICTURES,) if item.cameras is not None and cameras is None else ())
+
+
+def _rendered(plan: PartPlan, ordered: Ordered, files: PartFiles, clock: Clock) -> _Seen:
+    with clock("render"):
+        views = rendered_views(ordered.cloud, plan.config, plan.image_size)
+    for image in views.images:
+        files.write_view(stored_form(image, plan.config), encoded=plan.config.codec != "raw")
+    return _Seen(len(views.images), {"masks": (views.masks,), "cameras": camera_arrays(views.cameras)})
 
 
 def _copied(plan: PartPlan, entry: Entry, files: PartFiles, clock: Clock) -> PartObject | None:
@@ -181,7 +214,7 @@ def _copied(plan: PartPlan, entry: Entry, files: PartFiles, clock: Clock) -> Par
     return PartObject(
         facts=known.facts.model_copy(update={"first_row": 0, "first_view": 0, "validation": False}),
         order_length=length,
-        has_sh_rest=known.has_sh_rest,
+        carries=tuple(sorted(known.carries)),
         notes=known.notes,
         copied=True,
     )

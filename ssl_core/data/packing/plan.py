@@ -10,17 +10,20 @@ import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from ssl_core.data.images import read_image
 from ssl_core.data.layout import find_objects
 from ssl_core.data.objects import Problem, SplatObject, stamp_of
 from ssl_core.data.pack import PackConfig, PackObject
+from ssl_core.data.packing.part_files import ExtraName
 from ssl_core.errors import DataError, PackError
 
+ALL_EXTRAS: frozenset[ExtraName] = frozenset(get_args(ExtraName))
 PART_OBJECTS = 16
 """Objects per part, on average; at most twice as many. A killed run loses the parts under way."""
 
-_RECIPE = "2"
+_RECIPE = "3"
 """Raised when a part is made differently from equal input, so that no part of an older version is taken over."""
 
 
@@ -33,7 +36,7 @@ class Known:
         index: number of the object there, a row of `orders.npy`.
         facts: what its manifest says.
         stamp: of the files it was made from.
-        has_sh_rest: whether its files had spherical harmonics above degree 0.
+        carries: the extras that its files had, whether the pack kept them or not.
         notes: what its file could not carry.
     """
 
@@ -41,7 +44,7 @@ class Known:
     index: int
     facts: PackObject
     stamp: str
-    has_sh_rest: bool
+    carries: frozenset[ExtraName]
     notes: tuple[str, ...]
 
 
@@ -62,7 +65,7 @@ class PartPlan:
     Args:
         id: digest of config, image size and the stamps of the objects: equal ids mean equal content.
         folder: where finished parts lie.
-        keep_sh_rest: False when it is known already that the pack will store none.
+        keep: extras that the pack may store; for the others it is known already that some object lacks them.
     """
 
     id: str
@@ -70,7 +73,7 @@ class PartPlan:
     entries: tuple[Entry, ...]
     config: PackConfig
     image_size: int
-    keep_sh_rest: bool
+    keep: frozenset[ExtraName]
 
     @property
     def bytes(self) -> int:
@@ -99,16 +102,16 @@ class PackPlan:
         """Key of the object -> stamp of its files."""
         return {entry.item.key: entry.stamp for entry in self.entries}
 
-    def parts(self, folder: Path, *, keep_sh_rest: bool = True) -> tuple[PartPlan, ...]:
+    def parts(self, folder: Path, keep: frozenset[ExtraName] = ALL_EXTRAS) -> tuple[PartPlan, ...]:
         """The parts, which will lie in `folder`."""
         return tuple(
             PartPlan(
-                _part_id(group, self.config, self.image_size, keep_sh_rest),
+                _part_id(group, self.config, self.image_size, keep),
                 folder,
                 group,
                 self.config,
                 self.image_size,
-                keep_sh_rest,
+                keep,
             )
             for group in _groups(self.entries)
         )
@@ -138,7 +141,7 @@ def plan_pack(points: Path, images: Path | None, config: PackConfig) -> PackPlan
 
 
 def _bytes(item: SplatObject) -> int:
-    return item.gaussians.size + sum(view.size for view in item.views)
+    return sum(source.size for source in item.sources)
 
 
 def _image_size(objects: list[SplatObject], config: PackConfig) -> int:
@@ -166,8 +169,8 @@ def _groups(entries: Iterable[Entry]) -> list[tuple[Entry, ...]]:
     return [*groups, tuple(group)] if group else groups
 
 
-def _part_id(entries: tuple[Entry, ...], config: PackConfig, image_size: int, keep_sh_rest: bool) -> str:
-    lines = [_RECIPE, config.to_json(), str(image_size), str(keep_sh_rest)]
+def _part_id(entries: tuple[Entry, ...], config: PackConfig, image_size: int, keep: frozenset[ExtraName]) -> str:
+    lines = [_RECIPE, config.to_json(), str(image_size), str(sorted(keep))]
     # the place too: archives give files equal times, and equal sizes are common
     lines += [f"{entry.item.key} {entry.stamp} {entry.item.gaussians}" for entry in entries]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:24]

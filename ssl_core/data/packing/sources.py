@@ -10,22 +10,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ssl_core.config import Config
-from ssl_core.data.atomic import atomic_write
 from ssl_core.data.objects import Problem
 from ssl_core.data.pack import Pack
 from ssl_core.data.packing.packed_object import source_digest
 from ssl_core.data.packing.part import PartObject
+from ssl_core.data.packing.part_files import ExtraName, extras
 from ssl_core.data.packing.plan import Entry, Known, PackPlan
 from ssl_core.errors import ConfigError, StorageError
+from ssl_core.files.whole import atomic_write
 
 SOURCES = "sources.json"
-_VERSION = 1
+_VERSION = 2
 
 
 class Carried(Config):
     """What the files of one object carried and could not carry."""
 
-    has_sh_rest: bool
+    carries: tuple[ExtraName, ...]
     notes: tuple[str, ...] = ()
 
 
@@ -60,7 +61,7 @@ def write_sources(folder: Path, plan: PackPlan, made: Iterable[PartObject]) -> N
     """Write the sidecar of a pack. Raises StorageError."""
     sources = Sources(
         stamps=plan.stamps,
-        objects={item.facts.key: Carried(has_sh_rest=item.has_sh_rest, notes=item.notes) for item in made},
+        objects={item.facts.key: Carried(carries=item.carries, notes=item.notes) for item in made},
         problems=_problems(plan.problems),
     )
     _write(folder, sources)
@@ -109,18 +110,24 @@ def with_known(plan: PackPlan, pack: Pack) -> PackPlan:
     for index, facts in enumerate(manifest.objects):
         stamp, carried = sources.stamps.get(facts.key), sources.objects.get(facts.key)
         if stamp is not None and carried is not None:
-            there[facts.key] = Known(pack.path.absolute(), index, facts, stamp, carried.has_sh_rest, carried.notes)
+            there[facts.key] = Known(
+                pack.path.absolute(), index, facts, stamp, frozenset(carried.carries), carried.notes
+            )
     return replace(plan, entries=tuple(replace(entry, known=there.get(entry.item.key)) for entry in plan.entries))
 
 
-def may_keep_sh_rest(plan: PackPlan, pack: Pack) -> bool:
-    """Whether it is still open that the new pack stores sh_rest.
+def may_keep(plan: PackPlan, pack: Pack) -> frozenset[ExtraName]:
+    """The extras of which it is still open whether the new pack stores them.
 
-    It is not when an object that surely stays has none. A pack without sh_rest can then be copied from although some
-    of its objects had it.
+    It is not when an object that surely stays has none. A pack without them can then be copied from although some of
+    its objects had them.
     """
-    stays = (entry.known for entry in plan.entries if entry.known is not None and entry.known.stamp == entry.stamp)
-    return pack.sh_rest is not None or all(known.has_sh_rest for known in stays)
+    stays = [entry.known for entry in plan.entries if entry.known is not None and entry.known.stamp == entry.stamp]
+    return frozenset(
+        name
+        for name, extra in extras(plan.image_size).items()
+        if all(file.pack in pack.files for file in extra.files) or all(name in known.carries for known in stays)
+    )
 
 
 def _first_changed(touched: Sequence[Entry], digests: Mapping[str, str]) -> tuple[str, ...]:

@@ -1,10 +1,11 @@
 """Settings of the cross-modal recipe, and its presets."""
 
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
 from ssl_core.config import Config
+from ssl_core.config_roles import LIVE
 from ssl_core.data.batches import Negatives
 from ssl_core.models.build import ImageBackbone, PointBackbone
 from ssl_core.models.dgcnn import DGCNNConfig
@@ -12,7 +13,7 @@ from ssl_core.models.encoder import ImageContract, PointsContract
 from ssl_core.models.image import ResNetConfig
 from ssl_core.models.pointnet import PointNetConfig
 from ssl_core.models.pointnet2 import PointNet2MSGConfig, PointNet2SSGConfig
-from ssl_core.recipe import RecipeConfig, TrainingConfig
+from ssl_core.training.config import RecipeConfig, TrainingConfig
 from ssl_core.training.optim import AdamWConfig, CosineSchedule, MilestoneSchedule, SGDConfig
 
 __all__ = [
@@ -63,9 +64,9 @@ class CrossModalConfig(RecipeConfig):
     image: ImageContract = ImageContract()
     image_backbone: ImageBackbone = ResNetConfig()
     fusion_hidden: int = Field(default=256, ge=1)
-    loss: LossConfig = LossConfig()
+    loss: Annotated[LossConfig, LIVE] = LossConfig()
     negatives: Negatives = "other_class"
-    augment: AugmentConfig = AugmentConfig()
+    augment: Annotated[AugmentConfig, LIVE] = AugmentConfig()
     validation: ValidationConfig = ValidationConfig()
     training: TrainingConfig = TrainingConfig()
 

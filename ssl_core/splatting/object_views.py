@@ -1,0 +1,36 @@
+"""The views of one object on disk: pictures, masks and cameras, in the cross-modal reference's layout."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssl_core.data.camera_files.inria import write_inria
+from ssl_core.data.cameras import Camera
+from ssl_core.data.images import write_image, write_mask
+from ssl_core.data.layout import cameras_path, mask_path, view_path
+from ssl_core.render.mesh_raster import MeshView
+
+
+def write_views(images: Path, at: tuple[str, str, str], cameras: Sequence[Camera], views: Sequence[MeshView]) -> None:
+    """Write what the cameras see; pictures come last, so an object with all its pictures has the rest, too.
+
+    Args:
+        images: folder of all views.
+        at: class, split and name of the object.
+        cameras: one per view.
+        views: rendered on white.
+
+    Raises:
+        StorageError: the disk is full or not writable.
+    """
+    write_inria(cameras_path(images, *at), [view_path(images, *at, i).stem for i in range(len(views))], cameras)
+    for index, view in enumerate(views):
+        write_mask(mask_path(images, *at, index), _bytes(view.alpha))
+    for index, view in enumerate(views):
+        write_image(view_path(images, *at, index), _bytes(view.rgb))
+
+
+def _bytes(values: NDArray[np.float32]) -> NDArray[np.uint8]:
+    return np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
