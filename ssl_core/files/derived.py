@@ -33,7 +33,8 @@ def derived_folder(root: Path, address: str, make: Callable[[Path], None], *, sa
         say: told when another process has been making it for a while.
 
     Raises:
-        StorageError: `root` cannot be written, or its file system has no locks. Also whatever `make` raises, once.
+        StorageError: `root` cannot be written, or its file system has no locks; an OSError of `make` becomes one.
+        Whatever else `make` raises.
     """
     if not re.fullmatch(r"\w[\w.+=-]*", address):
         raise ValueError(f"address {address!r} is no plain file name")
