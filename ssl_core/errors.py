@@ -91,6 +91,10 @@ class RegistryError(SplatsweepError):
     """A registered model, version or alias is missing or unusable."""
 
 
+class NewerVersionError(RegistryError):
+    """A later version of this project wrote it, and may be right; upgrading is the remedy."""
+
+
 class IntegrityError(RegistryError):
     """Bytes differ from their recorded checksum."""
 

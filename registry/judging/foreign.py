@@ -31,7 +31,7 @@ from registry.versions.records import (
 from registry.versions.store import BUNDLE_FILES, EncoderStore, bundle_digest, new_event
 from registry.versions.tag_writes import set_model_tag, set_version_tag
 from ssl_core.config import parse_json
-from ssl_core.errors import RegistryError, SplatsweepError
+from ssl_core.errors import NewerVersionError, RegistryError, SplatsweepError
 from ssl_core.models.bundle import CARD, BundleCard, read_card
 from ssl_core.models.soundness import PICKLED, check_sound
 from ssl_core.models.weights_file import file_sha256
@@ -97,7 +97,7 @@ def examine(folder: Path, found: Found) -> BundleCard:
 
     Raises:
         UnfitError: a file was changed or is a pickle, weights do not fit or are not finite, or the contract, the card
-        or the version's tags say what the encoder does not do.
+        or the version's tags say what the encoder does not do. NewerVersionError: it is not for this installation.
     """
     try:
         card = read_card(folder)
@@ -106,7 +106,7 @@ def examine(folder: Path, found: Found) -> BundleCard:
             raise UnfitError(f"its contract asks for {asked:,} numbers per object; at most {MOST_INPUTS:,} are given")
         check_sound(folder)
         _check_tags(folder, card, found.tags)
-    except UnfitError:
+    except (UnfitError, NewerVersionError):  # what a newer installation registered is not for this one to refuse
         raise
     except SplatsweepError as error:  # all of it is about local files: to read them again says the same
         raise UnfitError(str(error).replace(f"{folder}/", "").replace(f"{folder}: ", "")) from None

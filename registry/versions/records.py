@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 from pydantic import Field, ValidationError
 
 from ssl_core.config import Config, parse_json
-from ssl_core.errors import RegistryError
+from ssl_core.errors import NewerVersionError, RegistryError
 from ssl_core.models.cards import Card, CardKind
 
 PREFIX = "splatsweep."
@@ -126,9 +126,9 @@ class EncoderVersion(Config):
         return f"{self.name}/{self.version}"
 
     def check_known(self) -> None:
-        """Raises RegistryError where the card is of a kind that a newer installation wrote."""
+        """Raises NewerVersionError where the card is of a kind that a newer installation wrote."""
         if self.kind and self.kind not in get_args(CardKind):
-            raise RegistryError(
+            raise NewerVersionError(
                 f"{self.reference} is of a newer version: a '{self.kind[:80]}', which this installation does not know; "
                 "upgrade splatsweep"
             )

@@ -20,7 +20,7 @@ from pydantic import Field, ValidationError
 from torch import nn
 
 from ssl_core.config import Config, explain, parse_json
-from ssl_core.errors import ConfigError, IntegrityError, RegistryError, StorageError
+from ssl_core.errors import ConfigError, IntegrityError, NewerVersionError, RegistryError, StorageError
 from ssl_core.files.whole import atomic_write
 from ssl_core.models.build import Backbone
 from ssl_core.models.cards import Card, CardKind, encoder_card
@@ -138,13 +138,13 @@ def read_card(folder: Path) -> BundleCard:
     values = _json(file, "this is not a bundle; give the folder that holds it")
     version = values.get("format_version") if isinstance(values, dict) else None
     if isinstance(version, int) and version > FORMAT_VERSION:
-        raise RegistryError(
+        raise NewerVersionError(
             f"{file}: format {version} is newer than this installation's {FORMAT_VERSION}; upgrade splatsweep"
         )
     card = values.get("card") if isinstance(values, dict) else None
     kind_of_card = card.get("kind") if isinstance(card, dict) else None
     if isinstance(kind_of_card, str) and kind_of_card not in get_args(CardKind):
-        raise RegistryError(
+        raise NewerVersionError(
             f"{file}: a card of kind '{kind_of_card[:80]}', which this installation does not know; upgrade splatsweep"
         )
     kind: type[BundleCard | _Format1] = _Format1 if version == 1 else BundleCard

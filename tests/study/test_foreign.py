@@ -17,6 +17,7 @@ from registry.judging.promote import evaluate_version, promote_by_hand
 from registry.judging.unjudged import one_version
 from registry.tracking.run_log import open_run_log
 from registry.versions.store import EncoderStore
+from ssl_core.errors import NewerVersionError
 from ssl_core.models.bundle import save_bundle
 from ssl_core.models.cards import encoder_card
 from ssl_core.models.encoder import ImageContract
@@ -171,3 +172,10 @@ def test_a_decision_stands_where_its_evaluation_was_removed_for_good(store, firs
     assert "its evaluation cannot be read" in decision.reason
     assert store.resolve(f"{name}@champion").reference == reference
     assert store.get(name, 1).decision == decision
+
+
+def test_what_a_newer_installation_registered_is_not_refused_for_good(store, bundle):
+    for change in ({"card": {"kind": "hologram"}}, {"format_version": 99}):
+        name, _, number = register(store.client, edit_card(bundle, **change)).rpartition("/")
+        with pytest.raises(NewerVersionError, match="upgrade splatsweep"):
+            taken_in(store, one_version(store, name, int(number)))
