@@ -23,7 +23,6 @@ import safetensors.numpy
 import torch
 from numpy.typing import NDArray
 
-from registry.evaluation.reports import Extraction
 from ssl_core.config import Config
 
 Features = NDArray[np.float32]
@@ -46,6 +45,18 @@ class FeatureKey(Config):
     """`points 3`, `views`, `drop 0.5 of points 0`, …"""
     device: str
     torch: str = torch.__version__
+
+
+class Extraction(Config):
+    """What features cost: seconds that computing them took, and that kept features spared."""
+
+    computed: int = 0
+    """arrays of features that were computed (of one draw, of all views, of a disturbance)"""
+    kept: int = 0
+    """arrays that were found in the cache"""
+    seconds: float = 0.0
+    saved_seconds: float = 0.0
+    """what computing the kept ones took when they were computed, less reading them"""
 
 
 @dataclass
