@@ -10,16 +10,16 @@ import tempfile
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from registry.tracking.run_log import open_run_log
 from registry.versions.fetching import fetch
 from registry.versions.offline import choose_bundle
 from registry.versions.records import parse_reference
 from registry.versions.store import EncoderStore
-from ssl_core.encode.ready import ReadyEncoder
+from ssl_core.encode.ready import LoadedModel
 from ssl_core.errors import ConfigError, RegistryError
 from ssl_core.models.bundle import load_bundle, read_card
-from ssl_core.models.encoder import Encoder
 
 
 def load(
@@ -29,7 +29,7 @@ def load(
     home: Path | None = None,
     tracking_uri: str | None = None,
     device: torch.device | str = "cpu",
-) -> ReadyEncoder:
+) -> LoadedModel:
     """An encoder of the registry or of a folder, in evaluation mode on `device`.
 
     Args:
@@ -50,12 +50,12 @@ def load(
             raise RegistryError(f"{reference} names one encoder, and name={name!r} another; leave one of them out")
         return _from_registry(reference, home, tracking_uri, device)
     folder = choose_bundle(Path(reference), name)
-    return ReadyEncoder(_placed(load_bundle(folder), device), read_card(folder), str(folder))
+    return LoadedModel(_placed(load_bundle(folder), device), read_card(folder), str(folder))
 
 
-def _placed(encoder: Encoder, device: torch.device | str) -> Encoder:
+def _placed(module: nn.Module, device: torch.device | str) -> nn.Module:
     try:
-        return encoder.to(device)
+        return module.to(device)
     except (RuntimeError, AssertionError) as error:  # no driver, no such card, no such word, no memory
         reason = " ".join(str(error).split())[:160]
         raise ConfigError(f"device '{device}' cannot be used ({reason}); take device='cpu'") from None
@@ -74,11 +74,11 @@ def _is_reference(text: str) -> bool:
 
 def _from_registry(
     reference: str, home: Path | None, tracking_uri: str | None, device: torch.device | str
-) -> ReadyEncoder:
+) -> LoadedModel:
     home = home or Path(os.environ.get("SPLATSWEEP_HOME") or "runs").absolute()
     address = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
     with open_run_log(address, home) as log, tempfile.TemporaryDirectory() as scratch:
         store = EncoderStore(log)
         version = store.resolve(reference)
         bundle = fetch(store, version, Path(scratch))
-        return ReadyEncoder(_placed(load_bundle(bundle), device), read_card(bundle), version.reference)
+        return LoadedModel(_placed(load_bundle(bundle), device), read_card(bundle), version.reference)

@@ -100,7 +100,8 @@ def promising_first(plan: StudyPlan, summary: StudySummary, versions: list[Encod
 
     def key(version: EncoderVersion) -> tuple[str, float, int]:
         number = version.lineage.trial
-        curve = read_metrics(plan.folder, number).get(f"val/{version.modality}_probe", {})
+        output = version.name.rpartition("-")[2]
+        curve = read_metrics(plan.folder, number).get(f"val/{output}_probe", {})
         seen = [value for epoch, value in curve.items() if epoch <= (best_epochs.get(number) or 0)]
         return version.name, -max(seen, default=0.0), version.version
 

@@ -138,7 +138,8 @@ def rerun(
             say(f"epoch {epoch}/{epochs}: {state}")
 
         curves = retrain(session, scratch, epochs, trial.best_epoch, told)
-        again = session.export(scratch.folder / "encoders", read_card(registered).lineage)[version.modality]
+        exported = session.export(scratch.folder / "encoders", read_card(registered).lineage)
+        again = {session.recipe.model_name(output): folder for output, folder in exported.items()}[version.name]
     beyond = differences(trial.curves, curves, tolerance)
     result = Rerun(
         reference=version.reference,

@@ -17,13 +17,22 @@ from urllib.parse import unquote, urlsplit
 
 from registry.connection import explained, import_mlflow, is_invalid, is_missing
 from registry.judging.unjudged import KIND, Found, one_version
-from registry.versions.mlmodel import contract_params, input_shape
-from registry.versions.records import PREFIX, EncoderVersion, event_tag, events_of, safe_name
+from registry.versions.records import (
+    CARD_KIND,
+    MODALITY,
+    PREFIX,
+    EncoderVersion,
+    card_tags,
+    event_tag,
+    events_of,
+    kind_of,
+    safe_name,
+)
 from registry.versions.store import BUNDLE_FILES, EncoderStore, bundle_digest, file_digest, new_event
 from registry.versions.tag_writes import set_model_tag, set_version_tag
 from ssl_core.config import parse_json
 from ssl_core.errors import RegistryError, SplatsweepError
-from ssl_core.models.bundle import CARD, EncoderCard, read_card
+from ssl_core.models.bundle import CARD, BundleCard, read_card
 from ssl_core.models.soundness import PICKLED, check_sound
 
 CLASSES = f"{PREFIX}classes"
@@ -37,7 +46,7 @@ class UnfitError(RegistryError):
     """What was registered is no encoder that this project can evaluate; the text says why."""
 
 
-def taken_in(store: EncoderStore, found: Found) -> tuple[EncoderVersion, EncoderCard]:
+def taken_in(store: EncoderStore, found: Found) -> tuple[EncoderVersion, BundleCard]:
     """The version, complete, if it is an encoder at all: looked at from its names to its bytes, and adopted.
 
     Raises:
@@ -82,7 +91,7 @@ def check_listing(store: EncoderStore, found: Found) -> None:
         raise UnfitError(f"its files are {size:.1f} GiB; at most {MOST_BYTES / 2**30:g} are read")
 
 
-def examine(folder: Path, found: Found) -> EncoderCard:
+def examine(folder: Path, found: Found) -> BundleCard:
     """Judge a downloaded bundle by its bytes; returns its card.
 
     Raises:
@@ -91,7 +100,7 @@ def examine(folder: Path, found: Found) -> EncoderCard:
     """
     try:
         card = read_card(folder)
-        asked = math.prod(input_shape(card.contract))
+        asked = math.prod(card.card.input_shape)
         if asked > MOST_INPUTS:  # before anything of that size is made
             raise UnfitError(f"its contract asks for {asked:,} numbers per object; at most {MOST_INPUTS:,} are given")
         check_sound(folder)
@@ -106,7 +115,7 @@ def examine(folder: Path, found: Found) -> EncoderCard:
     return card
 
 
-def declared_classes(card: EncoderCard, tags: Mapping[str, str]) -> tuple[str, ...]:
+def declared_classes(card: BundleCard, tags: Mapping[str, str]) -> tuple[str, ...]:
     """Class names that the version says its data has (tag `splatsweep.classes` or the card), empty if it says nothing.
 
     A JSON list or names with commas between.
@@ -119,7 +128,7 @@ def declared_classes(card: EncoderCard, tags: Mapping[str, str]) -> tuple[str, .
     return tuple(str(name).strip() for name in names if str(name).strip())
 
 
-def adopt(store: EncoderStore, found: Found, bundle: Path, card: EncoderCard) -> EncoderVersion:
+def adopt(store: EncoderStore, found: Found, bundle: Path, card: BundleCard) -> EncoderVersion:
     """Add what the registering client left out: digests, contract facts, a run and a logged model to hang results on.
 
     What is there stays, but for verdicts that came along. Again: nothing. From here on changed bytes are noticed
@@ -132,15 +141,14 @@ def adopt(store: EncoderStore, found: Found, bundle: Path, card: EncoderCard) ->
     tags = {
         f"{PREFIX}digest": bundle_digest(bundle),
         f"{PREFIX}checksums": file_digest(bundle / "checksums.json"),
-        f"{PREFIX}modality": card.contract.modality,
-        f"{PREFIX}feature_dim": str(card.feature_dim),
+        **card_tags(card.card),
     }
     client, version = store.client, str(found.version)
     _check_model_id(store, found)
     with explained(f"completing {found.reference}"):
         if KIND not in found.model_tags:
             set_model_tag(client, found.name, KIND, "encoder")
-            set_model_tag(client, found.name, f"{PREFIX}modality", card.contract.modality)
+            set_model_tag(client, found.name, CARD_KIND, card.card.kind)
         run_id = found.tags.get(f"{PREFIX}run_id") or found.run_id or _run(store, found)
         tags[f"{PREFIX}run_id"] = run_id
         if f"{PREFIX}model_id" not in found.tags:
@@ -163,7 +171,7 @@ def _bare(found: Found) -> EncoderVersion:
         {
             "name": found.name,
             "version": found.version,
-            "modality": "points",
+            "kind": "",
             "feature_dim": 0,
             "bundle_digest": "",
             "lineage": {"study": "", "trial": -1, "run_id": "", "seed": 0},
@@ -240,17 +248,18 @@ def _plain(path: str) -> str:
     return parts[-1]
 
 
-def _check_tags(folder: Path, card: EncoderCard, tags: Mapping[str, str]) -> None:
+def _check_tags(folder: Path, card: BundleCard, tags: Mapping[str, str]) -> None:
     true = {
-        "modality": card.contract.modality,
-        "feature_dim": str(card.feature_dim),
-        "digest": bundle_digest(folder),
-        "checksums": file_digest(folder / "checksums.json"),
+        **card_tags(card.card),
+        f"{PREFIX}digest": bundle_digest(folder),
+        f"{PREFIX}checksums": file_digest(folder / "checksums.json"),
     }
     for name, value in true.items():
-        said = tags.get(PREFIX + name, value)
+        said = tags.get(name, value)
         if said != value:
-            raise UnfitError(f"its tag {PREFIX}{name} says {said[:80]!r}, its files {value!r}")
+            raise UnfitError(f"its tag {name} says {said[:80]!r}, its files {value!r}")
+    if kind_of(tags) not in ("", card.card.kind):  # tags of before the cards
+        raise UnfitError(f"its tag {MODALITY} says {tags[MODALITY][:80]!r}, its files {card.card.kind!r}")
     if f"{PREFIX}digest" in tags:
         return
     # nobody has looked at it yet, so what says that it was champion came along with it
@@ -271,14 +280,14 @@ def _run(store: EncoderStore, found: Found) -> str:
     return run_id
 
 
-def _logged_model(store: EncoderStore, found: Found, card: EncoderCard, run_id: str) -> str:
+def _logged_model(store: EncoderStore, found: Found, card: BundleCard, run_id: str) -> str:
     """MLflow's page for parameters and accuracies; the files stay where the client put them."""
     model: Any = store.client.create_logged_model(
         store.run_log.connection.experiment_id,
         name=found.name,
         source_run_id=run_id,
         tags={KIND: "encoder", "mlflow.modelVersions": json.dumps([{"name": found.name, "version": found.version}])},
-        params=contract_params(card.contract, card.backbone),
+        params=dict(card.card.settings()),
         model_type="encoder",
     )
     store.client.finalize_logged_model(model.model_id, "READY")

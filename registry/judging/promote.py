@@ -219,5 +219,5 @@ def _said(reason: str) -> str:
 
 def _record(store: EncoderStore, version: EncoderVersion, decision: Decision) -> EncoderVersion:
     with tempfile.TemporaryDirectory() as scratch:
-        card = read_card(fetch(store, version, Path(scratch)))
+        card = read_card(fetch(store, version, Path(scratch))).card
     return log_decision(store, version, decision, card)

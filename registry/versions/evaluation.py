@@ -17,8 +17,8 @@ from registry.versions.records import EncoderVersion
 from registry.versions.store import EncoderStore, bundle_digest
 from ssl_core.data.pack import Pack
 from ssl_core.errors import RegistryError
-from ssl_core.models.build import build_encoder
-from ssl_core.models.bundle import EncoderCard, load_bundle, read_card
+from ssl_core.models.bundle import load_bundle, read_card
+from ssl_core.models.cards import Card
 from ssl_core.models.encoder import Encoder
 
 FEATURES_FOLDER = "features"
@@ -52,11 +52,10 @@ def evaluate_bundle(
         InfeasibleError: the pack cannot serve the encoder.
         IntegrityError: the bundle's files do not match their checksums.
     """
-    encoder = load_bundle(bundle).to(device)
-    card = read_card(bundle)
+    encoder, card = _encoder(bundle, device), read_card(bundle).card
     twins = Twins(
         build=lambda seed: random_twin(card, seed).to(device),
-        name=f"{card.backbone.digest()} on {torch.device(device).type}",
+        name=f"{card.digest()} on {torch.device(device).type}",
         memory=_TWINS,
     )
     return evaluate_encoder(
@@ -66,7 +65,7 @@ def evaluate_bundle(
         twins=twins,
         title=title,
         keep=Keep(cache, bundle_digest(bundle)) if cache is not None else None,
-        partner=Partner(load_bundle(partner).to(device), bundle_digest(partner)) if partner is not None else None,
+        partner=Partner(_encoder(partner, device), bundle_digest(partner)) if partner is not None else None,
     )
 
 
@@ -77,7 +76,7 @@ def evaluate_registered(
     config: EvaluationConfig = EvaluationConfig(),
     *,
     device: torch.device | str = "cpu",
-) -> tuple[Evaluation, EncoderCard]:
+) -> tuple[Evaluation, Card]:
     """Evaluate a registered version, with the features kept under the store's home folder; and its card.
 
     Raises:
@@ -99,7 +98,7 @@ def evaluate_registered(
             cache=kept_features(store),
             partner=partner,
         )
-        return evaluation, read_card(bundle)
+        return evaluation, read_card(bundle).card
 
 
 def kept_features(store: EncoderStore) -> FeatureCache:
@@ -107,9 +106,17 @@ def kept_features(store: EncoderStore) -> FeatureCache:
     return FeatureCache(store.run_log.home / FEATURES_FOLDER)
 
 
-def random_twin(card: EncoderCard, seed: int) -> Encoder:
+def random_twin(card: Card, seed: int) -> Encoder:
     """The card's architecture and contract with weights drawn from `seed`."""
-    return build_encoder(card.contract, card.backbone, seed=seed)
+    twin = card.build(seed)
+    assert isinstance(twin, Encoder)
+    return twin
+
+
+def _encoder(bundle: Path, device: torch.device | str) -> Encoder:
+    encoder = load_bundle(bundle).to(device)
+    assert isinstance(encoder, Encoder)
+    return encoder
 
 
 def _partner(store: EncoderStore, version: EncoderVersion, scratch: Path) -> Path | None:
@@ -117,7 +124,7 @@ def _partner(store: EncoderStore, version: EncoderVersion, scratch: Path) -> Pat
     if not version.lineage.run_id:
         return None
     for other in store.list():
-        if other.lineage.run_id == version.lineage.run_id and other.modality != version.modality:
+        if other.lineage.run_id == version.lineage.run_id and other.kind != version.kind:
             try:
                 return fetch(store, other, scratch)
             except RegistryError:

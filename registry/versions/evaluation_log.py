@@ -15,14 +15,15 @@ from typing import Any
 from registry.connection import explained, import_mlflow, is_invalid, is_missing
 from registry.evaluation.evaluate import Evaluation
 from registry.evaluation.object_lists import OBJECTS_FILE
+from registry.evaluation.report_text import evaluation_text, headline_text
 from registry.evaluation.reports import EvaluationReport
 from registry.evaluation.section_tables import section_metrics
-from registry.versions.model_card import describe, render_card
+from registry.versions.model_card import describe_version, render_card
 from registry.versions.records import PREFIX, Decision, EncoderVersion, EvaluationSummary
 from registry.versions.store import CARD_FILE, EncoderStore
 from ssl_core.config import parse_json
 from ssl_core.errors import RegistryError
-from ssl_core.models.bundle import EncoderCard
+from ssl_core.models.cards import Card
 
 REPORT_FILE = "report.json"
 REPORT_DIGEST = f"{PREFIX}report_sha256"
@@ -33,7 +34,7 @@ def log_evaluation(
     store: EncoderStore,
     version: EncoderVersion,
     evaluation: Evaluation,
-    card: EncoderCard,
+    card: Card,
     parent_run_id: str,
 ) -> EncoderVersion:
     """Store report and pictures, nested under `parent_run_id`; returns the version as it is afterwards."""
@@ -69,7 +70,7 @@ def log_evaluation(
         raise
     log.finish(run_id, "FINISHED")
     version = hang_on_version(store, version, report, run_id)
-    store.set_description(version, describe(report, card.contract, card.backbone, version.lineage))
+    store.set_description(version, describe_version(card, version.lineage, headline_text(report)))
     _write_card(store, version, card, report, None)
     return version
 
@@ -121,7 +122,7 @@ def report_of_run(store: EncoderStore, run_id: str) -> EvaluationReport | None:
         return None
 
 
-def log_decision(store: EncoderStore, version: EncoderVersion, decision: Decision, card: EncoderCard) -> EncoderVersion:
+def log_decision(store: EncoderStore, version: EncoderVersion, decision: Decision, card: Card) -> EncoderVersion:
     """Store the decision on the version (tag), beside the report (artifact) and in the card."""
     version = store.tag(
         version, {f"{PREFIX}decision": decision.to_json(), f"{PREFIX}decision_reason": decision.reason[:1000]}
@@ -188,11 +189,11 @@ def _log_metrics(store: EncoderStore, version: EncoderVersion, report: Evaluatio
 def _write_card(
     store: EncoderStore,
     version: EncoderVersion,
-    card: EncoderCard,
+    card: Card,
     report: EvaluationReport | None,
     decision: Decision | None,
 ) -> None:
-    text = render_card(version.name, card.contract, card.backbone, card.feature_dim, version.lineage, report, decision)
+    text = render_card(version.name, card, version.lineage, evaluation_text(report, decision))
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / CARD_FILE
         path.write_text(text, encoding="utf-8")

@@ -75,7 +75,7 @@ def fetch(store: EncoderStore, version: EncoderVersion, scratch: Path) -> Path:
     for name in BUNDLE_FILES:
         refuse_pickle(bundle / name)
     verify_checksums(bundle)
-    check_archive(bundle / PROGRAM, read_card(bundle).contract)
+    check_archive(bundle / PROGRAM, read_card(bundle).card.input_shape)
     return bundle
 
 

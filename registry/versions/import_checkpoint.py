@@ -20,6 +20,7 @@ from registry.versions.store import EncoderStore
 from ssl_core.data.pack import Pack
 from ssl_core.data.point_sampler import check_contract
 from ssl_core.models.bundle import add_onnx, save_bundle
+from ssl_core.models.cards import encoder_card
 from ssl_core.models.encoder import PointsContract
 from ssl_core.models.imported import Imported, ImportReport, Modality
 
@@ -101,7 +102,8 @@ def _register(
     made, folder = imported.encoders[modality], scratch / modality
     # nothing of the run: the same file gives the same card, so the same digest, wherever it is imported
     facts = {"source": imported.report.model, "source_sha256": imported.report.sha256}
-    save_bundle(made.encoder, made.backbone, folder, name=name, lineage=facts)
+    card = encoder_card(made.encoder.contract, made.backbone)
+    save_bundle(made.encoder, card, folder, name=name, lineage=facts)
     add_onnx(folder)
     return store.register(folder, name, lineage, lineage.run_id)
 

@@ -1,4 +1,4 @@
-"""An encoder as MLflow sees it: an `MLmodel` file with flavours, signature and input example.
+"""A model as MLflow sees it: an `MLmodel` file with flavours, signature and input example.
 
 `splatsweep` is our own flavour: weights are safetensors, the program is a `torch.export` file. `python_function` is
 MLflow's: `mlflow models serve` and `mlflow.pyfunc.load_model` run `program.pt2` through the loader in `code/`, which
@@ -10,48 +10,30 @@ import platform
 import shutil
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from ssl_core.config import Config
-from ssl_core.models.encoder import ImageContract, PointsContract
+from ssl_core.models.cards import Card
 
 EXAMPLE = "input_example.json"
 REQUIREMENTS, PYTHON_ENV, LOADER = "requirements.txt", "python_env.yaml", "splatsweep_encoder"
 SERVING_FILES = ("MLmodel", EXAMPLE, REQUIREMENTS, PYTHON_ENV, f"code/{LOADER}.py")
-"""What MLflow needs beside the bundle to show and serve an encoder."""
+"""What MLflow needs beside the bundle to show and serve it."""
 
 
-def input_shape(contract: PointsContract | ImageContract) -> tuple[int, ...]:
-    """Shape of one input without the batch: [N, D] or [3, H, W]."""
-    match contract:
-        case PointsContract():
-            return (contract.num_points, contract.columns)
-        case ImageContract():
-            return (3, contract.image_size, contract.image_size)
-
-
-def write_mlmodel(
-    folder: Path, contract: PointsContract | ImageContract, feature_dim: int, *, model_id: str, run_id: str
-) -> None:
-    """Write `SERVING_FILES` into `folder`, which holds the bundle; the example is one object of plausible values."""
+def write_mlmodel(folder: Path, card: Card, *, model_id: str, run_id: str) -> None:
+    """Write `SERVING_FILES` into `folder`, which holds the bundle; the example is one input of plausible values."""
     from mlflow.models import Model, ModelSignature
     from mlflow.types import Schema, TensorSpec
 
-    shape = input_shape(contract)
-    rng = np.random.default_rng(0)
-    if isinstance(contract, ImageContract):
-        example = rng.uniform(0, 1, (1, *shape))
-    else:
-        example = rng.uniform(-0.5, 0.5, (1, *shape))
     # three decimals: 2048 points × 54 columns would be 2 MB of digits otherwise
-    (folder / EXAMPLE).write_text(json.dumps({contract.modality: np.round(example, 3).tolist()}, separators=(",", ":")))
+    example = card.example(1).double().numpy().round(3).tolist()
+    (folder / EXAMPLE).write_text(json.dumps({card.input_name: example}, separators=(",", ":")))
     _write_environment(folder)
     float32 = np.dtype(np.float32)
     signature = ModelSignature(
-        inputs=Schema([TensorSpec(float32, (-1, *shape), contract.modality)]),
-        outputs=Schema([TensorSpec(float32, (-1, feature_dim), "features")]),
+        inputs=Schema([TensorSpec(float32, (-1, *card.input_shape), card.input_name)]),
+        outputs=Schema([TensorSpec(float32, (-1, *card.output_shape), card.output_name)]),
     )
     model = Model(
         artifact_path=f"models:/{model_id}",
@@ -67,7 +49,7 @@ def write_mlmodel(
         weights="encoder.safetensors",
         card="encoder.json",
         program="program.pt2",
-        data=contract.modality,
+        data=card.kind,
         **onnx,
     )
     model.add_flavor(
@@ -90,16 +72,3 @@ def _write_environment(folder: Path) -> None:
     (folder / REQUIREMENTS).write_text("\n".join(needed) + "\n", encoding="utf-8")
     lines = [f'python: "{platform.python_version()}"', "dependencies:", f"- -r {REQUIREMENTS}"]
     (folder / PYTHON_ENV).write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def contract_params(contract: PointsContract | ImageContract, backbone: Config) -> dict[str, str]:
-    """Contract and backbone as flat texts, for the parameters on the model's page."""
-    flat: dict[str, Any] = {f"contract.{key}": value for key, value in contract.model_dump(mode="json").items()}
-    flat |= {f"backbone.{key}": value for key, value in backbone.model_dump(mode="json").items()}
-    return {key: _text(value) for key, value in flat.items()}
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return " + ".join(value)
-    return value if isinstance(value, str) else json.dumps(value)

@@ -71,7 +71,7 @@ def _checked(chosen: Path) -> Path:
     for file in (*BUNDLE_FILES, *_listed(chosen), CARD_FILE):
         refuse_pickle(chosen / file)
     verify_checksums(chosen)
-    check_archive(chosen / PROGRAM, read_card(chosen).contract)
+    check_archive(chosen / PROGRAM, read_card(chosen).card.input_shape)
     return chosen
 
 

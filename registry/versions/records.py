@@ -11,11 +11,13 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from registry.evaluation.reports import Modality
 from ssl_core.config import Config, parse_json
 from ssl_core.errors import RegistryError
+from ssl_core.models.cards import Card
 
 PREFIX = "splatsweep."
+CARD_KIND, MODALITY = f"{PREFIX}card", f"{PREFIX}modality"
+"""Tags that say what a version is: its card's kind; what older revisions wrote instead."""
 CANDIDATE, CHAMPION = "candidate", "champion"
 EventKind = Literal["registered", "evaluated", "refused", "promoted", "demoted"]
 Status = Literal["registered", "evaluated", "refused", "champion", "former champion"]
@@ -96,8 +98,11 @@ class EncoderVersion(Config):
 
     name: str
     version: int
-    modality: Modality
+    kind: str
+    """of its card (`ssl_core.models.cards`); of a newer installation it may be one that is not known here; empty: the
+    client that registered it did not say"""
     feature_dim: int
+    """channels of its output"""
     bundle_digest: str
     """of weights and card: `registry.versions.store.bundle_digest`"""
     checksums: str = ""
@@ -132,6 +137,25 @@ class EncoderVersion(Config):
                 return "former champion"
             case kind:
                 return kind
+
+
+def card_tags(card: Card) -> dict[str, str]:
+    """What a version's tags say of its card."""
+    return {CARD_KIND: card.kind, f"{PREFIX}feature_dim": str(card.output_shape[0])}
+
+
+def kind_of(tags: Mapping[str, str]) -> str:
+    """Inverse of `card_tags`; `points` and `image` of older revisions are encoders. Nothing is guessed: what is not
+    said is empty."""
+    match tags.get(CARD_KIND), tags.get(MODALITY, ""):
+        case None, "points":
+            return "point_encoder"
+        case None, "image":
+            return "image_encoder"
+        case None, other:
+            return other
+        case kind, _:
+            return kind
 
 
 def is_safe_name(name: str) -> bool:

@@ -15,9 +15,10 @@ from typing import Any
 from registry.connection import Client, explained, import_mlflow, is_missing
 from registry.tracking.run_log import RunLog
 from registry.versions.mlmodel import SERVING_FILES
-from registry.versions.model_card import describe
+from registry.versions.model_card import describe_version
 from registry.versions.records import (
     CANDIDATE,
+    CARD_KIND,
     PREFIX,
     Decision,
     EncoderVersion,
@@ -25,9 +26,11 @@ from registry.versions.records import (
     Event,
     EventKind,
     Lineage,
+    card_tags,
     event_tag,
     events_of,
     is_safe_name,
+    kind_of,
     optional,
     parse_reference,
     receipt_of,
@@ -43,6 +46,7 @@ from registry.versions.upload import file_digest as file_digest
 from ssl_core.config import parse_json
 from ssl_core.errors import RegistryError
 from ssl_core.models.bundle import read_card, verify_checksums
+from ssl_core.models.cards import Card
 from ssl_core.models.soundness import check_sound
 
 SERVING = f"{PREFIX}serving"
@@ -85,7 +89,7 @@ class EncoderStore:
                     # a program that died before the alias was set is made good for
                     return self.set_alias(version, CANDIDATE) if version == there[-1] else version
             check_sound(bundle)
-            self._ensure_model(name, read_card(bundle).contract.modality)
+            self._ensure_model(name, read_card(bundle).card)
             uploaded = upload(self.run_log, bundle, name, lineage, run_id, receipt)
             tags = {**lineage.tags(), **receipt_tag(receipt)}
             number = self._create_version(bundle, name, (lineage, tags), run_id, uploaded)
@@ -195,10 +199,11 @@ class EncoderStore:
 
     # inside
 
-    def _ensure_model(self, name: str, modality: str) -> None:
-        """Create the registered model, or mark an existing one as holding encoders."""
-        self_made = {f"{PREFIX}kind": "encoder", f"{PREFIX}modality": modality}
-        text = f"Self-supervised {modality} encoders. `@champion` is the one to use, `@candidate` the newest."
+    def _ensure_model(self, name: str, card: Card) -> None:
+        """Create the registered model; one that is there must be of this project."""
+        self_made = {f"{PREFIX}kind": "encoder", CARD_KIND: card.kind}
+        title = card.describe().title
+        text = f"{title}: `@champion` is the version to use, `@candidate` the newest."
         try:
             tags = self.client.get_registered_model(name).tags
         except import_mlflow().MlflowException as error:
@@ -212,7 +217,7 @@ class EncoderStore:
     def _create_version(
         self, bundle: Path, name: str, source: tuple[Lineage, Mapping[str, str]], run_id: str, uploaded: Uploaded
     ) -> int:
-        card, (lineage, tags), model_id = read_card(bundle), source, uploaded.model_id
+        card, (lineage, tags), model_id = read_card(bundle).card, source, uploaded.model_id
         remote = self.run_log.tracking_uri.startswith("http")
         version = self.client.create_model_version(
             name,
@@ -225,12 +230,11 @@ class EncoderStore:
                 f"{PREFIX}status": "registered",
                 f"{PREFIX}digest": bundle_digest(bundle),
                 f"{PREFIX}checksums": file_digest(bundle / "checksums.json"),
-                f"{PREFIX}modality": card.contract.modality,
-                f"{PREFIX}feature_dim": str(card.feature_dim),
+                **card_tags(card),
                 f"{PREFIX}model_id": model_id,
                 SERVING: json.dumps(uploaded.serving, sort_keys=True),
             },
-            description=describe(None, card.contract, card.backbone, lineage),
+            description=describe_version(card, lineage),
             model_id=model_id,
         )
         # so that the logged model's page links to the version
@@ -284,7 +288,7 @@ def _read(version: Any, aliases: Mapping[str, str]) -> EncoderVersion:
     return EncoderVersion(
         name=version.name,
         version=int(version.version),
-        modality="image" if tags.get(f"{PREFIX}modality") == "image" else "points",
+        kind=kind_of(tags),
         feature_dim=_number(tags.get(f"{PREFIX}feature_dim", "")),
         bundle_digest=tags.get(f"{PREFIX}digest", ""),
         checksums=tags.get(f"{PREFIX}checksums", ""),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from registry.tracking.run_log import RunLog
-from registry.versions.mlmodel import SERVING_FILES, contract_params, write_mlmodel
+from registry.versions.mlmodel import SERVING_FILES, write_mlmodel
 from registry.versions.model_card import render_card
 from registry.versions.records import PREFIX, Lineage
 from ssl_core.config import parse_json
@@ -45,25 +45,23 @@ def upload(
     """
     from mlflow.entities import LoggedModelOutput
 
-    card, client = read_card(bundle), run_log.client
+    card, client = read_card(bundle).card, run_log.client
     model = client.create_logged_model(
         run_log.connection.experiment_id,
         name=name,
         source_run_id=run_id,
         tags={**lineage.tags(), f"{PREFIX}kind": "encoder"},
-        params=contract_params(card.contract, card.backbone),
+        params=dict(card.settings()),
         model_type="encoder",
     )
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         for file in (*BUNDLE_FILES, *listed_files(bundle)):
             shutil.copyfile(bundle / file, folder / file)
-        (folder / CARD_FILE).write_text(
-            render_card(name, card.contract, card.backbone, card.feature_dim, lineage), encoding="utf-8"
-        )
+        (folder / CARD_FILE).write_text(render_card(name, card, lineage), encoding="utf-8")
         if receipt is not None:
             (folder / RECEIPT_FILE).write_text(json.dumps(dict(receipt), indent=1, sort_keys=True))
-        write_mlmodel(folder, card.contract, card.feature_dim, model_id=model.model_id, run_id=run_id)
+        write_mlmodel(folder, card, model_id=model.model_id, run_id=run_id)
         serving = {file: file_digest(folder / file) for file in SERVING_FILES}
         client.log_model_artifacts(model.model_id, str(folder))
     client.finalize_logged_model(model.model_id, "READY")

@@ -1,4 +1,4 @@
-"""An encoder with its preprocessing: files in, features out.
+"""A model with its preprocessing: files in, features (or colours) out.
 
     encoder = registry.pull.load("cross-modal-points@champion")
     features = encoder.encode_ply(["chair.ply", "lamp.splat"])         # float32 [2, F]
@@ -16,15 +16,16 @@ from typing import TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from ssl_core.data.gaussian_file import read_gaussians
 from ssl_core.data.gaussians import GaussianCloud
 from ssl_core.encode.images import Picture, image_batch
 from ssl_core.encode.points import points_input
 from ssl_core.errors import ConfigError
-from ssl_core.models.bundle import EncoderCard
-from ssl_core.models.encoder import Encoder, ImageContract, PointsContract
+from ssl_core.models.bundle import BundleCard
+from ssl_core.models.cards import Card, ImageEncoderCard, PointEncoderCard, SceneFieldCard
+from ssl_core.models.encoder import PointsContract
 from ssl_core.models.modes import device_of
 
 Features = NDArray[np.float32]
@@ -33,28 +34,28 @@ BATCH = 32
 
 
 @dataclass(frozen=True, eq=False)
-class ReadyEncoder:
-    """A live encoder, what it is, and the way to it from files.
+class LoadedModel:
+    """A live model, what it is, and the way to it from files.
 
     Args:
-        encoder: in evaluation mode, on the device where it shall run; to train it further, take this module.
-        card: contract, backbone and lineage.
+        module: in evaluation mode, on the device where it shall run; to train it further, take this module.
+        bundle: its card, name and lineage.
         reference: where it came from: `name/version`, or a folder.
     """
 
-    encoder: Encoder
-    card: EncoderCard
+    module: nn.Module
+    bundle: BundleCard
     reference: str
 
     @property
-    def contract(self) -> PointsContract | ImageContract:
-        """What it reads."""
-        return self.encoder.contract
+    def card(self) -> Card:
+        """What it is."""
+        return self.bundle.card
 
     @property
     def feature_dim(self) -> int:
-        """F."""
-        return self.encoder.feature_dim
+        """F: channels of its output."""
+        return self.card.output_shape[0]
 
     def encode_ply(
         self, files: Path | str | Sequence[Path | str], *, batch: int = BATCH, seed: int = 0, repeat: bool = False
@@ -70,7 +71,7 @@ class ReadyEncoder:
         Raises:
             GaussianFileError: a file is missing or damaged.
             InfeasibleError: a file lacks a feature group of the encoder's, or keeps too few Gaussians.
-            ConfigError: this encoder reads images.
+            ConfigError: this model reads something else.
         """
         contract = self._points()
         paths = [files] if isinstance(files, Path | str) else files
@@ -108,11 +109,13 @@ class ReadyEncoder:
 
         Raises:
             ImageError: a file is missing or damaged, or an array is no picture.
-            ConfigError: this encoder reads points.
+            ConfigError: this model reads something else.
         """
-        contract = self.contract
-        if not isinstance(contract, ImageContract):
-            raise ConfigError(f"{self.reference} reads Gaussians, not images; use encode_ply, or load an image encoder")
+        match self.card:
+            case ImageEncoderCard(contract=contract):
+                pass
+            case _:
+                raise self._reads_other("images")
         given = [pictures] if isinstance(pictures, Path | str | np.ndarray) else pictures
         numbered = enumerate(given)
 
@@ -121,27 +124,45 @@ class ReadyEncoder:
 
         return self._encode(numbered, batch, read)
 
+    def render(self, rays: NDArray[np.float32] | Tensor, *, batch: int = 2**16) -> Features:
+        """[R, 3] colours in [0, 1] of rays [R, 6]: origin and direction in the scene's coordinates.
+
+        Raises:
+            ConfigError: this model is no scene, or rays are of another shape.
+        """
+        match self.card:
+            case SceneFieldCard():
+                return self.encode(rays, batch=batch)
+            case _:
+                raise self._reads_other("rays")
+
     def encode(self, prepared: NDArray[np.float32] | Tensor, *, batch: int = BATCH) -> Features:
-        """[B, F] of input that already is as the contract says, in any precision. Raises ConfigError where its shape is
+        """[B, F] of input that already is as the card says, in any precision. Raises ConfigError where its shape is
         another."""
         given = torch.as_tensor(prepared)
         return self._encode(given.float() if given.is_floating_point() else given, batch, torch.stack)
 
     def _points(self) -> PointsContract:
-        if not isinstance(self.contract, PointsContract):
-            raise ConfigError(
-                f"{self.reference} reads images, not Gaussians; use encode_images, or load a point encoder"
-            )
-        return self.contract
+        match self.card:
+            case PointEncoderCard(contract=contract):
+                return contract
+            case _:
+                raise self._reads_other("Gaussians")
+
+    def _reads_other(self, asked: str) -> ConfigError:
+        text = self.card.describe()
+        return ConfigError(
+            f"{self.reference} reads {text.reads}, not {asked}; use {text.method}, or load a model that reads {asked}"
+        )
 
     def _encode(self, items: Iterable[Item], batch: int, read: Callable[[list[Item]], Tensor]) -> Features:
         if batch < 1:
             raise ConfigError(f"batch {batch}: expected 1 or more")
-        device = device_of(self.encoder)
+        device = device_of(self.module)
         parts = [np.empty((0, self.feature_dim), dtype=np.float32)]
         with torch.inference_mode():
             for some in _batched(items, batch):
-                parts.append(self.encoder(read(some).to(device)).float().cpu().numpy())
+                parts.append(self.module(read(some).to(device)).float().cpu().numpy())
         return np.concatenate(parts)
 
 

@@ -65,19 +65,6 @@ def build_image_encoder(contract: ImageContract, backbone: ImageBackbone, *, see
         return Encoder(contract, build_resnet(backbone), backbone.feature_dim)
 
 
-def build_encoder(
-    contract: PointsContract | ImageContract, backbone: PointBackbone | ImageBackbone, *, seed: int
-) -> Encoder:
-    """Either kind. Raises ConfigError when contract and backbone are of different modality."""
-    if isinstance(contract, ImageContract) and isinstance(backbone, ResNetConfig):
-        return build_image_encoder(contract, backbone, seed=seed)
-    if isinstance(contract, PointsContract) and not isinstance(backbone, ResNetConfig):
-        return build_point_encoder(contract, backbone, seed=seed)
-    raise ConfigError(
-        f"backbone.kind '{backbone.kind}' does not read {contract.modality}; choose one for that modality"
-    )
-
-
 def _point_network(columns: int, backbone: PointBackbone) -> nn.Module:
     match backbone:
         case PointNetConfig():

@@ -1,7 +1,7 @@
-"""An encoder on disk: weights and description as data, no pickle.
+"""A trained model on disk: weights and description as data, no pickle.
 
-encoder.safetensors   weights and normalisation statistics of the Encoder
-encoder.json          EncoderCard: input contract, backbone config, feature_dim, lineage
+encoder.safetensors   weights and buffers of the module
+encoder.json          BundleCard: the card (what it is, enough to build it again), name, lineage
 program.pt2           the same as a program that needs torch alone (see `program.py`)
 encoder.onnx          the same as ONNX (see `onnx_export.py`), in bundles that `add_onnx` was asked to complete
 checksums.json        sha256 of each of the others; written last, so a folder without it is not a bundle
@@ -13,79 +13,70 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import Literal, get_args
 
 import safetensors
 import safetensors.torch
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError
+from torch import nn
 
 from ssl_core.config import Config, explain, parse_json
 from ssl_core.data.atomic import atomic_write
-from ssl_core.errors import IntegrityError, RegistryError, StorageError
-from ssl_core.models.build import Backbone, ImageBackbone, PointBackbone, build_encoder
-from ssl_core.models.encoder import Encoder, EncoderContract
-from ssl_core.models.image import ResNetConfig
+from ssl_core.errors import ConfigError, IntegrityError, RegistryError, StorageError
+from ssl_core.models.build import Backbone
+from ssl_core.models.cards import Card, CardKind, encoder_card
+from ssl_core.models.encoder import EncoderContract
 from ssl_core.models.program import export_program
 
 WEIGHTS, CARD, PROGRAM, CHECKSUMS = "encoder.safetensors", "encoder.json", "program.pt2", "checksums.json"
 ONNX = "encoder.onnx"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
-class EncoderCard(Config):
-    """What an encoder is and where it comes from; all that is needed to build it again."""
+class BundleCard(Config):
+    """What a bundle holds and where it comes from."""
 
     format_version: int = FORMAT_VERSION
+    """of the file that was read"""
+    name: str = Field(min_length=1, max_length=200)
+    card: Card
+    lineage: dict[str, str] = Field(default_factory=dict)
+
+
+class _Format1(Config):
+    """encoder.json as revisions before the cards wrote it: encoders alone, contract and backbone beside the name."""
+
+    format_version: Literal[1] = 1
     name: str = Field(min_length=1, max_length=200)
     contract: EncoderContract
     backbone: Backbone
     feature_dim: int = Field(ge=1)
     lineage: dict[str, str] = Field(default_factory=dict)
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if isinstance(self.backbone, ResNetConfig) != (self.contract.modality == "image"):
-            raise ValueError(f"backbone '{self.backbone.kind}' does not read {self.contract.modality}")
+    def upgraded(self) -> BundleCard:
         if self.backbone.feature_dim != self.feature_dim:
-            raise ValueError(f"feature_dim {self.feature_dim} is not the backbone's {self.backbone.feature_dim}")
-        if isinstance(self.backbone, ResNetConfig) and self.backbone.weights_file is not None:
-            raise ValueError("backbone.weights_file names another file; a bundle brings its own weights")
-        return self
+            raise ConfigError(f"feature_dim {self.feature_dim} is not the backbone's {self.backbone.feature_dim}")
+        card = encoder_card(self.contract, self.backbone)
+        return BundleCard(format_version=1, name=self.name, card=card, lineage=self.lineage)
 
 
-def save_bundle(
-    encoder: Encoder,
-    backbone: PointBackbone | ImageBackbone,
-    folder: Path,
-    *,
-    name: str,
-    lineage: Mapping[str, str],
-) -> None:
-    """Write a bundle of `encoder` (built from `backbone`) to `folder`, replacing a bundle that is there.
+def save_bundle(module: nn.Module, card: Card, folder: Path, *, name: str, lineage: Mapping[str, str]) -> None:
+    """Write a bundle of `module`, which is what `card` builds, to `folder`, replacing a bundle that is there.
 
     Made in a temporary folder beside it; what cannot be exported leaves nothing behind.
 
     Raises:
-        RegistryError: the program does not reproduce the encoder.
+        RegistryError: the program does not reproduce the model.
         StorageError: the disk is full or not writable.
     """
-    if isinstance(backbone, ResNetConfig):
-        # the file of initial weights is not needed to build it again, and its path means nothing elsewhere
-        backbone = backbone.model_copy(update={"weights_file": None})
-    card = EncoderCard(
-        name=name,
-        contract=encoder.contract,
-        backbone=backbone,
-        feature_dim=encoder.feature_dim,
-        lineage=dict(lineage),
-    )
+    described = BundleCard(name=name, card=card, lineage=dict(lineage))
     making = folder.parent / f".{folder.name}.{os.getpid()}"
     try:
         making.mkdir(parents=True)
-        state = {key: value.detach().cpu().contiguous() for key, value in encoder.state_dict().items()}
+        state = {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
         safetensors.torch.save_file(state, making / WEIGHTS)
-        (making / CARD).write_text(json.dumps(card.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8")
-        export_program(encoder, making / PROGRAM)
+        (making / CARD).write_text(json.dumps(described.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8")
+        export_program(module, card, making / PROGRAM)
         sums = {file: _sha256(making / file) for file in (CARD, PROGRAM, WEIGHTS)}
         (making / CHECKSUMS).write_text(json.dumps(sums, indent=2) + "\n", encoding="utf-8")
         _move_into_place(making, folder)
@@ -96,7 +87,7 @@ def save_bundle(
 
 
 def add_onnx(folder: Path) -> Path:
-    """Complete a bundle with `encoder.onnx`, compared with the encoder; one that has it is left as it is.
+    """Complete a bundle with `encoder.onnx`, compared with the model; one that has it is left as it is.
 
     Converting takes seconds and libraries that training does without, so `save_bundle` does not do it.
 
@@ -105,51 +96,49 @@ def add_onnx(folder: Path) -> Path:
     """
     from ssl_core.models.onnx_export import export_onnx
 
-    encoder = load_bundle(folder)
+    module = load_bundle(folder)
     sums = parse_json((folder / CHECKSUMS).read_text(encoding="utf-8"))
     if ONNX not in sums:
-        export_onnx(encoder, folder / ONNX)
+        export_onnx(module, read_card(folder).card, folder / ONNX)
         sums[ONNX] = _sha256(folder / ONNX)
         with atomic_write(folder / CHECKSUMS) as stream:
             stream.write((json.dumps(sums, indent=2) + "\n").encode())
     return folder / ONNX
 
 
-def load_bundle(folder: Path) -> Encoder:
-    """The encoder of a bundle, on the CPU in evaluation mode, after its checksums were verified.
+def load_bundle(folder: Path) -> nn.Module:
+    """The model of a bundle, on the CPU in evaluation mode, after its checksums were verified.
 
     Raises:
         IntegrityError: a file is missing or was changed.
         RegistryError: not a bundle, or one of a newer format.
     """
     verify_checksums(folder)
-    card = read_card(folder)
+    card = read_card(folder).card
     try:
-        # before anything of the width that the card speaks of is made: each feature has a weight at least
-        if 4 * card.feature_dim > (folder / WEIGHTS).stat().st_size:
-            raise RuntimeError(f"it is too small for {card.feature_dim} features")
+        # before anything of the width that the card speaks of is made: each output channel has a weight at least
+        if 4 * card.output_shape[0] > (folder / WEIGHTS).stat().st_size:
+            raise RuntimeError(f"it is too small for {card.output_shape[0]} output channels")
         weights = safetensors.torch.load_file(folder / WEIGHTS)
-        encoder = build_encoder(card.contract, card.backbone, seed=0)
-        for name, wanted in encoder.state_dict().items():
+        module = card.build(seed=0)
+        for name, wanted in module.state_dict().items():
             # torch would convert them, and drop what does not fit: the imaginary parts of complex weights, for one
             if name in weights and weights[name].dtype != wanted.dtype:
                 raise RuntimeError(f"{name} is {weights[name].dtype}, not {wanted.dtype}")
-        encoder.load_state_dict(weights)
+        module.load_state_dict(weights)
     except (RuntimeError, safetensors.SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise IntegrityError(f"{folder / WEIGHTS}: does not fit the encoder that {CARD} describes ({reason})") from None
-    return encoder.eval()
+        raise IntegrityError(f"{folder / WEIGHTS}: does not fit the model that {CARD} describes ({reason})") from None
+    return module.eval()
 
 
-def read_card(folder: Path) -> EncoderCard:
-    """The description alone, without verifying the rest. Raises RegistryError."""
+def read_card(folder: Path) -> BundleCard:
+    """The description alone, of this format or format 1, without verifying the rest. Raises RegistryError."""
     file = folder / CARD
     try:
         values = parse_json(file.read_text(encoding="utf-8"), strict=True)
     except OSError:
-        raise RegistryError(
-            f"{folder}: no {CARD}, so this is not an encoder bundle; give the folder that holds it"
-        ) from None
+        raise RegistryError(f"{folder}: no {CARD}, so this is not a bundle; give the folder that holds it") from None
     except ValueError as error:
         raise IntegrityError(f"{file}: not valid JSON ({str(error)[:80]}); pull the encoder again") from None
     version = values.get("format_version") if isinstance(values, dict) else None
@@ -157,10 +146,20 @@ def read_card(folder: Path) -> EncoderCard:
         raise RegistryError(
             f"{file}: format {version} is newer than this installation's {FORMAT_VERSION}; upgrade splatsweep"
         )
+    card = values.get("card") if isinstance(values, dict) else None
+    kind_of_card = card.get("kind") if isinstance(card, dict) else None
+    if isinstance(kind_of_card, str) and kind_of_card not in get_args(CardKind):
+        raise RegistryError(
+            f"{file}: a card of kind '{kind_of_card[:80]}', which this installation does not know; upgrade splatsweep"
+        )
+    kind: type[BundleCard | _Format1] = _Format1 if version == 1 else BundleCard
     try:
-        return EncoderCard.model_validate(values)
+        read = kind.model_validate(values)
+        return read.upgraded() if isinstance(read, _Format1) else read
     except ValidationError as error:
-        raise RegistryError(f"{file}: {explain(error, EncoderCard)}") from None
+        raise RegistryError(f"{file}: {explain(error, kind)}") from None
+    except ConfigError as error:
+        raise RegistryError(f"{file}: {error}") from None
 
 
 def verify_checksums(folder: Path) -> None:

@@ -4,6 +4,7 @@ points  [B, N, D] float32, columns in the contract's order  ->  [B, feature_dim]
 image   [B, 3, H, W] float32 in [0, 1]                      ->  [B, feature_dim]
 """
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 import torch
@@ -55,6 +56,24 @@ class PointsContract(Config):
         """D, the number of input columns."""
         return sum(FEATURE_WIDTH[group] for group in self.features)
 
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """[N, D] of one object."""
+        return (self.num_points, self.columns)
+
+    def places(self) -> Iterator[tuple[FeatureGroup, int, int]]:
+        """Each group with its first column and the one after its last."""
+        start = 0
+        for group in self.features:
+            yield group, start, start + FEATURE_WIDTH[group]
+            start += FEATURE_WIDTH[group]
+
+    def example(self, batch: int) -> Tensor:
+        """Points [batch, N, D] in the unit ball, the same every time."""
+        x = torch.randn((batch, *self.input_shape), generator=torch.Generator().manual_seed(batch))
+        x[..., :3] /= x[..., :3].norm(dim=-1, keepdim=True).amax(1, keepdim=True)
+        return x
+
 
 class ImageContract(Config):
     """How an image becomes the `[3, H, W]` input of an image encoder.
@@ -66,6 +85,15 @@ class ImageContract(Config):
     image_size: int = Field(default=64, ge=8)
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """[3, S, S] of one image."""
+        return (3, self.image_size, self.image_size)
+
+    def example(self, batch: int) -> Tensor:
+        """Pixels [batch, 3, S, S] in [0, 1], the same every time."""
+        return torch.rand((batch, *self.input_shape), generator=torch.Generator().manual_seed(batch))
 
 
 EncoderContract = Annotated[PointsContract | ImageContract, Field(discriminator="modality")]

@@ -1,10 +1,10 @@
-"""An encoder as ONNX: for programs in other languages, and for services that have no torch.
+"""A model as ONNX: for programs in other languages, and for services that have no torch.
 
     session = onnxruntime.InferenceSession("encoder.onnx")
-    features = session.run(["features"], {"points": x})[0]      # images: {"image": x}
+    features = session.run(["features"], {"points": x})[0]      # names: the card's
 
 The batch is the only free dimension, as in `program.pt2`. The file is written from the same traced graph and compared
-with the live encoder under onnxruntime before it gets its name.
+with the live model under onnxruntime before it gets its name.
 
 One operator has no ONNX form: the sorted search of a ball query. It is replaced by a scatter with equal results. The
 search for farthest points is a `Loop`: each step subtracts, multiplies, adds and compares single numbers, which
@@ -22,12 +22,11 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ssl_core.errors import MissingDependencyError, RegistryError, StorageError
-from ssl_core.models.dgcnn import DGCNN
-from ssl_core.models.encoder import Encoder
-from ssl_core.models.program import CHECKED_BATCHES, TOLERANCE, example_input, on_the_cpu, traced
+from ssl_core.models.cards import Card
+from ssl_core.models.program import CHECKED_BATCHES, TOLERANCE, live_outputs, on_the_cpu, traced
 
 OPSET = 18
 """The oldest with every operator used here; runtimes since 2023 read it."""
@@ -41,22 +40,22 @@ def missing_libraries() -> tuple[str, ...]:
     return tuple(name for name in NEEDED if importlib.util.find_spec(name) is None)
 
 
-def export_onnx(encoder: Encoder, file: Path) -> None:
-    """Write `encoder` as ONNX to `file`, after comparing it with the live one under onnxruntime.
+def export_onnx(module: nn.Module, card: Card, file: Path) -> None:
+    """Write the model that `card` describes as ONNX to `file`, after comparing it with the live one under onnxruntime.
 
     Raises:
         MissingDependencyError: a library for it is not installed.
-        RegistryError: it cannot be converted, its features are not finite, or they differ by more than 1e-5 of
-            1 + the object's largest feature.
+        RegistryError: it cannot be converted, its outputs are not finite, or they differ by more than 1e-5 of
+            1 + the largest output of one input.
         StorageError: the file cannot be written.
     """
     if missing := missing_libraries():
         raise MissingDependencyError(f"writing ONNX needs {', '.join(missing)}; install them beside splatsweep")
-    twin = on_the_cpu(encoder)
+    twin = on_the_cpu(module)
     making = file.with_name(f".{file.name}.{os.getpid()}")
     try:
-        making.write_bytes(_converted(twin))
-        check_onnx(twin, making)
+        making.write_bytes(_converted(twin, card))
+        check_onnx(twin, card, making)
         making.replace(file)
     except OSError as error:
         raise StorageError(f"{file}: cannot be written ({error}); free some space or choose another folder") from None
@@ -64,48 +63,46 @@ def export_onnx(encoder: Encoder, file: Path) -> None:
         making.unlink(missing_ok=True)
 
 
-def check_onnx(encoder: Encoder, file: Path) -> None:
-    """Compare an ONNX file with the live encoder (on the CPU, in evaluation mode) for batches of 1, 2 and 7.
+def check_onnx(module: nn.Module, card: Card, file: Path) -> None:
+    """Compare an ONNX file with the live model (on the CPU, in evaluation mode) for batches of 1, 2 and 7.
 
-    DGCNN chooses neighbours by distances between features. Where two are nearly equally far, the last digit decides,
-    and another library may round it otherwise: at 1024 points a few objects in a hundred then differ by about 1e-4. So
-    two thirds of its objects must agree to 1e-5 and all to 1e-2. Every other backbone must agree to 1e-5 throughout.
+    A model whose card says `searches_features` (DGCNN) chooses neighbours by distances between features. Where two are
+    nearly equally far, the last digit decides, and another library may round it otherwise: at 1024 points a few objects
+    in a hundred then differ by about 1e-4. So two thirds of its objects must agree to 1e-5 and all to 1e-2. Every other
+    model must agree to 1e-5 throughout.
 
     Raises:
         RegistryError: they differ.
     """
-    run = OnnxRunner(file)
+    run = OnnxRunner(file, card.output_name)
     differences: list[float] = []
     for batch in CHECKED_BATCHES:
-        x = example_input(encoder.contract, batch)
-        with torch.no_grad():
-            live = encoder(x)
-        if not torch.isfinite(live).all():
-            raise RegistryError(
-                "the encoder's features are not finite, it is not worth keeping; use an earlier checkpoint"
-            )
+        x = card.example(batch)
+        live = live_outputs(module, x)
         got = run(x)
         if got.shape != live.shape:
-            raise RegistryError(f"{file}: gives {list(got.shape)} where the encoder gives {list(live.shape)}")
+            raise RegistryError(f"{file}: gives {list(got.shape)} where the model gives {list(live.shape)}")
+        got, live = got.flatten(1), live.flatten(1)
         # relative to 1 + the object's largest feature, not to 1 + each: a small one is what remains of large terms. In
         # a ResNet with features near 100 the live encoder's own are off by 1.5e-5 of 1 + each from those in float64
         differences += ((got - live).abs() / (1 + live.abs().amax(1, keepdim=True))).amax(1).tolist()
-    allowed = len(differences) // 3 if isinstance(encoder.backbone, DGCNN) else 0
+    allowed = len(differences) // 3 if card.searches_features else 0
     above = sum(difference > TOLERANCE for difference in differences)
     if above > allowed or not max(differences) <= (NEAR_TIE if allowed else TOLERANCE):
         raise RegistryError(
-            f"the ONNX file differs from the encoder by {max(differences):.1e}, in {above} of {len(differences)} "
-            f"objects by more than {TOLERANCE:.0e}; this is a fault of the export, please report it with the backbone "
+            f"the ONNX file differs from the model by {max(differences):.1e}, in {above} of {len(differences)} "
+            f"objects by more than {TOLERANCE:.0e}; this is a fault of the export, please report it with the card "
             f"and torch {torch.__version__}"
         )
 
 
 class OnnxRunner:
-    """An ONNX encoder under onnxruntime, on one CPU thread."""
+    """An ONNX file under onnxruntime, on one CPU thread."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, output: str) -> None:
         import onnxruntime
 
+        self._output = output
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         try:
@@ -115,21 +112,21 @@ class OnnxRunner:
             raise RegistryError(f"{file}: onnxruntime cannot read it ({reason}); pull or export it again") from None
 
     def __call__(self, x: Tensor) -> Tensor:
-        """[B, ...] as the contract says -> [B, feature_dim]."""
+        """[B, ...] as the card says -> [B, ...]."""
         (given,) = self._session.get_inputs()
-        return torch.from_numpy(self._session.run(["features"], {given.name: x.numpy()})[0])
+        return torch.from_numpy(self._session.run([self._output], {given.name: x.numpy()})[0])
 
 
-def _converted(twin: Encoder) -> bytes:
+def _converted(twin: nn.Module, card: Card) -> bytes:
     """The file's bytes, without the paths and stack traces that the exporter would note."""
-    program = traced(twin).run_decompositions({torch.ops.aten.searchsorted.Tensor: first_reached})
+    program = traced(twin, card).run_decompositions({torch.ops.aten.searchsorted.Tensor: first_reached})
     try:
         with _quiet():
             made = torch.onnx.export(
                 program,
                 f=None,
-                input_names=[twin.contract.modality],
-                output_names=["features"],
+                input_names=[card.input_name],
+                output_names=[card.output_name],
                 opset_version=OPSET,
                 dynamic_shapes=({0: "batch"},),
                 dynamo=True,
@@ -138,7 +135,7 @@ def _converted(twin: Encoder) -> bytes:
         proto = made.model_proto
     except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise RegistryError(f"this encoder cannot be written as ONNX ({reason}); use program.pt2") from None
+        raise RegistryError(f"this model cannot be written as ONNX ({reason}); use program.pt2") from None
     for item in (*proto.graph.node, *proto.graph.value_info, *proto.graph.input, *proto.graph.output, *proto.functions):
         del item.metadata_props[:]
         item.doc_string = ""

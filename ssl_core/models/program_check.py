@@ -22,7 +22,6 @@ from typing import Any
 import torch
 
 from ssl_core.errors import IntegrityError, RegistryError
-from ssl_core.models.encoder import ImageContract, PointsContract
 
 _MEMBERS = re.compile(
     r"data/weights/(weight_\d+|model_weights_config\.json)|data/constants/(tensor_\d+|model_constants_config\.json)"
@@ -49,12 +48,12 @@ _MAX_JSON = 64 * 2**20
 REMEDY = "do not load it; make the bundle again with `save_bundle`"
 
 
-def check_archive(file: Path, contract: PointsContract | ImageContract | None = None) -> None:
-    """Refuse a program file that is more than data, or (given a contract) whose input has another shape.
+def check_archive(file: Path, input_shape: tuple[int, ...] | None = None) -> None:
+    """Refuse a program file that is more than data, or whose input [batch, ...] has another shape than is given.
 
     Raises:
         IntegrityError: not a program file at all. RegistryError: it holds a pickle, a library, or calls beyond torch's
-        operators; or its shapes are not the contract's.
+        operators; or its shapes are not the card's.
     """
     try:
         with zipfile.ZipFile(file) as archive:
@@ -69,8 +68,8 @@ def check_archive(file: Path, contract: PointsContract | ImageContract | None = 
         raise RegistryError(f"{file}: its graph brings code of its own; {REMEDY}")
     for name, content in texts.items():
         _check_values(f"{file}: {name}", content)
-    if contract is not None:
-        _check_shape(file, graph, contract)
+    if input_shape is not None:
+        _check_shape(file, graph, input_shape)
 
 
 def _members(file: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
@@ -153,13 +152,8 @@ def _check_text(where: str, text: str) -> None:
         )
 
 
-def _check_shape(file: Path, graph: dict[str, Any], contract: PointsContract | ImageContract) -> None:
-    """The graph's one input is [batch, ...] as the contract says. Raises RegistryError."""
-    match contract:
-        case PointsContract():
-            wanted: list[int] = [contract.num_points, contract.columns]
-        case ImageContract():
-            wanted = [3, contract.image_size, contract.image_size]
+def _check_shape(file: Path, graph: dict[str, Any], wanted: tuple[int, ...]) -> None:
+    """The graph's one input is [batch, *wanted]. Raises RegistryError."""
     try:
         module = graph["graph_module"]
         inputs = [spec["user_input"]["arg"]["as_tensor"]["name"] for spec in _user_inputs(module)]
@@ -169,7 +163,7 @@ def _check_shape(file: Path, graph: dict[str, Any], contract: PointsContract | I
     if shapes != [[None, *wanted]]:
         shown = "; ".join(str(["batch" if size is None else size for size in shape]) for shape in shapes)
         raise RegistryError(
-            f"{file}: takes {shown}, but encoder.json says {['batch', *wanted]}: the contract is not this program's; "
+            f"{file}: takes {shown}, but encoder.json says {['batch', *wanted]}: the card is not this program's; "
             "make the bundle again"
         )
 

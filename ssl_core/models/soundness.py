@@ -8,47 +8,46 @@ import zipfile
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from ssl_core.errors import IntegrityError, RegistryError
 from ssl_core.models.bundle import CARD, PROGRAM, WEIGHTS, load_bundle, read_card, verify_checksums
-from ssl_core.models.encoder import Encoder
-from ssl_core.models.program import example_input
 from ssl_core.models.program_check import check_archive
 
 PICKLED = (".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".joblib", ".bin", ".npy", ".npz")
 """Endings of files that hold, or may hold, a pickle."""
 
 
-def check_sound(folder: Path) -> Encoder:
-    """The encoder of a bundle, on the CPU in evaluation mode, if nothing is wrong with it.
+def check_sound(folder: Path) -> nn.Module:
+    """The model of a bundle, on the CPU in evaluation mode, if nothing is wrong with it.
 
     Raises:
         IntegrityError: a file is missing, changed, or does not fit the description.
-        RegistryError: a pickle; a weight or a feature that is not finite; features or a program of another shape than
+        RegistryError: a pickle; a weight or an output that is not finite; outputs or a program of another shape than
         `encoder.json` says.
     """
     for file in sorted(folder.iterdir()) if folder.is_dir() else ():
         refuse_pickle(file)
     verify_checksums(folder)
-    card = read_card(folder)
-    check_archive(folder / PROGRAM, card.contract)
-    encoder = load_bundle(folder)
-    for name, tensor in encoder.state_dict().items():
+    card = read_card(folder).card
+    check_archive(folder / PROGRAM, card.input_shape)
+    module = load_bundle(folder)
+    for name, tensor in module.state_dict().items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             bad = int((~torch.isfinite(tensor)).sum())
             raise RegistryError(
                 f"{folder / WEIGHTS}: {name} holds {bad} values that are not finite; use an earlier checkpoint"
             )
     with torch.inference_mode():
-        features = encoder(example_input(card.contract, 2))
-    if features.shape != (2, card.feature_dim):
+        outputs = module(card.example(2))
+    if outputs.shape != (2, *card.output_shape):
         raise RegistryError(
-            f"{folder}: gives features {list(features.shape)} for two objects, but {CARD} says "
-            f"[2, {card.feature_dim}]; make the bundle again"
+            f"{folder}: gives {card.output_name} {list(outputs.shape)} for two inputs, but {CARD} says "
+            f"{[2, *card.output_shape]}; make the bundle again"
         )
-    if not torch.isfinite(features).all():
-        raise RegistryError(f"{folder}: the encoder's features are not finite; use an earlier checkpoint")
-    return encoder
+    if not torch.isfinite(outputs).all():
+        raise RegistryError(f"{folder}: the model's {card.output_name} are not finite; use an earlier checkpoint")
+    return module
 
 
 def refuse_pickle(file: Path) -> None:

@@ -9,6 +9,7 @@ import torch
 from ssl_core.data.pack import Pack
 from ssl_core.errors import CheckpointError
 from ssl_core.models.bundle import save_bundle
+from ssl_core.models.cards import encoder_card
 from ssl_core.recipe import Modality, Recipe, RecipeConfig
 from ssl_core.training.best import PREFIX, BestEncoders
 from ssl_core.training.checkpoint import CheckpointState, load_checkpoint, save_checkpoint
@@ -127,8 +128,7 @@ class TrialSession:
         self.training.module.eval()
         for modality, trained in self.best.applied_to(self.objective.encoders()).items():
             target = folder / modality
-            save_bundle(
-                trained.encoder, trained.backbone, target, name=self.recipe.model_name(modality), lineage=dict(lineage)
-            )
+            card = encoder_card(trained.encoder.contract, trained.backbone)
+            save_bundle(trained.encoder, card, target, name=self.recipe.model_name(modality), lineage=lineage)
             written[modality] = target
         return written

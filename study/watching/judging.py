@@ -20,7 +20,7 @@ from registry.versions.records import CHAMPION, EncoderVersion
 from registry.versions.store import EncoderStore
 from ssl_core.data.pack import Pack
 from ssl_core.errors import DataError, InfeasibleError, IntegrityError, RegistryError, SplatsweepError, StorageError
-from ssl_core.models.bundle import EncoderCard
+from ssl_core.models.bundle import BundleCard
 from ssl_core.training.device import choose_device
 from study.packs.pack_storage import open_pack
 from study.watching.job import Answer, Job
@@ -75,7 +75,7 @@ def _claimed(store: EncoderStore, job: Job) -> Answer:
         return Answer(outcome="judged", reason=f"{outcome}: {reason}")
 
 
-def _check_classes(found: Found, card: EncoderCard, pack: Pack) -> None:
+def _check_classes(found: Found, card: BundleCard, pack: Pack) -> None:
     declared = declared_classes(card, found.tags)
     there = tuple(pack.manifest.class_names)
     if declared and set(declared) != set(there):

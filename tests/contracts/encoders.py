@@ -5,13 +5,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ssl_core.models.build import ImageBackbone, PointBackbone, build_encoder
+from ssl_core.models.build import ImageBackbone, PointBackbone
+from ssl_core.models.cards import ImageEncoderCard, PointEncoderCard, encoder_card
 from ssl_core.models.dgcnn import DGCNNConfig
 from ssl_core.models.encoder import Encoder, ImageContract, PointsContract
 from ssl_core.models.image import ResNetConfig
 from ssl_core.models.pointnet import PointNetConfig
 from ssl_core.models.pointnet2 import PointNet2MSGConfig, PointNet2SSGConfig
-from ssl_core.models.program import example_input
 
 BATCHES = (1, 2, 7)
 
@@ -26,11 +26,15 @@ class EncoderCase:
     permutation_invariant: bool = False
     slow_export: bool = False
 
+    @property
+    def card(self) -> PointEncoderCard | ImageEncoderCard:
+        return encoder_card(self.contract, self.backbone)
+
     def build(self, seed: int = 0) -> Encoder:
-        return build_encoder(self.contract, self.backbone, seed=seed)
+        return self.card.build(seed)
 
     def input(self, batch: int) -> Tensor:
-        return example_input(self.contract, batch)
+        return self.card.example(batch)
 
 
 XYZ = PointsContract(num_points=64)

@@ -69,7 +69,7 @@ def bundle_of(tmp_path_factory) -> Callable[[kit.EncoderCase], tuple[Encoder, Pa
         with torch.no_grad():
             encoder(case.input(4))  # moves the running statistics
         folder = tmp_path_factory.mktemp("bundles") / case.name
-        save_bundle(encoder, case.backbone, folder, name=case.name, lineage={"trial": "7"})
+        save_bundle(encoder, case.card, folder, name=case.name, lineage={"trial": "7"})
         assert encoder.training, "saving must not change the encoder's mode"
         return encoder.eval(), folder
 

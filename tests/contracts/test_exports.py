@@ -73,10 +73,10 @@ def make(case: kit.EncoderCase, folder: Path) -> None:
     encoder = case.build(seed=5).train()
     with torch.no_grad():
         encoder(case.input(4))  # moves the running statistics
-        save_bundle(encoder, case.backbone, folder, name=case.name, lineage={})
+        save_bundle(encoder, case.card, folder, name=case.name, lineage={})
         if not missing_libraries():
             add_onnx(folder)
-        write_mlmodel(folder, case.contract, encoder.feature_dim, model_id="m-0", run_id="0" * 32)
+        write_mlmodel(folder, case.card, model_id="m-0", run_id="0" * 32)
         encoder.eval()
         pairs = {f"x{batch}": case.input(batch) for batch in kit.BATCHES}
         pairs |= {f"y{batch}": encoder(case.input(batch)) for batch in kit.BATCHES}

@@ -16,11 +16,11 @@ from ssl_core.data.pack_writer import write_pack
 from ssl_core.data.ply import write_gaussian_ply
 from ssl_core.data.sampling import farthest_point_order
 from ssl_core.encode.points import points_input
-from ssl_core.encode.ready import ReadyEncoder
+from ssl_core.encode.ready import LoadedModel
 from ssl_core.errors import ConfigError, GaussianFileError, ImageError, InfeasibleError
 from ssl_core.evaluation.extract import image_features, point_features
-from ssl_core.models.build import build_encoder
-from ssl_core.models.bundle import EncoderCard
+from ssl_core.models.bundle import BundleCard
+from ssl_core.models.cards import encoder_card
 from ssl_core.models.encoder import ImageContract, PointsContract
 from ssl_core.models.image import ResNetConfig
 from ssl_core.models.pointnet import PointNetConfig
@@ -30,11 +30,10 @@ torch.set_num_threads(1)
 PLAIN = PointNetConfig(input_transform=False, feature_transform=False, feature_dim=32)
 
 
-def ready(contract: PointsContract | ImageContract, seed: int = 0) -> ReadyEncoder:
+def ready(contract: PointsContract | ImageContract, seed: int = 0) -> LoadedModel:
     backbone = PLAIN if isinstance(contract, PointsContract) else ResNetConfig()
-    encoder = build_encoder(contract, backbone, seed=seed).eval()
-    card = EncoderCard(name="x", contract=contract, backbone=backbone, feature_dim=encoder.feature_dim)
-    return ReadyEncoder(encoder, card, "x/1")
+    card = encoder_card(contract, backbone)
+    return LoadedModel(card.build(seed).eval(), BundleCard(name="x", card=card), "x/1")
 
 
 def a_cloud(count: int = 80, seed: int = 0, *, degree: int = 3, solid: int | None = None) -> GaussianCloud:
@@ -74,7 +73,7 @@ def test_a_file_gives_what_a_pack_of_it_gives(tmp_path: Path) -> None:
     )
     encoder = ready(contract)
     (file,) = (tmp_path / "set").rglob("*.ply")
-    expected = point_features(encoder.encoder, pack, np.array([0]), 0)
+    expected = point_features(encoder.module, pack, np.array([0]), 0)
     np.testing.assert_allclose(encoder.encode_ply(file), expected, rtol=1e-4, atol=1e-5)
 
 
@@ -83,7 +82,7 @@ def test_an_image_gives_what_a_pack_of_it_gives(tmp_path: Path) -> None:
     pack = pack_of(tmp_path / "set", tmp_path / "pack")
     encoder = ready(ImageContract(image_size=24))
     files = sorted((tmp_path / "set" / "images").rglob("*.png"))
-    expected = image_features(encoder.encoder, pack, np.array([0]))[0]
+    expected = image_features(encoder.module, pack, np.array([0]))[0]
     np.testing.assert_allclose(encoder.encode_images(files), expected, rtol=1e-4, atol=1e-5)
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from ssl_core.data.gaussians import GaussianCloud
 from ssl_core.data.ply import write_gaussian_ply
-from ssl_core.models.build import build_encoder
 from ssl_core.models.bundle import save_bundle
+from ssl_core.models.cards import encoder_card
 from ssl_core.models.encoder import PointsContract
 from ssl_core.models.pointnet import PointNetConfig
 
@@ -30,8 +30,9 @@ def write(file: Path, flat: bool, seed: int) -> None:
 
 def test_splats_are_classified(tmp_path: Path) -> None:
     backbone = PointNetConfig(input_transform=False, feature_transform=False, feature_dim=64)
-    encoder = build_encoder(PointsContract(num_points=48), backbone, seed=0)
-    save_bundle(encoder, backbone, tmp_path / "encoder", name="points", lineage={})
+    card = encoder_card(PointsContract(num_points=48), backbone)
+    encoder = card.build(0)
+    save_bundle(encoder, card, tmp_path / "encoder", name="points", lineage={})
     for i in range(4):
         write(tmp_path / f"set/plate/{i}.ply", True, i)
         write(tmp_path / f"set/pole/{i}.ply", False, 10 + i)
@@ -53,8 +54,9 @@ def test_splats_are_classified(tmp_path: Path) -> None:
 
 def test_what_cannot_be_classified_is_said_before_anything_is_encoded(tmp_path, monkeypatch):
     backbone = PointNetConfig(input_transform=False, feature_transform=False, feature_dim=64)
-    encoder = build_encoder(PointsContract(num_points=48), backbone, seed=0)
-    save_bundle(encoder, backbone, tmp_path / "encoder", name="points", lineage={})
+    card = encoder_card(PointsContract(num_points=48), backbone)
+    encoder = card.build(0)
+    save_bundle(encoder, card, tmp_path / "encoder", name="points", lineage={})
     for name in ("plate/0", "plate/1", "pole/0"):
         (tmp_path / "set" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "set" / f"{name}.ply").touch()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ssl_core.evaluation.costs import EncoderCosts, encoder_costs, median_interval
-from ssl_core.models.build import build_encoder
+from ssl_core.models.cards import encoder_card
 from ssl_core.models.encoder import Encoder, ImageContract, PointsContract
 from ssl_core.models.image import ResNetConfig
 from ssl_core.models.pointnet import PointNetConfig
@@ -39,8 +39,8 @@ def test_memory_is_counted():
 @pytest.mark.parametrize(
     "encoder",
     [
-        build_encoder(PointsContract(num_points=64), PointNetConfig(feature_dim=32), seed=0),
-        build_encoder(ImageContract(image_size=24), ResNetConfig(), seed=0),
+        encoder_card(PointsContract(num_points=64), PointNetConfig(feature_dim=32)).build(0),
+        encoder_card(ImageContract(image_size=24), ResNetConfig()).build(0),
     ],
     ids=["points", "image"],
 )

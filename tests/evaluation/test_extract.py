@@ -13,7 +13,7 @@ from ssl_core.data.pack import Pack, PackConfig
 from ssl_core.data.pack_writer import write_pack
 from ssl_core.errors import ConfigError
 from ssl_core.evaluation.extract import ExtractionTimes, image_features, point_features
-from ssl_core.models.build import build_encoder
+from ssl_core.models.cards import encoder_card
 from ssl_core.models.encoder import ImageContract, PointsContract
 from ssl_core.models.image import ResNetConfig
 from ssl_core.models.pointnet import PointNetConfig
@@ -40,11 +40,11 @@ def table_pack(tmp_path_factory) -> Pack:
 
 def point_encoder(seed=0):
     backbone = PointNetConfig(input_transform=False, feature_transform=False, feature_dim=64)
-    return build_encoder(POINTS, backbone, seed=seed)
+    return encoder_card(POINTS, backbone).build(seed)
 
 
 def image_encoder(seed=0):
-    return build_encoder(IMAGE, ResNetConfig(kind="resnet18"), seed=seed)
+    return encoder_card(IMAGE, ResNetConfig(kind="resnet18")).build(seed)
 
 
 class CountedViews:

@@ -10,7 +10,7 @@ from torch import Tensor
 from ssl_core.errors import DivergedError, InfeasibleError
 from ssl_core.evaluation.fine_tuning import FineTuningConfig, fine_tune
 from ssl_core.evaluation.supervised_data import _steps, supervised_data
-from ssl_core.models.build import build_encoder
+from ssl_core.models.cards import encoder_card
 from ssl_core.models.encoder import Encoder, ImageContract, PointsContract
 from ssl_core.models.image import ResNetConfig
 from ssl_core.models.pointnet import PointNetConfig
@@ -22,11 +22,11 @@ CONFIG = FineTuningConfig(epochs=8, batch_size=8, test_draws=2, test_views=3)
 
 def point_encoder(seed: int = 0) -> Encoder:
     backbone = PointNetConfig(input_transform=False, feature_transform=False, feature_dim=64)
-    return build_encoder(POINTS, backbone, seed=seed)
+    return encoder_card(POINTS, backbone).build(seed)
 
 
 def image_encoder(seed: int = 0) -> Encoder:
-    return build_encoder(IMAGE, ResNetConfig(kind="resnet18"), seed=seed)
+    return encoder_card(IMAGE, ResNetConfig(kind="resnet18")).build(seed)
 
 
 class Blobs:

@@ -10,7 +10,7 @@ from ssl_core.evaluation.extract import image_features, point_features
 from ssl_core.evaluation.novel_views import novel_cameras, novel_views
 from ssl_core.evaluation.robustness import DroppedPoints, Jitter, Turn
 from ssl_core.evaluation.together import disturbed_point_features, features_together, view_features
-from ssl_core.models.build import build_encoder
+from ssl_core.models.cards import encoder_card
 from ssl_core.models.encoder import Encoder, ImageContract, PointsContract
 from ssl_core.models.image import ResNetConfig
 from ssl_core.models.pointnet import PointNetConfig
@@ -19,11 +19,11 @@ PLAIN = PointNetConfig(input_transform=False, feature_transform=False, feature_d
 
 
 def point_encoder(seed: int, **contract) -> Encoder:
-    return build_encoder(PointsContract(num_points=48, **contract), PLAIN, seed=seed)
+    return encoder_card(PointsContract(num_points=48, **contract), PLAIN).build(seed)
 
 
 def image_encoder(seed: int, size: int = 20) -> Encoder:
-    return build_encoder(ImageContract(image_size=size), ResNetConfig(), seed=seed)
+    return encoder_card(ImageContract(image_size=size), ResNetConfig()).build(seed)
 
 
 def test_together_is_as_alone_and_modes_stay(tiny_pack):

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from ssl_core.errors import IntegrityError, RegistryError, StorageError
-from ssl_core.models.build import build_image_encoder, build_point_encoder
-from ssl_core.models.bundle import EncoderCard, load_bundle, read_card, save_bundle, verify_checksums
+from ssl_core.models.build import build_image_encoder
+from ssl_core.models.bundle import BundleCard, load_bundle, read_card, save_bundle, verify_checksums
+from ssl_core.models.cards import ImageEncoderCard, PointEncoderCard
 from ssl_core.models.encoder import Encoder, ImageContract, PointsContract
 from ssl_core.models.image import ResNetConfig
 from ssl_core.models.pointnet import PointNetConfig
@@ -17,17 +18,18 @@ from ssl_core.models.program import check_program
 
 torch.set_num_threads(1)
 PLAIN = PointNetConfig(input_transform=False, feature_transform=False, feature_dim=32)
+CARD = PointEncoderCard(contract=PointsContract(num_points=16), backbone=PLAIN)
 FILES = ("encoder.safetensors", "encoder.json", "program.pt2", "checksums.json")
 
 
 def encoder(seed: int = 0) -> Encoder:
-    return build_point_encoder(PointsContract(num_points=16), PLAIN, seed=seed)
+    return CARD.build(seed)
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("bundle") / "whole"
-    save_bundle(encoder(), PLAIN, folder, name="points", lineage={"study": "s"})
+    save_bundle(encoder(), CARD, folder, name="points", lineage={"study": "s"})
     return folder
 
 
@@ -90,8 +92,10 @@ def test_other_files_may_lie_beside(bundle: Path) -> None:
     [
         ({"format_version": 99}, "newer"),
         ({"colour": 1}, "unknown key 'colour'"),
-        ({"feature_dim": 7}, "feature_dim 7 is not the backbone's 32"),
-        ({"contract": {"modality": "image"}}, "does not read image"),
+        ({"card": {"kind": "point_encoder", "contract": {"modality": "image"}}}, "card.point_encoder.backbone"),
+        ({"card": {"kind": "hologram"}}, "card of kind 'hologram'.*upgrade splatsweep"),
+        ({"card": {"kind": 3}}, "union|kind"),
+        ({"card": 3}, "card"),
     ],
 )
 def test_a_card_that_makes_no_sense_is_refused(bundle: Path, change: dict, reason: str) -> None:
@@ -108,7 +112,7 @@ def test_no_card_is_not_a_bundle(tmp_path: Path) -> None:
 
 def test_saving_again_replaces(bundle: Path) -> None:
     other = encoder(seed=9)
-    save_bundle(other, PLAIN, bundle, name="points", lineage={})
+    save_bundle(other, CARD, bundle, name="points", lineage={})
     assert all(torch.equal(t, other.state_dict()[n]) for n, t in load_bundle(bundle).state_dict().items())
     assert read_card(bundle).lineage == {}
 
@@ -118,7 +122,7 @@ def test_what_cannot_be_kept_leaves_nothing_behind(tmp_path: Path) -> None:
     with torch.no_grad():
         broken.backbone.pooled.linear.weight.fill_(float("nan"))
     with pytest.raises(RegistryError, match="not finite"):
-        save_bundle(broken, PLAIN, tmp_path / "out" / "bundle", name="points", lineage={})
+        save_bundle(broken, CARD, tmp_path / "out" / "bundle", name="points", lineage={})
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -127,20 +131,20 @@ def test_a_failed_save_keeps_the_old_bundle(bundle: Path) -> None:
     with torch.no_grad():
         broken.backbone.pooled.linear.weight.fill_(float("inf"))
     with pytest.raises(RegistryError):
-        save_bundle(broken, PLAIN, bundle, name="points", lineage={})
+        save_bundle(broken, CARD, bundle, name="points", lineage={})
     verify_checksums(bundle)
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="cannot be written"):
-        save_bundle(encoder(), PLAIN, tmp_path / "file" / "bundle", name="points", lineage={})
+        save_bundle(encoder(), CARD, tmp_path / "file" / "bundle", name="points", lineage={})
 
 
 def test_a_program_of_other_weights_is_found(whole: Path) -> None:
-    check_program(encoder().eval(), whole / "program.pt2")
-    with pytest.raises(RegistryError, match=r"differs from the encoder by .* at batch 1"):
-        check_program(encoder(seed=1).eval(), whole / "program.pt2")
+    check_program(encoder().eval(), CARD, whole / "program.pt2")
+    with pytest.raises(RegistryError, match=r"differs from the model by .* at batch 1"):
+        check_program(encoder(seed=1).eval(), CARD, whole / "program.pt2")
 
 
 def test_the_path_of_initial_weights_stays_at_home(tmp_path: Path) -> None:
@@ -148,12 +152,13 @@ def test_the_path_of_initial_weights_stays_at_home(tmp_path: Path) -> None:
     weights.parent.mkdir()
     torch.save(build_image_encoder(contract, ResNetConfig(), seed=1).backbone.state_dict(), weights)
     config = ResNetConfig(weights_file=str(weights))
-    save_bundle(build_image_encoder(contract, config, seed=0), config, tmp_path / "b", name="image", lineage={})
+    card = ImageEncoderCard(contract=contract, backbone=config)
+    save_bundle(build_image_encoder(contract, config, seed=0), card, tmp_path / "b", name="image", lineage={})
     weights.unlink()
     assert "secret" not in (tmp_path / "b/encoder.json").read_text()
-    assert load_bundle(tmp_path / "b").feature_dim == 512
+    assert load_bundle(tmp_path / "b")(card.example(2)).shape == (2, 512)
 
 
 def test_the_card_survives_json() -> None:
-    card = EncoderCard(name="x", contract=PointsContract(), backbone=PLAIN, feature_dim=32, lineage={"a": "b"})
-    assert EncoderCard.from_json(card.to_json()) == card
+    card = BundleCard(name="x", card=CARD, lineage={"a": "b"})
+    assert BundleCard.from_json(card.to_json()) == card

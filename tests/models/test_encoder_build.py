@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from ssl_core.errors import ConfigError
-from ssl_core.models.build import build_encoder, build_point_encoder
+from ssl_core.models.build import build_point_encoder
+from ssl_core.models.cards import encoder_card
 from ssl_core.models.dgcnn import DGCNNConfig
 from ssl_core.models.encoder import Encoder, ImageContract, PointsContract
 from ssl_core.models.heads import FusionNetwork
@@ -30,7 +31,7 @@ def test_a_group_named_twice_is_refused() -> None:
 )
 def test_modality_and_backbone_must_fit(contract, backbone) -> None:
     with pytest.raises(ConfigError, match=f"'{backbone.kind}' does not read {contract.modality}"):
-        build_encoder(contract, backbone, seed=0)
+        encoder_card(contract, backbone).build(0)
 
 
 def test_other_numbers_of_points_are_welcome_and_no_points_are_not() -> None:

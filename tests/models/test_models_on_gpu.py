@@ -36,7 +36,7 @@ def test_trains_in_half_precision(case: kit.EncoderCase) -> None:
 
 def test_is_saved_for_the_cpu(case: kit.EncoderCase, tmp_path: Path) -> None:
     encoder = case.build(seed=2).cuda()
-    save_bundle(encoder, case.backbone, tmp_path / "bundle", name=case.name, lineage={})
+    save_bundle(encoder, case.card, tmp_path / "bundle", name=case.name, lineage={})
     assert next(encoder.parameters()).is_cuda
     loaded = load_bundle(tmp_path / "bundle")
     with torch.no_grad():

@@ -10,28 +10,28 @@ from hypothesis import strategies as st
 
 from ssl_core.errors import MissingDependencyError, RegistryError, StorageError
 from ssl_core.models import onnx_export
-from ssl_core.models.build import build_encoder
 from ssl_core.models.bundle import CHECKSUMS, ONNX, add_onnx, load_bundle, save_bundle, verify_checksums
+from ssl_core.models.cards import PointEncoderCard
 from ssl_core.models.encoder import Encoder, PointsContract
 from ssl_core.models.neighbours import ball_query, farthest_points, squared_distances
 from ssl_core.models.onnx_export import check_onnx, export_onnx, first_reached
 from ssl_core.models.pointnet import PointNetConfig
-from ssl_core.models.program import example_input
 from tests.models.search_graph import clouds_with_equal_distances, graph_of
 
 torch.set_num_threads(1)
 PLAIN = PointNetConfig(input_transform=False, feature_transform=False, feature_dim=32)
+CARD = PointEncoderCard(contract=PointsContract(num_points=16), backbone=PLAIN)
 needs_onnx = pytest.mark.skipif(bool(onnx_export.missing_libraries()), reason="onnx, onnxscript, onnxruntime")
 
 
 def encoder(seed: int = 0) -> Encoder:
-    return build_encoder(PointsContract(num_points=16), PLAIN, seed=seed).eval()
+    return CARD.build(seed).eval()
 
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("onnx") / "bundle"
-    save_bundle(encoder(), PLAIN, folder, name="points", lineage={})
+    save_bundle(encoder(), CARD, folder, name="points", lineage={})
     return folder
 
 
@@ -45,7 +45,7 @@ def test_the_scatter_equals_the_search(batch: int, points: int, count: int, seed
 
 
 def test_a_ball_query_is_the_same_by_either(monkeypatch) -> None:
-    x = example_input(PointsContract(num_points=50), 3)
+    x = PointsContract(num_points=50).example(3)
     distances = squared_distances(x[:, :10], x)
     usual = ball_query(distances, 0.4, 8)
     monkeypatch.setattr(torch, "searchsorted", first_reached)
@@ -78,7 +78,7 @@ def test_a_bundle_is_completed_once_and_stays_whole(bundle: Path) -> None:
     assert sums.keys() - before.keys() == {ONNX}
     stamp = file.stat().st_mtime_ns
     assert add_onnx(bundle).stat().st_mtime_ns == stamp
-    check_onnx(load_bundle(bundle), file)
+    check_onnx(load_bundle(bundle), CARD, file)
     assert str(Path(__file__).resolve().parents[2]).encode() not in file.read_bytes(), "our paths stay at home"
     assert not [path for path in bundle.iterdir() if path.name.startswith(".")]
 
@@ -86,14 +86,14 @@ def test_a_bundle_is_completed_once_and_stays_whole(bundle: Path) -> None:
 @needs_onnx
 def test_another_encoders_file_is_found(bundle: Path) -> None:
     add_onnx(bundle)
-    with pytest.raises(RegistryError, match="differs from the encoder"):
-        check_onnx(encoder(seed=1), bundle / ONNX)
+    with pytest.raises(RegistryError, match="differs from the model"):
+        check_onnx(encoder(seed=1), CARD, bundle / ONNX)
 
 
 @needs_onnx
 def test_a_bundle_saved_again_loses_the_old_file(bundle: Path) -> None:
     add_onnx(bundle)
-    save_bundle(encoder(), PLAIN, bundle, name="points", lineage={})
+    save_bundle(encoder(), CARD, bundle, name="points", lineage={})
     assert not (bundle / ONNX).exists()
     verify_checksums(bundle)
 
@@ -104,20 +104,20 @@ def test_what_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     with torch.no_grad():
         broken.backbone.pooled.linear.weight.fill_(float("nan"))
     with pytest.raises(RegistryError, match="not finite"):
-        export_onnx(broken, tmp_path / ONNX)
+        export_onnx(broken, CARD, tmp_path / ONNX)
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(StorageError, match="cannot be written"):
-        export_onnx(encoder(), tmp_path / "nowhere" / ONNX)
+        export_onnx(encoder(), CARD, tmp_path / "nowhere" / ONNX)
 
 
 @needs_onnx
 def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / ONNX).write_bytes(b"nonsense")
     with pytest.raises(RegistryError, match="onnxruntime cannot read it"):
-        check_onnx(encoder(), tmp_path / ONNX)
+        check_onnx(encoder(), CARD, tmp_path / ONNX)
 
 
 def test_missing_libraries_are_named(monkeypatch, tmp_path: Path) -> None:
     monkeypatch.setattr(onnx_export, "NEEDED", ("onnx_of_no_kind",))
     with pytest.raises(MissingDependencyError, match="onnx_of_no_kind"):
-        export_onnx(encoder(), tmp_path / ONNX)
+        export_onnx(encoder(), CARD, tmp_path / ONNX)

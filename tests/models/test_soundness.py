@@ -12,12 +12,12 @@ import safetensors.torch
 import torch
 
 from ssl_core.errors import IntegrityError, RegistryError
-from ssl_core.models.build import build_encoder
 from ssl_core.models.bundle import CHECKSUMS, save_bundle
+from ssl_core.models.cards import PointEncoderCard
 from ssl_core.models.encoder import PointsContract
 from ssl_core.models.pointnet import PointNetConfig
 from ssl_core.models.pointnet2 import PointNet2SSGConfig
-from ssl_core.models.program import example_input, export_program, on_the_cpu, traced
+from ssl_core.models.program import export_program, on_the_cpu, traced
 from ssl_core.models.program_check import check_archive
 from ssl_core.models.soundness import check_sound, refuse_pickle
 from tests.registry.resealed import reseal
@@ -25,6 +25,8 @@ from tests.registry.resealed import reseal
 torch.set_num_threads(1)
 PLAIN = PointNetConfig(input_transform=False, feature_transform=False, feature_dim=32)
 CONTRACT = PointsContract(num_points=16)
+SHAPE = CONTRACT.input_shape
+CARD = PointEncoderCard(contract=CONTRACT, backbone=PLAIN)
 
 
 class Bomb:
@@ -40,7 +42,7 @@ class Bomb:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("sound") / "whole"
-    save_bundle(build_encoder(CONTRACT, PLAIN, seed=0), PLAIN, folder, name="points", lineage={})
+    save_bundle(CARD.build(0), CARD, folder, name="points", lineage={})
     return folder
 
 
@@ -76,7 +78,7 @@ def in_model(old: str, new: str) -> Callable[[str, bytes], bytes]:
 
 def test_a_sound_bundle_passes_and_gives_the_encoder(whole: Path) -> None:
     encoder = check_sound(whole)
-    assert encoder(example_input(CONTRACT, 2)).shape == (2, 32)
+    assert encoder(CARD.example(2)).shape == (2, 32)
 
 
 def test_no_pickle_and_no_path_of_ours_is_in_a_program(whole: Path) -> None:
@@ -87,11 +89,11 @@ def test_no_pickle_and_no_path_of_ours_is_in_a_program(whole: Path) -> None:
 
 
 def test_older_programs_with_example_inputs_pass(tmp_path: Path) -> None:
-    program = traced(on_the_cpu(build_encoder(CONTRACT, PLAIN, seed=0)))
+    program = traced(on_the_cpu(CARD.build(0)), CARD)
     torch.export.save(program, tmp_path / "program.pt2")
     with zipfile.ZipFile(tmp_path / "program.pt2") as archive:
         assert archive.getinfo("program/data/sample_inputs/model.pt").file_size > 0
-    check_archive(tmp_path / "program.pt2", CONTRACT)
+    check_archive(tmp_path / "program.pt2", SHAPE)
 
 
 def test_weights_that_are_not_numbers_are_refused(bundle: Path) -> None:
@@ -108,17 +110,17 @@ def test_weights_that_are_not_numbers_are_refused(bundle: Path) -> None:
     ("change", "error", "reason"),
     [
         (
-            {"contract": {"modality": "points", "features": ["xyz", "scale"], "num_points": 16}},
+            {"features": ["xyz", "scale"], "num_points": 16},
             RegistryError,
             "encoder.json says",
         ),
-        ({"contract": {"modality": "points", "num_points": 32}}, RegistryError, "the contract is not this program's"),
-        ({"feature_dim": 33}, RegistryError, "feature_dim 33 is not the backbone's 32"),
+        ({"num_points": 32}, RegistryError, "the card is not this program's"),
     ],
 )
 def test_a_contract_that_lies_about_shapes_is_refused(bundle: Path, change: dict, error: type, reason: str) -> None:
     card = json.loads((bundle / "encoder.json").read_text())
-    (bundle / "encoder.json").write_text(json.dumps(card | change))
+    card["card"]["contract"] |= change
+    (bundle / "encoder.json").write_text(json.dumps(card))
     reseal(bundle)
     with pytest.raises(error, match=reason):
         check_sound(bundle)
@@ -126,10 +128,10 @@ def test_a_contract_that_lies_about_shapes_is_refused(bundle: Path, change: dict
 
 def test_weights_of_another_shape_are_refused(bundle: Path) -> None:
     card = json.loads((bundle / "encoder.json").read_text())
-    card["feature_dim"] = card["backbone"]["feature_dim"] = 33
+    card["card"]["backbone"]["feature_dim"] = 33
     (bundle / "encoder.json").write_text(json.dumps(card))
     reseal(bundle)
-    with pytest.raises(IntegrityError, match="does not fit the encoder"):
+    with pytest.raises(IntegrityError, match="does not fit the model"):
         check_sound(bundle)
 
 
@@ -216,7 +218,7 @@ def test_two_members_of_one_name_are_refused(bundle: Path) -> None:
 def test_a_graph_that_would_run_more_than_operators_is_refused(bundle: Path, old: str, new: str, reason: str) -> None:
     rewrite(bundle / "program.pt2", in_model(old, new))
     with pytest.raises(RegistryError, match=reason):
-        check_archive(bundle / "program.pt2", CONTRACT)
+        check_archive(bundle / "program.pt2", SHAPE)
 
 
 @pytest.mark.parametrize(
@@ -235,20 +237,21 @@ def test_code_in_place_of_a_name_is_refused(bundle: Path, old: str, name: str, c
     """Torch's loader writes names into the source of a function, which it compiles: a default value is run then."""
     rewrite(bundle / "program.pt2", in_model(old, old.replace(json.dumps(name), json.dumps(code))))
     with pytest.raises(RegistryError, match="stands where torch takes a name into the code it compiles"):
-        check_archive(bundle / "program.pt2", CONTRACT)
+        check_archive(bundle / "program.pt2", SHAPE)
 
 
 @pytest.fixture(scope="module")
 def looping(tmp_path_factory) -> Path:
     """The program of an encoder that searches its centres, which is a loop over a graph of its own."""
-    config = PointNet2SSGConfig(centres="fps", centres_1=8, centres_2=4, feature_dim=16)
+    backbone = PointNet2SSGConfig(centres="fps", centres_1=8, centres_2=4, feature_dim=16)
     file = tmp_path_factory.mktemp("looping") / "program.pt2"
-    export_program(build_encoder(CONTRACT, config, seed=0), file)
+    card = PointEncoderCard(contract=CONTRACT, backbone=backbone)
+    export_program(card.build(0), card, file)
     return file
 
 
 def test_a_loop_passes_and_holds_no_path_of_ours(looping: Path) -> None:
-    check_archive(looping, CONTRACT)
+    check_archive(looping, SHAPE)
     with zipfile.ZipFile(looping) as archive:
         graph = archive.read("program/models/model.json")
     assert b"torch.ops.higher_order.while_loop" in graph
@@ -268,7 +271,7 @@ def test_what_a_loop_does_is_looked_at_too(looping: Path, tmp_path: Path, old: s
     file = Path(shutil.copy(looping, tmp_path))
     rewrite(file, in_model(old, new))
     with pytest.raises(RegistryError, match=reason):
-        check_archive(file, CONTRACT)
+        check_archive(file, SHAPE)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK", b"nonsense", b"\x80\x04."])

@@ -15,8 +15,8 @@ from ssl_core.data.layout import ply_path
 from ssl_core.data.pack import Pack, PackConfig
 from ssl_core.data.pack_writer import write_pack
 from ssl_core.data.ply import write_gaussian_ply
-from ssl_core.models.build import build_encoder
 from ssl_core.models.bundle import save_bundle
+from ssl_core.models.cards import encoder_card
 
 WORSE, MIDDLE, BETTER = ("x", 64), ("xy", 8), ("xyz", 128)
 """axes and points"""
@@ -52,13 +52,12 @@ def _block(sides: tuple[int, ...], rng: np.random.Generator, count: int = 200) -
 def seeing(folder: Path, sight: tuple[str, int], *, name: str = "seeing") -> Path:
     """A bundle of an untrained network whose first layer is blind to all but these axes, of so many points."""
     axes, points = sight
-    encoder = build_encoder(
-        POINTS.model_copy(update={"num_points": points, "sampling": "uniform"}), POINT_BACKBONE, seed=3
-    )
+    card = encoder_card(POINTS.model_copy(update={"num_points": points, "sampling": "uniform"}), POINT_BACKBONE)
+    encoder = card.build(3)
     first = next(p for p in encoder.parameters() if p.dim() >= 2 and p.shape[1] == 3)
     with torch.no_grad():
         for column, axis in enumerate("xyz"):
             if axis not in axes:
                 first[:, column] = 0.0
-    save_bundle(encoder, POINT_BACKBONE, folder, name=name, lineage={"axes": axes})
+    save_bundle(encoder, card, folder, name=name, lineage={"axes": axes})
     return folder

@@ -15,7 +15,7 @@ from registry.evaluation.pca_picture import principal_components
 from registry.evaluation.protocol import NO_SECTIONS, Sections
 from registry.evaluation.reports import EvaluationConfig, EvaluationReport, LabelSetting
 from ssl_core.errors import InfeasibleError
-from ssl_core.models.build import build_encoder
+from ssl_core.models.cards import encoder_card
 
 CONFIG = EvaluationConfig(
     label_settings=(LabelSetting(per_class=2, draws=3), LabelSetting()),
@@ -27,11 +27,11 @@ CONFIG = EvaluationConfig(
 
 
 def points_encoder(seed: int):
-    return build_encoder(POINTS, POINT_BACKBONE, seed=seed)
+    return encoder_card(POINTS, POINT_BACKBONE).build(seed)
 
 
 def image_encoder(seed: int):
-    return build_encoder(IMAGE, IMAGE_BACKBONE, seed=seed)
+    return encoder_card(IMAGE, IMAGE_BACKBONE).build(seed)
 
 
 def test_points_are_evaluated_against_twins(tiny_pack):
@@ -121,7 +121,7 @@ def test_features_that_are_not_finite_give_a_report_without_rows(tiny_pack):
 def test_an_encoder_the_pack_cannot_serve(tiny_pack):
     many = POINTS.model_copy(update={"num_points": 5000})
     with pytest.raises(InfeasibleError):
-        evaluate_encoder(build_encoder(many, POINT_BACKBONE, seed=0), tiny_pack, CONFIG)
+        evaluate_encoder(encoder_card(many, POINT_BACKBONE).build(0), tiny_pack, CONFIG)
 
 
 def test_view_subsets_are_nested_seeded_and_different():

@@ -11,7 +11,7 @@ from registry.evaluation.reports import EvaluationConfig, LabelSetting
 from registry.versions.fetching import pull
 from registry.versions.import_checkpoint import check_pack, judge_imported, register_imported
 from ssl_core.errors import InfeasibleError, RegistryError
-from ssl_core.models.bundle import load_bundle
+from ssl_core.models.bundle import load_bundle, read_card
 from ssl_core.models.image_weights import ImageImport, import_image_weights
 from ssl_core.models.imported import Imported
 from ssl_core.models.onnx_export import check_onnx
@@ -70,15 +70,15 @@ def test_a_network_that_searches_its_centres_has_every_form(store, tmp_path):
     folder = pull(store, points.reference, tmp_path / "pulled")
     encoder = load_bundle(folder)
     assert encoder.backbone.centres == "fps"
-    check_onnx(encoder, folder / "encoder.onnx")
-    check_program(encoder, folder / "program.pt2")
+    check_onnx(encoder, read_card(folder).card, folder / "encoder.onnx")
+    check_program(encoder, read_card(folder).card, folder / "program.pt2")
 
 
 @pytest.mark.slow
 def test_the_same_import_again_is_the_same_version(store, resnet):
     settings = ImageImport(image_size=32)
     (first,) = register_imported(store, import_image_weights(resnet, settings), "resnet18")
-    assert (first.reference, first.modality) == ("resnet18-image/1", "image")
+    assert (first.reference, first.kind) == ("resnet18-image/1", "image_encoder")
     (again,) = register_imported(store, import_image_weights(resnet, settings), "resnet18")
     assert (again.reference, again.run_id) == (first.reference, first.run_id)
     other = import_image_weights(resnet, ImageImport(image_size=40))

@@ -78,7 +78,7 @@ def test_one_of_several_in_a_folder_by_either_name(bundles, tmp_path):
     many = tmp_path / "many"
     assert list_bundles(many).keys() == {"points-0", "points-1", "views"}
     assert choose_bundle(many, "points-1") == many / "points-1"
-    assert load(many, name="tiny-image").contract.modality == "image"
+    assert load(many, name="tiny-image").card.kind == "image_encoder"
     x = torch.rand(2, POINTS.num_points, 3)
     with torch.inference_mode():
         assert (load(many, name="points-1").encode(x) == load_bundle(bundles[1])(x).numpy()).all()

@@ -21,7 +21,7 @@ from registry.evaluation.sections.fine_tuning import training_of
 from registry.evaluation.sections.retrieval import aligned
 from ssl_core.evaluation.fine_tuning import FineTuningConfig
 from ssl_core.evaluation.robustness import DroppedPoints, FewerViews, Jitter
-from ssl_core.models.build import build_encoder
+from ssl_core.models.cards import encoder_card
 from ssl_core.models.encoder import PointsContract
 
 LABELS = (LabelSetting(per_class=2, draws=3), LabelSetting())
@@ -34,11 +34,11 @@ def config(**sections: object) -> EvaluationConfig:
 
 
 def points_encoder(seed: int):
-    return build_encoder(POINTS, POINT_BACKBONE, seed=seed)
+    return encoder_card(POINTS, POINT_BACKBONE).build(seed)
 
 
 def image_encoder(seed: int):
-    return build_encoder(IMAGE, IMAGE_BACKBONE, seed=seed)
+    return encoder_card(IMAGE, IMAGE_BACKBONE).build(seed)
 
 
 BUILD = {"points": points_encoder, "image": image_encoder}
@@ -126,7 +126,7 @@ def test_fewer_views_are_asked_of_images_and_more_than_there_are_is_no_disturban
 
 def test_a_contract_that_cannot_be_turned_says_so(tiny_pack):
     contract = PointsContract(num_points=64, features=("xyz", "reference_color"))
-    encoder = build_encoder(contract, POINT_BACKBONE, seed=0)
+    encoder = encoder_card(contract, POINT_BACKBONE).build(0)
     asked = config(robustness=RobustnessSettings()).model_copy(update={"twin_seeds": ()})
     report = evaluate_encoder(encoder, tiny_pack, asked).report
     assert report.sections.robustness

@@ -24,7 +24,7 @@ def test_a_registered_encoder_is_a_candidate_with_lineage_signature_and_example(
     assert version.aliases == ("candidate",)
     assert version.status == "registered"
     assert version.lineage == lineage
-    assert (version.modality, version.feature_dim) == ("points", 64)
+    assert (version.kind, version.feature_dim) == ("point_encoder", 64)
     assert [event.kind for event in version.events] == ["registered"]
     raw = store.client.get_model_version(NAME, "1")
     assert raw.run_id == trial
@@ -87,7 +87,7 @@ def test_models_of_both_kinds_side_by_side(store, bundles, lineage, trial, tmp_p
     image = make_bundle(tmp_path / "image", 0, "image")
     store.register(bundles[0], NAME, lineage, trial)
     version = store.register(image, "cross-modal-image", lineage, trial)
-    assert (version.modality, version.feature_dim) == ("image", 512)
+    assert (version.kind, version.feature_dim) == ("image_encoder", 512)
     assert [v.name for v in store.list()] == ["cross-modal-image", NAME]
     assert [v.name for v in store.list(NAME)] == [NAME]
     assert store.list("nothing") == ()

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import torch
 
-from ssl_core.models.build import build_encoder
 from ssl_core.models.bundle import save_bundle
+from ssl_core.models.cards import encoder_card
 from ssl_core.models.encoder import ImageContract, PointsContract
 from ssl_core.models.image import ResNetConfig
 from ssl_core.models.pointnet import PointNetConfig
@@ -19,10 +19,11 @@ IMAGE_BACKBONE = ResNetConfig(kind="resnet18")
 def make_bundle(folder: Path, seed: int, modality: str = "points", *, collapsed: bool = False) -> Path:
     """A bundle of an untrained encoder; a collapsed one gives the same features for every input."""
     contract, backbone = (POINTS, POINT_BACKBONE) if modality == "points" else (IMAGE, IMAGE_BACKBONE)
-    encoder = build_encoder(contract, backbone, seed=seed)
+    card = encoder_card(contract, backbone)
+    encoder = card.build(seed)
     if collapsed:
         with torch.no_grad():
             for parameter in encoder.parameters():
                 parameter.zero_()
-    save_bundle(encoder, backbone, folder, name=f"tiny-{modality}", lineage={"seed": str(seed)})
+    save_bundle(encoder, card, folder, name=f"tiny-{modality}", lineage={"seed": str(seed)})
     return folder

@@ -11,8 +11,8 @@ import torch
 
 from registry.evaluation.protocol import NO_SECTIONS
 from registry.evaluation.reports import EvaluationConfig, LabelSetting
-from ssl_core.models.build import build_encoder
 from ssl_core.models.bundle import save_bundle
+from ssl_core.models.cards import encoder_card
 from ssl_core.models.encoder import PointsContract
 from ssl_core.models.pointnet import PointNetConfig
 
@@ -30,15 +30,16 @@ BACKBONE = PointNetConfig(input_transform=False, feature_transform=False, featur
 
 def first_bundle(folder: Path) -> Path:
     """A bundle of an untrained encoder."""
-    encoder = build_encoder(CONTRACT, BACKBONE, seed=0)
-    save_bundle(encoder, BACKBONE, folder, name="tiny", lineage={})
+    card = encoder_card(CONTRACT, BACKBONE)
+    encoder = card.build(0)
+    save_bundle(encoder, card, folder, name="tiny", lineage={})
     return folder
 
 
 def another_bundle(first: Path, folder: Path, seed: int) -> Path:
     """A copy with other weights and true checksums; its program, which takes seconds to make, stays the first one's."""
     shutil.copytree(first, folder)
-    weights = build_encoder(CONTRACT, BACKBONE, seed=seed).state_dict()
+    weights = encoder_card(CONTRACT, BACKBONE).build(seed).state_dict()
     safetensors.torch.save_file(
         {key: value.contiguous() for key, value in weights.items()}, folder / "encoder.safetensors"
     )
@@ -63,11 +64,11 @@ def register(client: Any, folder: Path, name: str = NAME, kind: str | None = "en
 
 def edit_card(folder: Path, **changes: Any) -> Path:
     """Change encoder.json; the checksums are made true again."""
-    card = json.loads((folder / "encoder.json").read_text())
+    bundle = json.loads((folder / "encoder.json").read_text())
     for key, value in changes.items():
         outer, _, inner = key.partition("__")
-        (card[outer] if inner else card)[inner or outer] = value
-    (folder / "encoder.json").write_text(json.dumps(card))
+        (bundle["card"][outer] if inner else bundle)[inner or outer] = value
+    (folder / "encoder.json").write_text(json.dumps(bundle))
     return with_checksums(folder)
 
 

@@ -17,8 +17,8 @@ from registry.judging.promote import evaluate_version, promote_by_hand
 from registry.judging.unjudged import one_version
 from registry.tracking.run_log import open_run_log
 from registry.versions.store import EncoderStore
-from ssl_core.models.build import build_encoder
 from ssl_core.models.bundle import save_bundle
+from ssl_core.models.cards import encoder_card
 from ssl_core.models.encoder import ImageContract
 from ssl_core.models.image import ResNetConfig
 
@@ -93,14 +93,15 @@ def test_a_header_that_lies_is_refused(store, bundle):
 
 @pytest.mark.parametrize("width", [10**6, 10**12, 10**30])
 def test_a_width_without_weights_is_not_made_room_for(store, bundle, width):
-    edit_card(bundle, feature_dim=width, backbone__feature_dim=width)
+    edit_card(bundle, backbone__feature_dim=width)
     assert "too small" in unfit(store, bundle)
 
 
 def test_a_card_may_not_name_another_file_of_weights(store, tmp_path):
     """It would be opened wherever the encoder is built."""
     contract, backbone = ImageContract(image_size=24), ResNetConfig(kind="resnet18")
-    save_bundle(build_encoder(contract, backbone, seed=0), backbone, tmp_path / "image", name="i", lineage={})
+    card = encoder_card(contract, backbone)
+    save_bundle(card.build(0), card, tmp_path / "image", name="i", lineage={})
     os.mkfifo(tmp_path / "pipe.pth")
     edit_card(tmp_path / "image", backbone__weights_file=str(tmp_path / "pipe.pth"))
     assert "weights_file" in unfit(store, tmp_path / "image")

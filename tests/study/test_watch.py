@@ -99,7 +99,7 @@ def test_versions_of_a_plain_client_are_judged_once(desk, bundle, tmp_path):
     assert desk.evaluations() == {f"{NAME}/1": 1, f"{NAME}/2": 1}
     assert sum(NAME in version.name and "champion" in version.aliases for version in desk.store.list()) == 1
     version = desk.store.get(NAME, 1)
-    assert version.modality == "points"
+    assert version.kind == "point_encoder"
     assert version.feature_dim == 32
     assert version.evaluation is not None
     assert version.decision is not None

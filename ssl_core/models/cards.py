@@ -1,0 +1,317 @@
+"""What a trained model is: a closed union of cards, one for each kind of artefact.
+
+A card is a frozen config that builds the model, makes an input for it and describes it to a person. Bundles, programs,
+ONNX files, MLflow's signature and the model card ask the card and know no kinds. A further kind is a class here (mypy
+names what it must offer), a member of `Card`, and a task in `ssl_core.evaluation.tasks`.
+"""
+
+import json
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, assert_never
+
+import torch
+from pydantic import Field, field_validator
+from torch import Tensor, nn
+
+from ssl_core.config import Config
+from ssl_core.errors import ConfigError
+from ssl_core.models.build import (
+    ImageBackbone,
+    PointBackbone,
+    build_image_encoder,
+    build_point_encoder,
+    seeded_weights,
+)
+from ssl_core.models.dgcnn import DGCNNConfig
+from ssl_core.models.encoder import Encoder, ImageContract, PointsContract
+from ssl_core.models.image import ResNetConfig
+from ssl_core.models.light_field import RAY, LightField
+
+_FROZEN = (
+    "The features are meant to be used frozen, under a linear model or a nearest-neighbour search, or as a start for "
+    "fine-tuning."
+)
+
+
+@dataclass(frozen=True)
+class CardText:
+    """A card in words.
+
+    Args:
+        title: what kind of model it is.
+        network: its architecture, in a word.
+        does: what it turns into what, to go on after the network's name.
+        purpose: what it is good for, in sentences.
+        takes: the input, as Markdown.
+        sample: Python that makes a batch of four inputs from torch.
+        reads: what a loaded model reads by itself.
+        method: by which method (`ssl_core.encode.ready`).
+        limits: what it should not be trusted with, a sentence each.
+        rows: settings by dotted name.
+    """
+
+    title: str
+    network: str
+    does: str
+    purpose: str
+    takes: str
+    sample: str
+    reads: str
+    method: str
+    limits: tuple[str, ...]
+    rows: tuple[tuple[str, str], ...]
+
+
+class ModelCard(Config):
+    """What every card offers. Not for `isinstance`: `Card` is the closed union of its members."""
+
+    @property
+    @abstractmethod
+    def input_name(self) -> str:
+        """Name of the input in ONNX files and signatures."""
+
+    @property
+    @abstractmethod
+    def output_name(self) -> str:
+        """Name of the output."""
+
+    @property
+    @abstractmethod
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one input, without the batch."""
+
+    @property
+    @abstractmethod
+    def output_shape(self) -> tuple[int, ...]:
+        """Shape of one output, without the batch; channels first."""
+
+    @property
+    def searches_features(self) -> bool:
+        """Whether neighbours are chosen by distances between computed features, where a last digit may decide."""
+        return False
+
+    @abstractmethod
+    def build(self, seed: int) -> nn.Module:
+        """The model [B, *input_shape] -> [B, *output_shape] on the CPU.
+
+        The seed decides every initial weight and touches no global generator.
+        """
+
+    @abstractmethod
+    def example(self, batch: int) -> Tensor:
+        """Plausible inputs [batch, *input_shape] float32, the same every time."""
+
+    @abstractmethod
+    def describe(self) -> CardText:
+        """For a person."""
+
+    def settings(self) -> tuple[tuple[str, str], ...]:
+        """Every setting as text, by dotted name."""
+        return tuple((name, _text(value)) for name, value in _flat(self.model_dump(mode="json")))
+
+
+class PointEncoderCard(ModelCard):
+    """Points [B, N, D] -> features [B, F]."""
+
+    kind: Literal["point_encoder"] = "point_encoder"
+    contract: PointsContract
+    backbone: PointBackbone
+
+    @property
+    def input_name(self) -> str:
+        return "points"
+
+    @property
+    def output_name(self) -> str:
+        return "features"
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        return self.contract.input_shape
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        return (self.backbone.feature_dim,)
+
+    @property
+    def searches_features(self) -> bool:
+        return isinstance(self.backbone, DGCNNConfig)
+
+    def build(self, seed: int) -> Encoder:
+        return build_point_encoder(self.contract, self.backbone, seed=seed)
+
+    def example(self, batch: int) -> Tensor:
+        return self.contract.example(batch)
+
+    def describe(self) -> CardText:
+        contract = self.contract
+        lines = [
+            *(f"- columns {start}–{end - 1}: `{group}`" for group, start, end in contract.places()),
+            f"- kept: Gaussians with alpha = sigmoid(opacity logit) above {contract.alpha_threshold:g}",
+            f"- points: {contract.num_points} per object, sampling `{contract.sampling}`",
+            "- position: centred on the mean, scaled to the unit sphere",
+        ]
+        if contract.standardise_attributes:
+            lines.append("- attributes: log-scales, opacity and SH brought to order one; unit quaternions, w >= 0")
+        return CardText(
+            title="Point encoder",
+            network=self.backbone.kind,
+            does=f"turns 3D Gaussian splats into vectors of {self.backbone.feature_dim} numbers",
+            purpose=_FROZEN,
+            takes="\n".join(lines),
+            sample=f"torch.zeros(4, {contract.num_points}, {contract.columns})  # objects, prepared as under Input",
+            reads="Gaussians",
+            method="encode_ply",
+            limits=("Not invariant to rotation: objects are expected upright, as in training.",),
+            rows=self.settings(),
+        )
+
+
+class ImageEncoderCard(ModelCard):
+    """Images [B, 3, S, S] in [0, 1] -> features [B, F]."""
+
+    kind: Literal["image_encoder"] = "image_encoder"
+    contract: ImageContract
+    backbone: ImageBackbone
+
+    @field_validator("backbone", mode="before")
+    @classmethod
+    def _without_file(cls, backbone: Any) -> Any:
+        """A config loses the file of its initial weights, whose path means nothing elsewhere. A card that was read and
+        names one is refused: it would be opened wherever the model is built."""
+        if isinstance(backbone, ResNetConfig):
+            return backbone.model_copy(update={"weights_file": None})
+        if isinstance(backbone, Mapping) and backbone.get("weights_file") is not None:
+            raise ValueError("weights_file names another file; a bundle brings its own weights")
+        return backbone
+
+    @property
+    def input_name(self) -> str:
+        return "image"
+
+    @property
+    def output_name(self) -> str:
+        return "features"
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        return self.contract.input_shape
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        return (self.backbone.feature_dim,)
+
+    def build(self, seed: int) -> Encoder:
+        return build_image_encoder(self.contract, self.backbone, seed=seed)
+
+    def example(self, batch: int) -> Tensor:
+        return self.contract.example(batch)
+
+    def describe(self) -> CardText:
+        contract, size = self.contract, self.contract.image_size
+        return CardText(
+            title="Image encoder",
+            network=self.backbone.kind,
+            does=f"turns images of objects into vectors of {self.backbone.feature_dim} numbers",
+            purpose=_FROZEN,
+            takes=(
+                f"RGB in [0, 1] over a white background. Mean {list(contract.mean)} and standard deviation "
+                f"{list(contract.std)} are applied inside. Several views of one object: encode each, take the "
+                "elementwise maximum of the features."
+            ),
+            sample=f"torch.rand(4, 3, {size}, {size})  # four views, RGB in [0, 1]",
+            reads="images",
+            method="encode_images",
+            limits=("Views are expected as in training: one object, centred, white background.",),
+            rows=self.settings(),
+        )
+
+
+class SceneFieldCard(ModelCard):
+    """Rays [R, 6], origin and direction -> colours [R, 3]: one scene (`ssl_core.models.light_field`)."""
+
+    kind: Literal["scene_field"] = "scene_field"
+    hidden: int = Field(default=128, ge=1, le=4096)
+    layers: int = Field(default=4, ge=1, le=64)
+    frequencies: int = Field(default=6, ge=0, le=16)
+
+    @property
+    def input_name(self) -> str:
+        return "rays"
+
+    @property
+    def output_name(self) -> str:
+        return "colours"
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        return (RAY,)
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        return (3,)
+
+    def build(self, seed: int) -> LightField:
+        with seeded_weights(seed):
+            return LightField(self.hidden, self.layers, self.frequencies)
+
+    def example(self, batch: int) -> Tensor:
+        """Rays from around the origin towards it."""
+        generator = torch.Generator().manual_seed(batch)
+        origin = torch.randn((batch, 3), generator=generator)
+        aside = 0.3 * torch.randn((batch, 3), generator=generator)
+        return torch.cat((origin, aside - origin), dim=1)
+
+    def describe(self) -> CardText:
+        return CardText(
+            title="Scene field",
+            network="light field network",
+            does="gives the colour of any ray through one scene",
+            purpose="It renders the scene that it was trained on from new cameras, one evaluation per pixel.",
+            takes=(
+                "- columns 0–2: origin in the scene's coordinates\n- columns 3–5: direction, of any length but zero\n\n"
+                "Colours are RGB in [0, 1]."
+            ),
+            sample="torch.rand(4, 6)  # four rays: origin, direction",
+            reads="rays",
+            method="render",
+            limits=("One scene, seen from where the training cameras were: views far from them are guesses.",),
+            rows=self.settings(),
+        )
+
+
+Card = Annotated[PointEncoderCard | ImageEncoderCard | SceneFieldCard, Field(discriminator="kind")]
+CardKind = Literal["point_encoder", "image_encoder", "scene_field"]
+
+
+def encoder_card(
+    contract: PointsContract | ImageContract, backbone: PointBackbone | ImageBackbone
+) -> PointEncoderCard | ImageEncoderCard:
+    """The card of an encoder. Raises ConfigError when contract and backbone are of different modality."""
+    match contract:
+        case ImageContract() if isinstance(backbone, ResNetConfig):
+            return ImageEncoderCard(contract=contract, backbone=backbone)
+        case PointsContract() if not isinstance(backbone, ResNetConfig):
+            return PointEncoderCard(contract=contract, backbone=backbone)
+        case ImageContract() | PointsContract():
+            raise ConfigError(
+                f"backbone.kind '{backbone.kind}' does not read {contract.modality}; choose one for that modality"
+            )
+        case _:
+            assert_never(contract)
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return " + ".join(value)
+    return value if isinstance(value, str) else json.dumps(value)
