@@ -6,12 +6,10 @@ carries it out. An alias that stands elsewhere than a done line says was moved b
 anybody with the right do so): that is written down, and counts.
 """
 
-import hashlib
 import json
 import time
 from collections.abc import Callable
 
-from registry.evaluation.reports import EvaluationConfig
 from registry.judging.ledger import Champion, How, Ledger, Line, LineKind
 from registry.judging.ledger_store import LedgerStore
 from registry.judging.lock import shared_by_machines
@@ -161,13 +159,6 @@ def fitting(reason: str) -> str:
         if room < 0 or place >= _LETTERS:
             return f"{reason[:place]}…"
     return reason
-
-
-def protocol_key(config: EvaluationConfig) -> str:
-    """16 hex digits; reports of equal key decide by the same number (`EvaluationConfig.comparable_with`)."""
-    labels = config.deciding_labels.model_dump(mode="json")
-    parts = [config.protocol, config.draw_seed, config.point_draws, config.view_draws, labels, config.svm_c]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _seen(ledger: Ledger, versions: tuple[EncoderVersion, ...], holder: EncoderVersion | None) -> str:

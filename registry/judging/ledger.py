@@ -54,7 +54,7 @@ class Line(Config):
     numbers: dict[str, float] = Field(default_factory=dict)
     pack_digest: str = ""
     protocol: str = ""
-    """what was measured: `registry.judging.crown.protocol_key`"""
+    """what was measured: `ssl_core.evaluation.report.TaskConfig.deciding_key`"""
     gate: str = ""
     """digest of the thresholds"""
     previous: str = ""

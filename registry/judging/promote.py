@@ -10,37 +10,40 @@ from pathlib import Path
 
 import torch
 
-from registry.evaluation.bundle_evaluation import evaluate_registered
 from registry.evaluation.evaluation_claims import holding, work_key
-from registry.evaluation.evaluation_log import log_decision, log_evaluation, read_report
-from registry.evaluation.leftovers import settle_leftovers
-from registry.evaluation.reports import EvaluationConfig, EvaluationReport
 from registry.judging.candidates import decision_of, judge
 from registry.judging.crown import ATTEMPTS, Succession, draft
 from registry.judging.foreign import completed
 from registry.judging.gate import GateConfig, unfit
 from registry.judging.ledger import Champion, Ledger, Line
 from registry.judging.lock import judging_lock
+from registry.versions.evaluation import evaluate_registered
+from registry.versions.evaluation_log import log_decision, log_evaluation, read_report
 from registry.versions.fetching import fetch
+from registry.versions.leftovers import known_report, settle_leftovers
 from registry.versions.records import Decision, EncoderVersion, printable
 from registry.versions.store import EncoderStore
-from ssl_core.data.pack import Pack
+from ssl_core.data.dataset import Dataset
 from ssl_core.errors import RegistryError
+from ssl_core.evaluation.progress import Tell, silent
+from ssl_core.evaluation.report import Report, TaskConfig
+from ssl_core.evaluation.task import task_named
 from ssl_core.models.bundle import read_card
 
 
 def evaluate_version(
     store: EncoderStore,
-    pack: Pack,
+    data: Dataset,
     version: EncoderVersion,
-    config: EvaluationConfig = EvaluationConfig(),
+    config: TaskConfig | None = None,
     *,
     device: torch.device | str = "cpu",
     parent_run_id: str | None = None,
-) -> EvaluationReport:
-    """The version's report on this pack under this protocol: the stored one if it fits, else a new one.
+    tell: Tell = silent,
+) -> Report:
+    """The version's report on this data under this protocol: the stored one if it fits, else a new one.
 
-    Whoever is at it already, a study or a watcher, is waited for. The evaluation's run is nested in `parent_run_id`, by
+    Without a `config`, the protocol is the one that the gate asks of such a card. Waits for a running study or watcher. The evaluation's run is nested in `parent_run_id`, by
     default the run of the version's trial.
 
     Raises:
@@ -48,52 +51,48 @@ def evaluate_version(
         IntegrityError: the registered files do not match their checksums.
         UnfitError: another client registered it, and it is no encoder.
     """
-    version, digest = completed(store, version), pack.manifest.pack_digest
-    known = _fitting(store, version, digest, config)
+    version, digest = completed(store, version), data.digest
+    config = config or task_named(version.kind).config()
+    known = known_report(store, version, digest, config)
     if known is not None:
         return known
     with holding(store.client, version.name, version.version, work_key(digest, config.digest())):
         version = settle_leftovers(store, store.get(version.name, version.version), digest, config)
-        known = _fitting(store, version, digest, config)
+        known = known_report(store, version, digest, config)
         if known is not None:
             return known
-        evaluation, card = evaluate_registered(store, pack, version, config, device=device)
+        evaluation, card = evaluate_registered(store, data, version, config, device=device, tell=tell)
         log_evaluation(store, version, evaluation, card, parent_run_id or version.lineage.run_id or version.run_id)
     return evaluation.report
 
 
-def _fitting(
-    store: EncoderStore, version: EncoderVersion, pack_digest: str, config: EvaluationConfig
-) -> EvaluationReport | None:
-    known = read_report(store, version)
-    return known if known and known.pack_digest == pack_digest and known.config.covers(config) else None
-
-
 def promote(
     store: EncoderStore,
-    pack: Pack,
+    data: Dataset,
     version: EncoderVersion,
-    config: EvaluationConfig = EvaluationConfig(),
+    config: TaskConfig | None = None,
     gate: GateConfig = GateConfig(),
     *,
     device: torch.device | str = "cpu",
+    tell: Tell = silent,
 ) -> Decision:
     """Put one version before the gate; the decision is stored either way, the alias moves if it won.
 
     A version that is the champion already stays so, without a new decision; one that was refused against this champion
     on this data gets the same answer again. Raises as `promote_best`.
     """
-    return promote_best(store, pack, [version], config, gate, device=device)[0]
+    return promote_best(store, data, [version], config, gate, device=device, tell=tell)[0]
 
 
 def promote_best(
     store: EncoderStore,
-    pack: Pack,
+    data: Dataset,
     versions: Sequence[EncoderVersion],
-    config: EvaluationConfig = EvaluationConfig(),
+    config: TaskConfig | None = None,
     gate: GateConfig = GateConfig(),
     *,
     device: torch.device | str = "cpu",
+    tell: Tell = silent,
 ) -> list[Decision]:
     """Put several versions of one name before the gate together: at most one wins, and they share the chance of error.
 
@@ -114,7 +113,7 @@ def promote_best(
         raise RegistryError(f"the gate compares versions of one name, not of {', '.join(names) or 'none'}")
     name, succession = names[0], Succession(store, names[0])
     standing = [completed(store, store.get(name, version.version)) for version in versions]
-    reports: dict[int, EvaluationReport] = {}
+    reports: dict[int, Report] = {}
     for _ in range(ATTEMPTS):
         with judging_lock(store, name):
             ledger = succession.settle()
@@ -127,7 +126,7 @@ def promote_best(
                 if found is not None:
                     break
         for version in missing:  # takes minutes, in which the lock is free
-            reports[version.version] = evaluate_version(store, pack, version, config, device=device)
+            reports[version.version] = evaluate_version(store, data, version, config, device=device, tell=tell)
     else:
         raise RegistryError(f"the champion of {name} changed {ATTEMPTS} times while it was judged; try again later")
     for version in standing:

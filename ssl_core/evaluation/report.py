@@ -167,7 +167,7 @@ class Report(Config):
 
     @property
     @abstractmethod
-    def headline(self) -> str:
+    def headline_text(self) -> str:
         """The deciding number in a line."""
 
     @property
@@ -180,7 +180,7 @@ class Report(Config):
         """It again, as values by name."""
 
     @abstractmethod
-    def rows(self) -> list[dict[str, Any]]:
+    def overview(self) -> list[dict[str, Any]]:
         """The main table for people and scripts, a row each: values by column."""
 
     @abstractmethod

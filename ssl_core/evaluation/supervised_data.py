@@ -19,6 +19,7 @@ from ssl_core.data.augment import random_resized_crop, whole_images
 from ssl_core.data.pack import Pack
 from ssl_core.data.point_sampler import PointSampler
 from ssl_core.errors import InfeasibleError
+from ssl_core.evaluation.features import FeatureSource
 from ssl_core.models.cards import ImageEncoderCard, PointEncoderCard
 
 Indices = NDArray[np.int64]
@@ -52,25 +53,16 @@ class SupervisedData(Protocol):
 
 
 def supervised_data(
-    pack: Pack,
-    card: PointEncoderCard | ImageEncoderCard,
-    train: Indices,
-    test: Indices,
-    config: SupervisedConfig,
-    seed: int,
-    *,
-    sampler: PointSampler | None = None,
+    source: FeatureSource, train: Indices, test: Indices, config: SupervisedConfig, seed: int
 ) -> SupervisedData:
-    """Batches for encoders of `card`.
+    """Batches for encoders of the source's card.
 
     Args:
-        pack: what is read.
-        card: of the encoder.
+        source: its pack is read, its points sampled.
         train: indices into the pack of the labelled objects.
         test: of the objects to classify.
         config: batch size, crops, draws and views of test objects.
         seed: of the order of the objects, the points, the views and the crops.
-        sampler: of the contract, for train and test, when there is one already.
 
     Raises:
         InfeasibleError: fewer than two labelled objects, no test object, no views, or the pack cannot serve the
@@ -80,14 +72,13 @@ def supervised_data(
         raise InfeasibleError(
             f"fine-tuning needs two labelled objects and a test object at least, got {len(train)} and {len(test)}"
         )
-    match card:
+    match source.card:
         case PointEncoderCard():
-            both = sampler or PointSampler(pack, card.contract, np.concatenate([train, test]))
-            return SupervisedPoints(pack, both, train, test, config, seed)
-        case ImageEncoderCard():
-            return SupervisedViews(pack, card.contract.image_size, train, test, config, seed)
+            return SupervisedPoints(source.pack, source.sampler, train, test, config, seed)
+        case ImageEncoderCard(contract=contract):
+            return SupervisedViews(source.pack, contract.image_size, train, test, config, seed)
         case _:
-            assert_never(card)
+            assert_never(source.card)
 
 
 class SupervisedPoints:

@@ -20,12 +20,21 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ssl_core.config import Config
+from ssl_core.evaluation.report import Table
+from ssl_core.evaluation.sections.section import Found, Section, Subject
 from ssl_core.models.cards import Card
 from ssl_core.models.modes import device_of, evaluating
 
 BATCHES = (1, 32)
 _FEWEST, _MOST = 6, 30
 """Repeats; the range of six values holds the median with 97 % confidence."""
+
+
+class CostSettings(Config):
+    """Time per object, memory and size, on the device the evaluation runs on, with one thread."""
+
+    batches: tuple[int, ...] = Field(default=BATCHES, min_length=1)
+    seconds: float = Field(default=1.0, gt=0.0, description="about how long each batch size is repeated")
 
 
 class Latency(Config):
@@ -157,3 +166,32 @@ def _measured(module: nn.Module, threads: int) -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(before)
+
+
+def _measure(subject: Subject, settings: CostSettings, found: Found) -> ModelCosts:
+    return model_costs(subject.encoder, subject.card, batches=settings.batches, seconds=settings.seconds)
+
+
+def _table(costs: ModelCosts) -> Table:
+    cells = [
+        [f"time per object, batch {each.batch}", f"{each.median_ms:.3g} ms ({each.low_ms:.3g} to {each.high_ms:.3g})"]
+        for each in costs.latencies
+    ]
+    cells += [
+        ["parameters", f"{costs.parameters:,}"],
+        ["weights", f"{costs.weight_bytes / 2**20:.1f} MiB"],
+        [f"memory, batch {costs.peak_batch}", f"{costs.peak_bytes / 2**20:.1f} MiB"],
+    ]
+    return f"Costs ({costs.device}, {costs.threads} thread)", ["", ""], cells
+
+
+def _metrics(costs: ModelCosts) -> dict[str, float]:
+    return {
+        **{f"costs/ms_batch_{each.batch}": each.median_ms for each in costs.latencies},
+        "costs/parameters": float(costs.parameters),
+        "costs/weight_bytes": float(costs.weight_bytes),
+        "costs/peak_bytes": float(costs.peak_bytes),
+    }
+
+
+COSTS = Section("costs", lambda settings: 20 * len(settings.batches), _measure, _table, _metrics)

@@ -1,32 +1,234 @@
-"""Robustness: one SVM, fitted on clean features of all labelled objects, on test objects that were disturbed."""
+"""Robustness: one SVM, fitted on clean features of all labelled objects, on test objects that were disturbed.
 
-from collections.abc import Callable
-from typing import assert_never
+Points are dropped, jittered or turned, views taken away. What is disturbed is the batch that an encoder reads, and all
+of its columns together: a turned object has turned positions, normals, quaternions and spherical harmonics. Afterwards
+the positions are centred and scaled to the unit sphere again, as the preprocessing of a disturbed object would do, and
+log-scales follow.
+
+Dropped points are replaced by repeating those that are left, in order, as the sampler does with small objects: maxima
+over points do not change by it, and programs of a fixed number of points can be measured too.
+"""
+
+from typing import Annotated, Literal, assert_never
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor, nn
 
-from registry.evaluation.features import FeatureSource, pool
-from registry.evaluation.probing import Features, labelled
-from registry.evaluation.protocol import RobustnessSettings
-from registry.evaluation.section_reports import RobustnessRow
-from registry.evaluation.sections.subject import Found, LeftOutError, Subject
-from ssl_core.errors import InfeasibleError
+from ssl_core.config import Config
+from ssl_core.data.features import spans
+from ssl_core.data.point_sampler import PointSampler
+from ssl_core.errors import ConfigError, InfeasibleError
+from ssl_core.evaluation.extract import encoded, point_batches
+from ssl_core.evaluation.features import Features, pool
+from ssl_core.evaluation.probe_grid import labelled
 from ssl_core.evaluation.probes import linear_svm
-from ssl_core.evaluation.robustness import Disturbance, DroppedPoints, FewerViews, Jitter, Turn, fewer_views
-from ssl_core.evaluation.statistics import bootstrap_mean, paired_bootstrap
-from ssl_core.evaluation.together import disturbed_point_features
+from ssl_core.evaluation.report import Table
+from ssl_core.evaluation.rotations import random_rotations, rotation_matrices, sh_rotations, times
+from ssl_core.evaluation.sections.section import Found, LeftOutError, Section, Subject, plain
+from ssl_core.evaluation.statistics import Interval, bootstrap_mean, paired_bootstrap
+from ssl_core.models.cards import ImageEncoderCard, PointEncoderCard
 from ssl_core.models.encoder import PointsContract
+from ssl_core.models.modes import device_of
+
+_STEPS = 5
+"""of `Progress`, for one disturbance"""
 
 
-def measure_robustness(subject: Subject, settings: RobustnessSettings, found: Found) -> tuple[RobustnessRow, ...]:
-    """One row per disturbance of the encoder's modality; points of the first draw, views by their maximum.
+class DroppedPoints(Config):
+    """A random share of an object's points is missing."""
+
+    kind: Literal["dropped_points"] = "dropped_points"
+    share: float = Field(gt=0, lt=1)
+
+    @property
+    def name(self) -> str:
+        """For tables."""
+        return f"{100 * self.share:g} % of the points dropped"
+
+
+class Jitter(Config):
+    """Every centre is moved by normal noise."""
+
+    kind: Literal["jitter"] = "jitter"
+    sd: float = Field(gt=0, le=1, description="per axis, in radii of the object")
+
+    @property
+    def name(self) -> str:
+        """For tables."""
+        return f"jitter of {self.sd:g} radii"
+
+
+class Turn(Config):
+    """Every object is turned by its own random rotation.
+
+    about up: by an angle uniform within +-degrees; about any axis: uniform among all rotations by at most `degrees`.
+    180 degrees are all rotations of either kind.
+    """
+
+    kind: Literal["turn"] = "turn"
+    degrees: float = Field(gt=0, le=180)
+    about: Literal["up", "any"] = "any"
+
+    @property
+    def name(self) -> str:
+        """For tables."""
+        return f"turned by up to {self.degrees:g}° about " + ("up" if self.about == "up" else "any axis")
+
+
+class FewerViews(Config):
+    """Only some views of each object are there, random ones."""
+
+    kind: Literal["fewer_views"] = "fewer_views"
+    views: int = Field(ge=1)
+
+    @property
+    def name(self) -> str:
+        """For tables."""
+        return "1 view" if self.views == 1 else f"{self.views} views"
+
+
+Disturbance = Annotated[DroppedPoints | Jitter | Turn | FewerViews, Field(discriminator="kind")]
+
+
+def standard_disturbances() -> tuple[DroppedPoints | Jitter | Turn | FewerViews, ...]:
+    """Three or four levels of each, mild to severe."""
+    return (
+        *(DroppedPoints(share=share) for share in (0.25, 0.5, 0.75, 0.9)),
+        *(Jitter(sd=sd) for sd in (0.01, 0.03, 0.1)),
+        *(Turn(degrees=degrees, about="up") for degrees in (15.0, 45.0, 180.0)),
+        *(Turn(degrees=degrees) for degrees in (15.0, 45.0, 180.0)),
+        *(FewerViews(views=views) for views in (1, 2, 4)),
+    )
+
+
+def light_disturbances() -> tuple[DroppedPoints | Jitter | Turn | FewerViews, ...]:
+    """One level of each."""
+    return (DroppedPoints(share=0.5), Jitter(sd=0.03), Turn(degrees=15.0), FewerViews(views=2))
+
+
+class RobustnessSettings(Config):
+    """The linear SVM with the most labels, fitted on clean features and asked about disturbed test objects.
+
+    Disturbances of what the encoder does not read, and of as many views as the pack has, are passed over.
+    """
+
+    disturbances: tuple[Disturbance, ...] = Field(default=light_disturbances(), min_length=1)
+
+
+class RobustnessRow(Config):
+    """The linear SVM with the most labels, fitted on clean features, on disturbed test objects."""
+
+    disturbance: str
+    accuracy: Interval
+    loss: Interval
+    """clean minus disturbed, object by object"""
+
+
+def disturb(
+    points: Tensor, contract: PointsContract, disturbance: DroppedPoints | Jitter | Turn, generator: torch.Generator
+) -> Tensor:
+    """The batch as it would be read from disturbed objects: [B, N, D] -> [B, N, D], a new tensor.
+
+    Args:
+        points: encoder input of the contract.
+        contract: says which columns are what.
+        disturbance: kind and level.
+        generator: source of all randomness, on the CPU; the same one gives the same on any device.
 
     Raises:
-        LeftOutError: none of the disturbances is of this modality.
+        InfeasibleError: spherical harmonics are to be turned and the contract leaves some of them out
+            (`reference_color`).
     """
-    n = len(subject.labels.train)
-    clean = _clean(subject)
+    match disturbance:
+        case DroppedPoints():
+            changed = _dropped(points, disturbance.share, generator)
+        case Jitter():
+            noise = disturbance.sd * torch.randn(*points.shape[:2], 3, generator=generator)
+            changed = points.clone()
+            for span in _columns(contract, "xyz"):
+                changed[..., span] += noise.to(points)
+        case Turn():
+            quaternions = random_rotations(len(points), disturbance.degrees, disturbance.about, generator)
+            changed = turned(points, contract, quaternions)
+        case _:
+            assert_never(disturbance)
+    return _normalised(changed, contract)
+
+
+def turned(points: Tensor, contract: PointsContract, quaternions: Tensor) -> Tensor:
+    """[B, N, D] with each object turned about the origin by its unit quaternion, wxyz [B, 4].
+
+    Raises InfeasibleError as `disturb` does.
+    """
+    if "reference_color" in contract.features:
+        raise InfeasibleError(
+            "reference_color leaves out the last coefficient of blue, without which its spherical harmonics cannot be "
+            "turned; leave rotations out, or use sh_rest"
+        )
+    out, wide = points.clone(), quaternions.to(torch.float64)
+    matrices = rotation_matrices(wide).to(points)
+    for group in ("xyz", "normals"):
+        for span in _columns(contract, group):
+            out[..., span] = torch.einsum("bij,bnj->bni", matrices, points[..., span])
+    for span in _columns(contract, "rotation"):
+        product = times(wide.to(points)[:, None], points[..., span])
+        if contract.standardise_attributes:  # q and -q are the same rotation: that with w >= 0 is read
+            product = torch.where(product[..., :1] < 0, -product, product)
+        out[..., span] = product
+    for span in _columns(contract, "sh_rest"):
+        colours = points[..., span].unflatten(-1, (3, 15))
+        out[..., span] = torch.einsum("bkl,bncl->bnck", sh_rotations(wide).to(points), colours).flatten(-2)
+    return out
+
+
+def fewer_views(
+    features: NDArray[np.float32], disturbance: FewerViews, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """[n, V, F] features of views -> [n, views, F]: a random subset for each object, in order.
+
+    Raises ConfigError when there are fewer views than are to be kept.
+    """
+    objects, available, _ = features.shape
+    if disturbance.views > available:
+        raise ConfigError(f"{disturbance.views} views cannot be kept of {available}; ask for fewer")
+    kept = np.sort(rng.random((objects, available)).argsort(axis=1)[:, : disturbance.views], axis=1)
+    taken: NDArray[np.float32] = np.take_along_axis(features, kept[:, :, None], axis=1)
+    return taken
+
+
+def _dropped(points: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """[B, N, D] of the points that are left, at least one, repeated in order up to N."""
+    batch, count, _ = points.shape
+    left = max(1, round((1 - share) * count))
+    kept = torch.rand(batch, count, generator=generator).argsort(dim=1)[:, :left].sort(dim=1).values
+    index = kept[:, torch.arange(count) % left].to(points.device)
+    return points.gather(1, index[:, :, None].expand_as(points))
+
+
+def _normalised(points: Tensor, contract: PointsContract) -> Tensor:
+    """Positions centred and scaled to the unit sphere, in place; standardised log-scales are relative to the radius."""
+    for span in _columns(contract, "xyz"):
+        xyz = points[..., span]
+        xyz = xyz - xyz.mean(dim=1, keepdim=True)
+        radius = xyz.norm(dim=-1).amax(dim=1).clamp_min(1e-12)[:, None, None]
+        points[..., span] = xyz / radius
+        if contract.standardise_attributes:
+            for scale in _columns(contract, "scale"):
+                points[..., scale] -= radius.log()
+    return points
+
+
+def _columns(contract: PointsContract, wanted: str) -> list[slice]:
+    """Where a feature group stands; empty when the contract does not have it."""
+    return [span for group, span in spans(contract) if group == wanted]
+
+
+def _measure(subject: Subject, settings: RobustnessSettings, found: Found) -> tuple[RobustnessRow, ...]:
+    """One row per disturbance of what the encoder reads; points of the first draw, views by their maximum."""
+    n, clean = len(subject.labels.train), subject.features
     variants: list[tuple[str, Features]] = []
     for disturbance in settings.disturbances:
         try:
@@ -36,6 +238,7 @@ def measure_robustness(subject: Subject, settings: RobustnessSettings, found: Fo
             continue
         if features is not None:
             variants.append((disturbance.name, features))
+        subject.steps.step(_STEPS)
     if not variants:
         raise LeftOutError("no disturbance that was asked for applies to this encoder on this pack")
     correct = _correct(subject, clean[:n], [clean[n:], *(features for _, features in variants)])
@@ -50,49 +253,47 @@ def measure_robustness(subject: Subject, settings: RobustnessSettings, found: Fo
     )
 
 
-def _clean(subject: Subject) -> Features:
-    """[objects, F] of train then test objects."""
-    if subject.raw.views is None:
-        return subject.raw.points[0]
-    return pool(subject.raw.views, np.arange(subject.raw.views.shape[1]), "max")
-
-
 def _disturbed(subject: Subject, disturbance: Disturbance) -> Features | None:
-    """[test objects, F]; None where the disturbance is of the other modality or leaves everything as it is."""
-    views = subject.raw.rows(slice(len(subject.labels.train), None)).views
-    match disturbance:
-        case FewerViews():
-            if views is None or disturbance.views >= views.shape[1]:
+    """[test objects, F]; None where the encoder does not read what is disturbed, or everything is left as it is."""
+    match disturbance, subject.card:
+        case FewerViews(), ImageEncoderCard():
+            views = subject.raw.rows(slice(len(subject.labels.train), None)).views
+            assert views is not None
+            if disturbance.views >= views.shape[1]:
                 return None
             rng = np.random.default_rng([41, subject.config.draw_seed, disturbance.views])
             kept = fewer_views(views, disturbance, rng)
             return pool(kept, np.arange(kept.shape[1]), "max")
-        case DroppedPoints() | Jitter() | Turn():
-            if not isinstance(subject.source.contract, PointsContract):
-                return None
-            source = subject.test_source()
-            return source.recall(
-                f"points {subject.config.point_number(0)}, {disturbance.to_json()}",
+        case DroppedPoints() | Jitter() | Turn(), PointEncoderCard():
+            number, sampler = subject.config.point_number(0), subject.source.sampler
+            return subject.test_source().recall(
+                f"points {number}, {disturbance.to_json()}",
                 subject.encoder,
                 subject.identity,
-                _points(subject, source, disturbance),
+                lambda: disturbed_point_features(subject.encoder, sampler, subject.test, number, disturbance),
             )
         case _:
-            assert_never(disturbance)
+            return None
 
 
-def _points(
-    subject: Subject, source: FeatureSource, disturbance: DroppedPoints | Jitter | Turn
-) -> Callable[[], Features]:
-    number = subject.config.point_number(0)
+def disturbed_point_features(
+    encoder: nn.Module,
+    sampler: PointSampler,
+    objects: NDArray[np.int64],
+    draw: int,
+    disturbance: DroppedPoints | Jitter | Turn,
+) -> Features:
+    """`point_features` of disturbed points. The draw decides what is random in the disturbance as well.
 
-    def compute() -> Features:
-        sampler = subject.source.sampler()
-        return disturbed_point_features(
-            [subject.encoder], source.pack, source.objects, number, disturbance, sampler=sampler
-        )[0]
-
-    return compute
+    Raises:
+        InfeasibleError: inputs of the sampler's contract cannot be turned.
+    """
+    generator = torch.Generator().manual_seed(int(np.random.default_rng([29, draw]).integers(2**62)))
+    batches = (
+        disturb(points, sampler.contract, disturbance, generator).to(device_of(encoder))
+        for points in point_batches(sampler, objects, draw)
+    )
+    return encoded(encoder, batches)
 
 
 def _correct(subject: Subject, train: Features, tests: list[Features]) -> list[NDArray[np.float64]]:
@@ -106,3 +307,23 @@ def _correct(subject: Subject, train: Features, tests: list[Features]) -> list[N
         result = linear_svm(train[chosen], labels.train[chosen], np.concatenate(tests), truth, C=config.svm_c)
         right += result.predictions == truth
     return list((right / setting.draws).reshape(len(tests), count))
+
+
+def _table(rows: tuple[RobustnessRow, ...]) -> Table:
+    cells = [[row.disturbance, row.accuracy.percent(), row.loss.percent(signed=True)] for row in rows]
+    return "Robustness: linear SVM with the most labels, %", ["test objects", "accuracy", "lost"], cells
+
+
+def _metrics(rows: tuple[RobustnessRow, ...]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for row in rows:
+        place = f"robustness/{plain(row.disturbance)}"
+        found |= {place: row.accuracy.mean, f"{place}/loss": row.loss.mean}
+    return found
+
+
+def _steps(settings: RobustnessSettings) -> int:
+    return _STEPS * len(settings.disturbances)
+
+
+ROBUSTNESS = Section("robustness", _steps, _measure, _table, _metrics)
