@@ -104,7 +104,7 @@ def unfit(report: Report) -> str | None:
 def _first(
     fit: dict[int, Report], names: Sequence[str], config: GateConfig, preface: str = "first champion"
 ) -> dict[int, Decision]:
-    """No champion yet: the first that is not worse than its baseline, unless a later one is shown to be better than it."""
+    """No champion yet: the first that is not worse than its baseline, unless a later one is shown to be better."""
     found = {i: _beside_baseline(report, config, preface) for i, report in fit.items()}
     able = [i for i, decision in found.items() if decision.promoted]
     if len(able) < 2:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from ssl_core.data.dataset import Dataset
 
 from registry.evaluation.evaluation_claims import holding, work_key
 from registry.judging.candidates import decision_of, judge
@@ -23,7 +24,6 @@ from registry.versions.fetching import fetch
 from registry.versions.leftovers import known_report, settle_leftovers
 from registry.versions.records import Decision, EncoderVersion, printable
 from registry.versions.store import EncoderStore
-from ssl_core.data.dataset import Dataset
 from ssl_core.errors import RegistryError
 from ssl_core.evaluation.progress import Tell, silent
 from ssl_core.evaluation.report import Report, TaskConfig
@@ -38,13 +38,15 @@ def evaluate_version(
     config: TaskConfig | None = None,
     *,
     device: torch.device | str = "cpu",
-    parent_run_id: str | None = None,
     tell: Tell = silent,
 ) -> Report:
     """The version's report on this data under this protocol: the stored one if it fits, else a new one.
 
-    Without a `config`, the protocol is the one that the gate asks of such a card. Waits for a running study or watcher. The evaluation's run is nested in `parent_run_id`, by
-    default the run of the version's trial.
+    Waits for a running study or watcher that is at it. The evaluation's run is nested in that of the version's trial.
+
+    Args:
+        config: the protocol; None: the one that the gate asks of such a card.
+        tell: told how far a new evaluation is.
 
     Raises:
         InfeasibleError: the pack cannot serve the encoder.
@@ -62,7 +64,7 @@ def evaluate_version(
         if known is not None:
             return known
         evaluation, card = evaluate_registered(store, data, version, config, device=device, tell=tell)
-        log_evaluation(store, version, evaluation, card, parent_run_id or version.lineage.run_id or version.run_id)
+        log_evaluation(store, version, evaluation, card, version.lineage.run_id or version.run_id)
     return evaluation.report
 
 

@@ -7,17 +7,20 @@ import tempfile
 from pathlib import Path
 
 import torch
+from ssl_core.data.dataset import Dataset
 
 from registry.versions.fetching import fetch
 from registry.versions.records import EncoderVersion
 from registry.versions.store import EncoderStore, bundle_digest
-from ssl_core.data.dataset import Dataset
 from ssl_core.errors import RegistryError
+from ssl_core.evaluation.extract import ExtractionTimes
 from ssl_core.evaluation.feature_cache import FeatureCache
 from ssl_core.evaluation.progress import Tell, silent
 from ssl_core.evaluation.report import Report, TaskConfig
-from ssl_core.evaluation.task import task_of
+from ssl_core.evaluation.task import probing, task_of
 from ssl_core.evaluation.tasks.contract import Companion, Context, Evaluation
+from ssl_core.evaluation.tasks.probing_config import reference_table
+from ssl_core.evaluation.tasks.probing_report import ProbingReport
 from ssl_core.models.bundle import load_bundle, read_card
 from ssl_core.models.cards import Card
 
@@ -52,12 +55,36 @@ def evaluate_registered(
         context = Context(
             title=version.reference,
             identity=found.identity,
-            cache=FeatureCache(store.run_log.home / FEATURES_FOLDER),
+            cache=kept_features(store),
             companions=() if companion is None else (_loaded(companion, device),),
             tell=tell,
         )
         task = task_of(found.card)
         return task.evaluate(found.model, found.card, data, config or task.config(), context), found.card
+
+
+def reference_table_of(
+    store: EncoderStore, reference: str, data: Dataset, *, device: torch.device | str = "cpu", tell: Tell = silent
+) -> tuple[ProbingReport, ExtractionTimes]:
+    """The cross-modal reference's SVM table of the encoder `NAME@ALIAS` or `NAME/VERSION`, and where the time of its
+    features went. Read only: a version keeps the report of the protocol it was judged by.
+
+    Raises:
+        RegistryError: no such encoder.
+        IntegrityError: the registered files do not match their checksums.
+        InfeasibleError: it is no encoder, or the data cannot serve it, or has no test objects.
+    """
+    version, times = store.resolve(reference), ExtractionTimes()
+    with tempfile.TemporaryDirectory() as scratch:
+        found = _loaded(fetch(store, version, Path(scratch)), device)
+        context = Context(version.reference, found.identity, kept_features(store), tell=tell)
+        table = probing(found.model, found.card, data, reference_table(), context, times)
+    return table.report, times
+
+
+def kept_features(store: EncoderStore) -> FeatureCache:
+    """The cache that belongs to a store: under the home folder of its run log."""
+    return FeatureCache(store.run_log.home / FEATURES_FOLDER)
 
 
 def _loaded(bundle: Path, device: torch.device | str) -> Companion:

@@ -72,9 +72,7 @@ def log_evaluation(
     return version
 
 
-def hang_on_version(
-    store: EncoderStore, version: EncoderVersion, report: Report, run_id: str
-) -> EncoderVersion:
+def hang_on_version(store: EncoderStore, version: EncoderVersion, report: Report, run_id: str) -> EncoderVersion:
     """Tags and event that say on the version what its evaluation's run holds: from here on it counts as evaluated."""
     summary = EvaluationSummary(
         run_id=run_id,

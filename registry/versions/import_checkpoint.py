@@ -6,16 +6,12 @@ however often it is imported; an import that died half-way is completed by the s
 """
 
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 import safetensors.torch
-import torch
 
 from registry.connection import explained
-from registry.evaluation.reports import EvaluationConfig
-from registry.judging.promote import promote
-from registry.versions.records import PREFIX, Decision, EncoderVersion, Lineage, safe_name
+from registry.versions.records import PREFIX, EncoderVersion, Lineage, safe_name
 from registry.versions.store import EncoderStore
 from ssl_core.data.pack import Pack
 from ssl_core.data.point_sampler import check_contract
@@ -56,18 +52,6 @@ def register_imported(store: EncoderStore, imported: Imported, stem: str, recipe
         raise
     store.run_log.finish(run_id, "FINISHED")
     return versions
-
-
-def judge_imported(
-    store: EncoderStore,
-    pack: Pack,
-    versions: Sequence[EncoderVersion],
-    config: EvaluationConfig = EvaluationConfig(),
-    *,
-    device: torch.device | str = "cpu",
-) -> list[Decision]:
-    """Evaluate each version on the pack's test split and put it before the gate. Raises as `promote`."""
-    return [promote(store, pack, version, config, device=device) for version in versions]
 
 
 def check_pack(imported: Imported, pack: Pack) -> None:

@@ -82,6 +82,28 @@ def difference_text(measure: Measure, interval: Interval) -> str:
     return f"{mean} {what} ({100 * interval.confidence:g} % interval {low} to {high})"
 
 
+def value_text(measure: Measure, interval: Interval, *, signed: bool = False) -> str:
+    """A mean, or a difference, with its half-width, for tables under `unit_text`."""
+    match measure:
+        case "accuracy":
+            return interval.percent(signed=signed)
+        case "squared error":
+            return f"{interval.mean:+.3g} ± {interval.half_width:.2g}"
+        case _:
+            assert_never(measure)
+
+
+def unit_text(measure: Measure) -> str:
+    """What `value_text` is in."""
+    match measure:
+        case "accuracy":
+            return "accuracy in percent"
+        case "squared error":
+            return "negated squared error"
+        case _:
+            assert_never(measure)
+
+
 def psnr(squared_error: float) -> float:
     """Peak signal-to-noise ratio in dB of a mean squared error of values in [0, 1]."""
     return float(-10 * np.log10(max(squared_error, 1e-12)))

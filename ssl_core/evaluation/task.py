@@ -14,6 +14,7 @@ from ssl_core.data.dataset import Dataset
 from ssl_core.data.pack import Pack as ObjectPack
 from ssl_core.data.scene_pack import ScenePack
 from ssl_core.errors import InfeasibleError, RegistryError
+from ssl_core.evaluation.extract import ExtractionTimes
 from ssl_core.evaluation.report import Report, TaskConfig
 from ssl_core.evaluation.tasks.contract import Context, Evaluation, Task
 from ssl_core.evaluation.tasks.novel_view import NovelViewConfig, NovelViewReport, evaluate_field
@@ -51,6 +52,17 @@ def _task(kind: CardKind) -> Task:
             assert_never(kind)
 
 
+def class_names(data: Dataset) -> tuple[str, ...]:
+    """What labelled objects are told apart by; empty for a scene."""
+    match data:
+        case ObjectPack():
+            return tuple(data.manifest.class_names)
+        case ScenePack():
+            return ()
+        case _:
+            assert_never(data)
+
+
 def parse_report(content: str | bytes) -> ProbingReport | NovelViewReport:
     """A report from its JSON, also one that was written before reports knew of cards (format 2).
 
@@ -65,10 +77,18 @@ def parse_report(content: str | bytes) -> ProbingReport | NovelViewReport:
         raise ValueError(f"no report of an evaluation: {error}") from None
 
 
-def _probing(model: nn.Module, card: Card, data: Dataset, config: TaskConfig, context: Context) -> Evaluation[Report]:
+def probing(
+    model: nn.Module,
+    card: Card,
+    data: Dataset,
+    config: TaskConfig,
+    context: Context,
+    times: ExtractionTimes | None = None,
+) -> Evaluation[ProbingReport]:
+    """`evaluate_encoder` where it applies. Raises InfeasibleError."""
     match model, card, data, config:
         case Encoder(), PointEncoderCard() | ImageEncoderCard(), ObjectPack(), EvaluationConfig():
-            return evaluate_encoder(model, card, data, config, context)
+            return evaluate_encoder(model, card, data, config, context, times)
         case _:
             raise InfeasibleError(_misfit(card, data, config, "objects"))
 
@@ -90,5 +110,10 @@ def _misfit(card: Card, data: Dataset, config: TaskConfig, wanted: str) -> str:
     )
 
 
-PROBING = Task(config=EvaluationConfig, full=full_protocol, evaluate=_probing)
-NOVEL_VIEW = Task(config=NovelViewConfig, full=NovelViewConfig, evaluate=_novel_view)
+PROBING = Task(
+    config=EvaluationConfig,
+    full=full_protocol,
+    without_training=lambda: full_protocol(fine_tuning=False),
+    evaluate=probing,
+)
+NOVEL_VIEW = Task(config=NovelViewConfig, full=NovelViewConfig, without_training=NovelViewConfig, evaluate=_novel_view)

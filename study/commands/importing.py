@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ssl_core.errors import ConfigError
-from study.console import print_json, say, table
+from study.console import evaluation_progress, print_json, say, table
 from study.home import home
 
 if TYPE_CHECKING:
@@ -55,8 +55,9 @@ def import_checkpoint(
     json: Annotated[bool, typer.Option("--json", help="print JSON for scripts")] = False,
 ) -> None:
     """Register the encoders of a checkpoint that was not trained here; every tensor of it must find its place."""
+    from registry.judging.promote import promote
     from registry.tracking.run_log import open_run_log
-    from registry.versions.import_checkpoint import check_pack, judge_imported, register_imported
+    from registry.versions.import_checkpoint import check_pack, register_imported
     from registry.versions.store import EncoderStore
     from ssl_core.training.device import choose_device
     from study.packs.pack_storage import open_pack
@@ -77,7 +78,11 @@ def import_checkpoint(
     with open_run_log(os.environ.get("MLFLOW_TRACKING_URI"), home()) as log:
         store = EncoderStore(log)
         versions = register_imported(store, imported, stem, recipe)
-        decisions = [] if opened is None else judge_imported(store, opened, versions, device=choose_device())
+        decisions = []
+        if opened is not None:
+            with evaluation_progress() as tell:
+                device = choose_device()
+                decisions = [promote(store, opened, version, device=device, tell=tell) for version in versions]
         versions = [store.get(version.name, version.version) for version in versions]
     if json:
         print_json(as_json(imported, versions, decisions))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ssl_core.errors import IntegrityError, StorageError
-from study.console import print_json, say, table
+from study.console import evaluation_progress, print_json, say, table
 from study.home import home
 
 if TYPE_CHECKING:
@@ -103,6 +103,7 @@ def compare(
 ) -> None:
     """Two encoders side by side, with intervals: a table and a picture."""
     from registry.judging.compare_picture import comparison_png
+    from ssl_core.evaluation.report import unit_text, value_text
 
     found = _comparison(left, right, pack)
     both = f"{found.left} and {found.right}".replace("/", "-v").replace(" ", "-")
@@ -116,12 +117,12 @@ def compare(
         print_json({**found.model_dump(mode="json"), "verdict": found.verdict, "picture": str(path)})
         return
     rows = [
-        [row.label, row.left.percent(), row.right.percent(), row.difference.percent(signed=True),
-         "paired" if row.paired else "unpaired"]
+        [row.label, value_text(found.measure, row.left), value_text(found.measure, row.right),
+         value_text(found.measure, row.difference, signed=True), "paired" if row.paired else "unpaired"]
         for row in found.rows if row.main
     ]  # fmt: skip
-    title = f"test accuracy in percent, {found.test_objects} test objects of pack {found.pack_digest}"
-    table(title, ["probe", found.left, found.right, "difference", "compared"], rows)
+    title = f"test {unit_text(found.measure)}, {found.test_units} of pack {found.pack_digest}"
+    table(title, ["measured", found.left, found.right, "difference", "compared"], rows)
     say(f"{found.verdict}\npicture: {path}")
 
 
@@ -132,12 +133,12 @@ def _comparison(left: str, right: str, pack: str | None) -> "Comparison":
     from study.packs.pack_storage import open_pack
 
     opened = open_pack(pack) if pack is not None else None
-    with _store() as store:
+    with _store() as store, evaluation_progress() as tell:
         versions = [store.resolve(reference) for reference in (left, right)]
         mine, theirs = (
             stored_report(store, version)
             if opened is None
-            else evaluate_version(store, opened, version, device=choose_device())
+            else evaluate_version(store, opened, version, device=choose_device(), tell=tell)
             for version in versions
         )
     return compare_reports(mine, theirs, (versions[0].reference, versions[1].reference))

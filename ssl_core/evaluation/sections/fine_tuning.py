@@ -210,8 +210,11 @@ def _correct(
 def _table(rows: tuple[FineTuningRow, ...]) -> Table:
     heads = ["labels", "trainings", "fine-tuned", "from scratch", "gain", "interval over"]
     cells = [
-        [row.labels, str(row.runs), row.accuracy.percent(), row.scratch.percent(), row.gain.percent(signed=True)]
-        + [row.over]
+        [
+            *(row.labels, str(row.runs)),
+            *(row.accuracy.percent(), row.scratch.percent(), row.gain.percent(signed=True)),
+            row.over,
+        ]
         for row in rows
     ]
     return "Fine-tuning of the whole encoder, %", heads, cells

@@ -1,9 +1,9 @@
 """Novel views: the SVM that learnt from the pack's own views, asked about renderings from other cameras.
 
-The orbits that packs and `splat` look from stand 10° to 50° above the horizon. These cameras stand below and above that
-band, half of them each, so that an image encoder is asked about poses and a rendering that it was not trained on. Beside
-them stand as many of the objects' own views, so that the difference is not one of their number. Where the pack's views
-were not rendered from its Gaussians, the difference holds the change of the renderer too.
+The orbits that packs and `splat` look from stand 10° to 50° above the horizon. These cameras stand below and above
+that band, half of them each, so that an image encoder is asked about poses and a rendering that it was not trained on.
+Beside them stand as many of the objects' own views, so that the difference is not one of their number. Where the pack's
+views were not rendered from its Gaussians, the difference holds the change of the renderer too.
 """
 
 from collections.abc import Iterator

@@ -1,10 +1,10 @@
 """Retrieval among test objects: does the nearest neighbour of a query, by cosine of the features, belong to it?
 
-Asked across views (images): one view of an object against the other views of all objects; across point draws (points);
-and across modalities: the points of an object against the views of all objects, and the reverse. Points and images share
-no space unless they were trained to: besides the search in the encoders' own spaces (where the widths are equal) the
-points are mapped to the images by a linear map, fitted on training objects without their labels (ridge regression on
-standardised features).
+Asked across views (images): one view of an object against the other views of all objects; across point draws
+(points); and across modalities: the points of an object against the views of all objects, and the reverse. Points and
+images share no space unless they were trained to: besides the search in the encoders' own spaces (where the widths are
+equal) the points are mapped to the images by a linear map, fitted on training objects without their labels (ridge
+regression on standardised features).
 
 *Average precision* is the mean, over all that is relevant, of the precision at its rank. *Recall@k* is 1 if anything
 relevant stands among the first k, as metric learning counts it (Oh Song et al. 2016). Intervals are bootstraps over

@@ -58,11 +58,13 @@ Evaluate = Callable[[nn.Module, Card, Dataset, TaskConfig, Context], Evaluation[
 class Task:
     """How models of a card are measured.
 
-    config: the protocol that a gate asks for, by default. full: everything that can be measured.
+    config: the protocol that a gate asks for, by default. full: everything that can be measured. without_training: of
+        that, what does not train.
     evaluate: (model on its device, card, data, config, context) → what was found. It leaves the model as it is, and
         raises InfeasibleError where the data cannot serve the card.
     """
 
     config: type[TaskConfig]
     full: Callable[[], TaskConfig]
+    without_training: Callable[[], TaskConfig]
     evaluate: Evaluate

@@ -90,7 +90,8 @@ class NovelViewReport(Report):
         if self.baseline is None:
             return text + "."
         apart = paired_bootstrap(self.deciding.values[0], self.baseline.values[0], confidence=self.config.confidence)
-        return f"{text}; {self.baseline_name} {psnr(-self.baseline.mean):.2f} dB, {difference_text('squared error', apart)}."
+        twin = f"{self.baseline_name} {psnr(-self.baseline.mean):.2f} dB"
+        return f"{text}; {twin}, {difference_text('squared error', apart)}."
 
     def summary(self) -> dict[str, str]:
         """PSNR."""
