@@ -112,10 +112,8 @@ class _Lines:
         if now - self._said < LINE_SECONDS or not 0 < stand.done < stand.total:
             return
         self._said, left = now, spent * (stand.total - stand.done) / stand.done
-        share = f"{100 * stand.done / stand.total:.0f} %"
-        errors.print(
-            printable(f"{_words(stand)}: {share} after {spent:.0f} s, about {left:.0f} s left"), soft_wrap=True
-        )
+        text = f"{100 * stand.done / stand.total:.0f} % after {spent:.0f} s, about {left:.0f} s left"
+        errors.print(printable(f"{_words(stand)}: {text}"), soft_wrap=True)
 
 
 def _words(stand: Stand) -> str:

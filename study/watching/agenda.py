@@ -96,7 +96,7 @@ def plan_agenda(
 
 
 def asked_of(found: Found) -> TaskConfig:
-    """What the gate asks of a version's kind. One that says nothing we know is taken for an encoder until it is fetched."""
+    """What the gate asks of a version's kind; one that does not say it is taken for an encoder until it is fetched."""
     try:
         return task_named(kind_of(found.tags)).config()
     except RegistryError:

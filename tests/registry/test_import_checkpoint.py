@@ -7,10 +7,12 @@ import pytest
 import safetensors.torch
 import torch
 
-from registry.evaluation.reports import EvaluationConfig, LabelSetting
+from registry.judging.promote import promote
 from registry.versions.fetching import pull
-from registry.versions.import_checkpoint import check_pack, judge_imported, register_imported
+from registry.versions.import_checkpoint import check_pack, register_imported
 from ssl_core.errors import InfeasibleError, RegistryError
+from ssl_core.evaluation.protocol import LabelSetting
+from ssl_core.evaluation.tasks.probing_config import EvaluationConfig
 from ssl_core.models.bundle import load_bundle, read_card
 from ssl_core.models.image_weights import ImageImport, import_image_weights
 from ssl_core.models.imported import Imported
@@ -112,7 +114,7 @@ def test_an_import_that_died_half_way_is_completed(store, imported, monkeypatch)
 def test_imports_are_judged_as_any_others(store, imported, tiny_pack):
     check_pack(imported, tiny_pack)
     versions = register_imported(store, imported, "elsewhere")
-    decisions = judge_imported(store, tiny_pack, versions, CONFIG)
+    decisions = [promote(store, tiny_pack, version, CONFIG) for version in versions]
     for version, decision in zip(versions, decisions, strict=True):
         judged = store.get(version.name, version.version)
         assert judged.evaluation is not None

@@ -60,11 +60,9 @@ def probe_metrics(objective: CrossModalObjective, data: CrossModalData) -> dict[
         for seed in range(settings.label_draws)
     ]
     objects = np.concatenate([pool, data.val])
-    points = [
-        point_features(objective.points, pack, objects, draw, sampler=data.sampler)
-        for draw in range(settings.point_draws)
-    ]
-    views = image_features(objective.image, pack, objects, views=settings.views).max(axis=1)
+    points = [point_features(objective.points, data.sampler, objects, draw) for draw in range(settings.point_draws)]
+    size = data.config.image.image_size
+    views = image_features(objective.image, pack, objects, size, views=settings.views).max(axis=1)
     metrics: dict[str, float] = {}
     for name, features in (("points", points), ("image", [views])):
         scores = np.array([_draw_accuracy(features, pack.labels[objects], len(pool), draw) for draw in draws])
