@@ -123,9 +123,8 @@ def encoder_shares(packs: dict[int, Pack], sizes: Sizes) -> dict[str, Samples]:
     name = f"ResNet-18, {sizes.table.image} px, from views of {sizes.large.image} px"
     cases[name] = images(smaller, large, large.objects("train"))
     for name, config in (("PointNet", PointNetConfig()), ("PointNet++ MSG", PointNet2MSGConfig())):
-        cases[f"{name}, {sizes.points:,} points"] = points(
-            PointEncoderCard(contract=contract, backbone=config), small, some
-        )
+        card = PointEncoderCard(contract=contract, backbone=config)
+        cases[f"{name}, {sizes.points:,} points"] = points(card, small, some)
     found = {}
     for name, extract in cases.items():
         extract(ExtractionTimes())
@@ -201,7 +200,7 @@ def inputs_needed(pack: Pack, *, images: bool) -> int:
     return objects * (sum(views) if images else len(views))
 
 
-def encoded(encoder: Encoder, inputs: torch.Tensor) -> torch.Tensor:
+def encoded(encoder: torch.nn.Module, inputs: torch.Tensor) -> torch.Tensor:
     """Features of batches of 32."""
     with torch.inference_mode():
         return torch.cat([encoder.eval()(batch) for batch in inputs.split(32)])

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from benchmarks.table import Section
-from ssl_core.data.atomic import atomic_write
+from ssl_core.files.whole import atomic_write
 
 INTRODUCTION = """# Benchmarks
 

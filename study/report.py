@@ -6,7 +6,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from ssl_core.data.atomic import atomic_write
+from ssl_core.files.whole import atomic_write
 from study.accounts.receipt import study_receipt
 from study.findings.as_optuna import as_optuna
 from study.ledger import Ledger

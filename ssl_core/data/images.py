@@ -4,17 +4,19 @@ import io
 import struct
 import warnings
 import zlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, assert_never
+from typing import Literal, TypeVar, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from ssl_core.data.atomic import atomic_write
 from ssl_core.data.source import FileSource, Source, as_source, read_bytes
 from ssl_core.errors import DataError, ImageError
+from ssl_core.files.whole import atomic_write
 
+T = TypeVar("T")
 Pixels = NDArray[np.uint8]
 Codec = Literal["jpeg", "webp"]
 
@@ -71,6 +73,15 @@ def read_image(place: Source | Path | str) -> Pixels:
 
 def decode_image(content: bytes, what: str) -> Pixels:
     """The same from bytes in memory; `what` names them in errors."""
+    return _decoded(content, what, _rgb)
+
+
+def decode_with_mask(content: bytes, what: str) -> tuple[Pixels, Pixels | None]:
+    """The same with the picture's alpha, uint8 [H, W], as its mask; None for a picture that knows no transparency."""
+    return _decoded(content, what, lambda image: (_rgb(image), _alpha(image)))
+
+
+def _decoded(content: bytes, what: str, convert: Callable[[Image.Image], T]) -> T:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # whatever the library warns of is refused here, or harmless
@@ -83,7 +94,7 @@ def decode_image(content: bytes, what: str) -> Pixels:
                     raise ImageError(
                         f"{what}: claims {image.width} x {image.height} pixels, more than {MAX_PIXELS}; shrink it"
                     )
-                return _rgb(image)
+                return convert(image)
     except Image.DecompressionBombError:
         raise ImageError(f"{what}: claims more than {MAX_PIXELS} pixels; shrink it") from None
     except _FloatingPointError:
@@ -137,6 +148,10 @@ def _rgb(image: Image.Image) -> Pixels:
         strip = image if step >= height else image.crop((0, top, width, bottom))
         found[top:bottom] = _strip_rgb(strip)
     return found
+
+
+def _alpha(image: Image.Image) -> Pixels | None:
+    return np.array(image.convert("RGBA").getchannel("A")) if image.has_transparency_data else None
 
 
 def _strip_rgb(image: Image.Image) -> Pixels:
@@ -197,9 +212,9 @@ def _check(what: Path | str, image: Pixels) -> None:
         raise ImageError(f"{what}: not written: expected uint8 [H, W, 3], got {image.dtype} {list(image.shape)}")
 
 
-def resize_image(image: Pixels, size: int) -> Pixels:
-    """Antialiased resize of uint8 [H, W, 3] to [size, size, 3]; other aspect ratios are squeezed."""
-    if image.shape[:2] == (size, size):
+def resize_image(image: Pixels, width: int, height: int) -> Pixels:
+    """Antialiased resize of uint8 [H, W, 3], or [H, W]; other aspect ratios are squeezed."""
+    if image.shape[:2] == (height, width):
         return image
-    resized = Image.fromarray(np.ascontiguousarray(image)).resize((size, size), Image.Resampling.BILINEAR)
+    resized = Image.fromarray(np.ascontiguousarray(image)).resize((width, height), Image.Resampling.BILINEAR)
     return np.array(resized)

@@ -8,7 +8,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from ssl_core.data import html_page as html
-from ssl_core.data.camera_files.scene import CameraScene
+from ssl_core.data.camera_files.camera_scene import CameraScene
 from ssl_core.data.svg_charts import box_plots, histogram, number, plan
 
 if TYPE_CHECKING:  # the renderer brings torch

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from ssl_core.data.gaussian_file import SUFFIXES
+from ssl_core.data.formats.decoded_file import SUFFIXES
 from ssl_core.data.images import SUFFIXES as IMAGE_SUFFIXES
 from ssl_core.data.listing import Listing
 from ssl_core.data.objects import SAFE_NAME, SPLITS, Problem, SplatObject, unsafe_name

@@ -10,7 +10,7 @@ The class name is the category id.
 
 from collections.abc import Iterator
 
-from ssl_core.data.gaussian_file import SUFFIXES
+from ssl_core.data.formats.decoded_file import SUFFIXES
 from ssl_core.data.layout_reference import Views
 from ssl_core.data.listing import Listing
 from ssl_core.data.objects import SAFE_NAME, SHOWN, Problem, SplatObject, summed, unsafe_name

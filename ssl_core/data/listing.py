@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ssl_core.data.archive import Members, is_hidden, list_members, parents
-from ssl_core.data.gaussian_file import SUFFIXES
+from ssl_core.data.formats.decoded_file import SUFFIXES
 from ssl_core.data.images import SUFFIXES as IMAGE_SUFFIXES
 from ssl_core.data.objects import SPLITS, Problem, summed, unsafe_name
 from ssl_core.data.source import FileSource, Source

@@ -10,27 +10,20 @@ views.npy         [views, 3, S, S] uint8; or, with a codec, views.bin and view_o
 What a trial does not ask for is never touched: one that learns from xyz reads 56 bytes per Gaussian, not 236.
 """
 
-import hashlib
-import json
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from ssl_core.config import Config, validated
+from ssl_core.config import Config
+from ssl_core.data.manifest import FileFacts, Manifest, as_manifest, check_sizes, read_values
 from ssl_core.data.pack_arrays import open_array
 from ssl_core.data.pack_views import Codec, open_views
-from ssl_core.errors import ConfigError, InfeasibleError, PackError
-
-SCHEMA_VERSION = 2
-BLOCK_BYTES = 64 * 2**20
-"""Files of a pack are checked, sent and fetched in blocks of this size."""
-
-PACK_FILES = frozenset({"gaussians.npy", "sh_rest.npy", "orders.npy", "views.npy", "views.bin", "view_offsets.npy"})
-"""All a pack may consist of besides its manifest: other names in a manifest are not followed."""
+from ssl_core.errors import InfeasibleError, PackError
 
 GEOMETRY_WIDTH = 14
 SH_REST_WIDTH = 45
@@ -81,41 +74,24 @@ class PackObject(Config):
         return f"{self.class_name}/{self.split}/{self.name}"
 
 
-class Refused(Config):
-    """An input that was left out, and why."""
+class PackManifest(Manifest):
+    """What a pack of objects holds."""
 
-    path: str
-    reason: str
+    FILES: ClassVar = frozenset(
+        {"gaussians.npy", "sh_rest.npy", "orders.npy", "views.npy", "views.bin", "view_offsets.npy"}
+    )
 
-
-class FileFacts(Config):
-    """Length of one file of a pack and the sha256 of each of its blocks of BLOCK_BYTES."""
-
-    bytes: int
-    blocks: tuple[str, ...]
-
-
-class PackManifest(Config):
-    """What a pack holds. `pack_digest` identifies its content: same input and config, same digest."""
-
-    schema_version: int = SCHEMA_VERSION
-    pack_digest: str
+    kind: Literal["object"] = "object"
     config: PackConfig
     class_names: tuple[str, ...]
     groups: tuple[str, ...]
     image_size: int
     views_rendered: bool
     objects: tuple[PackObject, ...]
-    refused: tuple[Refused, ...] = ()
-    notes: dict[str, int] = Field(default={}, description="what the files could not carry -> number of objects")
-    files: dict[str, FileFacts]
 
-
-def content_digest(config: PackConfig, objects: tuple[PackObject, ...], files: dict[str, FileFacts]) -> str:
-    """sha256 (16 hex digits) over the config, the facts of each object and the digests of all files."""
-    parts = [config.to_json(), *(item.to_json() for item in objects)]
-    parts += [f"{name} {facts.to_json()}" for name, facts in sorted(files.items())]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+    def identity(self) -> Iterable[Config]:
+        """The config and the facts of each object."""
+        return self.config, *self.objects
 
 
 class Pack:
@@ -145,16 +121,16 @@ class Pack:
         Raises:
             PackError: there is no pack, or it is half-written, changed in size, or of another schema.
         """
-        path = Path(path)
-        manifest = read_manifest(path)
+        return cls.mapped(Path(path), as_manifest(PackManifest, *read_values(Path(path))), without)
+
+    @classmethod
+    def mapped(cls, path: Path, manifest: PackManifest, without: frozenset[str] = frozenset()) -> Self:
+        """Map a folder whose manifest was read. Raises PackError as `open` does."""
         if "sh_rest.npy" in without:
             files = {name: facts for name, facts in manifest.files.items() if name != "sh_rest.npy"}
             groups = tuple(group for group in manifest.groups if group != "sh_rest")
             manifest = manifest.model_copy(update={"files": files, "groups": groups})
-        for name, facts in manifest.files.items():
-            found = (path / name).stat().st_size if (path / name).is_file() else None
-            if found != facts.bytes:
-                raise PackError(f"{path / name}: {facts.bytes} bytes expected, {found} found; make the pack again")
+        check_sizes(path, manifest)
         return cls(path, manifest)
 
     def _check_spans(self) -> None:
@@ -175,6 +151,11 @@ class Pack:
     def digest(self) -> str:
         """Identity of the content: same input and config, same digest."""
         return self.manifest.pack_digest
+
+    @property
+    def files(self) -> dict[str, FileFacts]:
+        """Name within the folder -> length and digests of its blocks."""
+        return self.manifest.files
 
     @property
     def image_size(self) -> int:
@@ -226,11 +207,6 @@ class Pack:
             rows[:, GEOMETRY_WIDTH:] = self.sh_rest[span]
         return rows
 
-    def views_of(self, index: int) -> NDArray[np.uint8]:
-        """[V, 3, S, S] the views of one object, a copy."""
-        item = self.manifest.objects[index]
-        return self.views[item.first_view : item.first_view + item.views]
-
     def check_threshold(self, alpha_threshold: float) -> None:
         """Raises InfeasibleError when the pack has already dropped Gaussians that the threshold would keep."""
         kept = self.manifest.config.alpha_threshold
@@ -239,31 +215,3 @@ class Pack:
                 f"alpha_threshold {alpha_threshold} is below the pack's {kept}; "
                 f"raise it or make the pack with --alpha-threshold {alpha_threshold}"
             )
-
-
-def read_manifest(path: Path) -> PackManifest:
-    """The manifest of a pack folder. Raises PackError naming what is missing and the remedy."""
-    file = path / "manifest.json"
-    if not file.is_file():
-        hint = "it is half-written; make it again" if path.is_dir() else "make it with `splatsweep pack`"
-        raise PackError(f"{path} is not a pack (no manifest.json): {hint}")
-    return parse_manifest(file.read_bytes(), file)
-
-
-def parse_manifest(content: bytes, file: Path | str) -> PackManifest:
-    """A manifest from its text; `file` names it in messages. Raises PackError."""
-    try:
-        values = json.loads(content)
-        version = values.get("schema_version")
-        if version != SCHEMA_VERSION:
-            raise PackError(
-                f"{file} has pack schema {ascii(version)[:20]}, this version reads {SCHEMA_VERSION}; make it again"
-            )
-        manifest = validated(PackManifest, values)
-    except (ValueError, AttributeError, RecursionError, ConfigError) as error:
-        reason = " ".join(str(error).split())
-        shown = reason if len(reason) < 300 and reason.isprintable() else ascii(reason[:300])
-        raise PackError(f"{file} is damaged ({shown}); make the pack again") from None
-    if strange := sorted(set(manifest.files) - PACK_FILES):
-        raise PackError(f"{file}: names a file {strange[0][:80]!a} that no pack has; make the pack again")
-    return manifest

@@ -17,8 +17,8 @@ import numpy as np
 from plyfile import PlyData, PlyElement
 
 from ssl_core.config import nearest
-from ssl_core.data.atomic import atomic_write
 from ssl_core.data.formats.compressed_ply import decode_compressed, is_compressed
+from ssl_core.data.formats.decoded_file import MAX_GAUSSIANS, GaussianFile
 from ssl_core.data.formats.gaussian_properties import (
     INRIA_PROPERTIES,
     NEEDED,
@@ -29,10 +29,10 @@ from ssl_core.data.formats.gaussian_properties import (
 from ssl_core.data.formats.ply_header import PlyElementHeader, PlyHeader, check_nothing_left, read_header
 from ssl_core.data.formats.ply_rows import Rows, open_rows
 from ssl_core.data.formats.streams import columns_at, finish, opened
-from ssl_core.data.gaussian_file import MAX_GAUSSIANS, GaussianFile
 from ssl_core.data.gaussians import SH_REST, Floats, GaussianCloud, empty_cloud
 from ssl_core.data.source import Source, as_source
 from ssl_core.errors import PlyError
+from ssl_core.files.whole import atomic_write
 
 FLOATS = ("float", "float32", "double", "float64")
 

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssl_core.data.camera_files.scene import CameraScene
+from ssl_core.data.camera_files.camera_scene import CameraScene
+from ssl_core.data.scene_pack import ScenePack
 
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 SHOWN = 12
@@ -44,6 +45,29 @@ def describe_scene(scene: CameraScene) -> dict[str, Any]:
         "points": None if scene.points is None else {"count": len(scene.points), **_bounds(scene.points.xyz)},
         "notes": list(scene.notes),
     }
+
+
+def describe_scene_pack(pack: ScenePack) -> dict[str, Any]:
+    """`describe_scene`, and `digest`, `codec`, `masks`, `files` (name -> bytes), `bytes` and `refused`."""
+    files = {name: facts.bytes for name, facts in pack.files.items()}
+    return {
+        **describe_scene(pack.scene()),
+        "images_found": len(pack),
+        "digest": pack.digest,
+        "codec": pack.manifest.config.codec,
+        "masks": pack.mask(0) is not None,
+        "files": files,
+        "bytes": sum(files.values()),
+        "refused": [item.model_dump() for item in pack.manifest.refused],
+    }
+
+
+def format_scene_pack(facts: dict[str, Any]) -> str:
+    """The same for people."""
+    masks = "with masks" if facts["masks"] else "no masks"
+    head = f"pack {facts['path']} (digest {facts['digest']}, {facts['bytes'] / 2**20:.1f} MiB)"
+    lines = [head, f"stored {facts['codec']}, {masks}", format_scene(facts)]
+    return "\n".join([*lines, *(f"refused {item['path']}: {item['reason']}" for item in facts["refused"][:SHOWN])])
 
 
 def nearest_point(positions: NDArray[np.float64], axes: NDArray[np.float64]) -> NDArray[np.float64] | None:

@@ -21,8 +21,8 @@ from pydantic import Field, ValidationError
 from torch import nn
 
 from ssl_core.config import Config, explain, parse_json
-from ssl_core.data.atomic import atomic_write
 from ssl_core.errors import ConfigError, IntegrityError, RegistryError, StorageError
+from ssl_core.files.whole import atomic_write
 from ssl_core.models.build import Backbone
 from ssl_core.models.cards import Card, CardKind, encoder_card
 from ssl_core.models.encoder import EncoderContract

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ssl_core.data.atomic import atomic_write
 from ssl_core.data.cameras import orbit_cameras
 from ssl_core.data.household import CLASSES, HouseholdConfig, household_cloud, household_mesh
 from ssl_core.data.images import write_image
 from ssl_core.data.layout import SPLITS, ply_path, view_path
 from ssl_core.data.ply import write_gaussian_ply
 from ssl_core.errors import LayoutError
+from ssl_core.files.whole import atomic_write
 from ssl_core.render.mesh_raster import render_mesh
 
 Progress = Callable[[int, int], None]

@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
 from ssl_core.config import Config
-from ssl_core.data.atomic import atomic_write
 from ssl_core.data.cameras import Camera, orbit_cameras
 from ssl_core.data.images import write_image
 from ssl_core.data.layout import MeshObject, ply_path, view_path
 from ssl_core.data.mesh import Mesh, read_off
 from ssl_core.data.ply import write_gaussian_ply
 from ssl_core.errors import MeshError
+from ssl_core.files.whole import atomic_write
 from ssl_core.render.fit import FitConfig, fit_gaussians, mean_psnr
 from ssl_core.render.mesh_raster import MeshView, render_mesh_views
 from ssl_core.render.surface_init import surface_gaussians

@@ -1,12 +1,15 @@
 """Data in: sample, splat, pack (and `inspect`, which has its own file)."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from study.commands import inspect
 from study.console import console, print_json, progress_bar
+
+if TYPE_CHECKING:
+    from ssl_core.data.scene_pack import ScenePackConfig
 
 Json = Annotated[bool, typer.Option("--json", help="print JSON for scripts")]
 
@@ -73,10 +76,14 @@ def splat(
 
 
 def pack(
-    points: Annotated[Path, typer.Option(help="folder or archive of Gaussian files")],
     out: Annotated[Path, typer.Option(help="pack folder to make")],
+    points: Annotated[Path | None, typer.Option(help="folder or archive of Gaussian files")] = None,
     images: Annotated[Path | None, typer.Option(help="folder of views; without it views are rendered")] = None,
-    image_size: Annotated[int | None, typer.Option(min=8, help="side in pixels; default: that of the images")] = None,
+    scene: Annotated[Path | None, typer.Option(help="instead: one scene, a folder with cameras and pictures")] = None,
+    image_size: Annotated[
+        int | None, typer.Option(min=8, help="side in pixels, of a scene the longer one; default: that of the images")
+    ] = None,
+    holdout: Annotated[int, typer.Option(min=2, help="of a scene: every so manyth view is for test, then val")] = 8,
     alpha_threshold: Annotated[float, typer.Option(help="drop Gaussians of lower alpha")] = 0.05,
     views: Annotated[int, typer.Option(min=1, help="views to render when there are no images")] = 12,
     max_gaussians: Annotated[int, typer.Option(help="keep at most this many per object")] = 32768,
@@ -90,6 +97,17 @@ def pack(
 ) -> None:
     """Parse, filter, order and decode a data set once, for all trials. Again: goes on, or finds nothing to do."""
     from ssl_core.config import validated
+    from ssl_core.errors import ConfigError
+
+    if (points is None) == (scene is None) or (scene is not None and images is not None):
+        raise ConfigError("pack takes either --points (and --images) or --scene; give one of them")
+    if scene is not None:
+        from ssl_core.data.scene_pack import ScenePackConfig
+
+        scene_config = validated(ScenePackConfig, {"max_side": image_size, "holdout": holdout, "codec": codec})
+        _pack_scene(scene, out, scene_config, workers=workers, update=update, skip_bad=skip_bad, json=json)
+        return
+    assert points is not None
     from ssl_core.data.pack import PackConfig
     from ssl_core.data.pack_inspect import describe_pack, format_pack
     from study.packs.packing import describe_packing, format_packing, pack_data
@@ -110,3 +128,20 @@ def pack(
         print_json({**facts, "run": run})
     else:
         console.print(f"{format_pack(facts)}\n{format_packing(run)}", soft_wrap=True)
+
+
+def _pack_scene(
+    scene: Path, out: Path, config: "ScenePackConfig", *, workers: int, update: bool, skip_bad: bool, json: bool
+) -> None:
+    from ssl_core.data.scene_inspect import describe_scene_pack, format_scene_pack
+    from ssl_core.packing.scene_writer import write_scene_pack
+
+    with progress_bar("packing views") as progress:
+        made = write_scene_pack(
+            scene, out, config, workers=workers, skip_bad=skip_bad, update=update, progress=progress
+        )
+    facts = describe_scene_pack(made)
+    if json:
+        print_json(facts)
+    else:
+        console.print(format_scene_pack(facts), soft_wrap=True)

@@ -1,14 +1,20 @@
 """Look inside: a file of Gaussians, a pack, or a scene's cameras."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
 from study.console import console, print_json, printable
 
+if TYPE_CHECKING:
+    from ssl_core.data.images import Pixels
+    from ssl_core.data.pack import Pack
+    from ssl_core.data.scene_pack import ScenePack
+
+T = TypeVar("T")
 Json = Annotated[bool, typer.Option("--json", help="print JSON for scripts")]
 Kind = Literal["pack", "scene", "gaussians"]
 
@@ -45,7 +51,7 @@ def inspect(
         case "gaussians":
             found = _gaussians(Path(path))
     if html is not None:
-        from ssl_core.data.atomic import atomic_write
+        from ssl_core.files.whole import atomic_write
 
         page = found.page(thumbnails).encode()
         with atomic_write(html) as stream:
@@ -73,10 +79,19 @@ def kind_of(path: str) -> Kind:
 
 
 def _pack(path: str) -> Inspection:
-    from ssl_core.data.pack_inspect import describe_pack, format_pack
-    from study.packs.pack_storage import open_pack
+    from ssl_core.data.scene_pack import ScenePack
+    from study.packs.pack_storage import open_data
 
-    pack = open_pack(path)
+    match open_data(path):
+        case ScenePack() as scene:
+            return _scene_pack(scene)
+        case objects:
+            return _object_pack(objects)
+
+
+def _object_pack(pack: "Pack") -> Inspection:
+    from ssl_core.data.pack_inspect import describe_pack, format_pack
+
     facts = describe_pack(pack)
 
     def page(thumbnails: int) -> str:
@@ -86,6 +101,31 @@ def _pack(path: str) -> Inspection:
         return pack_page(facts, pack_thumbnails(pack, thumbnails))
 
     return Inspection(facts, format_pack(facts), page)
+
+
+def _scene_pack(pack: "ScenePack") -> Inspection:
+    from ssl_core.data.scene_inspect import describe_scene_pack, format_scene_pack
+
+    facts = describe_scene_pack(pack)
+
+    def page(thumbnails: int) -> str:
+        from ssl_core.data.inspect_page import scene_page
+
+        shown = _spread(range(len(pack))) if thumbnails else ()
+        return scene_page(pack.scene(), facts, [_picture(pack.image(i), pack.manifest.views[i].name) for i in shown])
+
+    return Inspection(facts, format_scene_pack(facts), page)
+
+
+def _spread(items: Sequence[T]) -> Sequence[T]:
+    """At most PICTURES of them."""
+    return items[:: max(1, len(items) // PICTURES)][:PICTURES]
+
+
+def _picture(image: "Pixels", name: str) -> tuple[str, str]:
+    from ssl_core.render.thumbnails import data_uri, shrunk
+
+    return data_uri(shrunk(image, 160)), name
 
 
 def _gaussians(path: Path) -> Inspection:
@@ -104,7 +144,8 @@ def _gaussians(path: Path) -> Inspection:
 
 
 def _scene(path: Path) -> Inspection:
-    from ssl_core.data.camera_files.scene import CameraScene, read_scene
+    from ssl_core.data.camera_files.camera_scene import CameraScene
+    from ssl_core.data.camera_files.scene import read_scene
     from ssl_core.data.scene_inspect import describe_scene, format_scene
 
     scene = read_scene(path)
@@ -118,14 +159,12 @@ def _scene(path: Path) -> Inspection:
     def _pictures(scene: CameraScene) -> list[tuple[str, str]]:
         from ssl_core.data.images import read_image
         from ssl_core.errors import ImageError
-        from ssl_core.render.thumbnails import data_uri, shrunk
 
-        found = [view for view in scene.views if view.image is not None]
         pictures = []
-        for view in found[:: max(1, len(found) // PICTURES)][:PICTURES]:
+        for view in _spread([view for view in scene.views if view.image is not None]):
             try:
                 assert view.image is not None
-                pictures.append((data_uri(shrunk(read_image(view.image), 160)), view.name))
+                pictures.append(_picture(read_image(view.image), view.name))
             except ImageError:
                 continue
         return pictures

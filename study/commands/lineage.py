@@ -153,7 +153,7 @@ def digest_of(pack: str) -> str:
     Raises:
         PackError: there is no pack. ConfigError: the address is malformed. StorageError: the store does not answer.
     """
-    from ssl_core.data.pack import Pack, parse_manifest
+    from ssl_core.data.dataset import open_dataset, parse_manifest
     from study.packs.object_store import Store, is_uri, parse_uri
     from study.packs.pack_cache import MANIFEST_BYTES
 
@@ -165,4 +165,4 @@ def digest_of(pack: str) -> str:
         return parse_manifest(content, f"{store}/manifest.json").pack_digest
     if not Path(pack).exists() and re.fullmatch(r"[0-9a-f]{4,64}", pack):
         return pack
-    return Pack.open(Path(pack)).digest
+    return open_dataset(Path(pack)).digest

@@ -23,10 +23,10 @@ def push(
     json: Json = False,
 ) -> None:
     """Copy a pack to an object store or a shared folder; again: what is there is not sent again."""
-    from ssl_core.data.pack import Pack
+    from ssl_core.data.dataset import open_dataset
     from study.packs.pack_storage import push_pack
 
-    opened = Pack.open(pack)
+    opened = open_dataset(pack)
     done = push_pack(opened, uri, force=force)
     if json:
         print_json({"uri": uri, "digest": opened.digest, "sent": done.sent, "skipped": done.skipped,
@@ -47,9 +47,9 @@ def fetch(
     json: Json = False,
 ) -> None:
     """Bring a pack to this node's cache (SPLATSWEEP_CACHE) and say where it lies."""
-    from study.packs.pack_storage import open_pack
+    from study.packs.pack_storage import open_data
 
-    opened = open_pack(uri)
+    opened = open_data(uri)
     if json:
         print_json({"uri": uri, "digest": opened.digest, "folder": str(opened.path)})
     else:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from ssl_core.data.pack import Pack, PackManifest, content_digest, parse_manifest
+from ssl_core.data.dataset import Dataset, DatasetManifest, open_dataset, parse_manifest
 from ssl_core.errors import PackError
 from study.packs.object_store import Store, StoreUri
 from study.packs.pack_transfer import check_blocks, check_space, disk_errors, fetch_file
@@ -32,7 +32,7 @@ def cache_folder() -> Path:
     return Path(os.environ.get("SPLATSWEEP_CACHE") or Path.home() / ".cache" / "splatsweep").absolute()
 
 
-def cached_pack(uri: StoreUri, need: frozenset[str] | None, digest: str | None, say: Callable[[str], None]) -> Pack:
+def cached_pack(uri: StoreUri, need: frozenset[str] | None, digest: str | None, say: Callable[[str], None]) -> Dataset:
     """The pack behind a URI, mapped from the cache; what is not there is fetched first.
 
     Args:
@@ -67,11 +67,11 @@ def _folder(digest: str) -> Path:
     return cache_folder() / "packs" / digest
 
 
-def _needed(manifest: PackManifest, need: frozenset[str] | None) -> list[str]:
+def _needed(manifest: DatasetManifest, need: frozenset[str] | None) -> list[str]:
     return [name for name in sorted(manifest.files) if need is None or name in need or name not in OPTIONAL_FILES]
 
 
-def _held(folder: Path, need: frozenset[str] | None) -> Pack | None:
+def _held(folder: Path, need: frozenset[str] | None) -> Dataset | None:
     """The pack in the cache, if all needed files are there."""
     if not (folder / "manifest.json").is_file():
         return None
@@ -83,15 +83,15 @@ def _held(folder: Path, need: frozenset[str] | None) -> Pack | None:
         return None  # damaged: fetched again
 
 
-def _open(folder: Path) -> Pack:
-    return Pack.open(folder, without=frozenset(name for name in OPTIONAL_FILES if not (folder / name).is_file()))
+def _open(folder: Path) -> Dataset:
+    return open_dataset(folder, without=frozenset(name for name in OPTIONAL_FILES if not (folder / name).is_file()))
 
 
 def _bytes(file: Path) -> int | None:
     return file.stat().st_size if file.is_file() else None
 
 
-def _fetch_manifest(store: Store) -> tuple[bytes, PackManifest]:
+def _fetch_manifest(store: Store) -> tuple[bytes, DatasetManifest]:
     """The manifest as it lies there, and parsed and checked: names, block digests, its own digest."""
     content = store.read("manifest.json", MANIFEST_BYTES)
     if content is None:
@@ -100,14 +100,14 @@ def _fetch_manifest(store: Store) -> tuple[bytes, PackManifest]:
     manifest = parse_manifest(content, f"{store}/manifest.json")
     for name, facts in manifest.files.items():
         check_blocks(name, facts, f"{store}/manifest.json")
-    if content_digest(manifest.config, manifest.objects, manifest.files) != manifest.pack_digest:
+    if manifest.content_digest() != manifest.pack_digest:
         raise PackError(f"{store}/manifest.json: its digest is not that of its content; push the pack again")
     return content, manifest
 
 
 def _fetch(
     store: Store,
-    manifest: PackManifest,
+    manifest: DatasetManifest,
     content: bytes,
     folder: Path,
     need: frozenset[str] | None,

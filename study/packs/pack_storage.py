@@ -10,7 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ssl_core.data.pack import GEOMETRY_WIDTH, FileFacts, Pack, parse_manifest
+from ssl_core.data.dataset import Dataset, open_dataset, parse_manifest
+from ssl_core.data.manifest import FileFacts
+from ssl_core.data.pack import GEOMETRY_WIDTH, Pack
 from ssl_core.errors import ConfigError, PackError, StorageError
 from study.console import errors
 from study.packs.object_store import Store, is_uri, parse_uri
@@ -28,10 +30,10 @@ def _say(text: str) -> None:
     errors.print(text, soft_wrap=True, markup=False)
 
 
-def open_pack(
+def open_data(
     place: str | Path, need: frozenset[str] | None = None, digest: str | None = None, say: Say = _say
-) -> Pack:
-    """The pack at a path or URI, mapped read-only.
+) -> Dataset:
+    """The pack of any kind at a path or URI, mapped read-only.
 
     Args:
         place: folder, or URI of one (s3://, gs://, az://, file://).
@@ -47,8 +49,18 @@ def open_pack(
         MissingDependencyError: the store's driver is not installed.
     """
     if not is_uri(place):
-        return Pack.open(place)
+        return open_dataset(place)
     return cached_pack(parse_uri(str(place)), need, digest, say)
+
+
+def open_pack(
+    place: str | Path, need: frozenset[str] | None = None, digest: str | None = None, say: Say = _say
+) -> Pack:
+    """`open_data` for a pack of objects. Raises PackError for another kind, too."""
+    found = open_data(place, need, digest, say)
+    if not isinstance(found, Pack):
+        raise PackError(f"{place}: is the pack of a scene; a pack of objects is needed here")
+    return found
 
 
 def needed_files(asked: str) -> frozenset[str]:
@@ -74,7 +86,7 @@ class Pushed:
     seconds: float
 
 
-def push_pack(pack: Pack, uri: str, *, force: bool = False) -> Pushed:
+def push_pack(pack: Dataset, uri: str, *, force: bool = False) -> Pushed:
     """Copy a pack to a URI. Files of an earlier push that are whole are not sent again.
 
     Args:
@@ -91,7 +103,7 @@ def push_pack(pack: Pack, uri: str, *, force: bool = False) -> Pushed:
     store, manifest = Store(parse_uri(uri)), pack.manifest
     for name, facts in manifest.files.items():
         check_blocks(name, facts, pack.path / "manifest.json")
-    _check_target(store, manifest.pack_digest, force)
+    _check_target(store, pack.digest, force)
     whole = () if force else sorted(manifest.files.items())
     skipped = tuple(name for name, facts in whole if _is_there(store, name, facts))
     sent = tuple(name for name in sorted(manifest.files) if name not in skipped)

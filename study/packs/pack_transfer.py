@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from ssl_core.data import pack as pack_format
-from ssl_core.data.pack import FileFacts
+from ssl_core.data import manifest as manifest_format
+from ssl_core.data.manifest import FileFacts
 from ssl_core.errors import PackError, StorageError
 from study.packs.object_store import Store
 
@@ -25,7 +25,7 @@ _SPARE_BYTES = 256 * 2**20
 
 def check_blocks(name: str, facts: FileFacts, place: object) -> None:
     """Raises PackError when a manifest does not give one digest per block of a file."""
-    blocks = -(-facts.bytes // pack_format.BLOCK_BYTES)
+    blocks = -(-facts.bytes // manifest_format.BLOCK_BYTES)
     if facts.bytes < 0 or len(facts.blocks) != blocks:
         raise PackError(
             f"{place}: the manifest has {len(facts.blocks)} block digests for {name} ({facts.bytes:,} bytes need "
@@ -89,8 +89,8 @@ def send_file(store: Store, name: str, facts: FileFacts, file: Path, advance: Ad
 
 def _span(facts: FileFacts, block: int) -> tuple[int, int]:
     """Offset and length of a block."""
-    offset = block * pack_format.BLOCK_BYTES
-    return offset, min(pack_format.BLOCK_BYTES, facts.bytes - offset)
+    offset = block * manifest_format.BLOCK_BYTES
+    return offset, min(manifest_format.BLOCK_BYTES, facts.bytes - offset)
 
 
 def _missing_blocks(handle: int, facts: FileFacts, advance: Advance) -> list[int]:

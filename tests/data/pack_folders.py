@@ -4,15 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ssl_core.data.pack import (
-    SCHEMA_VERSION,
-    FileFacts,
-    Pack,
-    PackConfig,
-    PackManifest,
-    PackObject,
-    Refused,
-)
+from ssl_core.data.manifest import FileFacts, Refused
+from ssl_core.data.pack import Pack, PackConfig, PackManifest, PackObject
 
 
 def gaussian_rows(count: int, rng: np.random.Generator) -> np.ndarray:
@@ -67,7 +60,6 @@ def write_pack_folder(
     for name, array in arrays.items():
         np.save(folder / name, array)
     manifest = PackManifest(
-        schema_version=SCHEMA_VERSION,
         pack_digest="f" * 16,
         config=PackConfig(cached_points=8, starts=1, alpha_threshold=alpha_threshold),
         class_names=tuple(sizes),

@@ -8,11 +8,12 @@ import pytest
 from camera_writers import CAMERAS, NAMES, POINTS, Model, blender, inria, nerfstudio, read_observations, write_json
 from PIL import Image
 
-from ssl_core.data.camera_files.lens import Distortion, project
+from ssl_core.data.camera_files.lens import Distortion
 from ssl_core.data.camera_files.scene import read_scene
 from ssl_core.data.cameras import look_at
 from ssl_core.data.scene_inspect import describe_scene, format_scene, nearest_point
 from ssl_core.errors import CameraError
+from tests.reference.projection import project
 
 
 def write_images(root: Path, names, suffix: str = ".png", size=(64, 48)) -> None:

@@ -7,7 +7,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from ssl_core.data.gaussian_file import SUFFIXES, gaussian_format, read_gaussians
+from ssl_core.data.formats.decoded_file import SUFFIXES
+from ssl_core.data.gaussian_file import gaussian_format, read_gaussians
 from ssl_core.data.ply import write_gaussian_ply
 from ssl_core.data.source import FileSource
 from ssl_core.errors import GaussianFileError, PlyError

@@ -161,12 +161,12 @@ def test_writing_refuses_what_is_no_picture(picture, tmp_path, monkeypatch):
 
 def test_resize_averages_and_keeps_constants():
     flat = np.full((10, 30, 3), 77, np.uint8)
-    np.testing.assert_array_equal(resize_image(flat, 8), np.full((8, 8, 3), 77))
+    np.testing.assert_array_equal(resize_image(flat, 8, 8), np.full((8, 8, 3), 77))
     fine = np.zeros((64, 64, 3), np.uint8)
     fine[::2, ::2] = fine[1::2, 1::2] = 255
     # A checkerboard becomes grey: without antialiasing it would stay black and white.
-    assert np.abs(resize_image(fine, 8)[1:-1, 1:-1].astype(int) - 127).max() < 6
-    same = resize_image(fine, 64)
+    assert np.abs(resize_image(fine, 8, 8)[1:-1, 1:-1].astype(int) - 127).max() < 6
+    same = resize_image(fine, 64, 64)
     np.testing.assert_array_equal(same, fine)
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ssl_core.data.gaussian_file import SUFFIXES
+from ssl_core.data.formats.decoded_file import SUFFIXES
 from ssl_core.data.layout import SAFE_NAME, find_meshes, find_objects, ply_path, stamp_of, view_path
 from ssl_core.data.source import read_bytes
 from ssl_core.errors import LayoutError

@@ -12,6 +12,7 @@ from ssl_core.data.pack_inspect import describe_pack, format_pack
 from ssl_core.data.pack_writer import write_pack
 from ssl_core.data.ply import read_gaussian_ply
 from ssl_core.errors import PackError
+from tests.reference.stored_views import views_of
 
 CONFIG = PackConfig(cached_points=128, starts=3)
 
@@ -36,7 +37,7 @@ def test_rows_and_views_are_those_of_the_files(tiny_pack, tiny_set):
     )
     assert {row.tobytes() for row in rows} == {row.tobytes() for row in expected}
     picture = tiny_set / "images" / item.class_name / item.split / item.name / "images" / "002.png"
-    np.testing.assert_array_equal(tiny_pack.views_of(index)[2].transpose(1, 2, 0), read_image(picture))
+    np.testing.assert_array_equal(views_of(tiny_pack, index)[2].transpose(1, 2, 0), read_image(picture))
 
 
 def test_splits_partition_train_per_class(tiny_pack):

@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.spatial import cKDTree
 
+from ssl_core.data.formats.decoded_file import MAX_GAUSSIANS
 from ssl_core.data.formats.sog import decode
-from ssl_core.data.gaussian_file import MAX_GAUSSIANS, read_gaussians
+from ssl_core.data.gaussian_file import read_gaussians
 from ssl_core.data.gaussians import SH_REST, GaussianCloud
 from ssl_core.data.source import FileSource
 from ssl_core.errors import GaussianFileError

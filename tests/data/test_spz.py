@@ -18,8 +18,9 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ssl_core.data.formats.decoded_file import MAX_GAUSSIANS
 from ssl_core.data.formats.spz import decode, mirror_signs
-from ssl_core.data.gaussian_file import MAX_GAUSSIANS, read_gaussians
+from ssl_core.data.gaussian_file import read_gaussians
 from ssl_core.data.gaussians import SH_REST, GaussianCloud
 from ssl_core.data.source import FileSource
 from ssl_core.errors import GaussianFileError

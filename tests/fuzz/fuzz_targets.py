@@ -92,8 +92,8 @@ def _pack(folder: Path) -> Any:
 
     pack = Pack.open(folder)
     pack.objects("fit")
-    for i in range(len(pack.manifest.objects)):
-        pack.views_of(i)  # encoded views are looked at when they are asked for
+    for item in pack.manifest.objects:
+        pack.views[item.first_view : item.first_view + item.views]  # encoded ones are decoded now
     return pack
 
 

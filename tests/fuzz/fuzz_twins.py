@@ -355,7 +355,7 @@ def check_pack(folder: Path, pack: Any) -> None:
     orders = np.load(folder / "orders.npy", allow_pickle=False)
     same("labels", pack.labels, [raw["class_names"].index(item["class_name"]) for item in raw["objects"]])
     for i, item in enumerate(raw["objects"]):
-        rows, views = pack.rows_of(i), pack.views_of(i)
+        rows, views = pack.rows_of(i), pack.views[item["first_view"] : item["first_view"] + item["views"]]
         if rows.shape != (item["rows"], 59) or views.shape != (item["views"], 3, *[int(raw["image_size"])] * 2):
             raise WrongAnswerError(f"object {i} has rows {rows.shape} and views {views.shape}")
         expected = gaussians[item["first_row"] : item["first_row"] + item["rows"]]

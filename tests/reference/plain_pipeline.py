@@ -13,6 +13,7 @@ from ssl_core.evaluation.features import view_subsets
 from ssl_core.evaluation.probes import draw_labels
 from ssl_core.evaluation.tasks.probing_config import EvaluationConfig
 from ssl_core.models.encoder import Encoder, ImageContract, PointsContract
+from tests.reference.stored_views import views_of
 
 
 def plain_table(encoder: Encoder, pack: Pack, config: EvaluationConfig) -> dict[tuple[str, int | None], float]:
@@ -49,7 +50,7 @@ def _feature(encoder: Encoder, pack: Pack, index: int, views: int | None) -> NDA
                 points = PointSampler(pack, contract, one).draw(one, 0)
                 return encoder(torch.from_numpy(points))[0].numpy()
             case ImageContract(image_size=size):
-                stored = pack.views_of(index)
+                stored = views_of(pack, index)
                 subset = view_subsets(len(stored), views or len(stored), 1)[0]
                 found = []
                 for view in subset:

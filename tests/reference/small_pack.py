@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ssl_core.data.pack import FileFacts, Pack, PackConfig, PackManifest, PackObject
+from ssl_core.data.manifest import FileFacts
+from ssl_core.data.pack import Pack, PackConfig, PackManifest, PackObject
 from ssl_core.data.sampling import farthest_point_order
 
 

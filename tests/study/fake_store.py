@@ -65,7 +65,7 @@ def s3_server(**environment: str) -> Iterator[S3Server]:
 
 def make_pack(folder: Path, *, rows: int = 6000, seed: int = 0, block: int = BLOCK) -> Path:
     """A pack folder of two objects with random content, sh_rest and block digests included."""
-    from ssl_core.data.pack import PackConfig, PackManifest, PackObject, content_digest
+    from ssl_core.data.pack import PackConfig, PackManifest, PackObject
 
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True)
@@ -82,17 +82,17 @@ def make_pack(folder: Path, *, rows: int = 6000, seed: int = 0, block: int = BLO
     )  # fmt: skip
     config = PackConfig(starts=1)
     manifest = PackManifest(
-        pack_digest=content_digest(config, objects, files), config=config, class_names=("c0", "c1"), image_size=16,
+        config=config, class_names=("c0", "c1"), image_size=16,
         groups=("xyz", "opacity", "scale", "rotation", "sh_dc", "sh_rest", "normals"), views_rendered=False,
         objects=objects, files=files,
-    )  # fmt: skip
+    ).sealed()  # fmt: skip
     (folder / "manifest.json").write_text(manifest.model_dump_json(indent=1))
     return folder
 
 
 def facts_of(file: Path, block: int = BLOCK):
     """Length and block digests of a file."""
-    from ssl_core.data.pack import FileFacts
+    from ssl_core.data.manifest import FileFacts
 
     content = file.read_bytes()
     digests = [hashlib.sha256(content[at : at + block]).hexdigest() for at in range(0, len(content), block)]

@@ -11,8 +11,8 @@ import pytest
 from fake_store import BLOCK, S3Server, facts_of, make_pack, s3_server
 from filelock import FileLock
 
-from ssl_core.data import pack as pack_format
-from ssl_core.data.pack import Pack, content_digest
+from ssl_core.data import manifest as manifest_format
+from ssl_core.data.pack import Pack
 from ssl_core.errors import PackError, StorageError
 from study.packs import pack_cache, pack_transfer
 from study.packs.object_store import Store, parse_uri
@@ -38,7 +38,7 @@ def cache(server: S3Server, tmp_path, monkeypatch) -> Path:
     for name, value in server.environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("SPLATSWEEP_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(pack_format, "BLOCK_BYTES", BLOCK)
+    monkeypatch.setattr(manifest_format, "BLOCK_BYTES", BLOCK)
     return tmp_path / "cache"
 
 
@@ -60,7 +60,7 @@ def run(code: str, *arguments: str) -> "subprocess.Popen[str]":
     """A process on its own with small blocks; `code` finds `open_pack` and its arguments in `argv`."""
     head = (
         f"import os, signal, sys; sys.path[:0] = {[str(Path(__file__).parents[2])]!r}\n"
-        f"from ssl_core.data import pack as pack_format; pack_format.BLOCK_BYTES = {BLOCK}\n"
+        f"from ssl_core.data import manifest as manifest_format; manifest_format.BLOCK_BYTES = {BLOCK}\n"
         "from study.packs.pack_storage import open_pack\nargv = sys.argv[1:]\n"
     )
     return subprocess.Popen(
@@ -213,7 +213,7 @@ def test_a_file_of_another_length_or_missing_is_refused(uri) -> None:
         (lambda t: re.sub(r'"pack_digest": "\w+"', '"pack_digest": "../../x"', t), "not that of its content"),
         (lambda t: re.sub(r'"blocks": \[[^]]*\]', '"blocks": []', t), "0 block digests for"),
         (lambda t: t.replace('"bytes": ', '"bytes": -'), "block digests for"),
-        (lambda t: t.replace('"schema_version": 2', '"schema_version": 9'), "pack schema 9"),
+        (lambda t: t.replace('"schema_version": 3', '"schema_version": 9'), "pack schema 9"),
     ],
 )
 def test_a_bad_manifest_is_refused(uri, local, cache, change, message) -> None:
@@ -353,7 +353,7 @@ def test_trials_open_by_address(cache, tiny_pack, tmp_path, tiny_config, monkeyp
     """Plain values travel; a trial without SH leaves sh_rest behind, one with it brings it."""
     from study.trials import TrialOpener
 
-    monkeypatch.setattr(pack_format, "BLOCK_BYTES", 64 * 2**20)
+    monkeypatch.setattr(manifest_format, "BLOCK_BYTES", 64 * 2**20)
     folder = with_blocks(tiny_pack, tmp_path / "whole")
     address = f"file://{tmp_path}/shared/tiny"
     push_pack(Pack.open(folder), address)
@@ -371,8 +371,7 @@ def with_blocks(pack: Pack, folder: Path) -> Path:
 
     shutil.copytree(pack.path, folder)
     files = {name: facts_of(folder / name, 64 * 2**20) for name in pack.manifest.files}
-    digest = content_digest(pack.manifest.config, pack.manifest.objects, files)
-    manifest = pack.manifest.model_copy(update={"files": files, "pack_digest": digest})
+    manifest = pack.manifest.model_copy(update={"files": files}).sealed()
     (folder / "manifest.json").write_text(manifest.model_dump_json(indent=1))
     return folder
 

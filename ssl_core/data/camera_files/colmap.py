@@ -9,10 +9,10 @@ from typing import Literal
 import numpy as np
 
 from ssl_core.data.camera_files import colmap_binary, colmap_text
+from ssl_core.data.camera_files.camera_scene import CameraScene, CameraView, ScenePoints
 from ssl_core.data.camera_files.checked_camera import FARTHEST, Floats, pinhole
 from ssl_core.data.camera_files.colmap_models import ColmapCamera, ColmapImage
 from ssl_core.data.camera_files.json_values import quoted
-from ssl_core.data.camera_files.scene import CameraScene, CameraView, ScenePoints
 from ssl_core.data.camera_files.scene_images import FOLDERS, SceneImages
 from ssl_core.errors import CameraError
 

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from ssl_core.data.camera_files.camera_scene import MAX_VIEWS, ScenePoints
 from ssl_core.data.camera_files.colmap_models import (
     MAX_POINTS,
     NAMES,
@@ -21,7 +22,6 @@ from ssl_core.data.camera_files.colmap_models import (
     ColmapImage,
     known_model,
 )
-from ssl_core.data.camera_files.scene import MAX_VIEWS, ScenePoints
 from ssl_core.errors import CameraError
 
 MAX_NAME = 4096

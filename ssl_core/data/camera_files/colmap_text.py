@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ssl_core.data.camera_files.camera_scene import MAX_VIEWS, ScenePoints
 from ssl_core.data.camera_files.colmap_models import (
     MAX_POINTS,
     PARAMETERS,
@@ -16,7 +17,6 @@ from ssl_core.data.camera_files.colmap_models import (
     ColmapImage,
     known_model,
 )
-from ssl_core.data.camera_files.scene import MAX_VIEWS, ScenePoints
 from ssl_core.errors import CameraError
 
 MAX_LINE = 16 * 2**20

@@ -8,9 +8,9 @@ principal point is the middle of the image, as that trainer assumes.
 from pathlib import Path
 from typing import Any
 
+from ssl_core.data.camera_files.camera_scene import MAX_VIEWS, CameraScene, CameraView
 from ssl_core.data.camera_files.checked_camera import from_camera_to_world, pinhole
 from ssl_core.data.camera_files.json_values import mapping, matrix, number, quoted, text, vector
-from ssl_core.data.camera_files.scene import MAX_VIEWS, CameraScene, CameraView
 from ssl_core.data.camera_files.scene_images import SceneImages
 from ssl_core.errors import CameraError
 

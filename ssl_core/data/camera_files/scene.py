@@ -1,4 +1,4 @@
-"""The cameras of a scene, whatever wrote them: one value and the call that reads it.
+"""The cameras of a scene, whatever wrote them: one call that reads every format.
 
 Formats, each in a file of this folder: `cameras.json` of INRIA's trainer, `transforms*.json` of Blender's NeRF
 scenes, nerfstudio and instant-ngp, and COLMAP's sparse models, binary or text.
@@ -6,22 +6,16 @@ scenes, nerfstudio and instant-ngp, and COLMAP's sparse models, binary or text.
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ssl_core.data.camera_files.lens import Distortion
-from ssl_core.data.cameras import Camera
+from ssl_core.data.camera_files.camera_scene import CameraScene, SceneSplit
+from ssl_core.data.camera_files.colmap import read_colmap
+from ssl_core.data.camera_files.inria import read_inria
+from ssl_core.data.camera_files.json_values import read_json
+from ssl_core.data.camera_files.scene_images import image_size
+from ssl_core.data.camera_files.transforms import SplitFile, open_splits, read_transforms
 from ssl_core.errors import CameraError
-
-SceneFormat = Literal["inria", "blender", "nerfstudio", "instant-ngp", "colmap binary", "colmap text"]
-SceneSplit = Literal["train", "val", "test"]
-
-MAX_VIEWS = 50_000
-"""More views in one scene are refused: a file must not take minutes."""
 
 SPLIT_FILES: tuple[tuple[SceneSplit, str], ...] = (
     ("train", "transforms_train.json"),
@@ -29,55 +23,6 @@ SPLIT_FILES: tuple[tuple[SceneSplit, str], ...] = (
     ("test", "transforms_test.json"),
 )
 _MODEL_FILES = re.compile(r"(cameras|images|points3D)\.(bin|txt)")
-
-
-@dataclass(frozen=True, eq=False)
-class CameraView:
-    """One picture's camera.
-
-    Args:
-        name: as the file writes it; untrusted text.
-        camera: the pinhole, in our axes.
-        image: its picture, inside the scene's folder, where there is one.
-        distortion: what the lens adds to the pinhole; None for nothing.
-        split: where files say it.
-    """
-
-    name: str
-    camera: Camera
-    image: Path | None = None
-    distortion: Distortion | None = None
-    split: SceneSplit | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class ScenePoints:
-    """A sparse cloud: xyz [N, 3] float64 in the cameras' world, colours [N, 3] uint8."""
-
-    xyz: NDArray[np.float64]
-    colours: NDArray[np.uint8]
-
-    def __len__(self) -> int:
-        return len(self.xyz)
-
-
-@dataclass(frozen=True, eq=False)
-class CameraScene:
-    """What camera files hold.
-
-    Args:
-        path: the file or model folder that was read.
-        format: what wrote it.
-        views: at least one, names unique, in the file's order (COLMAP: by name).
-        points: COLMAP's sparse cloud, where it has one.
-        notes: what a reader of the numbers should know, one sentence each.
-    """
-
-    path: Path
-    format: SceneFormat
-    views: tuple[CameraView, ...]
-    points: ScenePoints | None = None
-    notes: tuple[str, ...] = ()
 
 
 def read_scene(path: Path | str) -> CameraScene:
@@ -118,8 +63,6 @@ def _read_folder(path: Path) -> CameraScene:
     if _is(path / "transforms.json"):
         return _read_json(path / "transforms.json")
     if _is(path / SPLIT_FILES[0][1]):
-        from ssl_core.data.camera_files.transforms import open_splits, read_transforms
-
         found = [(split, path / name) for split, name in SPLIT_FILES if _is(path / name)]
         return read_transforms(path, open_splits(found))
     if _is(path / "cameras.json"):
@@ -134,8 +77,6 @@ def _read_folder(path: Path) -> CameraScene:
 
 def _size_note(scene: CameraScene) -> tuple[str, ...]:
     """Whether the first picture has the size its camera speaks of: shrunk copies often do not."""
-    from ssl_core.data.camera_files.scene_images import image_size
-
     view = next((view for view in scene.views if view.image is not None), None)
     if view is None or view.image is None:
         return ()
@@ -161,18 +102,12 @@ def _has_model(folder: Path) -> bool:
 
 
 def _read_model(folder: Path, ending: str = "") -> CameraScene:
-    from ssl_core.data.camera_files.colmap import read_colmap
-
     binary = _is(folder / "cameras.bin") if not ending else ending == ".bin"
     return read_colmap(folder, "binary" if binary else "text")
 
 
 def _read_json(path: Path) -> CameraScene:
     """A list is INRIA's, an object with frames is a transforms file."""
-    from ssl_core.data.camera_files.inria import read_inria
-    from ssl_core.data.camera_files.json_values import read_json
-    from ssl_core.data.camera_files.transforms import SplitFile, read_transforms
-
     content = read_json(path)
     if isinstance(content, list):
         return read_inria(path, content)

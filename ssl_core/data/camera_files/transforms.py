@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from ssl_core.data.camera_files.camera_scene import MAX_VIEWS, CameraScene, CameraView, SceneFormat, SceneSplit
 from ssl_core.data.camera_files.checked_camera import FLIP_YZ, from_camera_to_world, pinhole
 from ssl_core.data.camera_files.json_values import mapping, matrix, quoted, read_json, text
-from ssl_core.data.camera_files.scene import MAX_VIEWS, CameraScene, CameraView, SceneFormat, SceneSplit
 from ssl_core.data.camera_files.scene_images import SceneImages, image_size
 from ssl_core.data.camera_files.transforms_lens import Scope, centre_of, focal_of, lens_of, size_of
 from ssl_core.errors import CameraError

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssl_core.data.formats.alphas import logits_of_bytes
+from ssl_core.data.formats.decoded_file import GaussianFile
 from ssl_core.data.formats.gaussian_properties import STORED_REST, check_gaussians, rest_names
 from ssl_core.data.formats.ply_header import PlyElementHeader, PlyHeader
 from ssl_core.data.formats.smallest_three import restore_largest
 from ssl_core.data.formats.streams import Bytes, columns_at, finish, read_blocks, skip
-from ssl_core.data.gaussian_file import GaussianFile
 from ssl_core.data.gaussians import SH_C0, SH_REST, GaussianCloud, empty_cloud
 from ssl_core.data.source import Source
 from ssl_core.errors import PlyError

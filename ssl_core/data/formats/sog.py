@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from ssl_core.data.formats.alphas import logits_of_bytes
 from ssl_core.data.formats.claims import check_claim
+from ssl_core.data.formats.decoded_file import GaussianFile
 from ssl_core.data.formats.smallest_three import unpack_bytes
 from ssl_core.data.formats.sog_bundle import MAX_META_BYTES, META, SogBundle, open_bundle
 from ssl_core.data.formats.sog_images import Pixels, decode_image, image_size
 from ssl_core.data.formats.sog_meta import MAX_PALETTE, SogHarmonics, SogMeta, read_meta
-from ssl_core.data.gaussian_file import GaussianFile
 from ssl_core.data.gaussians import SH_REST, Floats, GaussianCloud
 from ssl_core.data.source import Source
 from ssl_core.errors import GaussianFileError

@@ -8,9 +8,9 @@ Description: https://github.com/antimatter15/splat (README and convert.py).
 import numpy as np
 
 from ssl_core.data.formats.alphas import logits_of_bytes
+from ssl_core.data.formats.decoded_file import GaussianFile
 from ssl_core.data.formats.gaussian_properties import check_gaussians
 from ssl_core.data.formats.streams import Bytes, finish, looks_like, opened, read_blocks
-from ssl_core.data.gaussian_file import GaussianFile
 from ssl_core.data.gaussians import SH_C0, Floats, GaussianCloud, empty_cloud
 from ssl_core.data.source import Source
 from ssl_core.errors import GaussianFileError

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssl_core.data.formats.alphas import logits_of_bytes
+from ssl_core.data.formats.decoded_file import GaussianFile
 from ssl_core.data.formats.smallest_three import unpack_10_bits
 from ssl_core.data.formats.spz_container import ANTIALIASED, COORDINATES, SH_RANGE, SpzContent, read_container
-from ssl_core.data.gaussian_file import GaussianFile
 from ssl_core.data.gaussians import SH_REST, Floats, GaussianCloud
 from ssl_core.data.source import Source
 from ssl_core.errors import GaussianFileError

@@ -1,26 +1,17 @@
 """Parts into a pack: raw arrays joined in order in bounded memory, digests taken on the way, the manifest last."""
 
 import hashlib
-import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from numpy.lib.format import write_array_header_1_0
 
+from ssl_core.data.manifest import FileFacts, Refused
 from ssl_core.data.objects import Problem
-from ssl_core.data.pack import (
-    GEOMETRY_WIDTH,
-    SH_REST_WIDTH,
-    FileFacts,
-    PackManifest,
-    PackObject,
-    Refused,
-    content_digest,
-)
-from ssl_core.data.packing.join import BlockWriter, Joined, Piece, join
+from ssl_core.data.pack import GEOMETRY_WIDTH, SH_REST_WIDTH, PackManifest, PackObject
+from ssl_core.data.packing.join import Joined, Piece, join, npy_header, write_array
 from ssl_core.data.packing.part import PartObject, PartRecord
 from ssl_core.data.packing.part_files import FileName
 from ssl_core.data.packing.plan import PackPlan, PartPlan
@@ -47,7 +38,6 @@ def assemble(plan: PackPlan, parts: Parts, refused: Sequence[Problem], folder: P
     files = _join_all(plan, parts, folder)
     keep_rest = "sh_rest.npy" in files
     manifest = PackManifest(
-        pack_digest=content_digest(plan.config, objects, files),
         config=plan.config,
         class_names=tuple(sorted({item.class_name for item in objects})),
         groups=("xyz", "opacity", "scale", "rotation", "sh_dc", *(["sh_rest"] if keep_rest else []), "normals"),
@@ -57,7 +47,7 @@ def assemble(plan: PackPlan, parts: Parts, refused: Sequence[Problem], folder: P
         refused=tuple(Refused(path=problem.path, reason=problem.reason) for problem in refused),
         notes=_notes(made, keep_rest=keep_rest),
         files=files,
-    )
+    ).sealed()
     (folder / "manifest.json").write_text(manifest.model_dump_json(indent=1))
     return manifest
 
@@ -84,16 +74,16 @@ def _joined_files(plan: PackPlan, parts: Parts, folder: Path) -> list[Joined]:
     views = sum(item.facts.views for item in made)
     size, raw = plan.image_size, plan.config.codec == "raw"
     found = [
-        Joined(folder / "gaussians.npy", _header((rows, GEOMETRY_WIDTH), "<f4"), _pieces(parts, "gaussians.f32")),
+        Joined(folder / "gaussians.npy", npy_header((rows, GEOMETRY_WIDTH), "<f4"), _pieces(parts, "gaussians.f32")),
         _joined_orders(parts, plan.config.starts, folder / "orders.npy"),
         Joined(
             folder / ("views.npy" if raw else "views.bin"),
-            _header((views, 3, size, size), "|u1") if raw else b"",
+            npy_header((views, 3, size, size), "|u1") if raw else b"",
             _pieces(parts, "views.u8"),
         ),
     ]
     if all(item.has_sh_rest for item in made):
-        header = _header((rows, SH_REST_WIDTH), "<f4")
+        header = npy_header((rows, SH_REST_WIDTH), "<f4")
         found.append(Joined(folder / "sh_rest.npy", header, _pieces(parts, "sh_rest.f32")))
     return found
 
@@ -120,23 +110,13 @@ def _joined_orders(parts: Parts, starts: int, target: Path) -> Joined:
                     yield padded.data.cast("B")
 
         pieces.append(Piece(file, 4 * starts * longest * len(lengths), read))
-    return Joined(target, _header((objects, starts, longest), "<i4"), tuple(pieces))
+    return Joined(target, npy_header((objects, starts, longest), "<i4"), tuple(pieces))
 
 
 def _write_offsets(parts: Parts, target: Path) -> FileFacts:
     """[views + 1] int64: where each encoded view begins, and where the last one ends."""
     sizes = [np.fromfile(plan.folder / plan.id / "view_sizes.i64", dtype="<i8") for plan, _ in parts]
-    ends = np.cumsum(np.concatenate([np.zeros(1, dtype="<i8"), *sizes])).astype("<i8")
-    with BlockWriter(target) as file:
-        file.write(_header(ends.shape, "<i8") + ends.tobytes())
-    return file.facts
-
-
-def _header(shape: tuple[int, ...], kind: str) -> bytes:
-    """How an .npy file begins."""
-    stream = io.BytesIO()
-    write_array_header_1_0(stream, {"descr": kind, "fortran_order": False, "shape": shape})
-    return stream.getvalue()
+    return write_array(target, np.cumsum(np.concatenate([np.zeros(1, dtype="<i8"), *sizes])).astype("<i8"))
 
 
 def validation_keys(objects: Sequence[PackObject], fraction: float) -> set[str]:

@@ -4,13 +4,18 @@ How far a joined file has come is told by which pieces are gone, so a killed joi
 """
 
 import hashlib
+import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from ssl_core.data.pack import BLOCK_BYTES, FileFacts
+import numpy as np
+from numpy.lib.format import write_array_header_1_0
+from numpy.typing import NDArray
+
+from ssl_core.data.manifest import BLOCK_BYTES, FileFacts
 
 _COPY_BYTES = 2**20
 
@@ -128,3 +133,18 @@ class BlockWriter:
         """Length and digests of what was written."""
         open_block = [self._digest.hexdigest()] if self._bytes % BLOCK_BYTES else []
         return FileFacts(bytes=self._bytes, blocks=(*self._blocks, *open_block))
+
+
+def npy_header(shape: tuple[int, ...], kind: str) -> bytes:
+    """How an .npy file begins whose values are of `kind`, as "<f4"."""
+    stream = io.BytesIO()
+    write_array_header_1_0(stream, {"descr": kind, "fortran_order": False, "shape": shape})
+    return stream.getvalue()
+
+
+def write_array(path: Path, values: NDArray[Any]) -> FileFacts:
+    """Write an .npy file, little-endian. Raises OSError."""
+    values = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
+    with BlockWriter(path) as file:
+        file.write(npy_header(values.shape, values.dtype.str) + values.tobytes())
+    return file.facts

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ssl_core.data.pack import BLOCK_BYTES, PackManifest
+from ssl_core.data.manifest import BLOCK_BYTES, Manifest
 from ssl_core.data.packing.packed_object import source_digest
 from ssl_core.data.packing.part_files import PartFiles
 from ssl_core.data.packing.plan import Entry, Known, PartPlan
@@ -47,7 +47,7 @@ def copy_known(known: Known, entry: Entry, plan: PartPlan, files: PartFiles) -> 
     return length
 
 
-def check_blocks(folder: Path, manifest: PackManifest) -> None:
+def check_blocks(folder: Path, manifest: Manifest) -> None:
     """Compare every block of a pack's files with its digest: what is copied on must be what was written.
 
     Raises:

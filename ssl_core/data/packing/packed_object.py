@@ -165,7 +165,7 @@ def read_views(
         with clock("decode"):
             content = read_bytes(view, MAX_BYTES)
             digest.update(content)
-            stored = _stored(resize_image(decode_image(content, str(view)), image_size), config)
+            stored = _stored(resize_image(decode_image(content, str(view)), image_size, image_size), config)
         yield stored
 
 

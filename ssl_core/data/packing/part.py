@@ -13,8 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ssl_core.config import Config
+from ssl_core.data.manifest import Refused
 from ssl_core.data.objects import stamp_of
-from ssl_core.data.pack import PackObject, Refused
+from ssl_core.data.pack import PackObject
 from ssl_core.data.packing.known_objects import copy_known
 from ssl_core.data.packing.packed_object import Clock, hash_source, read_ordered, read_views, rendered_views
 from ssl_core.data.packing.part_files import FILE_NAMES, PartFiles

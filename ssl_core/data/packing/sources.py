@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ssl_core.config import Config
-from ssl_core.data.atomic import atomic_write
 from ssl_core.data.objects import Problem
 from ssl_core.data.pack import Pack
 from ssl_core.data.packing.packed_object import source_digest
 from ssl_core.data.packing.part import PartObject
 from ssl_core.data.packing.plan import Entry, Known, PackPlan
 from ssl_core.errors import ConfigError, StorageError
+from ssl_core.files.whole import atomic_write
 
 SOURCES = "sources.json"
 _VERSION = 1
