@@ -130,9 +130,9 @@ def _comparison(left: str, right: str, pack: str | None) -> "Comparison":
     from registry.judging.compare import compare_reports, stored_report
     from registry.judging.promote import evaluate_version
     from ssl_core.training.device import choose_device
-    from study.packs.pack_storage import open_pack
+    from study.packs.pack_storage import open_data
 
-    opened = open_pack(pack) if pack is not None else None
+    opened = open_data(pack) if pack is not None else None
     with _store() as store, evaluation_progress() as tell:
         versions = [store.resolve(reference) for reference in (left, right)]
         mine, theirs = (

@@ -78,11 +78,11 @@ def evaluate(
 ) -> None:
     """Evaluate a registered model on a pack's test split, beside what its kind has to beat."""
     from study.assess import evaluate_reference
-    from study.packs.pack_storage import open_pack
+    from study.packs.pack_storage import open_data
 
     if no_fine_tuning and protocol is not Protocol.FULL:
         raise ConfigError("--no-fine-tuning goes with --protocol full; the other protocols have none")
-    opened, uri = open_pack(pack), os.environ.get("MLFLOW_TRACKING_URI")
+    opened, uri = open_data(pack), os.environ.get("MLFLOW_TRACKING_URI")
     if protocol is Protocol.REFERENCE:
         print_table(reference, opened, uri, json)
         return

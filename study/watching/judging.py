@@ -8,8 +8,6 @@ import time
 from functools import lru_cache
 from pathlib import Path
 
-from ssl_core.data.dataset import Dataset
-
 from registry.evaluation.evaluation_claims import ClaimLostError, holding, take
 from registry.judging.foreign import UnfitError, declared_classes, taken_in
 from registry.judging.ledger import Champion
@@ -20,13 +18,14 @@ from registry.tracking.run_log import open_run_log
 from registry.versions.leftovers import settle_leftovers
 from registry.versions.records import CHAMPION, EncoderVersion
 from registry.versions.store import EncoderStore
+from ssl_core.data.dataset import Dataset
 from ssl_core.errors import DataError, InfeasibleError, IntegrityError, RegistryError, SplatsweepError, StorageError
 from ssl_core.evaluation.report import TaskConfig
 from ssl_core.evaluation.task import class_names, task_named
 from ssl_core.models.bundle import BundleCard
 from ssl_core.training.device import choose_device
 from study.console import evaluation_progress
-from study.packs.pack_storage import open_pack
+from study.packs.pack_storage import open_data
 from study.watching.job import Answer, Job
 
 
@@ -120,4 +119,4 @@ def _verdict(
 
 @lru_cache(maxsize=4)
 def _pack(place: str) -> Dataset:
-    return open_pack(place)
+    return open_data(place)

@@ -150,10 +150,11 @@ def test_another_draw_seed_draws_labels_points_and_views_afresh(tiny_pack):
     again = config.model_copy(update={"draw_seed": 1})
     first, second = (evaluated(0, POINT_CARD, tiny_pack, each) for each in (config, again))
     assert first.report.objects_digest != second.report.objects_digest
-    assert set(first.objects.point_draws) & set(second.objects.point_draws) == set()
-    draws = [{item.train for item in found.objects.label_draws if item.labels != "all"} for found in (first, second)]
+    lists = [ObjectLists.from_json(found.files[OBJECTS_FILE]) for found in (first, second)]
+    assert set(lists[0].point_draws) & set(lists[1].point_draws) == set()
+    draws = [{item.train for item in found.label_draws if item.labels != "all"} for found in lists]
     assert draws[0] != draws[1]
-    assert first.objects.test == second.objects.test
+    assert lists[0].test == lists[1].test
     assert not first.report.comparable(second.report), "paired means the same draws"
     assert [view_subsets(9, 2, [config.view_seed(draw)])[0].tolist() for draw in range(3)] != [
         view_subsets(9, 2, [again.view_seed(draw)])[0].tolist() for draw in range(3)
