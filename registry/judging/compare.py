@@ -14,7 +14,7 @@ from registry.versions.records import EncoderVersion
 from registry.versions.store import EncoderStore
 from ssl_core.config import Config
 from ssl_core.errors import RegistryError
-from ssl_core.evaluation.report import Measure, Measurement, Report, Scores, difference_text
+from ssl_core.evaluation.report import Measure, Measurement, Report, Scores, scale_of
 from ssl_core.evaluation.statistics import Interval
 
 
@@ -48,7 +48,7 @@ class Comparison(Config):
         """In words, by the deciding row."""
         first = self.rows[0]
         apart = first.difference
-        text = f"{difference_text(self.measure, apart)}, {first.label}"
+        text = f"{scale_of(self.measure).difference(apart)}, {first.label}"
         if apart.low > 0:
             return f"{self.left} is better than {self.right}: {text}"
         if apart.high < 0:

@@ -1,14 +1,12 @@
 """The picture of a comparison: both accuracies beside each other, and the differences around zero."""
 
-from typing import assert_never
-
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from registry.judging.compare import Compared, Comparison
 from ssl_core.evaluation.curves import ENCODER, TWIN
 from ssl_core.evaluation.embedding_plot import GREY, INK, png
-from ssl_core.evaluation.report import Measure
+from ssl_core.evaluation.report import scale_of
 from ssl_core.evaluation.statistics import Interval
 
 APART = "#111827"
@@ -18,19 +16,19 @@ def comparison_png(comparison: Comparison) -> bytes:
     """PNG, one line per main row: left the two accuracies, right their difference; filled dots were compared object by
     object, hollow ones as if measured apart."""
     rows = [row for row in comparison.rows if row.main]
-    factor, unit, apart_unit = _units(comparison.measure)
+    scale = scale_of(comparison.measure)
     figure = Figure(figsize=(10.5, 1.6 + 0.34 * len(rows)), layout="constrained")
     both, apart = figure.subplots(1, 2, sharey=True)
     for place, row in enumerate(rows):
-        left, right, difference = (_scaled(value, factor) for value in (row.left, row.right, row.difference))
+        left, right, difference = (_scaled(value, scale.factor) for value in (row.left, row.right, row.difference))
         _dot(both, place - 0.13, left, ENCODER, True, comparison.left if place == 0 else None)
         _dot(both, place + 0.13, right, TWIN, True, comparison.right if place == 0 else None)
         _dot(apart, place, difference, APART, row.paired, None)
     apart.axvline(0, color=GREY, linewidth=1)
     both.set_yticks(range(len(rows)), [row.label for row in rows], fontsize=8)
     both.set_ylim(len(rows) - 0.5, -0.5)
-    both.set_xlabel(unit, fontsize=9, color=GREY)
-    apart.set_xlabel(f"{comparison.left} minus {comparison.right} [{apart_unit}]", fontsize=9, color=GREY)
+    both.set_xlabel(f"test {scale.axis}", fontsize=9, color=GREY)
+    apart.set_xlabel(f"{comparison.left} minus {comparison.right} [{scale.unit}]", fontsize=9, color=GREY)
     for axes in (both, apart):
         axes.grid(axis="x", color="#e5e7eb", linewidth=0.8)
         axes.tick_params(labelsize=8)
@@ -40,17 +38,6 @@ def comparison_png(comparison: Comparison) -> bytes:
     title = f"{comparison.left} and {comparison.right}, {comparison.test_units}, {_confidence(rows)}"
     figure.suptitle(title, fontsize=11, color=INK, x=0.01, ha="left")
     return png(figure)
-
-
-def _units(measure: Measure) -> tuple[float, str, str]:
-    """Factor, and names of both axes."""
-    match measure:
-        case "accuracy":
-            return 100.0, "test accuracy [%]", "points"
-        case "squared error":
-            return 1.0, "negated squared error", "negated squared error"
-        case _:
-            assert_never(measure)
 
 
 def _scaled(value: Interval, factor: float) -> Interval:

@@ -13,15 +13,7 @@ from pydantic import Field
 from registry.judging.challenge import Challenge, challenge_all, paired
 from registry.versions.records import Decision
 from ssl_core.config import Config
-from ssl_core.evaluation.report import (
-    Measure,
-    Report,
-    Scores,
-    change_text,
-    difference_text,
-    level_text,
-    threshold_text,
-)
+from ssl_core.evaluation.report import Report, Scale, Scores, scale_of
 from ssl_core.evaluation.statistics import Interval
 
 
@@ -124,13 +116,14 @@ def _first(
 def _beside_baseline(report: Report, config: GateConfig, preface: str) -> Decision:
     """Not significantly worse than the baseline is enough."""
     scores, baseline, called = _deciding(report), report.baseline, report.baseline_name
-    text, numbers = f"{scores.name} {level_text(scores.measure, scores.mean)}", {scores.measure: scores.mean}
+    scale = scale_of(scores.measure)
+    text, numbers = f"{scores.name} {scale.level(scores.mean)}", {scores.measure: scores.mean}
     if baseline is None:
         reason = f"{preface}: {text}; there is no {called} to compare with"
         return Decision(promoted=True, reason=reason, numbers=numbers)
     interval = paired(scores.values, baseline.values, config.confidence)
     numbers |= {"baseline": baseline.mean, **_numbers(interval)}
-    text += f", {difference_text(scores.measure, interval)} against its {called}"
+    text += f", {scale.difference(interval)} against its {called}"
     if interval.high < 0:
         return Decision(promoted=False, reason=f"worse than its {called}: {text}", numbers=numbers)
     if interval.low > 0:
@@ -159,7 +152,7 @@ def _against(
     found = {}
     for i, challenge in tried.items():
         scores = _deciding(same[i])
-        measure = scores.measure
+        scale = scale_of(scores.measure)
         if i == winner:
             verdict = f"better than {rival}"
         elif i in better:
@@ -167,23 +160,23 @@ def _against(
         else:
             verdict = f"not shown to be better than {rival}"
         text = (
-            f"{scores.name} {level_text(measure, scores.mean)} against {level_text(measure, champion.mean)}, "
-            f"{difference_text(measure, challenge.interval)}; {_asked(challenge, config, measure)}"
+            f"{scores.name} {scale.level(scores.mean)} against {scale.level(champion.mean)}, "
+            f"{scale.difference(challenge.interval)}; {_asked(challenge, config, scale)}"
         )
-        levels = {measure: round(scores.mean, 6), "incumbent": round(champion.mean, 6)}
+        levels = {scores.measure: round(scores.mean, 6), "incumbent": round(champion.mean, 6)}
         numbers = {**levels, **_numbers(challenge.interval), **challenge.numbers()}
         found[i] = Decision(promoted=i == winner, reason=f"{verdict}: {text}", numbers=numbers)
     return found
 
 
-def _asked(challenge: Challenge, config: GateConfig, measure: Measure) -> str:
+def _asked(challenge: Challenge, config: GateConfig, scale: Scale) -> str:
     """What the lower bound had to be, and at which level it was taken."""
-    margin = threshold_text(measure, config.margin)
+    margin = f"{scale.factor * config.margin:g}"
     if challenge.bound == challenge.interval.low:
         return f"the lower bound has to exceed {margin}"
     return (
         f"of {challenge.family} challengers, so that the lower bound is taken at {100 * (1 - challenge.level):.4g} % "
-        f"(Holm): {change_text(measure, challenge.bound)}, and has to exceed {margin}"
+        f"(Holm): {scale.change(challenge.bound)}, and has to exceed {margin}"
     )
 
 

@@ -17,7 +17,7 @@ from registry.versions.model_card import NOT_EVALUATED, describe_version, render
 from registry.versions.records import PREFIX, Decision, EncoderVersion, EvaluationSummary
 from registry.versions.store import CARD_FILE, EncoderStore
 from ssl_core.errors import RegistryError
-from ssl_core.evaluation.report import Report
+from ssl_core.evaluation.report import Report, scale_of
 from ssl_core.evaluation.task import parse_report
 from ssl_core.evaluation.tasks.contract import Evaluation
 from ssl_core.models.cards import Card
@@ -67,7 +67,7 @@ def log_evaluation(
         raise
     log.finish(run_id, "FINISHED")
     version = hang_on_version(store, version, report, run_id)
-    store.set_description(version, describe_version(card, version.lineage, report.description))
+    store.set_description(version, describe_version(card, version.lineage, f"{report.headline_text}."))
     _write_card(store, version, card, report, None)
     return version
 
@@ -84,8 +84,10 @@ def hang_on_version(store: EncoderStore, version: EncoderVersion, report: Report
         f"{PREFIX}evaluation": summary.to_json(),
         f"{PREFIX}evaluation_run": run_id,
         f"{PREFIX}protocol": report.config.protocol,
-        **{PREFIX + name: value for name, value in report.summary().items()},
     }
+    if report.deciding is not None:
+        measurement, scores = report.paired()[0]
+        tags[f"{PREFIX}result"] = f"{scores.name}: {scale_of(scores.measure).interval(measurement.value)}"
     return store.add_event(store.tag(version, tags), "evaluated", summary.headline)
 
 

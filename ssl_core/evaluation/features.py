@@ -8,6 +8,7 @@ from typing import assert_never
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from ssl_core.data.pack import Pack as ObjectPack
 from ssl_core.data.point_sampler import PointSampler
@@ -25,7 +26,6 @@ from ssl_core.evaluation.probe_grid import Cells
 from ssl_core.evaluation.progress import Steps
 from ssl_core.evaluation.protocol import Pooling, ProbingConfig
 from ssl_core.models.cards import ImageEncoderCard, PointEncoderCard
-from ssl_core.models.encoder import Encoder
 from ssl_core.models.modes import device_of
 
 EncoderCard = PointEncoderCard | ImageEncoderCard
@@ -61,7 +61,7 @@ class FeatureSource:
     log: ExtractionLog = field(default_factory=ExtractionLog)
 
     def raw(
-        self, encoder: Encoder, identity: str = "", times: ExtractionTimes | None = None, steps: Steps | None = None
+        self, encoder: nn.Module, identity: str = "", times: ExtractionTimes | None = None, steps: Steps | None = None
     ) -> RawFeatures:
         """Features of one encoder.
 
@@ -88,7 +88,7 @@ class FeatureSource:
             case _:
                 assert_never(card)
 
-    def recall(self, what: str, encoder: Encoder, identity: str, compute: Callable[[], Features]) -> Features:
+    def recall(self, what: str, encoder: nn.Module, identity: str, compute: Callable[[], Features]) -> Features:
         """Features of all objects from the cache, else computed and kept; `what` tells apart what is computed."""
         if self.cache is None or not identity:
             return timed(compute, self.log)[0]
@@ -151,7 +151,7 @@ class FeatureSource:
                 assert_never(self.card)
 
     def _points(
-        self, encoder: Encoder, identity: str, number: int, times: ExtractionTimes, steps: Steps | None
+        self, encoder: nn.Module, identity: str, number: int, times: ExtractionTimes, steps: Steps | None
     ) -> Features:
         def compute() -> Features:
             began = time.perf_counter()

@@ -5,7 +5,9 @@ report holds besides is its task's own affair (`ssl_core.evaluation.tasks`), whi
 """
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, assert_never
 
 import numpy as np
@@ -42,64 +44,40 @@ class Scores(Config):
         return len(self.values), len(self.values[0])
 
 
-def level_text(measure: Measure, mean: float) -> str:
-    """A mean of scores for people: `72.0 %`, or `21.30 dB` (PSNR of the mean error)."""
+@dataclass(frozen=True)
+class Scale:
+    """How a measure is shown to people.
+
+    factor: on axes, named `axis`. number: without a unit. change: a difference, signed, in `unit`. level: a mean.
+    """
+
+    factor: float
+    axis: str
+    unit: str
+    number: Callable[[float], str]
+    change: Callable[[float], str]
+    level: Callable[[float], str]
+
+    def interval(self, value: Interval, *, signed: bool = False) -> str:
+        """A mean, or a difference if signed, with its half-width; an infinite one is left out."""
+        mean = self.change(value.mean) if signed else self.number(value.mean)
+        return f"{mean} ± {self.number(value.half_width)}" if np.isfinite(value.half_width) else mean
+
+    def difference(self, interval: Interval) -> str:
+        """With its interval: `+2.0 points (95 % interval +0.5 to +3.5)`."""
+        mean, low, high = (self.change(value) for value in (interval.mean, interval.low, interval.high))
+        return f"{mean} {self.unit} ({100 * interval.confidence:g} % interval {low} to {high})"
+
+
+def scale_of(measure: Measure) -> Scale:
+    """Accuracies in percent; squared errors as they are, their means as PSNR."""
     match measure:
         case "accuracy":
-            return f"{in_percent(mean)} %"
+            signed = partial(in_percent, signed=True)
+            return Scale(100.0, "accuracy [%]", "points", in_percent, signed, lambda mean: f"{in_percent(mean)} %")
         case "squared error":
-            return f"{psnr(-mean):.2f} dB"
-        case _:
-            assert_never(measure)
-
-
-def change_text(measure: Measure, value: float) -> str:
-    """A difference of two means, signed and without a unit: `+2.0`, in percent points, or `+0.0012`."""
-    match measure:
-        case "accuracy":
-            return in_percent(value, signed=True)
-        case "squared error":
-            return f"{value:+.3g}"
-        case _:
-            assert_never(measure)
-
-
-def threshold_text(measure: Measure, value: float) -> str:
-    """A margin as `change_text` writes differences, without a sign."""
-    match measure:
-        case "accuracy":
-            return f"{100 * value:g}"
-        case "squared error":
-            return f"{value:g}"
-        case _:
-            assert_never(measure)
-
-
-def difference_text(measure: Measure, interval: Interval) -> str:
-    """A difference with its interval: `+2.0 points (95 % interval +0.5 to +3.5)`."""
-    mean, low, high = (change_text(measure, value) for value in (interval.mean, interval.low, interval.high))
-    what = "points" if measure == "accuracy" else "in negated squared error"
-    return f"{mean} {what} ({100 * interval.confidence:g} % interval {low} to {high})"
-
-
-def value_text(measure: Measure, interval: Interval, *, signed: bool = False) -> str:
-    """A mean, or a difference, with its half-width, for tables under `unit_text`."""
-    match measure:
-        case "accuracy":
-            return interval.percent(signed=signed)
-        case "squared error":
-            return f"{interval.mean:+.3g} ± {interval.half_width:.2g}"
-        case _:
-            assert_never(measure)
-
-
-def unit_text(measure: Measure) -> str:
-    """What `value_text` is in."""
-    match measure:
-        case "accuracy":
-            return "accuracy in percent"
-        case "squared error":
-            return "negated squared error"
+            axis, number, signed = "negated squared error", "{:.3g}".format, "{:+.3g}".format
+            return Scale(1.0, axis, f"in {axis}", number, signed, lambda mean: f"{psnr(-mean):.2f} dB")
         case _:
             assert_never(measure)
 
@@ -107,6 +85,12 @@ def unit_text(measure: Measure) -> str:
 def psnr(squared_error: float) -> float:
     """Peak signal-to-noise ratio in dB of a mean squared error of values in [0, 1]."""
     return float(-10 * np.log10(max(squared_error, 1e-12)))
+
+
+def markdown_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Lines of a table."""
+    lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
 
 
 class Measurement(Config):
@@ -192,22 +176,13 @@ class Report(Config):
     def headline_text(self) -> str:
         """The deciding number in a line."""
 
-    @property
-    @abstractmethod
-    def description(self) -> str:
-        """It again, as Markdown for the page of a version."""
-
-    @abstractmethod
-    def summary(self) -> dict[str, str]:
-        """It again, as values by name."""
-
     @abstractmethod
     def overview(self) -> list[dict[str, Any]]:
         """The main table for people and scripts, a row each: values by column."""
 
-    @abstractmethod
     def tables(self) -> list[Table]:
         """Further tables for people."""
+        return []
 
     @abstractmethod
     def metrics(self) -> dict[str, float]:
@@ -217,9 +192,9 @@ class Report(Config):
     def markdown(self) -> str:
         """All of it, for a model card."""
 
-    @abstractmethod
     def measurements(self) -> tuple[Measurement, ...]:
         """The numbers that another report has too."""
+        return tuple(measurement for measurement, _ in self.paired())
 
     @abstractmethod
     def paired(self) -> tuple[tuple[Measurement, Scores], ...]:

@@ -22,7 +22,6 @@ from ssl_core.evaluation.tasks.probing import evaluate_encoder
 from ssl_core.evaluation.tasks.probing_config import EvaluationConfig, full_protocol
 from ssl_core.evaluation.tasks.probing_report import ProbingReport, report_of_format_2
 from ssl_core.models.cards import Card, CardKind, ImageEncoderCard, PointEncoderCard, SceneFieldCard
-from ssl_core.models.encoder import Encoder
 
 AnyConfig = EvaluationConfig | NovelViewConfig
 AnyReport = Annotated[ProbingReport | NovelViewReport, Field(discriminator="kind")]
@@ -86,8 +85,8 @@ def probing(
     times: ExtractionTimes | None = None,
 ) -> Evaluation[ProbingReport]:
     """`evaluate_encoder` where it applies. Raises InfeasibleError."""
-    match model, card, data, config:
-        case Encoder(), PointEncoderCard() | ImageEncoderCard(), ObjectPack(), EvaluationConfig():
+    match card, data, config:
+        case PointEncoderCard() | ImageEncoderCard(), ObjectPack(), EvaluationConfig():
             return evaluate_encoder(model, card, data, config, context, times)
         case _:
             raise InfeasibleError(_misfit(card, data, config, "objects"))

@@ -103,7 +103,7 @@ def compare(
 ) -> None:
     """Two encoders side by side, with intervals: a table and a picture."""
     from registry.judging.compare_picture import comparison_png
-    from ssl_core.evaluation.report import unit_text, value_text
+    from ssl_core.evaluation.report import scale_of
 
     found = _comparison(left, right, pack)
     both = f"{found.left} and {found.right}".replace("/", "-v").replace(" ", "-")
@@ -116,12 +116,13 @@ def compare(
     if json:
         print_json({**found.model_dump(mode="json"), "verdict": found.verdict, "picture": str(path)})
         return
+    scale = scale_of(found.measure)
     rows = [
-        [row.label, value_text(found.measure, row.left), value_text(found.measure, row.right),
-         value_text(found.measure, row.difference, signed=True), "paired" if row.paired else "unpaired"]
+        [row.label, scale.interval(row.left), scale.interval(row.right), scale.interval(row.difference, signed=True),
+         "paired" if row.paired else "unpaired"]
         for row in found.rows if row.main
     ]  # fmt: skip
-    title = f"test {unit_text(found.measure)}, {found.test_units} of pack {found.pack_digest}"
+    title = f"test {scale.axis}, {found.test_units} of pack {found.pack_digest}"
     table(title, ["measured", found.left, found.right, "difference", "compared"], rows)
     say(f"{found.verdict}\npicture: {path}")
 

@@ -54,7 +54,7 @@ class Blobs:
 
 def test_it_learns_what_can_be_learned():
     data = Blobs()
-    tuned = fine_tune(POINT_CARD.build(0), 3, data, CONFIG, seed=0)
+    tuned = fine_tune(POINT_CARD.build(0), (64, 3), data, CONFIG, seed=0)
     assert (tuned.predictions == data.test_labels()).all()
     assert len(tuned.curve) == CONFIG.epochs
     assert tuned.curve[-1].loss < tuned.curve[0].loss
@@ -66,8 +66,8 @@ def test_the_same_seed_gives_the_same_and_the_given_encoder_stays():
     encoder.requires_grad_(False)
     before = copy.deepcopy(encoder.state_dict())
     global_state = torch.random.get_rng_state()
-    first, again = (fine_tune(encoder, 3, Blobs(), CONFIG, seed=1) for _ in range(2))
-    other = fine_tune(encoder, 3, Blobs(), CONFIG, seed=2)
+    first, again = (fine_tune(encoder, (64, 3), Blobs(), CONFIG, seed=1) for _ in range(2))
+    other = fine_tune(encoder, (64, 3), Blobs(), CONFIG, seed=2)
     assert first.curve == again.curve
     assert (first.predictions == again.predictions).all()
     assert first.curve != other.curve
@@ -88,7 +88,7 @@ def test_a_diverging_loss_stops_it():
             return super().inputs(labels, rng) * float("nan")
 
     with pytest.raises(DivergedError, match="lower lr"):
-        fine_tune(POINT_CARD.build(0), 3, Broken(), CONFIG, seed=0)
+        fine_tune(POINT_CARD.build(0), (64, 3), Broken(), CONFIG, seed=0)
 
 
 @pytest.mark.parametrize(("objects", "batch", "sizes"), [(3, 2, [3]), (5, 2, [3, 2]), (50, 32, [25, 25]), (2, 32, [2])])
@@ -119,7 +119,7 @@ def test_a_pack_is_learned_from(tiny_pack, card, epochs):
     train, test = tiny_pack.objects("train"), tiny_pack.objects("test")
     config = CONFIG.model_copy(update={"epochs": epochs})
     data = supervised_data(source(tiny_pack, card), train, test, config, seed=0)
-    tuned = fine_tune(card.build(0), 3, data, config, seed=0)
+    tuned = fine_tune(card.build(0), (card.backbone.feature_dim, 3), data, config, seed=0)
     assert tuned.predictions.shape == (len(test),)
     assert set(tuned.predictions.tolist()) <= {0, 1, 2}
     assert tuned.curve[-1].accuracy > 0.5

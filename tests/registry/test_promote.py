@@ -41,7 +41,7 @@ def test_an_evaluation_is_stored_where_people_look(store, bundles, lineage, tria
     files = {item.path for item in store.client.list_artifacts(version.evaluation.run_id)}
     assert files >= {"report.json", "embedding.png", "confusion.png", "accuracy.png"}
     raw = store.client.get_model_version(NAME, "1")
-    assert raw.tags["splatsweep.accuracy"].endswith(" %")
+    assert raw.tags["splatsweep.result"].startswith("linear SVM at 2 per class labels: ")
     assert "random twin" in raw.description
     logged = store.client.get_logged_model(version.model_id)
     assert "svm/2_per_class" in {metric.key for metric in logged.metrics}

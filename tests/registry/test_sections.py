@@ -10,8 +10,9 @@ from ssl_core.evaluation.sections.fine_tuning import FineTuningConfig, FineTunin
 from ssl_core.evaluation.sections.novel_views import NovelViewSettings
 from ssl_core.evaluation.sections.retrieval import RetrievalSettings, aligned
 from ssl_core.evaluation.sections.robustness import DroppedPoints, FewerViews, Jitter, RobustnessSettings
+from ssl_core.evaluation.sections.section import Companion
 from ssl_core.evaluation.sections.sections import NO_SECTIONS, Sections
-from ssl_core.evaluation.tasks.contract import Companion, Context
+from ssl_core.evaluation.tasks.contract import Context
 from ssl_core.evaluation.tasks.probing import evaluate_encoder
 from ssl_core.evaluation.tasks.probing_config import EvaluationConfig
 from ssl_core.models.cards import encoder_card

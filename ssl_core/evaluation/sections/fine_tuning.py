@@ -31,7 +31,6 @@ from ssl_core.evaluation.sections.section import Found, Section, Subject, plain
 from ssl_core.evaluation.statistics import Interval, paired_intervals
 from ssl_core.evaluation.supervised_data import SupervisedConfig, SupervisedData, supervised_data
 from ssl_core.models.build import seeded_weights
-from ssl_core.models.encoder import Encoder
 from ssl_core.models.modes import device_of
 from ssl_core.training.optim import CosineSchedule, learning_rate_factor
 
@@ -95,12 +94,14 @@ class FineTuned:
     curve: tuple[Epoch, ...]
 
 
-def fine_tune(encoder: Encoder, classes: int, data: SupervisedData, config: FineTuningConfig, seed: int) -> FineTuned:
+def fine_tune(
+    encoder: nn.Module, shape: tuple[int, int], data: SupervisedData, config: FineTuningConfig, seed: int
+) -> FineTuned:
     """Train a copy of `encoder` with a new head, then classify the test objects.
 
     Args:
         encoder: on the device to train on; left as it is.
-        classes: labels are 0 to classes - 1.
+        shape: (features, classes); labels are 0 to classes - 1.
         data: for the encoder's contract.
         config: the training.
         seed: of the head's first weights; what is drawn for the batches is the data's.
@@ -110,9 +111,9 @@ def fine_tune(encoder: Encoder, classes: int, data: SupervisedData, config: Fine
     """
     device = device_of(encoder)
     with seeded_weights(seed):
-        head = nn.Linear(encoder.feature_dim, classes)
+        head = nn.Linear(*shape)
     # without weights of its own (He et al. 2022, MAE, A.1): one rate of the head then suits features of any size
-    norm = nn.BatchNorm1d(encoder.feature_dim, affine=False)
+    norm = nn.BatchNorm1d(shape[0], affine=False)
     model = nn.Sequential(copy.deepcopy(encoder), norm, head).to(device).requires_grad_()
     optimizer = torch.optim.AdamW(
         [{"params": model[0].parameters(), "lr": config.lr}, {"params": head.parameters(), "lr": config.head_lr}],
@@ -197,11 +198,11 @@ def training_of(settings: FineTuningSettings, labels: int) -> FineTuningConfig:
 
 
 def _correct(
-    subject: Subject, encoder: Encoder, chosen: NDArray[np.int64], config: FineTuningConfig, seed: int
+    subject: Subject, encoder: nn.Module, chosen: NDArray[np.int64], config: FineTuningConfig, seed: int
 ) -> NDArray[np.float64]:
     """[test objects] 1 where the trained encoder was right."""
     data = supervised_data(subject.source, subject.train[chosen], subject.test, config, seed)
-    found = fine_tune(encoder, subject.labels.classes, data, config, seed)
+    found = fine_tune(encoder, (subject.card.backbone.feature_dim, subject.labels.classes), data, config, seed)
     subject.steps.step(_STEPS)
     right: NDArray[np.float64] = (found.predictions == subject.labels.test).astype(np.float64)
     return right

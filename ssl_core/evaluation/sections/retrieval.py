@@ -22,7 +22,7 @@ from sklearn.preprocessing import StandardScaler
 from ssl_core.config import Config
 from ssl_core.errors import DivergedError, InfeasibleError
 from ssl_core.evaluation.extract import Features
-from ssl_core.evaluation.features import FeatureSource, whole
+from ssl_core.evaluation.features import EncoderCard, FeatureSource, whole
 from ssl_core.evaluation.neighbours_picture import neighbours_png, pack_examples
 from ssl_core.evaluation.ranking import (
     AcrossModalities,
@@ -33,7 +33,7 @@ from ssl_core.evaluation.ranking import (
     retrieve,
 )
 from ssl_core.evaluation.report import Table
-from ssl_core.evaluation.sections.section import Found, LeftOutError, Section, Subject, plain
+from ssl_core.evaluation.sections.section import Companion, Found, LeftOutError, Section, Subject, plain
 from ssl_core.evaluation.statistics import Interval, bootstrap_mean
 from ssl_core.models.cards import ImageEncoderCard, PointEncoderCard
 
@@ -129,16 +129,19 @@ def aligned(points: Features, images: Features, n: int) -> tuple[Features, Featu
 
 def _pair(subject: Subject) -> tuple[Features, Features]:
     """Features of points and of images, [objects, F] of train then test objects: one point draw, all views."""
-    partner = subject.partner
-    match subject.card, partner and partner.card:
-        case (PointEncoderCard(), ImageEncoderCard()) | (ImageEncoderCard(), PointEncoderCard()):
-            assert partner is not None
-        case _:
-            raise InfeasibleError("no encoder of the other modality from the same trial is at hand")
-    source = subject.source
-    theirs = FeatureSource(source.pack, source.objects, partner.card, source.config, source.cache, source.log)
-    mine, other = subject.features, whole(theirs.raw(partner.encoder, partner.identity))
-    return (mine, other) if subject.raw.views is None else (other, mine)
+    source, mine = subject.source, subject.features
+    for companion in subject.companions:
+        match subject.card, companion.card:
+            case PointEncoderCard(), ImageEncoderCard() as card:
+                return mine, _features(source, card, companion)
+            case ImageEncoderCard(), PointEncoderCard() as card:
+                return _features(source, card, companion), mine
+    raise InfeasibleError("no encoder of the other modality from the same trial is at hand")
+
+
+def _features(source: FeatureSource, card: EncoderCard, companion: Companion) -> Features:
+    theirs = FeatureSource(source.pack, source.objects, card, source.config, source.cache, source.log)
+    return whole(theirs.raw(companion.model, companion.identity))
 
 
 def _both_ways(subject: Subject, space: str, both: AcrossModalities) -> list[RetrievalRow]:

@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from ssl_core.data.pack import Pack as ObjectPack
 from ssl_core.errors import SplatsweepError
@@ -15,18 +16,21 @@ from ssl_core.evaluation.probe_grid import Labels, most_labelled
 from ssl_core.evaluation.progress import Steps
 from ssl_core.evaluation.protocol import LabelSetting, ProbingConfig
 from ssl_core.evaluation.report import Table
-from ssl_core.models.encoder import Encoder
+from ssl_core.models.cards import Card
 
 S = TypeVar("S")
 R = TypeVar("R")
 
 
 @dataclass(frozen=True)
-class Partner:
-    """An encoder that was trained together with this one; `identity` as of `FeatureSource.raw`."""
+class Companion:
+    """Another model that was trained together with the one under evaluation.
 
-    encoder: Encoder
-    card: EncoderCard
+    identity: of its bytes; empty: nothing computed with it is kept.
+    """
+
+    model: nn.Module
+    card: Card
     identity: str = ""
 
 
@@ -37,14 +41,14 @@ class Subject:
     source: of train and test objects, train first. raw: the encoder's features of them. steps: told of what is done.
     """
 
-    encoder: Encoder
+    encoder: nn.Module
     card: EncoderCard
     identity: str
     source: FeatureSource
     raw: RawFeatures
     labels: Labels
     steps: Steps
-    partner: Partner | None = None
+    companions: tuple[Companion, ...] = ()
 
     @property
     def pack(self) -> ObjectPack:

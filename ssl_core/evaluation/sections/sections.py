@@ -9,7 +9,7 @@ from pydantic import Field
 
 from ssl_core.config import Config
 from ssl_core.errors import DataError, DivergedError, InfeasibleError
-from ssl_core.evaluation.report import Table
+from ssl_core.evaluation.report import Table, markdown_table
 from ssl_core.evaluation.sections.costs import COSTS, CostSettings, ModelCosts
 from ssl_core.evaluation.sections.fine_tuning import FINE_TUNING, FineTuningRow, FineTuningSettings
 from ssl_core.evaluation.sections.novel_views import NOVEL_VIEWS, NovelViewRow, NovelViewSettings
@@ -71,8 +71,7 @@ class SectionReports(Config):
         """All tables, then what was left out and why; empty when there is neither."""
         parts = []
         for title, heads, rows in self.tables():
-            lines = [f"### {title}", "", f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
-            parts.append("\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)]))
+            parts.append(f"### {title}\n\n{markdown_table(heads, rows)}")
         if self.left_out:
             named = (f"{name.replace('_', ' ')}: {reason}" for name, reason in sorted(self.left_out.items()))
             parts.append("Left out: " + "; ".join(named) + ".")

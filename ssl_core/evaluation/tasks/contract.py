@@ -10,21 +10,10 @@ from ssl_core.data.dataset import Dataset
 from ssl_core.evaluation.feature_cache import FeatureCache
 from ssl_core.evaluation.progress import Tell, silent
 from ssl_core.evaluation.report import Report, TaskConfig
+from ssl_core.evaluation.sections.section import Companion
 from ssl_core.models.cards import Card
 
 R_co = TypeVar("R_co", bound=Report, covariant=True)
-
-
-@dataclass(frozen=True)
-class Companion:
-    """Another model that was trained together with the one under evaluation.
-
-    identity: of its bytes; empty: nothing computed with it is kept.
-    """
-
-    model: nn.Module
-    card: Card
-    identity: str = ""
 
 
 @dataclass(frozen=True)

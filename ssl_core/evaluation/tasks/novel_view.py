@@ -21,17 +21,8 @@ from ssl_core.data.cameras import Camera
 from ssl_core.data.scene_pack import ScenePack
 from ssl_core.errors import InfeasibleError
 from ssl_core.evaluation.progress import Steps
-from ssl_core.evaluation.report import (
-    Measurement,
-    Report,
-    Scores,
-    Table,
-    TaskConfig,
-    difference_text,
-    level_text,
-    psnr,
-)
-from ssl_core.evaluation.statistics import bootstrap_mean, paired_bootstrap
+from ssl_core.evaluation.report import Measurement, Report, Scores, TaskConfig, markdown_table, psnr
+from ssl_core.evaluation.statistics import bootstrap_mean
 from ssl_core.evaluation.tasks.contract import Context, Evaluation
 from ssl_core.models.cards import SceneFieldCard
 from ssl_core.models.modes import device_of, evaluating
@@ -78,24 +69,8 @@ class NovelViewReport(Report):
         """For example `PSNR 21.30 dB over 8 test views (untrained twin 9.81)`."""
         if self.deciding is None:
             return "no result: colours hold NaN or infinity"
-        text = f"PSNR {level_text('squared error', self.deciding.mean)} over {len(self.view_names)} test views"
+        text = f"PSNR {psnr(-self.deciding.mean):.2f} dB over {len(self.view_names)} test views"
         return text if self.baseline is None else f"{text} ({self.baseline_name} {psnr(-self.baseline.mean):.2f})"
-
-    @property
-    def description(self) -> str:
-        """The headline in a sentence."""
-        if self.deciding is None:
-            return "No result: colours hold NaN or infinity."
-        text = f"Test views: **{level_text('squared error', self.deciding.mean)}** PSNR"
-        if self.baseline is None:
-            return text + "."
-        apart = paired_bootstrap(self.deciding.values[0], self.baseline.values[0], confidence=self.config.confidence)
-        twin = f"{self.baseline_name} {psnr(-self.baseline.mean):.2f} dB"
-        return f"{text}; {twin}, {difference_text('squared error', apart)}."
-
-    def summary(self) -> dict[str, str]:
-        """PSNR."""
-        return {} if self.deciding is None else {"psnr": level_text("squared error", self.deciding.mean)}
 
     def overview(self) -> list[dict[str, Any]]:
         """A row for each test view."""
@@ -110,10 +85,6 @@ class NovelViewReport(Report):
             for name, value, other in zip(self.view_names, mine, twin, strict=False)
         ]
 
-    def tables(self) -> list[Table]:
-        """None besides."""
-        return []
-
     def metrics(self) -> dict[str, float]:
         """Of the mean error."""
         found: dict[str, float] = {}
@@ -125,20 +96,13 @@ class NovelViewReport(Report):
 
     def markdown(self) -> str:
         """A table of the test views."""
-        lines = [
+        text = (
             f"Colours of {len(self.view_names)} test views of pack `{self.data_digest}`, protocol "
             f"{self.config.protocol}. PSNR in dB; an {self.baseline_name} is the same network with random weights "
-            f"({len(self.config.twin_seeds)} of them).",
-            "",
-            f"| view | PSNR | {self.baseline_name} |",
-            "|---|---|---|",
-            *(f"| {' | '.join(map(str, row.values()))} |" for row in self.overview()),
-        ]
-        return "\n".join(lines)
-
-    def measurements(self) -> tuple[Measurement, ...]:
-        """The deciding one."""
-        return tuple(measurement for measurement, _ in self.paired())
+            f"({len(self.config.twin_seeds)} of them)."
+        )
+        rows = [list(map(str, row.values())) for row in self.overview()]
+        return f"{text}\n\n{markdown_table(('view', 'PSNR', self.baseline_name), rows)}"
 
     def paired(self) -> tuple[tuple[Measurement, Scores], ...]:
         """Error of colours, view by view."""

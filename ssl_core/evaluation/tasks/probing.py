@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from ssl_core.data.pack import Pack as ObjectPack
 from ssl_core.errors import InfeasibleError
@@ -22,18 +23,16 @@ from ssl_core.evaluation.pca_picture import pca_png
 from ssl_core.evaluation.probe_grid import Grid, Labels, feature_health, fits, probe_grid
 from ssl_core.evaluation.progress import Steps
 from ssl_core.evaluation.protocol import Pooling
-from ssl_core.evaluation.sections.section import Partner, Subject
+from ssl_core.evaluation.sections.section import Subject
 from ssl_core.evaluation.sections.sections import measure_sections
 from ssl_core.evaluation.tasks.contract import Context, Evaluation
 from ssl_core.evaluation.tasks.probing_config import EvaluationConfig
 from ssl_core.evaluation.tasks.probing_report import ProbingReport, defects_of
-from ssl_core.models.cards import ImageEncoderCard, PointEncoderCard
-from ssl_core.models.encoder import Encoder
 from ssl_core.models.modes import device_of
 
 
 def evaluate_encoder(
-    encoder: Encoder,
+    encoder: nn.Module,
     card: EncoderCard,
     pack: ObjectPack,
     config: EvaluationConfig,
@@ -47,7 +46,7 @@ def evaluate_encoder(
         card: of the encoder; it builds the random twins.
         pack: its train objects (fit and val) are the probes' training set, its test objects are scored.
         config: the protocol.
-        context: the partner for retrieval across modalities is the first companion that is an encoder.
+        context: companions are asked for retrieval across modalities.
         times: where the time of the encoder's own extraction went is added to them.
 
     Raises:
@@ -66,7 +65,7 @@ def evaluate_encoder(
         return Evaluation(_timed(report, source, start), files=files)
     twins = _twin_cells(source, encoder, steps)
     report = report.model_copy(update=_probed(report, source.pooled(raw), twins, labels, steps))
-    subject = Subject(encoder, card, context.identity, source, raw, labels, steps, _partner(context))
+    subject = Subject(encoder, card, context.identity, source, raw, labels, steps, context.companions)
     measured = measure_sections(subject, config.sections)
     report = report.model_copy(update={"sections": measured.reports, "section_seconds": measured.seconds})
     pictures = {**_pictures(report, whole(raw)[len(labels.train) :], labels.test, context.title), **measured.pictures}
@@ -114,7 +113,7 @@ def _blank(
     )
 
 
-def _twin_cells(source: FeatureSource, encoder: Encoder, steps: Steps) -> list[PooledCells]:
+def _twin_cells(source: FeatureSource, encoder: nn.Module, steps: Steps) -> list[PooledCells]:
     """Of random twins on the encoder's device. Their features are kept, for the next encoder of the architecture."""
     device, found = device_of(encoder), []
     for seed in source.config.twin_seeds:
@@ -144,13 +143,6 @@ def _probed(
         "confusion": tuple(tuple(row) for row in np.round(grid.confusion, 4).tolist()),
         "defects": defects_of(report.health, grid.full_labels.encoder, labels.classes),
     }
-
-
-def _partner(context: Context) -> Partner | None:
-    for companion in context.companions:
-        if isinstance(companion.model, Encoder) and isinstance(companion.card, PointEncoderCard | ImageEncoderCard):
-            return Partner(companion.model, companion.card, companion.identity)
-    return None
 
 
 def _timed(report: ProbingReport, source: FeatureSource, start: float) -> ProbingReport:

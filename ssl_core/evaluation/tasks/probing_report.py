@@ -7,7 +7,7 @@ from pydantic import Field
 from ssl_core.evaluation.feature_cache import Extraction
 from ssl_core.evaluation.probe_grid import FeatureHealth, Row, svm_at
 from ssl_core.evaluation.protocol import PROBES, Pooling, Probe
-from ssl_core.evaluation.report import Measurement, Report, Scores, Table
+from ssl_core.evaluation.report import Measurement, Report, Scores, Table, markdown_table
 from ssl_core.evaluation.sections.sections import SectionReports
 from ssl_core.evaluation.statistics import in_percent
 from ssl_core.evaluation.tasks.probing_config import EvaluationConfig
@@ -76,30 +76,11 @@ class ProbingReport(Report):
         row = self.headline
         if row is None:
             return "no result: features hold NaN or infinity"
-        text = f"linear SVM, {_place(row)}: {row.accuracy.percent()} %"
+        views = f", {row.views} views" if row.views is not None else ""
+        text = f"linear SVM, {row.labels}{views}: {row.accuracy.percent()} %"
         if row.twin is not None and row.difference is not None:
             text += f" (random twin {row.twin.percent()}, difference {row.difference.percent(signed=True)})"
         return text
-
-    @property
-    def description(self) -> str:
-        """The headline in a sentence or two."""
-        row = self.headline
-        if row is None:
-            return "No result: features hold NaN or infinity."
-        text = f"Test accuracy (linear SVM, {_place(row)}): **{row.accuracy.percent()} %**"
-        if row.twin is not None and row.difference is not None:
-            text += f"; random twin {row.twin.percent()} %, difference {row.difference.percent(signed=True)} points"
-        return text + ". Intervals are 95 %." if row.accuracy.confidence == 0.95 else text + "."
-
-    def summary(self) -> dict[str, str]:
-        """Accuracy, and its difference to the twin."""
-        row, found = self.headline, dict[str, str]()
-        if row is not None:
-            found["accuracy"] = f"{row.accuracy.percent()} %"
-            if row.difference is not None:
-                found["difference_to_twin"] = f"{row.difference.percent(signed=True)} points"
-        return found
 
     def overview(self) -> list[dict[str, Any]]:
         """Accuracies in percent, half-widths of the intervals after ±."""
@@ -172,12 +153,17 @@ class ProbingReport(Report):
             "",
         ]
         if self.rows:
-            lines += [
-                "| probe | labels | views | encoder | random twin | difference | interval over | single draws |",
-                "|---|---|---|---|---|---|---|---|",
-                *(_line(row) for row in self.rows),
-                "",
-            ]
+            heads = (
+                "probe",
+                "labels",
+                "views",
+                "encoder",
+                "random twin",
+                "difference",
+                "interval over",
+                "single draws",
+            )
+            lines += [markdown_table(heads, map(_cells, self.rows)), ""]
         lines.append(
             f"Feature health: effective rank {self.health.effective_rank:.1f}, "
             f"relative spread {self.health.relative_std:.3f}; "
@@ -244,17 +230,12 @@ def _scores_of_format_2(found: dict[str, Any] | None) -> tuple[Scores | None, Sc
     )
 
 
-def _place(row: Row) -> str:
-    return row.labels + (f", {row.views} views" if row.views is not None else "")
-
-
-def _line(row: Row) -> str:
+def _cells(row: Row) -> tuple[str, ...]:
     twin = row.twin.percent() if row.twin is not None else "–"
     difference = row.difference.percent(signed=True) if row.difference is not None else "–"
     views = "–" if row.views is None else f"{row.views}{', mean' if row.pooling == 'mean' else ''}"
     probe = "linear, by gradient" if row.probe == "linear" else PROBES[row.probe]
-    cells = (probe, row.labels, views, row.accuracy.percent(), twin, difference, row.over, _single(row))
-    return f"| {' | '.join(cells)} |"
+    return (probe, row.labels, views, row.accuracy.percent(), twin, difference, row.over, _single(row))
 
 
 def _single(row: Row) -> str:
