@@ -153,17 +153,9 @@ class ProbingReport(Report):
             "",
         ]
         if self.rows:
-            heads = (
-                "probe",
-                "labels",
-                "views",
-                "encoder",
-                "random twin",
-                "difference",
-                "interval over",
-                "single draws",
-            )
-            lines += [markdown_table(heads, map(_cells, self.rows)), ""]
+            heads = ("probe", "labels", "views", "encoder", "random twin", "difference")
+            rows = map(_cells, self.rows)
+            lines += [markdown_table((*heads, "interval over", "single draws"), rows), ""]
         lines.append(
             f"Feature health: effective rank {self.health.effective_rank:.1f}, "
             f"relative spread {self.health.relative_std:.3f}; "
