@@ -5,10 +5,9 @@ Each step leaves a trace in the registry and is skipped when it is found there, 
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, assert_never
+from typing import Any
 
 from pydantic import Field
-from ssl_core.data.dataset import Dataset
 
 from registry.judging.foreign import completed
 from registry.judging.promote import evaluate_version, promote, promote_best
@@ -17,9 +16,11 @@ from registry.tracking.run_log import RunLog, open_run_log
 from registry.versions.records import EncoderVersion, Lineage
 from registry.versions.store import EncoderStore
 from ssl_core.config import Config
+from ssl_core.data.dataset import Dataset
 from ssl_core.errors import MissingDependencyError, RegistryError, StudyError
 from ssl_core.evaluation.report import Table, TaskConfig
 from ssl_core.evaluation.task import task_named
+from ssl_core.evaluation.tasks.contract import Task
 from ssl_core.models.bundle import add_onnx
 from ssl_core.recipes import recipe_named
 from ssl_core.training.device import choose_device
@@ -31,7 +32,6 @@ from study.record.trial_record import TrialRecord
 from study.trials import TrialOpener
 
 Say = Callable[[str], None]
-Protocol = Literal["gate", "full", "full but fine-tuning"]
 
 
 class Assessed(Config):
@@ -193,13 +193,16 @@ def evaluate_reference(
     tracking_uri: str | None,
     *,
     to_gate: bool,
-    protocol: Protocol = "gate",
+    ask: Callable[[Task], TaskConfig],
 ) -> EvaluationOutcome:
-    """Evaluate a registered model on a pack, and put it before the gate if asked. Raises RegistryError."""
+    """Evaluate a registered model on a pack, and put it before the gate if asked. Raises RegistryError.
+
+    `ask` says what is asked of models measured by a task.
+    """
     with open_run_log(tracking_uri, home) as log, evaluation_progress() as tell:
         store, device = EncoderStore(log), choose_device()
         version = completed(store, store.resolve(reference))
-        config = protocol_of(version.kind, protocol)
+        config = ask(task_named(version.kind))
         report = evaluate_version(store, pack, version, config, device=device, tell=tell)
         decision = promote(store, pack, version, device=device, tell=tell).reason if to_gate else ""
     return EvaluationOutcome(
@@ -213,17 +216,3 @@ def evaluate_reference(
         seconds=report.seconds,
         share_saved=report.share_saved,
     )
-
-
-def protocol_of(kind: str, protocol: Protocol) -> TaskConfig:
-    """What is asked of models of a kind."""
-    task = task_named(kind)
-    match protocol:
-        case "gate":
-            return task.config()
-        case "full":
-            return task.full()
-        case "full but fine-tuning":
-            return task.without_training()
-        case _:
-            assert_never(protocol)

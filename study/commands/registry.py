@@ -13,6 +13,8 @@ from study.home import home
 
 if TYPE_CHECKING:
     from ssl_core.data.dataset import Dataset
+    from ssl_core.evaluation.report import TaskConfig
+    from ssl_core.evaluation.tasks.contract import Task
 
 Json = Annotated[bool, typer.Option("--json", help="print JSON for scripts")]
 
@@ -86,8 +88,13 @@ def evaluate(
     if protocol is Protocol.REFERENCE:
         print_table(reference, opened, uri, json)
         return
-    asked = "gate" if protocol is Protocol.GATE else "full but fine-tuning" if no_fine_tuning else "full"
-    outcome = evaluate_reference(reference, opened, home(), uri, to_gate=promote, protocol=asked)
+
+    def ask(task: "Task") -> "TaskConfig":
+        if protocol is Protocol.GATE:
+            return task.config()
+        return task.without_training() if no_fine_tuning else task.full()
+
+    outcome = evaluate_reference(reference, opened, home(), uri, to_gate=promote, ask=ask)
     if json:
         print_json(outcome.model_dump(mode="json"))
         return
