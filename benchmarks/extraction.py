@@ -22,7 +22,7 @@ from ssl_core.evaluation.probes import draw_labels
 from ssl_core.evaluation.tasks.probing import evaluate_encoder
 from ssl_core.evaluation.tasks.probing_config import reference_table
 from ssl_core.models.cards import ImageEncoderCard, PointEncoderCard
-from ssl_core.models.encoder import ImageContract, PointsContract
+from ssl_core.models.encoder import Encoder, ImageContract, PointsContract
 from ssl_core.models.image import ResNetConfig
 from ssl_core.models.pointnet import PointNetConfig
 from ssl_core.models.pointnet2 import PointNet2MSGConfig
@@ -200,7 +200,7 @@ def inputs_needed(pack: Pack, *, images: bool) -> int:
     return objects * (sum(views) if images else len(views))
 
 
-def encoded(encoder: torch.nn.Module, inputs: torch.Tensor) -> torch.Tensor:
+def encoded(encoder: Encoder, inputs: torch.Tensor) -> torch.Tensor:
     """Features of batches of 32."""
     with torch.inference_mode():
         return torch.cat([encoder.eval()(batch) for batch in inputs.split(32)])

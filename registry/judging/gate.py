@@ -117,7 +117,8 @@ def _beside_baseline(report: Report, config: GateConfig, preface: str) -> Decisi
     """Not significantly worse than the baseline is enough."""
     scores, baseline, called = _deciding(report), report.baseline, report.baseline_name
     scale = scale_of(scores.measure)
-    text, numbers = f"{scores.name} {scale.level(scores.mean)}", {scores.measure: scores.mean}
+    text = f"{scores.name} {scale.level(scores.mean)}"
+    numbers: dict[str, float] = {scores.measure: scores.mean}
     if baseline is None:
         reason = f"{preface}: {text}; there is no {called} to compare with"
         return Decision(promoted=True, reason=reason, numbers=numbers)
@@ -163,7 +164,7 @@ def _against(
             f"{scores.name} {scale.level(scores.mean)} against {scale.level(champion.mean)}, "
             f"{scale.difference(challenge.interval)}; {_asked(challenge, config, scale)}"
         )
-        levels = {scores.measure: round(scores.mean, 6), "incumbent": round(champion.mean, 6)}
+        levels: dict[str, float] = {scores.measure: round(scores.mean, 6), "incumbent": round(champion.mean, 6)}
         numbers = {**levels, **_numbers(challenge.interval), **challenge.numbers()}
         found[i] = Decision(promoted=i == winner, reason=f"{verdict}: {text}", numbers=numbers)
     return found

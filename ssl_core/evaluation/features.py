@@ -122,9 +122,12 @@ class FeatureSource:
             case ImageEncoderCard():
                 available = int(self.pack.num_views[self.objects].min())
                 counts = sorted({views for views in self.config.views if 1 <= views < available} | {available})
-                draws = {count: self.config.view_draws if count < available else 1 for count in counts}
-                kept = {"max": draws, "mean": {count: draws[count] for count in counts if count > 1}}
-                return {pooling: {**kept[pooling]} for pooling in sorted(self.config.pooling) if kept[pooling]}
+                found: dict[Pooling | None, dict[int | None, int]] = {}
+                for pooling in sorted(self.config.pooling):
+                    kept = [count for count in counts if pooling == "max" or count > 1]
+                    if kept:
+                        found[pooling] = {n: self.config.view_draws if n < available else 1 for n in kept}
+                return found
             case _:
                 assert_never(self.card)
 

@@ -73,8 +73,8 @@ def scale_of(measure: Measure) -> Scale:
     """Accuracies in percent; squared errors as they are, their means as PSNR."""
     match measure:
         case "accuracy":
-            signed = partial(in_percent, signed=True)
-            return Scale(100.0, "accuracy [%]", "points", in_percent, signed, lambda mean: f"{in_percent(mean)} %")
+            percent = partial(in_percent, signed=True)
+            return Scale(100.0, "accuracy [%]", "points", in_percent, percent, lambda mean: f"{in_percent(mean)} %")
         case "squared error":
             axis, number, signed = "negated squared error", "{:.3g}".format, "{:+.3g}".format
             return Scale(1.0, axis, f"in {axis}", number, signed, lambda mean: f"{psnr(-mean):.2f} dB")

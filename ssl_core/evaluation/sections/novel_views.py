@@ -20,8 +20,8 @@ from ssl_core.data.cameras import Camera, orbit_cameras
 from ssl_core.data.gaussians import GaussianCloud
 from ssl_core.data.pack import Pack as ObjectPack
 from ssl_core.errors import ConfigError
-from ssl_core.evaluation.extract import encoded
-from ssl_core.evaluation.features import Features, pool, view_subsets
+from ssl_core.evaluation.extract import Features, encoded
+from ssl_core.evaluation.features import pool, view_subsets
 from ssl_core.evaluation.probe_grid import labelled
 from ssl_core.evaluation.probes import linear_svm
 from ssl_core.evaluation.protocol import LabelSetting

@@ -21,8 +21,8 @@ from ssl_core.config import Config
 from ssl_core.data.features import spans
 from ssl_core.data.point_sampler import PointSampler
 from ssl_core.errors import ConfigError, InfeasibleError
-from ssl_core.evaluation.extract import encoded, point_batches
-from ssl_core.evaluation.features import Features, pool
+from ssl_core.evaluation.extract import Features, encoded, point_batches
+from ssl_core.evaluation.features import pool
 from ssl_core.evaluation.probe_grid import labelled
 from ssl_core.evaluation.probes import linear_svm
 from ssl_core.evaluation.report import Table

@@ -11,7 +11,8 @@ from torch import nn
 
 from ssl_core.data.pack import Pack as ObjectPack
 from ssl_core.errors import SplatsweepError
-from ssl_core.evaluation.features import EncoderCard, Features, FeatureSource, RawFeatures, whole
+from ssl_core.evaluation.extract import Features
+from ssl_core.evaluation.features import EncoderCard, FeatureSource, RawFeatures, whole
 from ssl_core.evaluation.probe_grid import Labels, most_labelled
 from ssl_core.evaluation.progress import Steps
 from ssl_core.evaluation.protocol import LabelSetting, ProbingConfig

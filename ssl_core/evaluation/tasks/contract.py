@@ -53,7 +53,7 @@ class Task:
         raises InfeasibleError where the data cannot serve the card.
     """
 
-    config: type[TaskConfig]
+    config: Callable[[], TaskConfig]
     full: Callable[[], TaskConfig]
     without_training: Callable[[], TaskConfig]
     evaluate: Evaluate
