@@ -53,6 +53,7 @@ def pull(store: EncoderStore, reference: str, to: Path) -> Path:
 
 def fetch(store: EncoderStore, version: EncoderVersion, scratch: Path) -> Path:
     """Download into a folder under `scratch` and verify. Raises as `pull`."""
+    version.check_known()
     raw = scratch / "raw"
     raw.mkdir()
     source = store.download(version, raw)

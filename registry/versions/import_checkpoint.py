@@ -7,6 +7,7 @@ however often it is imported; an import that died half-way is completed by the s
 
 import tempfile
 from pathlib import Path
+from typing import assert_never
 
 import safetensors.torch
 
@@ -16,9 +17,8 @@ from registry.versions.store import EncoderStore
 from ssl_core.data.pack import Pack
 from ssl_core.data.point_sampler import check_contract
 from ssl_core.models.bundle import add_onnx, save_bundle
-from ssl_core.models.cards import encoder_card
-from ssl_core.models.encoder import PointsContract
-from ssl_core.models.imported import Imported, ImportReport, Modality
+from ssl_core.models.cards import ImageEncoderCard, PointEncoderCard, SceneFieldCard
+from ssl_core.models.imported import Imported, ImportReport
 
 REPORT_FILE = "import.json"
 
@@ -33,7 +33,7 @@ def register_imported(store: EncoderStore, imported: Imported, stem: str, recipe
         RegistryError: an unusable name, an encoder whose features are not finite, or the registry refuses.
         StorageError: the disk is full or not writable.
     """
-    names = {modality: safe_name(f"{stem}-{modality}") for modality in imported.encoders}
+    names = {output: safe_name(f"{stem}-{output}") for output in imported.models}
     report = imported.report
     run_id = _run_of(store, report)
     lineage = Lineage(
@@ -43,9 +43,9 @@ def register_imported(store: EncoderStore, imported: Imported, stem: str, recipe
     try:
         with tempfile.TemporaryDirectory() as scratch:
             _keep(store, imported, run_id, Path(scratch))
-            for modality, name in names.items():
+            for output, name in names.items():
                 known = [version for version in store.list(name) if version.lineage.run_id == run_id]
-                version = known[-1] if known else _register(store, imported, modality, (name, lineage), Path(scratch))
+                version = known[-1] if known else _register(store, imported, output, (name, lineage), Path(scratch))
                 versions.append(store.tag(version, source_tags(report)))
     except BaseException:
         store.run_log.finish(run_id, "FAILED")
@@ -60,9 +60,14 @@ def check_pack(imported: Imported, pack: Pack) -> None:
     Raises:
         InfeasibleError: it lacks feature groups, Gaussians or points; the text says which.
     """
-    for made in imported.encoders.values():
-        if isinstance(made.encoder.contract, PointsContract):
-            check_contract(pack, made.encoder.contract)
+    for made in imported.models.values():
+        match made.card:
+            case PointEncoderCard(contract=contract):
+                check_contract(pack, contract)
+            case ImageEncoderCard() | SceneFieldCard():
+                pass
+            case _:
+                assert_never(made.card)
 
 
 def source_tags(report: ImportReport) -> dict[str, str]:
@@ -80,14 +85,13 @@ def _source(report: ImportReport) -> str:
 
 
 def _register(
-    store: EncoderStore, imported: Imported, modality: Modality, called: tuple[str, Lineage], scratch: Path
+    store: EncoderStore, imported: Imported, output: str, called: tuple[str, Lineage], scratch: Path
 ) -> EncoderVersion:
     name, lineage = called
-    made, folder = imported.encoders[modality], scratch / modality
+    made, folder = imported.models[output], scratch / output
     # nothing of the run: the same file gives the same card, so the same digest, wherever it is imported
     facts = {"source": imported.report.model, "source_sha256": imported.report.sha256}
-    card = encoder_card(made.encoder.contract, made.backbone)
-    save_bundle(made.encoder, card, folder, name=name, lineage=facts)
+    save_bundle(made.module, made.card, folder, name=name, lineage=facts)
     add_onnx(folder)
     return store.register(folder, name, lineage, lineage.run_id)
 

@@ -7,13 +7,13 @@ promotion.
 import json
 import re
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import Field, ValidationError
 
 from ssl_core.config import Config, parse_json
 from ssl_core.errors import RegistryError
-from ssl_core.models.cards import Card
+from ssl_core.models.cards import Card, CardKind
 
 PREFIX = "splatsweep."
 CARD_KIND, MODALITY = f"{PREFIX}card", f"{PREFIX}modality"
@@ -124,6 +124,14 @@ class EncoderVersion(Config):
     def reference(self) -> str:
         """`name/version`, as `pull` and `resolve` take it."""
         return f"{self.name}/{self.version}"
+
+    def check_known(self) -> None:
+        """Raises RegistryError where the card is of a kind that a newer installation wrote."""
+        if self.kind and self.kind not in get_args(CardKind):
+            raise RegistryError(
+                f"{self.reference} is of a newer version: a '{self.kind[:80]}', which this installation does not know; "
+                "upgrade splatsweep"
+            )
 
     @property
     def status(self) -> Status:

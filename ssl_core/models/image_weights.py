@@ -10,10 +10,10 @@ from typing import Literal, assert_never
 from pydantic import Field
 
 from ssl_core.config import Config
-from ssl_core.models.build import build_image_encoder
+from ssl_core.models.cards import ImageEncoderCard
 from ssl_core.models.encoder import ImageContract
 from ssl_core.models.image import ResNetConfig
-from ssl_core.models.imported import Imported, ImportedEncoder, ImportReport, Placement
+from ssl_core.models.imported import Imported, ImportedModel, ImportReport, Placement
 from ssl_core.models.resnet_weights import read_resnet
 from ssl_core.models.weights_file import file_sha256, some
 
@@ -51,8 +51,8 @@ def import_image_weights(file: Path, config: ImageImport) -> Imported:
     Raises:
         ConfigError: the file cannot be read as data, is of another network, or holds values that are not finite.
     """
-    backbone = ResNetConfig(kind=config.model)
-    encoder = build_image_encoder(config.contract, backbone, seed=0)
+    card = ImageEncoderCard(contract=config.contract, backbone=ResNetConfig(kind=config.model))
+    encoder = card.build(seed=0)
     found = read_resnet(file, encoder.backbone.state_dict(), config.model)
     encoder.backbone.load_state_dict(found.fitting)
     counters = len(found.fitting) - len(found.body)
@@ -76,4 +76,4 @@ def import_image_weights(file: Path, config: ImageImport) -> Imported:
         notes=tuple(notes),
     )
     beside = {"classifier_head": found.head} if found.head else {}
-    return Imported({"image": ImportedEncoder(encoder.eval(), backbone)}, report, beside)
+    return Imported({"image": ImportedModel(encoder.eval(), card)}, report, beside)

@@ -6,16 +6,12 @@ fusion network). An import that cannot place every tensor of a network is refuse
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from ssl_core.config import Config
-from ssl_core.models.build import ImageBackbone, PointBackbone
-from ssl_core.models.encoder import Encoder
-
-Modality = Literal["points", "image"]
+from ssl_core.models.cards import Card
 
 
 class Placement(Config):
@@ -60,17 +56,18 @@ class ImportReport(Config):
 
 
 @dataclass(frozen=True)
-class ImportedEncoder:
-    """An encoder in evaluation mode on the CPU, and the config it was built from."""
+class ImportedModel:
+    """A model in evaluation mode on the CPU, and its card."""
 
-    encoder: Encoder
-    backbone: PointBackbone | ImageBackbone
+    module: nn.Module
+    card: Card
 
 
 @dataclass(frozen=True)
 class Imported:
-    """Encoders by modality, what is kept beside them (file stem -> tensors by name), and the account."""
+    """Models by the last part of the name to register, what is kept beside them (file stem -> tensors by name), and the
+    account."""
 
-    encoders: Mapping[Modality, ImportedEncoder]
+    models: Mapping[str, ImportedModel]
     report: ImportReport
     beside: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from ssl_core.errors import MissingDependencyError, RegistryError, StorageError
 from ssl_core.models.cards import Card
-from ssl_core.models.program import CHECKED_BATCHES, TOLERANCE, live_outputs, on_the_cpu, traced
+from ssl_core.models.program import TOLERANCE, compared, on_the_cpu, traced
 
 OPSET = 18
 """The oldest with every operator used here; runtimes since 2023 read it."""
@@ -64,7 +64,7 @@ def export_onnx(module: nn.Module, card: Card, file: Path) -> None:
 
 
 def check_onnx(module: nn.Module, card: Card, file: Path) -> None:
-    """Compare an ONNX file with the live model (on the CPU, in evaluation mode) for batches of 1, 2 and 7.
+    """Compare an ONNX file with the live model (on the CPU, in evaluation mode).
 
     A model whose card says `searches_features` (DGCNN) chooses neighbours by distances between features. Where two are
     nearly equally far, the last digit decides, and another library may round it otherwise: at 1024 points a few objects
@@ -76,16 +76,14 @@ def check_onnx(module: nn.Module, card: Card, file: Path) -> None:
     """
     run = OnnxRunner(file, card.output_name)
     differences: list[float] = []
-    for batch in CHECKED_BATCHES:
-        x = card.example(batch)
-        live = live_outputs(module, x)
+    for x, live in compared(module, card):
         got = run(x)
         if got.shape != live.shape:
             raise RegistryError(f"{file}: gives {list(got.shape)} where the model gives {list(live.shape)}")
-        got, live = got.flatten(1), live.flatten(1)
         # relative to 1 + the object's largest feature, not to 1 + each: a small one is what remains of large terms. In
         # a ResNet with features near 100 the live encoder's own are off by 1.5e-5 of 1 + each from those in float64
-        differences += ((got - live).abs() / (1 + live.abs().amax(1, keepdim=True))).amax(1).tolist()
+        off, largest = (got - live).abs().flatten(1).amax(1), live.abs().flatten(1).amax(1)
+        differences += (off / (1 + largest)).tolist()
     allowed = len(differences) // 3 if card.searches_features else 0
     above = sum(difference > TOLERANCE for difference in differences)
     if above > allowed or not max(differences) <= (NEAR_TIE if allowed else TOLERANCE):

@@ -11,6 +11,7 @@ Torch's own loader unpickles what a file asks it to; `program_check.check_archiv
 """
 
 import copy
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -57,29 +58,33 @@ def traced(twin: nn.Module, card: Card) -> torch.export.ExportedProgram:
         return torch.export.export(twin, (card.example(2),), dynamic_shapes=({0: batch},))
 
 
-def live_outputs(module: nn.Module, x: Tensor) -> Tensor:
-    """What an export is compared with. Raises RegistryError where it is not finite."""
-    with torch.no_grad():
-        live: Tensor = module(x)
-    if not torch.isfinite(live).all():
-        raise RegistryError("the model's outputs are not finite, it is not worth keeping; use an earlier checkpoint")
-    return live
+def compared(module: nn.Module, card: Card) -> Iterator[tuple[Tensor, Tensor]]:
+    """Examples and what the live model gives for them: what an export is compared with, in batches of 1, 2 and 7.
+
+    Raises:
+        RegistryError: an output is not finite.
+    """
+    for batch in CHECKED_BATCHES:
+        x = card.example(batch)
+        with torch.no_grad():
+            live: Tensor = module(x)
+        if not torch.isfinite(live).all():
+            raise RegistryError(
+                f"the model's {card.output_name} are not finite, it is not worth keeping; use an earlier checkpoint"
+            )
+        yield x, live
 
 
 def check_program(module: nn.Module, card: Card, file: Path) -> None:
-    """Compare a program on disk with the live model (on the CPU, in evaluation mode) for batches of 1, 2
-    and 7.
-    """
+    """Compare a program on disk with the live model (on the CPU, in evaluation mode). Raises RegistryError."""
     program = torch.export.load(file).module()
-    for batch in CHECKED_BATCHES:
-        x = card.example(batch)
-        live = live_outputs(module, x)
+    for x, live in compared(module, card):
         with torch.no_grad():
             loaded = program(x)
         if not torch.allclose(loaded, live, rtol=TOLERANCE, atol=TOLERANCE):
             worst = (loaded - live).abs().max().item()
             raise RegistryError(
-                f"the exported program differs from the model by {worst:.1e} at batch {batch} "
+                f"the exported program differs from the model by {worst:.1e} at batch {len(x)} "
                 f"(limit {TOLERANCE:.0e}); this is a fault of the export, "
                 f"please report it with the card and torch {torch.__version__}"
             )

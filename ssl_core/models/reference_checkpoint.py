@@ -21,11 +21,12 @@ from torch import Tensor, nn
 
 from ssl_core.config import Config
 from ssl_core.errors import ConfigError
-from ssl_core.models.build import PointBackbone, build_image_encoder, build_point_encoder
+from ssl_core.models.build import PointBackbone
+from ssl_core.models.cards import ImageEncoderCard, PointEncoderCard
 from ssl_core.models.encoder import FEATURE_WIDTH, FeatureGroup, ImageContract, PointsContract, Sampling
 from ssl_core.models.heads import FusionNetwork
 from ssl_core.models.image import ResNetConfig
-from ssl_core.models.imported import Imported, ImportedEncoder, ImportReport, Modality, Placement
+from ssl_core.models.imported import Imported, ImportedModel, ImportReport, Placement
 from ssl_core.models.pointnet import PointNetConfig
 from ssl_core.models.pointnet2 import PointNet2MSGConfig
 from ssl_core.models.reference_keys import ReferenceModel, classifier_layers, from_reference, to_reference
@@ -106,9 +107,9 @@ def import_reference_checkpoint(file: Path, config: ReferenceImport) -> Imported
     states = {part: clean_state(content[part], f"{file}, {part}") for part in (POINTS, IMAGE, FUSION)}
     _check_point_model(states[POINTS], config, f"{file}, {POINTS}")
 
-    point_backbone, image_backbone = config.point_backbone, ResNetConfig()
-    points = build_point_encoder(config.points, point_backbone, seed=0)
-    image = build_image_encoder(ImageContract(image_size=config.image_size), image_backbone, seed=0)
+    point_card = PointEncoderCard(contract=config.points, backbone=config.point_backbone)
+    image_card = ImageEncoderCard(contract=ImageContract(image_size=config.image_size), backbone=ResNetConfig())
+    points, image = point_card.build(seed=0), image_card.build(seed=0)
     fusion = FusionNetwork(image.feature_dim, points.feature_dim)
     point_head = _fill(points.backbone, states[POINTS], config.our_name, f"{file}, {POINTS}")
     image_head = _fill(image.backbone, states[IMAGE], "resnet18", f"{file}, {IMAGE}")
@@ -136,11 +137,8 @@ def import_reference_checkpoint(file: Path, config: ReferenceImport) -> Imported
         left=_left(content),
         notes=(_SAID_OF_NORMALS,) if "normals" in config.features else (),
     )
-    encoders: dict[Modality, ImportedEncoder] = {
-        "points": ImportedEncoder(points.eval(), point_backbone),
-        "image": ImportedEncoder(image.eval(), image_backbone),
-    }
-    return Imported(encoders, report, beside)
+    models = {"points": ImportedModel(points.eval(), point_card), "image": ImportedModel(image.eval(), image_card)}
+    return Imported(models, report, beside)
 
 
 def _check_parts(content: Mapping[str, Any], file: Path) -> None:

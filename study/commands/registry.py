@@ -51,8 +51,8 @@ def models(
     elif not found:
         say("no encoder is registered yet; `make sweep` makes the first")
     else:
-        table("registered encoders", ["name", "version", "alias", "status", "study", "trial", "test accuracy"], [
-            [v.name, v.version, ", ".join(v.aliases), v.status, v.lineage.study, v.lineage.trial,
+        table("registered models", ["name", "version", "kind", "alias", "status", "study", "trial", "test accuracy"], [
+            [v.name, v.version, v.kind, ", ".join(v.aliases), v.status, v.lineage.study, v.lineage.trial,
              v.evaluation.headline if v.evaluation else "not evaluated"]
             for v in found
         ])  # fmt: skip

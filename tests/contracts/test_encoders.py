@@ -83,7 +83,7 @@ def test_state_survives_the_bundle(case: kit.EncoderCase, bundle_of) -> None:
     encoder, folder = bundle_of(case)
     loaded, card = load_bundle(folder), read_card(folder)
     assert not loaded.training
-    assert (card.name, card.contract, card.backbone) == (case.name, case.contract, case.backbone)
+    assert (card.name, card.card) == (case.name, case.card)
     assert card.lineage == {"trial": "7"}
     assert loaded.state_dict().keys() == encoder.state_dict().keys()
     assert all(torch.equal(tensor, encoder.state_dict()[name]) for name, tensor in loaded.state_dict().items())

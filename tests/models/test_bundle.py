@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from ssl_core.models.encoder import Encoder, ImageContract, PointsContract
 from ssl_core.models.image import ResNetConfig
 from ssl_core.models.pointnet import PointNetConfig
 from ssl_core.models.program import check_program
+from ssl_core.models.soundness import check_sound
 
 torch.set_num_threads(1)
 PLAIN = PointNetConfig(input_transform=False, feature_transform=False, feature_dim=32)
@@ -162,3 +164,26 @@ def test_the_path_of_initial_weights_stays_at_home(tmp_path: Path) -> None:
 def test_the_card_survives_json() -> None:
     card = BundleCard(name="x", card=CARD, lineage={"a": "b"})
     assert BundleCard.from_json(card.to_json()) == card
+
+
+def test_a_bundle_of_format_1_is_read(tmp_path: Path) -> None:
+    """Written by revision 3e03538, whose encoder.json knew encoders alone."""
+    with tarfile.open(Path(__file__).parents[1] / "golden" / "bundle_format_1.tar.xz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    read, module = read_card(tmp_path), check_sound(tmp_path)
+    contract = PointsContract(num_points=16, features=("xyz", "opacity"))
+    assert (read.format_version, read.name, read.lineage) == (1, "points", {"study": "old", "trial": "4"})
+    assert read.card == PointEncoderCard(contract=contract, backbone=PLAIN.model_copy(update={"feature_dim": 8}))
+    features = [-0.015077, -0.050969, 0.043386, 0.165509, 0.021282, 0.049161, 0.109881, 0.212119]
+    with torch.no_grad():
+        found = module(read.card.example(2))[0]
+    torch.testing.assert_close(found, torch.tensor(features), atol=2e-6, rtol=1e-5)
+    written = json.loads((tmp_path / "encoder.json").read_text())
+    for change, reason in (
+        ({"feature_dim": 7}, "feature_dim 7 is not the backbone's 8"),
+        ({"contract": {"modality": "image"}}, "does not read image"),
+        ({"colour": 1}, "unknown key 'colour'"),
+    ):
+        (tmp_path / "encoder.json").write_text(json.dumps(written | change))
+        with pytest.raises(RegistryError, match=reason):
+            read_card(tmp_path)

@@ -26,7 +26,7 @@ def state() -> dict[str, torch.Tensor]:
 
 
 def features(file: Path, config: ImageImport, views: torch.Tensor) -> np.ndarray:
-    encoder = import_image_weights(file, config).encoders["image"].encoder
+    encoder = import_image_weights(file, config).models["image"].module
     assert not encoder.training
     with torch.no_grad():
         return encoder(views).numpy()
@@ -77,8 +77,8 @@ def test_the_other_resnets(kind: str, width: int, tmp_path: Path) -> None:
     x = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     normalised = torchvision.transforms.functional.normalize(x, IMAGENET_MEAN, IMAGENET_STD)
     with torch.no_grad():
-        torch.testing.assert_close(imported.encoders["image"].encoder(x), network(normalised))
-    assert imported.encoders["image"].encoder.feature_dim == width
+        torch.testing.assert_close(imported.models["image"].module(x), network(normalised))
+    assert imported.models["image"].module.feature_dim == width
     assert "(100 %)" in imported.report.summary
 
 
@@ -93,7 +93,7 @@ def test_the_account_says_what_became_of_the_classifier(state: dict[str, torch.T
 
 def test_half_precision_is_widened(state: dict[str, torch.Tensor], tmp_path: Path) -> None:
     halves = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
-    encoder = import_image_weights(saved(halves, tmp_path / "half.pth"), SMALL).encoders["image"].encoder
+    encoder = import_image_weights(saved(halves, tmp_path / "half.pth"), SMALL).models["image"].module
     assert all(value.dtype == torch.float32 for value in encoder.parameters())
     assert torch.equal(encoder.backbone.state_dict()["conv1.weight"], halves["conv1.weight"].float())
 

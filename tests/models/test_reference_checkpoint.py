@@ -54,7 +54,7 @@ def clouds(batch: int, points: int, columns: int) -> torch.Tensor:
 
 
 def features(imported: Imported, modality: str, x: torch.Tensor) -> np.ndarray:
-    encoder = imported.encoders[modality].encoder
+    encoder = imported.models[modality].module
     assert not encoder.training
     with torch.no_grad():
         return encoder(x).numpy()
@@ -80,7 +80,7 @@ def test_point_features_are_those_of_the_plain_statement(model: str, columns: in
     x = clouds(3, 45, columns)
     plain = plain_pointnet if model == "pointnet_cls" else plain_pointnet2_msg
     close(features(imported, "points", x), plain(arrays(checkpoint[POINTS]), x.numpy()))
-    contract = imported.encoders["points"].encoder.contract
+    contract = imported.models["points"].module.contract
     assert (contract.num_points, contract.alpha_threshold, contract.standardise_attributes) == (2048, 0.574, False)
 
 
@@ -141,7 +141,7 @@ def test_names_of_data_parallel_training_are_the_same_weights(folder: Path) -> N
     plain = import_reference_checkpoint(saved(checkpoint, folder / "a.pth"), settings())
     other = import_reference_checkpoint(saved(wrapped, folder / "b.pth"), settings())
     for modality in ("points", "image"):
-        ours, theirs = (made.encoders[modality].encoder.state_dict() for made in (plain, other))
+        ours, theirs = (made.models[modality].module.state_dict() for made in (plain, other))
         assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     assert other.report.placements == plain.report.placements
     assert other.report.sha256 != plain.report.sha256

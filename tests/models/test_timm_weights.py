@@ -39,7 +39,7 @@ def features(file: Path, kind: str, views: Tensor, **settings: Any) -> Tensor:
     imported = import_image_weights(file, ImageImport.model_validate({"model": kind, "image_size": 64, **settings}))
     assert imported.report.summary.endswith("tensors placed (100 %)")
     with torch.no_grad():
-        return imported.encoders["image"].encoder(views)
+        return imported.models["image"].module(views)
 
 
 def features_by_timm(made: Any, views: Tensor, mean: Any = IMAGENET_MEAN, std: Any = IMAGENET_STD) -> Tensor:

@@ -55,7 +55,7 @@ def test_both_encoders_are_registered_with_their_source(store, imported, file, t
     assert store.client.get_run(points.run_id).info.status == "FINISHED"
     for version, modality in ((points, "points"), (image, "image")):
         pulled = load_bundle(pull(store, version.reference, tmp_path / modality))
-        ours = imported.encoders[modality].encoder.state_dict()
+        ours = imported.models[modality].module.state_dict()
         assert all(torch.equal(tensor, ours[name]) for name, tensor in pulled.state_dict().items())
     account = json.loads(Path(store.client.download_artifacts(points.run_id, "import.json")).read_text())
     assert [placement["part"] for placement in account["placements"]][1:] == [IMAGE, FUSION]

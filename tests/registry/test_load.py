@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_bundles import POINTS, make_bundle
+from tiny_bundles import POINT_BACKBONE, POINTS, make_bundle
 
 from registry.pull import load
 from registry.versions.fetching import pull
@@ -15,6 +15,7 @@ from ssl_core.data.gaussians import GaussianCloud
 from ssl_core.data.ply import write_gaussian_ply
 from ssl_core.errors import ConfigError, IntegrityError, RegistryError, SplatsweepError, StorageError
 from ssl_core.models.bundle import load_bundle
+from ssl_core.models.cards import encoder_card
 
 NAME = "cross-modal-points"
 
@@ -44,7 +45,7 @@ def version(store, bundles, lineage, trial):
 def test_from_the_registry_and_from_a_pulled_folder_it_is_the_same(store, version, home, ply, tmp_path, monkeypatch):
     online = load(f"{NAME}@candidate", home=home)
     assert online.reference == f"{NAME}/1"
-    assert (online.feature_dim, online.contract) == (64, POINTS)
+    assert (online.feature_dim, online.card) == (64, encoder_card(POINTS, POINT_BACKBONE))
     features = online.encode_ply(ply)
     assert features.shape == (1, 64)
     assert (load(f"models:/{NAME}/1", home=home).encode_ply(ply) == features).all()

@@ -168,11 +168,13 @@ def test_weights_that_are_not_numbers_and_missing_ones_are_refused(store, lineag
 
 def test_a_contract_that_lies_is_refused(store, lineage, trial, tmp_path):
     bundle = make_bundle(tmp_path / "bundle", 0)
-    card = json.loads((bundle / "encoder.json").read_text())
+    written = json.loads((bundle / "encoder.json").read_text())
+    contract = dict(written["card"]["contract"])
     for lie in ({"num_points": 128}, {"features": ["xyz", "scale"]}):
-        (bundle / "encoder.json").write_text(json.dumps(card | {"contract": card["contract"] | lie}))
+        written["card"]["contract"] = contract | lie
+        (bundle / "encoder.json").write_text(json.dumps(written))
         reseal(bundle)
-        with pytest.raises(RegistryError, match="the contract is not this program's"):
+        with pytest.raises(RegistryError, match="the card is not this program's"):
             store.register(bundle, NAME, lineage, trial)
     assert store.list() == ()
 

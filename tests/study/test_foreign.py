@@ -135,7 +135,7 @@ def test_who_registers_honestly_is_taken_and_taken_again(store, bundle):
     name, _, number = register(store.client, bundle, **{"event.2020": event}).rpartition("/")
     for _ in range(2):
         version, card = taken_in(store, one_version(store, name, int(number)))
-        assert (version.feature_dim, card.feature_dim) == (32, 32)
+        assert (version.feature_dim, card.card.output_shape) == (32, (32,))
         assert version.model_id
 
 

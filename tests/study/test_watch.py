@@ -139,7 +139,7 @@ def spoil(kind: str, folder: Path) -> dict[str, str]:
         case "other columns":
             edit_card(folder, contract__features=["xyz", "normals"])
         case "other width":
-            edit_card(folder, feature_dim=64)
+            edit_card(folder, backbone__feature_dim=64)
         case "endless":
             edit_card(folder, contract__num_points=10**12)
         case "no card":
@@ -165,7 +165,7 @@ BAD = {
     "pickle under another name": "pickle|JSON|encoder.json",
     "nan": "finite",
     "other columns": "encoder",
-    "other width": "64",
+    "other width": "does not fit",
     "endless": "numbers per object",
     "no card": "JSON|changed|sha256",
     "tampered": "sha256",
