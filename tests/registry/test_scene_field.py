@@ -1,4 +1,4 @@
-"""A model that is neither points nor image goes the same way: registered, evaluated by its card, put before the gate."""
+"""A model that is neither points nor image goes the same way: registered, evaluated by its card, then the gate."""
 
 from registry.judging.promote import promote
 from registry.versions.evaluation_log import read_report
