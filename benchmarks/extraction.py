@@ -14,13 +14,14 @@ from benchmarks import reference_items
 from benchmarks.objects import Made, files_of, write_objects
 from benchmarks.table import Comparison, Samples, Section, Table, ratio_table, seconds
 from benchmarks.timing import one_thread, seconds_per_call
-from registry.evaluation.evaluate import evaluate_encoder
-from registry.evaluation.reports import reference_table
 from ssl_core.data.pack import Pack, PackConfig
 from ssl_core.data.pack_writer import write_pack
 from ssl_core.evaluation.extract import ExtractionTimes, image_features
+from ssl_core.evaluation.features import EncoderCard, FeatureSource
 from ssl_core.evaluation.probes import draw_labels
-from ssl_core.models.build import build_image_encoder, build_point_encoder
+from ssl_core.evaluation.tasks.probing import evaluate_encoder
+from ssl_core.evaluation.tasks.probing_config import reference_table
+from ssl_core.models.cards import ImageEncoderCard, PointEncoderCard
 from ssl_core.models.encoder import Encoder, ImageContract, PointsContract
 from ssl_core.models.image import ResNetConfig
 from ssl_core.models.pointnet import PointNetConfig
@@ -101,8 +102,8 @@ def made_pack(root: Path, made: Made) -> Pack:
     return write_pack(root / "points", root / "images", root / "pack", PackConfig(cached_points=1024, starts=2))
 
 
-def image_encoder(size: int) -> Encoder:
-    return build_image_encoder(ImageContract(image_size=size), ResNetConfig(kind="resnet18"), seed=0)
+def image_card(size: int) -> ImageEncoderCard:
+    return ImageEncoderCard(contract=ImageContract(image_size=size), backbone=ResNetConfig(kind="resnet18"))
 
 
 def point_contract(sizes: Sizes) -> PointsContract:
@@ -116,13 +117,14 @@ def encoder_shares(packs: dict[int, Pack], sizes: Sizes) -> dict[str, Samples]:
     contract = point_contract(sizes)
     cases: dict[str, Extract] = {}
     for size in sorted(packs):
-        encoder, pack = image_encoder(size), packs[size]
-        cases[f"ResNet-18, {size} px"] = images(encoder, pack, pack.objects("train")[: sizes.objects])
-    smaller = image_encoder(sizes.table.image)
+        pack = packs[size]
+        cases[f"ResNet-18, {size} px"] = images(image_card(size), pack, pack.objects("train")[: sizes.objects])
+    smaller = image_card(sizes.table.image)
     name = f"ResNet-18, {sizes.table.image} px, from views of {sizes.large.image} px"
     cases[name] = images(smaller, large, large.objects("train"))
     for name, config in (("PointNet", PointNetConfig()), ("PointNet++ MSG", PointNet2MSGConfig())):
-        cases[f"{name}, {sizes.points:,} points"] = points(build_point_encoder(contract, config, seed=0), small, some)
+        card = PointEncoderCard(contract=contract, backbone=config)
+        cases[f"{name}, {sizes.points:,} points"] = points(card, small, some)
     found = {}
     for name, extract in cases.items():
         extract(ExtractionTimes())
@@ -133,23 +135,23 @@ def encoder_shares(packs: dict[int, Pack], sizes: Sizes) -> dict[str, Samples]:
     return found
 
 
-def images(encoder: Encoder, pack: Pack, objects: Indices) -> Extract:
+def images(card: ImageEncoderCard, pack: Pack, objects: Indices) -> Extract:
     """Extraction of up to eight views of each object."""
-    return lambda times: image_features(encoder, pack, objects, views=8, times=times)
+    encoder, size = card.build(0), card.contract.image_size
+    return lambda times: image_features(encoder, pack, objects, size, views=8, times=times)
 
 
-def points(encoder: Encoder, pack: Pack, objects: Indices) -> Extract:
+def points(card: PointEncoderCard, pack: Pack, objects: Indices) -> Extract:
     """Extraction of one point draw; making the sampler counts as it does in an evaluation."""
-    from registry.evaluation.features import FeatureSource
-
-    config = reference_table()
-    return lambda times: FeatureSource(pack, objects, encoder.contract, config).cells(encoder, times)
+    encoder, config = card.build(0), reference_table()
+    return lambda times: FeatureSource(pack, objects, card, config).raw(encoder, times=times)
 
 
 def compare_tables(pack: Pack, root: Path, sizes: Sizes) -> tuple[list[Comparison], float]:
     """Extraction for the whole table of an image and a point encoder, and the seconds of the image table's probes."""
-    image = image_encoder(sizes.table.image)
-    point = build_point_encoder(point_contract(sizes), PointNetConfig(), seed=0)
+    of_images = image_card(sizes.table.image)
+    of_points = PointEncoderCard(contract=point_contract(sizes), backbone=PointNetConfig())
+    image, point = of_images.build(0), of_points.build(0)
     objects = pack.objects("test")[: sizes.plain_objects]
     files = [files_of(root, *_place(pack, int(index)), sizes.table.views) for index in objects]
     rng = np.random.default_rng(0)
@@ -162,27 +164,27 @@ def compare_tables(pack: Pack, root: Path, sizes: Sizes) -> tuple[list[Compariso
         drawn = [reference_items.points_of(ply, sizes.points, rng, farthest=True)[:, :3] for ply, _ in files]
         return encoded(point, torch.from_numpy(np.stack(drawn)))
 
-    ours = image_features(image, pack, objects)[:, :8].reshape(-1, image.feature_dim)
+    ours = image_features(image, pack, objects, sizes.table.image)[:, :8].reshape(-1, image.feature_dim)
     np.testing.assert_allclose(plain_views().numpy(), ours, rtol=1e-3, atol=1e-3)
     rows, probing = [], 0.0
-    for name, encoder, plain, units in (
-        (f"ResNet-18 at {sizes.table.image} px", image, plain_views, len(files) * min(8, sizes.table.views)),
-        (f"PointNet at {sizes.points:,} points", point, plain_points, len(files)),
+    for name, card, plain, units in (
+        (f"ResNet-18 at {sizes.table.image} px", of_images, plain_views, len(files) * min(8, sizes.table.views)),
+        (f"PointNet at {sizes.points:,} points", of_points, plain_points, len(files)),
     ):
-        extraction, others = table_seconds(encoder, pack, sizes.repetitions)
+        extraction, others = table_seconds(card, pack, sizes.repetitions)
         each = [seconds_per_call(plain, 0.0) / units for _ in range(sizes.repetitions)]
-        needed = inputs_needed(pack, images=encoder is image)
+        needed = inputs_needed(pack, images=card is of_images)
         rows.append(Comparison(f"features for the table, {name}", extraction, Samples(tuple(needed * t for t in each))))
-        probing = others if encoder is image else probing
+        probing = others if card is of_images else probing
     return rows, probing
 
 
-def table_seconds(encoder: Encoder, pack: Pack, repetitions: int) -> tuple[Samples, float]:
+def table_seconds(card: EncoderCard, pack: Pack, repetitions: int) -> tuple[Samples, float]:
     """Of the whole table: seconds of extraction, several times, and least seconds of what is not extraction."""
-    extraction, others = [], []
+    encoder, extraction, others = card.build(0), [], []
     for _ in range(repetitions):
-        began = time.perf_counter()
-        times = evaluate_encoder(encoder, pack, reference_table()).times
+        began, times = time.perf_counter(), ExtractionTimes()
+        evaluate_encoder(encoder, card, pack, reference_table(), times=times)
         extraction.append(times.forward + times.data)
         others.append(time.perf_counter() - began - extraction[-1])
     return Samples(tuple(extraction)), min(others)

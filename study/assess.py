@@ -3,16 +3,14 @@
 Each step leaves a trace in the registry and is skipped when it is found there, so an interrupted assessment goes on.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
-from registry.evaluation.protocol import EvaluationConfig
-from registry.evaluation.reports import EvaluationReport
-from registry.evaluation.section_tables import section_tables
+from registry.judging.foreign import completed
 from registry.judging.promote import evaluate_version, promote, promote_best
 from registry.service.users import may_judge
 from registry.tracking.cursor import read_cursor
@@ -20,12 +18,16 @@ from registry.tracking.run_log import RunLog, open_run_log
 from registry.versions.records import EncoderVersion, Lineage
 from registry.versions.store import EncoderStore
 from ssl_core.config import Config
-from ssl_core.data.pack import Pack
+from ssl_core.data.dataset import Dataset
 from ssl_core.errors import MissingDependencyError, RegistryError, StudyError
+from ssl_core.evaluation.report import Table, TaskConfig
+from ssl_core.evaluation.task import task_named
+from ssl_core.evaluation.tasks.contract import Task
 from ssl_core.models.bundle import add_onnx
 from ssl_core.training.contract import AnyRecipe
 from ssl_core.training.device import choose_device
 from study.accounts.receipt import trial_receipt
+from study.console import evaluation_progress
 from study.driver import StudyPlan, StudySummary
 from study.record.metrics_file import Curves, read_metrics
 from study.record.trial_record import TrialRecord
@@ -50,8 +52,8 @@ class EvaluationOutcome(Config):
 
     reference: str
     rows: list[dict[str, Any]]
-    sections: list[tuple[str, Sequence[str], Sequence[Sequence[str]]]] = Field(default_factory=list)
-    """title, column names and rows of each table besides the probes'"""
+    sections: list[Table] = Field(default_factory=list)
+    """title, column names and rows of each table besides"""
     protocol: str
     """version of the rules"""
     complete: bool
@@ -65,7 +67,7 @@ class EvaluationOutcome(Config):
 
 
 def assess_study(
-    plan: StudyPlan, opener: TrialOpener, pack: Pack, summary: StudySummary, run_log: RunLog, say: Say
+    plan: StudyPlan, opener: TrialOpener, pack: Dataset, summary: StudySummary, run_log: RunLog, say: Say
 ) -> list[Assessed]:
     """Register, evaluate and judge the encoders of the study's best trials, each kind in order of its own probe.
 
@@ -86,9 +88,12 @@ def assess_study(
         waiting = [version for version in ordered if version.name == name and version.decision is None]
         for version in waiting:
             say(f"evaluating {version.reference} (trial {version.lineage.trial}) on the test split")
-            evaluate_version(store, pack, version, device=device)
+            with evaluation_progress() as tell:
+                evaluate_version(store, pack, version, device=device, tell=tell)
         if waiting:
-            promote_best(store, pack, waiting, device=device)  # together: they share the chance of error
+            with evaluation_progress() as tell:  # of the champion, where it has no such report
+                # together: they share the chance of error
+                promote_best(store, pack, waiting, device=device, tell=tell)
     return [_assessed(store.get(version.name, version.version)) for version in ordered]
 
 
@@ -200,45 +205,31 @@ def _assessed(version: EncoderVersion) -> Assessed:
 
 def evaluate_reference(
     reference: str,
-    pack: Pack,
+    pack: Dataset,
     home: Path,
     tracking_uri: str | None,
     *,
     to_gate: bool,
-    config: EvaluationConfig = EvaluationConfig(),
+    ask: Callable[[Task], TaskConfig],
 ) -> EvaluationOutcome:
-    """Evaluate a registered encoder on a pack, and put it before the gate if asked. Raises RegistryError."""
-    with open_run_log(tracking_uri, home) as log:
-        store = EncoderStore(log)
-        version = store.resolve(reference)
-        device = choose_device()
-        report = evaluate_version(store, pack, version, config, device=device)
-        decision = promote(store, pack, version, device=device).reason if to_gate else ""
+    """Evaluate a registered model on a pack, and put it before the gate if asked. Raises RegistryError.
+
+    `ask` says what is asked of models measured by a task.
+    """
+    with open_run_log(tracking_uri, home) as log, evaluation_progress() as tell:
+        store, device = EncoderStore(log), choose_device()
+        version = completed(store, store.resolve(reference))
+        config = ask(task_named(version.kind))
+        report = evaluate_version(store, pack, version, config, device=device, tell=tell)
+        decision = promote(store, pack, version, device=device, tell=tell).reason if to_gate else ""
     return EvaluationOutcome(
         reference=version.reference,
-        rows=report_rows(report),
-        sections=section_tables(report.sections),
-        protocol=report.protocol,
+        rows=report.overview(),
+        sections=report.tables(),
+        protocol=report.config.protocol,
         complete=report.complete,
         left_out=report.left_out,
         decision=decision,
         seconds=report.seconds,
         share_saved=report.share_saved,
     )
-
-
-def report_rows(report: EvaluationReport) -> list[dict[str, Any]]:
-    """A report's rows as plain text: accuracies in percent, half-widths of the intervals after ±."""
-    return [
-        {
-            "probe": row.probe,
-            "labels": row.labels,
-            "views": "-" if row.views is None else row.views,
-            "pooling": row.pooling or "-",
-            "accuracy": row.accuracy.percent(),
-            "random twin": "-" if row.twin is None else row.twin.percent(),
-            "difference": "-" if row.difference is None else row.difference.percent(signed=True),
-            "over": row.over,
-        }
-        for row in report.rows
-    ]

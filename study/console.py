@@ -1,13 +1,26 @@
 """How commands talk: tables and bars for people on stderr/stdout, JSON for scripts."""
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
+
+from ssl_core.evaluation.progress import Progress as Stand
+from ssl_core.evaluation.progress import Tell
 
 # what is printed holds names, paths and reasons that others wrote: brackets and colons in them are text
 console = Console(highlight=False, markup=False, emoji=False)
@@ -55,3 +68,53 @@ def progress_bar(label: str, *, quiet: bool = False) -> Iterator[Callable[[int, 
             bar.update(task, completed=done, total=total)
 
         yield update
+
+
+LINE_SECONDS = 20.0
+"""between two lines about an evaluation where there is no terminal"""
+
+
+@contextmanager
+def evaluation_progress() -> Iterator[Tell]:
+    """Yields what is told how far evaluations are, one after the other.
+
+    Shows it on stderr: a bar with an estimate on a terminal, elsewhere a line now and then.
+    """
+    if not errors.is_terminal:
+        yield _Lines()
+        return
+    columns: tuple[ProgressColumn, ...] = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=errors, transient=True) as bar:
+        task = bar.add_task("", total=None)
+        shown = ""
+
+        def tell(stand: Stand) -> None:
+            nonlocal shown
+            if stand.title != shown:
+                shown = stand.title
+                bar.reset(task)
+            bar.update(task, description=printable(_words(stand)), completed=stand.done, total=stand.total)
+
+        yield tell
+
+
+class _Lines:
+    """Says a line when the last one is some time ago."""
+
+    def __init__(self) -> None:
+        self._title, self._began, self._said = "", 0.0, 0.0
+
+    def __call__(self, stand: Stand) -> None:
+        now = time.monotonic()
+        if stand.title != self._title:
+            self._title, self._began, self._said = stand.title, now, now
+        spent = now - self._began
+        if now - self._said < LINE_SECONDS or not 0 < stand.done < stand.total:
+            return
+        self._said, left = now, spent * (stand.total - stand.done) / stand.done
+        text = f"{100 * stand.done / stand.total:.0f} % after {spent:.0f} s, about {left:.0f} s left"
+        errors.print(printable(f"{_words(stand)}: {text}"), soft_wrap=True)
+
+
+def _words(stand: Stand) -> str:
+    return f"evaluating {stand.title}, {stand.what}"

@@ -6,14 +6,12 @@ applies it. An alias that stands elsewhere than a done line says was moved by so
 anybody with the right do so): that is written down, and counts.
 """
 
-import hashlib
 import json
 import time
 from collections.abc import Callable
 
 from registry.champions.history import Champion, How, Line, LineKind, PromotionHistory
 from registry.champions.history_store import HistoryStore
-from registry.evaluation.reports import EvaluationConfig
 from registry.tracking.names import own_tags
 from registry.versions.records import CHAMPION, PREFIX, EncoderVersion, Event, EventKind, event_tag, printable
 from registry.versions.store import EncoderStore
@@ -160,13 +158,6 @@ def fitting(reason: str) -> str:
         if room < 0 or place >= _LETTERS:
             return f"{reason[:place]}…"
     return reason
-
-
-def protocol_key(config: EvaluationConfig) -> str:
-    """16 hex digits; reports of equal key decide by the same number (`EvaluationConfig.comparable_with`)."""
-    labels = config.deciding_labels.model_dump(mode="json")
-    parts = [config.protocol, config.draw_seed, config.point_draws, config.view_draws, labels, config.svm_c]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _seen(history: PromotionHistory, versions: tuple[EncoderVersion, ...], holder: EncoderVersion | None) -> str:

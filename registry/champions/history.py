@@ -52,7 +52,7 @@ class Line(Config, extra="ignore"):
     numbers: dict[str, float] = Field(default_factory=dict)
     pack_digest: str = ""
     protocol: str = ""
-    """what was measured: `registry.champions.champion_alias.protocol_key`"""
+    """what was measured: `ssl_core.evaluation.report.TaskConfig.deciding_key`"""
     gate: str = ""
     """digest of the thresholds"""
 

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from registry.champions.champion_alias import ChampionAlias, draft, protocol_key
+from registry.champions.champion_alias import ChampionAlias, draft
 from registry.champions.history import Champion, Line, PromotionHistory
-from registry.evaluation.reports import EvaluationReport
 from registry.judging.gate import GateConfig, decide_many
 from registry.versions.records import Decision, EncoderVersion
+from ssl_core.evaluation.report import Report
 
-Reports = Mapping[int, EvaluationReport]
+Reports = Mapping[int, Report]
 """by version"""
 
 
@@ -89,11 +89,11 @@ def _line(
     version: EncoderVersion,
     decision: Decision,
     against: EncoderVersion | None,
-    report: EvaluationReport,
+    report: Report,
     gate: GateConfig,
 ) -> Line:
     line = draft("promoted" if decision.promoted else "refused", "gate", version, decision.reason, against)
-    measured = {"pack_digest": report.pack_digest, "protocol": protocol_key(report.config), "gate": gate.digest()}
+    measured = {"pack_digest": report.data_digest, "protocol": report.config.deciding_key, "gate": gate.digest()}
     return line.model_copy(update={"numbers": decision.numbers, **measured})
 
 
@@ -101,7 +101,7 @@ def _told(
     history: PromotionHistory,
     version: EncoderVersion,
     rival: EncoderVersion | None,
-    report: EvaluationReport,
+    report: Report,
     gate: GateConfig,
 ) -> Line | None:
     """The version's refusal since the present champion is one, on the same data by the same rules."""
@@ -123,7 +123,7 @@ def _earlier(
     standing = Champion.of(rival) if rival is not None else None
     if standing is None:
         return []
-    family = (report.pack_digest, protocol_key(report.config))
+    family = (report.data_digest, report.config.deciding_key)
     without = [draft("refused", "gate", version, "-").weights for version in fresh]
     return list(history.challengers(standing, family, without).values())
 

@@ -1,28 +1,25 @@
-"""Two encoders side by side: the same objects, the same labels, the differences with their intervals.
+"""Two models side by side: the same data, the same draws, the differences with their intervals.
 
-The deciding rows (linear SVM, fewest and most labels) are compared object by object, as the gate does. Of the other
-rows only mean and standard error were stored, so their differences are taken as if the two had been measured apart:
-wider than need be, because the labels and objects they share make both go up and down together.
+What decides, and whatever else has scores of each unit, is compared unit by unit, as the gate does. Of the other rows
+only mean and standard error were stored, so their differences are taken as if the two had been measured apart:
+wider than need be, because the draws and units they share make both go up and down together.
 """
 
 import numpy as np
 from scipy import stats
 
-from registry.evaluation.evaluation_log import read_report
-from registry.evaluation.reports import Correctness, EvaluationReport, Row
 from registry.judging.challenge import paired
-from registry.judging.gate import points
+from registry.versions.evaluation_log import read_report
 from registry.versions.records import EncoderVersion
 from registry.versions.store import EncoderStore
 from ssl_core.config import Config
 from ssl_core.errors import RegistryError
+from ssl_core.evaluation.report import Measure, Measurement, Report, Scores, scale_of
 from ssl_core.evaluation.statistics import Interval
-
-PROBES = {"svm": "linear SVM", "knn": "kNN", "linear": "linear probe"}
 
 
 class Compared(Config):
-    """One accuracy of both, and left minus right."""
+    """One number of both, and left minus right."""
 
     key: str
     label: str
@@ -31,17 +28,19 @@ class Compared(Config):
     difference: Interval
     paired: bool
     main: bool
-    """of all views and, for images, their maximum: what tables and pictures for people show"""
+    """what tables and pictures for people show"""
 
 
 class Comparison(Config):
-    """Two encoders on one pack under one protocol. The first row is the one that the gate decides by."""
+    """Two models on one pack under one protocol. The first row is the one that the gate decides by."""
 
     left: str
     right: str
     pack_digest: str
     protocol: str
-    test_objects: int
+    measure: Measure = "accuracy"
+    test_units: str
+    """as `90 test objects`"""
     rows: tuple[Compared, ...]
 
     @property
@@ -49,7 +48,7 @@ class Comparison(Config):
         """In words, by the deciding row."""
         first = self.rows[0]
         apart = first.difference
-        text = f"{points(apart)}, {first.label}"
+        text = f"{scale_of(self.measure).difference(apart)}, {first.label}"
         if apart.low > 0:
             return f"{self.left} is better than {self.right}: {text}"
         if apart.high < 0:
@@ -57,7 +56,7 @@ class Comparison(Config):
         return f"neither is shown to be better: {text}"
 
 
-def stored_report(store: EncoderStore, version: EncoderVersion) -> EvaluationReport:
+def stored_report(store: EncoderStore, version: EncoderVersion) -> Report:
     """The report of a version's last evaluation. Raises RegistryError where there is none."""
     report = read_report(store, version)
     if report is None:
@@ -65,7 +64,7 @@ def stored_report(store: EncoderStore, version: EncoderVersion) -> EvaluationRep
     return report
 
 
-def compare_reports(left: EvaluationReport, right: EvaluationReport, names: tuple[str, str]) -> Comparison:
+def compare_reports(left: Report, right: Report, names: tuple[str, str]) -> Comparison:
     """Set two reports beside each other; encoders of points and of images have the deciding rows in common.
 
     Args:
@@ -74,63 +73,55 @@ def compare_reports(left: EvaluationReport, right: EvaluationReport, names: tupl
     Raises:
         RegistryError: other data, another protocol, or one has no result.
     """
-    both = (left, right)
-    if left.pack_digest != right.pack_digest or not left.config.comparable_with(right.config):
+    if left.data_digest != right.data_digest or left.config.deciding_key != right.config.deciding_key:
         raise RegistryError(
             f"{names[0]} and {names[1]} were evaluated on different data or by different protocols (packs "
-            f"{left.pack_digest} and {right.pack_digest}); give --pack to evaluate both on one"
+            f"{left.data_digest} and {right.data_digest}); give --pack to evaluate both on one"
         )
-    for report, name in zip(both, names, strict=True):
-        if report.deciding is None or report.headline is None:
-            raise RegistryError(f"{name} has no accuracies to compare: its features hold NaN or infinity")
-    rows = [_correctness(both, left.deciding, right.deciding), _correctness(both, left.full_labels, right.full_labels)]
-    found = {row.key: row for row in rows if row is not None}
-    others = {row.key: row for row in right.rows}
-    for row in left.rows:
+    for report, name in zip((left, right), names, strict=True):
+        if not report.paired():
+            raise RegistryError(f"{name} has no result to compare: what it gives holds NaN or infinity")
+    rows = [_pair(mine, theirs) for mine in left.paired() for theirs in right.paired() if _alike(mine[1], theirs[1])]
+    found = {row.key: row for row in rows}
+    others = {row.key: row for row in right.measurements()}
+    for row in left.measurements():
         if row.key in others and row.key not in found:
-            found[row.key] = _apart(row, others[row.key], left.max_views)
+            found[row.key] = _apart(row, others[row.key])
+    scores = left.paired()[0][1]
     return Comparison(
         left=names[0],
         right=names[1],
-        pack_digest=left.pack_digest,
-        protocol=left.protocol,
-        test_objects=left.test_objects,
+        pack_digest=left.data_digest,
+        protocol=left.config.protocol,
+        measure=scores.measure,
+        test_units=f"{scores.shape[1]} {scores.unit}",
         rows=tuple(found.values()),
     )
 
 
-def _correctness(
-    both: tuple[EvaluationReport, EvaluationReport], left: Correctness | None, right: Correctness | None
-) -> Compared | None:
-    """The linear SVM at all views, draw by draw and object by object."""
-    if left is None or right is None or left.labels != right.labels:
-        return None
-    mine, theirs = (report.row("svm", left.labels) for report in both)
-    if mine is None or theirs is None or np.shape(left.encoder) != np.shape(right.encoder):
-        return None
+def _alike(mine: Scores, theirs: Scores) -> bool:
+    return (mine.name, mine.unit, mine.measure, mine.shape) == (theirs.name, theirs.unit, theirs.measure, theirs.shape)
+
+
+def _pair(left: tuple[Measurement, Scores], right: tuple[Measurement, Scores]) -> Compared:
+    """Draw by draw and unit by unit."""
+    (mine, a), (theirs, b) = left, right
     return Compared(
-        key=mine.key if mine.key == theirs.key else f"svm/{mine.labels}",
-        label=_label(mine, both[0].max_views),
-        left=mine.accuracy,
-        right=theirs.accuracy,
-        difference=paired(left.encoder, right.encoder, mine.accuracy.confidence),
+        key=mine.key if mine.key == theirs.key else a.name,
+        label=mine.label,
+        left=mine.value,
+        right=theirs.value,
+        difference=paired(a.values, b.values, mine.value.confidence),
         paired=True,
         main=True,
     )
 
 
-def _apart(mine: Row, theirs: Row, most: int | None) -> Compared:
+def _apart(mine: Measurement, theirs: Measurement) -> Compared:
     """As if measured apart: the errors of both add up."""
-    a, b = mine.accuracy, theirs.accuracy
+    a, b = mine.value, theirs.value
     se = float(np.hypot(a.se, b.se))
     half = float(stats.norm.ppf(0.5 + a.confidence / 2)) * se
     mean = a.mean - b.mean
     apart = Interval(mean=mean, low=mean - half, high=mean + half, se=se, n=min(a.n, b.n), confidence=a.confidence)
-    main = mine.views == most and mine.pooling in (None, "max")
-    return Compared(key=mine.key, label=_label(mine, most), left=a, right=b, difference=apart, paired=False, main=main)
-
-
-def _label(row: Row, most: int | None) -> str:
-    views = "" if row.views is None or row.views == most else f", {row.views} views"
-    mean = ", mean over views" if row.pooling == "mean" else ""
-    return f"{PROBES[row.probe]}, {row.labels}{views}{mean}"
+    return Compared(key=mine.key, label=mine.label, left=a, right=b, difference=apart, paired=False, main=mine.main)

@@ -12,19 +12,21 @@ import torch
 
 from registry.champions.champion_alias import ATTEMPTS, ChampionAlias, draft
 from registry.champions.history import Champion, Line, PromotionHistory
-from registry.evaluation.bundle_evaluation import evaluate_registered
 from registry.evaluation.evaluation_claims import claimed, work_key
-from registry.evaluation.evaluation_log import log_decision, log_evaluation, read_report
-from registry.evaluation.leftovers import settle_leftovers
-from registry.evaluation.reports import EvaluationConfig, EvaluationReport
 from registry.judging.candidates import decision_of, judge
 from registry.judging.foreign import completed
 from registry.judging.gate import GateConfig, unfit
+from registry.versions.evaluation import evaluate_registered
+from registry.versions.evaluation_log import log_decision, log_evaluation, read_report
 from registry.versions.fetching import fetch
+from registry.versions.leftovers import known_report, settle_leftovers
 from registry.versions.records import Decision, EncoderVersion, printable
 from registry.versions.store import EncoderStore
-from ssl_core.data.pack import Pack
+from ssl_core.data.dataset import Dataset
 from ssl_core.errors import RegistryError
+from ssl_core.evaluation.progress import Tell, silent
+from ssl_core.evaluation.report import Report, TaskConfig
+from ssl_core.evaluation.task import task_named
 from ssl_core.models.bundle import read_card
 
 _WAIT_SECONDS = 6 * 3600.0
@@ -32,17 +34,20 @@ _WAIT_SECONDS = 6 * 3600.0
 
 def evaluate_version(
     store: EncoderStore,
-    pack: Pack,
+    data: Dataset,
     version: EncoderVersion,
-    config: EvaluationConfig = EvaluationConfig(),
+    config: TaskConfig | None = None,
     *,
     device: torch.device | str = "cpu",
-    parent_run_id: str | None = None,
-) -> EvaluationReport:
-    """The version's report on this pack under this protocol: the stored one if it fits, else a new one.
+    tell: Tell = silent,
+) -> Report:
+    """The version's report on this data under this protocol: the stored one if it fits, else a new one.
 
-    Waits for a running study or watcher that is at it already. The evaluation's run is nested in `parent_run_id`, by
-    default the run of the version's trial.
+    Waits for a running study or watcher that is at it. The evaluation's run is nested in that of the version's trial.
+
+    Args:
+        config: the protocol; None: the one that the gate asks of such a card.
+        tell: told how far a new evaluation is.
 
     Raises:
         InfeasibleError: the pack cannot serve the encoder.
@@ -50,8 +55,9 @@ def evaluate_version(
         UnfitError: another client registered it, and it is no encoder.
         RegistryError: another process has been at it for six hours.
     """
-    version, digest = completed(store, version), pack.manifest.pack_digest
-    known = _fitting(store, version, digest, config)
+    version, digest = completed(store, version), data.digest
+    config = config or task_named(version.kind).config()
+    known = known_report(store, version, digest, config)
     if known is not None:
         return known
     work = work_key(digest, config.digest())
@@ -59,50 +65,45 @@ def evaluate_version(
         if not mine:
             raise RegistryError(f"{version.reference} has been evaluated by another process for six hours")
         version = settle_leftovers(store, store.get(version.name, version.version), digest, config)
-        known = _fitting(store, version, digest, config)
+        known = known_report(store, version, digest, config)
         if known is not None:
             return known
-        evaluation, card = evaluate_registered(store, pack, version, config, device=device)
+        evaluation, card = evaluate_registered(store, data, version, config, device=device, tell=tell)
         # a claim only advises: where another was as fast, its report stands
-        known = _fitting(store, store.get(version.name, version.version), digest, config)
+        known = known_report(store, store.get(version.name, version.version), digest, config)
         if known is not None:
             return known
-        log_evaluation(store, version, evaluation, card, parent_run_id or version.lineage.run_id or version.run_id)
+        log_evaluation(store, version, evaluation, card, version.lineage.run_id or version.run_id)
     return evaluation.report
-
-
-def _fitting(
-    store: EncoderStore, version: EncoderVersion, pack_digest: str, config: EvaluationConfig
-) -> EvaluationReport | None:
-    known = read_report(store, version)
-    return known if known and known.pack_digest == pack_digest and known.config.covers(config) else None
 
 
 def promote(
     store: EncoderStore,
-    pack: Pack,
+    data: Dataset,
     version: EncoderVersion,
-    config: EvaluationConfig = EvaluationConfig(),
+    config: TaskConfig | None = None,
     gate: GateConfig = GateConfig(),
     *,
     device: torch.device | str = "cpu",
+    tell: Tell = silent,
 ) -> Decision:
     """Put one version before the gate; the decision is stored either way, the alias moves if it won.
 
     A version that is the champion already stays so, without a new decision; one that was refused against this champion
     on this data gets the same answer again. Raises as `promote_best`.
     """
-    return promote_best(store, pack, [version], config, gate, device=device)[0]
+    return promote_best(store, data, [version], config, gate, device=device, tell=tell)[0]
 
 
 def promote_best(
     store: EncoderStore,
-    pack: Pack,
+    data: Dataset,
     versions: Sequence[EncoderVersion],
-    config: EvaluationConfig = EvaluationConfig(),
+    config: TaskConfig | None = None,
     gate: GateConfig = GateConfig(),
     *,
     device: torch.device | str = "cpu",
+    tell: Tell = silent,
 ) -> list[Decision]:
     """Put several versions of one name before the gate together: at most one wins, and they share the chance of error.
 
@@ -123,7 +124,7 @@ def promote_best(
         raise RegistryError(f"the gate compares versions of one name, not of {', '.join(names) or 'none'}")
     name, alias = names[0], ChampionAlias(store, names[0])
     standing = [completed(store, store.get(name, version.version)) for version in versions]
-    reports: dict[int, EvaluationReport] = {}
+    reports: dict[int, Report] = {}
     for _ in range(ATTEMPTS):
         history = alias.reconcile()
         rival = alias.version_of(history.standing(alias.there()))
@@ -135,7 +136,7 @@ def promote_best(
             if found is not None:
                 break
         for version in missing:
-            reports[version.version] = evaluate_version(store, pack, version, config, device=device)
+            reports[version.version] = evaluate_version(store, data, version, config, device=device, tell=tell)
     else:
         raise RegistryError(f"the champion of {name} changed {ATTEMPTS} times while it was judged; try again later")
     for version in standing:

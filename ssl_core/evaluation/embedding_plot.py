@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -53,24 +54,14 @@ def embedding_png(
     places = tsne_embedding(features)
     figure = Figure(figsize=(7.2, 6.4), layout="constrained")
     axes = figure.add_subplot()
-    colours = class_colours(len(class_names))
-    for index, name in enumerate(class_names):
-        members = places[labels == index]
+    for index, colour in enumerate(scatter_classes(axes, places, labels, class_names)):
+        members, name = places[labels == index], class_names[index]
         if len(members) == 0:
             continue
-        axes.scatter(
-            members[:, 0],
-            members[:, 1],
-            s=22,
-            color=colours[index],
-            edgecolors="white",
-            linewidths=0.4,
-            label=name,
-        )
         axes.annotate(
             name, tuple(_crowded(members)), xytext=(0, 9), textcoords="offset points", ha="center", va="bottom",
             fontsize=8, color=INK,
-            bbox={"boxstyle": "round,pad=0.15", "fc": "white", "ec": colours[index], "alpha": 0.85},
+            bbox={"boxstyle": "round,pad=0.15", "fc": "white", "ec": colour, "alpha": 0.85},
         )  # fmt: skip
     axes.set(xticks=[], yticks=[])
     axes.set_title(title, fontsize=11, color=INK, loc="left")
@@ -120,6 +111,17 @@ def _crowded(places: NDArray[np.float64]) -> NDArray[np.float64]:
     few = np.sort(apart, axis=1)[:, : max(2, len(places) // 2)]
     nearest: NDArray[np.float64] = places[few.sum(axis=1).argmin()]
     return nearest
+
+
+def scatter_classes(
+    axes: Axes, places: NDArray[np.floating], labels: NDArray[np.integer], class_names: Sequence[str]
+) -> list[tuple[float, float, float, float]]:
+    """A dot for each of `places [n, 2]` in the colour of its class; the colours."""
+    colours = class_colours(len(class_names))
+    for index, (name, colour) in enumerate(zip(class_names, colours, strict=True)):
+        members = places[labels == index]
+        axes.scatter(members[:, 0], members[:, 1], s=20, color=colour, edgecolors="white", linewidths=0.4, label=name)
+    return colours
 
 
 def class_colours(count: int) -> list[tuple[float, float, float, float]]:

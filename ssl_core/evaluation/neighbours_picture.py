@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ssl_core.data.pack import Pack
 from ssl_core.errors import DataError
 from ssl_core.evaluation.embedding_plot import GREY, INK, png
-from ssl_core.evaluation.retrieval import Retrieval
+from ssl_core.evaluation.ranking import Retrieval
 from ssl_core.render.thumbnails import cloud_of, most_visible, shrunk
 from ssl_core.render.views import render_views
 

@@ -129,6 +129,22 @@ def paired_bootstrap(
     )
 
 
+def paired_intervals(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> tuple[Interval, Interval, Interval]:
+    """Of the means of `a`, `b` and `a - b`, [draws, objects] each: over draws, or over objects where there is one draw.
+
+    Over draws the intervals are Student's, over objects bootstraps.
+    """
+    left, right = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    if len(left) > 1:
+        x, y = left.mean(axis=1), right.mean(axis=1)
+        return mean_interval(x, confidence), mean_interval(y, confidence), paired_difference(x, y, confidence)
+    return (
+        bootstrap_mean(left[0], confidence=confidence),
+        bootstrap_mean(right[0], confidence=confidence),
+        paired_bootstrap(left[0], right[0], confidence=confidence),
+    )
+
+
 def bootstrap_mean(correct: ArrayLike, *, confidence: float = 0.95, seed: int = 0) -> Interval:
     """Interval of an accuracy over resampled test objects; `correct` as in `paired_bootstrap`."""
     values = np.asarray(correct, dtype=np.float64)

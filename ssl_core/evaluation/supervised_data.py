@@ -5,45 +5,64 @@ of an epoch differ in size by one at most: no object is left out, and none stand
 normalisation has nothing to go by.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Protocol, assert_never
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor
 
+from ssl_core.config import Config
 from ssl_core.data.augment import random_resized_crop, whole_images
 from ssl_core.data.pack import Pack
 from ssl_core.data.point_sampler import PointSampler
 from ssl_core.errors import InfeasibleError
-from ssl_core.evaluation.fine_tuning import FineTuningConfig, SupervisedData
-from ssl_core.models.encoder import ImageContract, PointsContract
+from ssl_core.evaluation.features import FeatureSource
+from ssl_core.models.cards import ImageEncoderCard, PointEncoderCard
 
 Indices = NDArray[np.int64]
 _AT_ONCE = 32
 """Test inputs in a batch, draws and views counted"""
 
 
+class SupervisedConfig(Config):
+    """How objects become inputs."""
+
+    batch_size: int = Field(default=32, ge=2)
+    crop_min_scale: float = Field(default=0.5, gt=0, le=1, description="smallest share of a training view")
+    test_draws: int = Field(default=3, ge=1, description="point draws of a test object; their logits are averaged")
+    test_views: int = Field(default=8, ge=1, description="views of a test object; their logits are averaged")
+
+
+class SupervisedData(Protocol):
+    """Labelled inputs for one encoder's contract."""
+
+    steps: int
+    """batches of an epoch"""
+
+    def train_batches(self, epoch: int) -> Iterable[tuple[Tensor, Tensor]]:
+        """Inputs [B, ...] and labels [B] int64: every labelled object once, in an order and with inputs drawn anew for
+        each epoch, the same whenever that epoch is asked for."""
+        ...
+
+    def test_batches(self) -> Iterable[Tensor]:
+        """Inputs [b, R, ...]: R draws or views of each test object, in the order of the test objects."""
+        ...
+
+
 def supervised_data(
-    pack: Pack,
-    contract: PointsContract | ImageContract,
-    train: Indices,
-    test: Indices,
-    config: FineTuningConfig,
-    seed: int,
-    *,
-    sampler: PointSampler | None = None,
+    source: FeatureSource, train: Indices, test: Indices, config: SupervisedConfig, seed: int
 ) -> SupervisedData:
-    """Batches for encoders of `contract`.
+    """Batches for encoders of the source's card.
 
     Args:
-        pack: what is read.
-        contract: of the encoder.
+        source: its pack is read, its points sampled.
         train: indices into the pack of the labelled objects.
         test: of the objects to classify.
         config: batch size, crops, draws and views of test objects.
         seed: of the order of the objects, the points, the views and the crops.
-        sampler: of the contract, for train and test, when there is one already.
 
     Raises:
         InfeasibleError: fewer than two labelled objects, no test object, no views, or the pack cannot serve the
@@ -53,19 +72,20 @@ def supervised_data(
         raise InfeasibleError(
             f"fine-tuning needs two labelled objects and a test object at least, got {len(train)} and {len(test)}"
         )
-    match contract:
-        case PointsContract():
-            both = sampler or PointSampler(pack, contract, np.concatenate([train, test]))
-            return SupervisedPoints(pack, both, train, test, config, seed)
-        case ImageContract():
-            return SupervisedViews(pack, contract, train, test, config, seed)
+    match source.card:
+        case PointEncoderCard():
+            return SupervisedPoints(source.pack, source.sampler, train, test, config, seed)
+        case ImageEncoderCard(contract=contract):
+            return SupervisedViews(source.pack, contract.image_size, train, test, config, seed)
+        case _:
+            assert_never(source.card)
 
 
 class SupervisedPoints:
     """Points of labelled objects, drawn anew each epoch."""
 
     def __init__(
-        self, pack: Pack, sampler: PointSampler, train: Indices, test: Indices, config: FineTuningConfig, seed: int
+        self, pack: Pack, sampler: PointSampler, train: Indices, test: Indices, config: SupervisedConfig, seed: int
     ) -> None:
         self._pack, self._sampler, self._train, self._test = pack, sampler, train, test
         self._config, self._seed = config, seed
@@ -89,12 +109,12 @@ class SupervisedViews:
     """Views of labelled objects: each epoch another one of each, cropped."""
 
     def __init__(
-        self, pack: Pack, contract: ImageContract, train: Indices, test: Indices, config: FineTuningConfig, seed: int
+        self, pack: Pack, image_size: int, train: Indices, test: Indices, config: SupervisedConfig, seed: int
     ) -> None:
         fewest = int(pack.num_views[np.concatenate([train, test])].min())
         if fewest == 0:
             raise InfeasibleError("fine-tuning an image encoder needs a view of each object; pack images too")
-        self._pack, self._size, self._train, self._test = pack, contract.image_size, train, test
+        self._pack, self._size, self._train, self._test = pack, image_size, train, test
         self._config, self._seed = config, seed
         self._views = min(config.test_views, fewest)
         self.steps = _steps(len(train), config.batch_size)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ssl_core.errors import ConfigError
-from study.console import print_json, say, table
+from study.console import evaluation_progress, print_json, say, table
 from study.home import home
 
 if TYPE_CHECKING:
@@ -78,8 +78,11 @@ def import_checkpoint(
     with open_run_log(os.environ.get("MLFLOW_TRACKING_URI"), home()) as log:
         store = EncoderStore(log)
         versions = register_imported(store, imported, stem, recipe)
-        device = choose_device()
-        decisions = [] if opened is None else [promote(store, opened, each, device=device) for each in versions]
+        decisions = []
+        if opened is not None:
+            with evaluation_progress() as tell:
+                device = choose_device()
+                decisions = [promote(store, opened, version, device=device, tell=tell) for version in versions]
         versions = [store.get(version.name, version.version) for version in versions]
     if json:
         print_json(as_json(imported, versions, decisions))

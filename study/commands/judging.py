@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ssl_core.errors import IntegrityError, StorageError
-from study.console import print_json, say, table
+from study.console import evaluation_progress, print_json, say, table
 from study.home import home
 
 if TYPE_CHECKING:
@@ -100,6 +100,7 @@ def compare(
 ) -> None:
     """Two encoders side by side, with intervals: a table and a picture."""
     from registry.judging.compare_picture import comparison_png
+    from ssl_core.evaluation.report import scale_of
 
     found = _comparison(left, right, pack)
     both = f"{found.left} and {found.right}".replace("/", "-v").replace(" ", "-")
@@ -112,13 +113,14 @@ def compare(
     if json:
         print_json({**found.model_dump(mode="json"), "verdict": found.verdict, "picture": str(path)})
         return
+    scale = scale_of(found.measure)
     rows = [
-        [row.label, row.left.percent(), row.right.percent(), row.difference.percent(signed=True),
+        [row.label, scale.interval(row.left), scale.interval(row.right), scale.interval(row.difference, signed=True),
          "paired" if row.paired else "unpaired"]
         for row in found.rows if row.main
     ]  # fmt: skip
-    title = f"test accuracy in percent, {found.test_objects} test objects of pack {found.pack_digest}"
-    table(title, ["probe", found.left, found.right, "difference", "compared"], rows)
+    title = f"test {scale.axis}, {found.test_units} of pack {found.pack_digest}"
+    table(title, ["measured", found.left, found.right, "difference", "compared"], rows)
     say(f"{found.verdict}\npicture: {path}")
 
 
@@ -126,15 +128,15 @@ def _comparison(left: str, right: str, pack: str | None) -> "Comparison":
     from registry.judging.compare import compare_reports, stored_report
     from registry.judging.promote import evaluate_version
     from ssl_core.training.device import choose_device
-    from study.packs.pack_storage import open_pack
+    from study.packs.pack_storage import open_data
 
-    opened = open_pack(pack) if pack is not None else None
-    with _store() as store:
+    opened = open_data(pack) if pack is not None else None
+    with _store() as store, evaluation_progress() as tell:
         versions = [store.resolve(reference) for reference in (left, right)]
         mine, theirs = (
             stored_report(store, version)
             if opened is None
-            else evaluate_version(store, opened, version, device=choose_device())
+            else evaluate_version(store, opened, version, device=choose_device(), tell=tell)
             for version in versions
         )
     return compare_reports(mine, theirs, (versions[0].reference, versions[1].reference))

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ssl_core.errors import ConfigError, InfeasibleError
-from study.console import print_json, say, table
+from study.console import evaluation_progress, print_json, say, table
 from study.home import home
 
 if TYPE_CHECKING:
-    from ssl_core.data.pack import Pack
+    from ssl_core.data.dataset import Dataset
+    from ssl_core.evaluation.report import TaskConfig
+    from ssl_core.evaluation.tasks.contract import Task
 
 Json = Annotated[bool, typer.Option("--json", help="print JSON for scripts")]
 
@@ -76,19 +78,23 @@ def evaluate(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Evaluate a registered encoder on a pack's test split, beside its random-init twin."""
-    from registry.evaluation.protocol import EvaluationConfig, full_protocol
+    """Evaluate a registered model on a pack's test split, beside what its kind has to beat."""
     from study.assess import evaluate_reference
-    from study.packs.pack_storage import open_pack
+    from study.packs.pack_storage import open_data
 
     if no_fine_tuning and protocol is not Protocol.FULL:
         raise ConfigError("--no-fine-tuning goes with --protocol full; the other protocols have none")
-    opened, uri = open_pack(pack), os.environ.get("MLFLOW_TRACKING_URI")
+    opened, uri = open_data(pack), os.environ.get("MLFLOW_TRACKING_URI")
     if protocol is Protocol.REFERENCE:
         print_table(reference, opened, uri, json)
         return
-    config = full_protocol(fine_tuning=not no_fine_tuning) if protocol is Protocol.FULL else EvaluationConfig()
-    outcome = evaluate_reference(reference, opened, home(), uri, to_gate=promote, config=config)
+
+    def ask(task: "Task") -> "TaskConfig":
+        if protocol is Protocol.GATE:
+            return task.config()
+        return task.without_training() if no_fine_tuning else task.full()
+
+    outcome = evaluate_reference(reference, opened, home(), uri, to_gate=promote, ask=ask)
     if json:
         print_json(outcome.model_dump(mode="json"))
         return
@@ -104,32 +110,32 @@ def evaluate(
         say(outcome.decision)
 
 
-def print_table(reference: str, pack: "Pack", tracking_uri: str | None, json: bool) -> None:
+def print_table(reference: str, pack: "Dataset", tracking_uri: str | None, json: bool) -> None:
     """The cross-modal reference's SVM table of a registered encoder; nothing is stored and the gate is not asked."""
-    from registry.evaluation.reference_table import evaluate_table, table_rows
     from registry.tracking.run_log import open_run_log
+    from registry.versions.evaluation import reference_table_of
     from registry.versions.store import EncoderStore
     from ssl_core.training.device import choose_device
 
-    with open_run_log(tracking_uri, home()) as log:
-        found = evaluate_table(EncoderStore(log), reference, pack, device=choose_device())
-    rows, report = table_rows(found.report), found.report
+    with open_run_log(tracking_uri, home()) as log, evaluation_progress() as tell:
+        report, times = reference_table_of(EncoderStore(log), reference, pack, device=choose_device(), tell=tell)
+    rows = report.by_views()
     if json:
-        times = {"forward": round(found.times.forward, 3), "data": round(found.times.data, 3)}
-        print_json({"reference": reference, "rows": rows, "extraction_seconds": times})
+        seconds = {"forward": round(times.forward, 3), "data": round(times.data, 3)}
+        print_json({"reference": reference, "rows": rows, "extraction_seconds": seconds})
         return
     if not rows:
         raise InfeasibleError(f"{reference} gives features that are not finite; there is nothing to probe")
     names = list(rows[0])
     title = f"linear SVM, test accuracy in percent, by views and labels ({report.test_objects} test objects)"
     table(title, names, [[row[name] for name in names] for row in rows])
-    share = f"{100 * found.times.forward_share:.0f} % of it in the encoder"
-    say(f"features: {found.times.forward + found.times.data:.1f} s, {share}")
+    share = f"{100 * times.forward_share:.0f} % of it in the encoder"
+    say(f"features: {times.forward + times.data:.1f} s, {share}")
 
 
 def print_rows(rows: list[dict[str, Any]]) -> None:
-    """Accuracies of a report as a table, in percent with half-widths of the intervals."""
-    columns = ["probe", "labels", "views", "pooling", "accuracy", "random twin", "difference"]
+    """What was measured as a table. What the intervals are over is left to --json: a terminal is 80 wide."""
+    columns = [name for name in rows[0] if name != "over"] if rows else []
     table("", columns, [[row[column] for column in columns] for row in rows])
 
 

@@ -55,19 +55,19 @@ def watch(
 
 def _places(given: list[str] | None) -> dict[str, str]:
     """Digest to place of the packs asked for, or of those under the home folder."""
-    from ssl_core.data.pack import Pack
+    from ssl_core.data.dataset import open_dataset
     from study.packs.object_store import is_uri
-    from study.packs.pack_storage import open_pack
+    from study.packs.pack_storage import open_data
 
     found: dict[str, str] = {}
     for place in given or ():
         absolute = place if is_uri(place) else str(Path(place).absolute())
-        found.setdefault(open_pack(place).manifest.pack_digest, absolute)
+        found.setdefault(open_data(place).digest, absolute)
     if given:
         return found
     for manifest in sorted(packs().glob("*/manifest.json")):
         try:
-            found.setdefault(Pack.open(manifest.parent).manifest.pack_digest, str(manifest.parent))
+            found.setdefault(open_dataset(manifest.parent).digest, str(manifest.parent))
         except PackError as error:
             errors.print(printable(str(error)), soft_wrap=True)
     return found

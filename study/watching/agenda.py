@@ -5,6 +5,11 @@ from dataclasses import dataclass, field
 
 from registry.evaluation.evaluation_claims import claim_in, work_key
 from registry.judging.unjudged import UNFIT, Found
+from registry.versions.records import kind_of
+from ssl_core.errors import RegistryError
+from ssl_core.evaluation.report import TaskConfig
+from ssl_core.evaluation.task import task_named
+from ssl_core.evaluation.tasks.probing_config import EvaluationConfig
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class Agenda:
 def plan_agenda(
     versions: Sequence[Found],
     packs: Sequence[str],
-    protocol_digest: str,
+    protocol: TaskConfig | None,
     *,
     default_pack: str | None,
     running: Collection[str] = (),
@@ -48,7 +53,7 @@ def plan_agenda(
     Args:
         versions: all of the registry.
         packs: digests of the packs that are here.
-        protocol_digest: of the protocol asked for.
+        protocol: that is asked for; None: what the gate asks of a version's kind.
         default_pack: digest of the pack for versions that name none; None leaves them alone.
         running: references that this watcher has under way.
     """
@@ -63,7 +68,7 @@ def plan_agenda(
         if digest not in packs:
             without_pack[found.reference] = found.pack_digest
             continue
-        work = work_key(digest, protocol_digest)
+        work = work_key(digest, (protocol or asked_of(found)).digest())
         if found.judgement(work) is not None:
             continue
         if found.champion:
@@ -83,3 +88,11 @@ def plan_agenda(
         without_pack=without_pack,
         strangers=sum(not found.ours for found in versions),
     )
+
+
+def asked_of(found: Found) -> TaskConfig:
+    """What the gate asks of a version's kind; one that does not say it is taken for an encoder until it is fetched."""
+    try:
+        return task_named(kind_of(found.tags)).config()
+    except RegistryError:
+        return EvaluationConfig()

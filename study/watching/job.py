@@ -2,8 +2,8 @@
 
 from typing import Literal
 
-from registry.evaluation.reports import EvaluationConfig
 from ssl_core.config import Config
+from ssl_core.evaluation.task import AnyConfig
 
 
 class Job(Config):
@@ -16,7 +16,8 @@ class Job(Config):
     pack: str
     home: str
     tracking_uri: str | None = None
-    protocol: EvaluationConfig = EvaluationConfig()
+    protocol: AnyConfig | None = None
+    """None: what the gate asks of the version's kind"""
 
     @property
     def reference(self) -> str:

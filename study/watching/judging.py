@@ -17,11 +17,14 @@ from registry.judging.unjudged import UNFIT, Found, Outcome, note_judged, one_ve
 from registry.tracking.run_log import open_run_log
 from registry.versions.records import CHAMPION, EncoderVersion
 from registry.versions.store import EncoderStore
-from ssl_core.data.pack import Pack
+from ssl_core.data.dataset import Dataset
 from ssl_core.errors import DataError, InfeasibleError, IntegrityError, RegistryError, SplatsweepError, StorageError
+from ssl_core.evaluation.report import TaskConfig
+from ssl_core.evaluation.task import class_names, task_named
 from ssl_core.models.bundle import BundleCard
 from ssl_core.training.device import choose_device
-from study.packs.pack_storage import open_pack
+from study.console import evaluation_progress
+from study.packs.pack_storage import open_data
 from study.watching.job import Answer, Job
 
 
@@ -56,24 +59,26 @@ def _claimed(store: EncoderStore, job: Job) -> Answer:
         pack = _pack(job.pack)
         try:
             _check_classes(found, card, pack)
-            evaluate_version(store, pack, version, job.protocol, device=choose_device())
+            config = job.protocol or task_named(version.kind).config()
+            with evaluation_progress() as tell:
+                evaluate_version(store, pack, version, config, device=choose_device(), tell=tell)
         except (InfeasibleError, IntegrityError) as error:  # of this encoder on this pack, whenever it is tried
             refuse(store.client, found, str(error), job.work)
             return Answer(outcome="refused", reason=str(error))
         try:
-            outcome, reason = _verdict(store, version, pack, job)
+            outcome, reason = _verdict(store, version, pack, config)
         except InfeasibleError as error:  # the champion's fault or the pack's
             return Answer(outcome="trouble", reason=str(error))
         note_judged(store.client, found, job.work, outcome, reason)
         return Answer(outcome="judged", reason=f"{outcome}: {reason}")
 
 
-def _check_classes(found: Found, card: BundleCard, pack: Pack) -> None:
+def _check_classes(found: Found, card: BundleCard, pack: Dataset) -> None:
     declared = declared_classes(card, found.tags)
-    there = tuple(pack.manifest.class_names)
+    there = class_names(pack)
     if declared and set(declared) != set(there):
         raise InfeasibleError(
-            f"it says its classes are {_some(declared)}, but those of pack {pack.manifest.pack_digest} are "
+            f"it says its classes are {_some(declared)}, but those of pack {pack.digest} are "
             f"{_some(there)}; watch with its own pack, or correct the tag"
         )
 
@@ -83,7 +88,7 @@ def _some(names: tuple[str, ...]) -> str:
     return ", ".join(shown) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
-def _verdict(store: EncoderStore, version: EncoderVersion, pack: Pack, job: Job) -> tuple[Outcome, str]:
+def _verdict(store: EncoderStore, version: EncoderVersion, pack: Dataset, config: TaskConfig) -> tuple[Outcome, str]:
     """Put an evaluated version before the gate if it never was. A later protocol moves no alias by itself.
 
     The history says whether it was: a verdict on the version's tags may have been brought along by who registered it.
@@ -95,11 +100,12 @@ def _verdict(store: EncoderStore, version: EncoderVersion, pack: Pack, job: Job)
         return "evaluated", version.evaluation.headline if version.evaluation is not None else "evaluated"
     device, incumbent = choose_device(), store.with_alias(version.name, CHAMPION)
     if incumbent is not None and incumbent.version != version.version:
-        evaluate_version(store, pack, incumbent, job.protocol, device=device)
-    decision = promote(store, pack, version, job.protocol, device=device)
+        with evaluation_progress() as tell:
+            evaluate_version(store, pack, incumbent, config, device=device, tell=tell)
+    decision = promote(store, pack, version, config, device=device)
     return "promoted" if decision.promoted else "refused", decision.reason
 
 
 @lru_cache(maxsize=4)
-def _pack(place: str) -> Pack:
-    return open_pack(place)
+def _pack(place: str) -> Dataset:
+    return open_data(place)

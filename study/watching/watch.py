@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from registry.evaluation.reports import EvaluationConfig
 from registry.judging.unjudged import all_versions, refuse
 from registry.versions.store import EncoderStore
 from ssl_core.config import Config
 from ssl_core.errors import RegistryError, StorageError
+from ssl_core.evaluation.task import AnyConfig
 from study.cluster.interrupt import Interrupt
 from study.watching.agenda import Agenda, Task, plan_agenda
 from study.watching.job import Answer, Job
@@ -50,14 +50,14 @@ class WatchPlan:
     Attributes:
         packs: digest to place; the first serves versions that name none.
         home, tracking_uri: of the registry, for the workers.
-        protocol: that every version gets.
+        protocol: that every version gets; None: what the gate asks of its kind.
         every: seconds between looks.
     """
 
     packs: Mapping[str, str]
     home: Path
     tracking_uri: str | None
-    protocol: EvaluationConfig = field(default_factory=EvaluationConfig)
+    protocol: AnyConfig | None = None
     every: float = 60.0
 
 
@@ -130,7 +130,7 @@ class Watcher:
         agenda = plan_agenda(
             versions,
             packs,
-            self.plan.protocol.digest(),
+            self.plan.protocol,
             default_pack=packs[0] if packs else None,
             running=self._running.keys(),
         )

@@ -14,6 +14,7 @@ from ssl_core.data.images import write_image
 from ssl_core.data.pack import Pack, PackConfig
 from ssl_core.data.pack_writer import write_pack
 from ssl_core.data.ply import write_gaussian_ply
+from ssl_core.data.point_sampler import PointSampler
 from ssl_core.data.sampling import farthest_point_order
 from ssl_core.encode.points import points_input
 from ssl_core.encode.ready import LoadedModel
@@ -73,7 +74,7 @@ def test_a_file_gives_what_a_pack_of_it_gives(tmp_path: Path) -> None:
     )
     encoder = ready(contract)
     (file,) = (tmp_path / "set").rglob("*.ply")
-    expected = point_features(encoder.module, pack, np.array([0]), 0)
+    expected = point_features(encoder.module, PointSampler(pack, contract, np.array([0])), np.array([0]), 0)
     np.testing.assert_allclose(encoder.encode_ply(file), expected, rtol=1e-4, atol=1e-5)
 
 
@@ -82,7 +83,7 @@ def test_an_image_gives_what_a_pack_of_it_gives(tmp_path: Path) -> None:
     pack = pack_of(tmp_path / "set", tmp_path / "pack")
     encoder = ready(ImageContract(image_size=24))
     files = sorted((tmp_path / "set" / "images").rglob("*.png"))
-    expected = image_features(encoder.module, pack, np.array([0]))[0]
+    expected = image_features(encoder.module, pack, np.array([0]), 24)[0]
     np.testing.assert_allclose(encoder.encode_images(files), expected, rtol=1e-4, atol=1e-5)
 
 

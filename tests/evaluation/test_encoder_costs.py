@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ssl_core.evaluation.costs import EncoderCosts, encoder_costs, median_interval
+from ssl_core.evaluation.sections.costs import ModelCosts, median_interval, model_costs
 from ssl_core.models.cards import encoder_card
-from ssl_core.models.encoder import Encoder, ImageContract, PointsContract
+from ssl_core.models.encoder import ImageContract, PointsContract
 from ssl_core.models.image import ResNetConfig
 from ssl_core.models.pointnet import PointNetConfig
 
@@ -27,8 +27,8 @@ class Doubled(nn.Module):
 
 
 def test_memory_is_counted():
-    encoder = Encoder(PointsContract(num_points=100), Doubled(), 1)
-    costs = encoder_costs(encoder, batches=(1, 10), seconds=0.01)
+    card = encoder_card(PointsContract(num_points=100), PointNetConfig())
+    costs = model_costs(Doubled(), card, batches=(1, 10), seconds=0.01)
     whole = 10 * 100 * 3 * 4
     assert costs.peak_batch == 10
     assert costs.peak_bytes == 3 * whole
@@ -37,18 +37,18 @@ def test_memory_is_counted():
 
 
 @pytest.mark.parametrize(
-    "encoder",
+    "card",
     [
-        encoder_card(PointsContract(num_points=64), PointNetConfig(feature_dim=32)).build(0),
-        encoder_card(ImageContract(image_size=24), ResNetConfig()).build(0),
+        encoder_card(PointsContract(num_points=64), PointNetConfig(feature_dim=32)),
+        encoder_card(ImageContract(image_size=24), ResNetConfig()),
     ],
     ids=["points", "image"],
 )
-def test_costs_of_real_encoders(encoder):
-    encoder.train()
+def test_costs_of_real_encoders(card):
+    encoder = card.build(0).train()
     before, state, threads = encoder.state_dict(), torch.random.get_rng_state(), torch.get_num_threads()
     before = {name: value.clone() for name, value in before.items()}
-    costs, again = (encoder_costs(encoder, batches=(1, 4), seconds=0.02) for _ in range(2))
+    costs, again = (model_costs(encoder, card, batches=(1, 4), seconds=0.02) for _ in range(2))
     assert encoder.training
     assert torch.get_num_threads() == threads
     assert torch.equal(state, torch.random.get_rng_state())
@@ -60,7 +60,7 @@ def test_costs_of_real_encoders(encoder):
     for latency in costs.latencies:
         assert 0 < latency.low_ms <= latency.median_ms <= latency.high_ms
         assert latency.repeats >= 6
-    assert EncoderCosts.from_json(costs.to_json()) == costs
+    assert ModelCosts.from_json(costs.to_json()) == costs
 
 
 def test_the_interval_holds_the_median_as_often_as_it_says():

@@ -5,14 +5,13 @@ import numpy as np
 import pytest
 import torch
 
-from registry.evaluation.evaluate import evaluate_encoder
-from registry.evaluation.features import max_pooled
-from registry.evaluation.reference_table import table_rows
-from registry.evaluation.reports import EvaluationConfig, LabelSetting, reference_table
 from ssl_core.data.pack import Pack, PackConfig
 from ssl_core.data.pack_writer import write_pack
-from ssl_core.errors import ConfigError
+from ssl_core.data.point_sampler import PointSampler
 from ssl_core.evaluation.extract import ExtractionTimes, image_features, point_features
+from ssl_core.evaluation.protocol import LabelSetting
+from ssl_core.evaluation.tasks.probing import evaluate_encoder
+from ssl_core.evaluation.tasks.probing_config import EvaluationConfig, reference_table
 from ssl_core.models.cards import encoder_card
 from ssl_core.models.encoder import ImageContract, PointsContract
 from ssl_core.models.image import ResNetConfig
@@ -38,13 +37,8 @@ def table_pack(tmp_path_factory) -> Pack:
     return write_pack(root / "points", root / "images", out, PackConfig(cached_points=128, starts=2))
 
 
-def point_encoder(seed=0):
-    backbone = PointNetConfig(input_transform=False, feature_transform=False, feature_dim=64)
-    return encoder_card(POINTS, backbone).build(seed)
-
-
-def image_encoder(seed=0):
-    return encoder_card(IMAGE, ResNetConfig(kind="resnet18")).build(seed)
+BACKBONE = PointNetConfig(input_transform=False, feature_transform=False, feature_dim=64)
+POINT_CARD, IMAGE_CARD = encoder_card(POINTS, BACKBONE), encoder_card(IMAGE, ResNetConfig(kind="resnet18"))
 
 
 class CountedViews:
@@ -74,34 +68,32 @@ def test_the_reference_table_is_that_of_the_seeds():
     assert config != EvaluationConfig(), "the gate compares reports of equal config only"
 
 
-@pytest.mark.parametrize("build", [point_encoder, image_encoder])
-def test_accuracies_are_those_of_the_plain_way(build, table_pack):
-    encoder, config = build(3), reference_table().model_copy(update={"views": (1, 2, 64)})
-    report = evaluate_encoder(encoder, table_pack, config).report
+@pytest.mark.parametrize("card", [POINT_CARD, IMAGE_CARD])
+def test_accuracies_are_those_of_the_plain_way(card, table_pack):
+    encoder, config = card.build(3), reference_table().model_copy(update={"views": (1, 2, 64)})
+    report = evaluate_encoder(encoder, card, table_pack, config).report
     found = {(row.labels, row.views): row.accuracy.mean for row in report.rows if row.probe == "svm"}
     expected = plain_table(encoder, table_pack, config)
     assert found.keys() == expected.keys()
     assert found == pytest.approx(expected, abs=1e-9)
     assert len(set(expected.values())) > 1, "a table whose cells are equal shows nothing"
-    rows = table_rows(report)
-    assert [row["views"] for row in rows] == (["-"] if build is point_encoder else ["1", "2", "4"])
+    rows = report.by_views()
+    assert [row["views"] for row in rows] == (["-"] if card is POINT_CARD else ["1", "2", "4"])
     assert all(list(row)[1:] == ["1 %", "10 %", "50 %", "all"] for row in rows)
     assert rows[-1]["all"] == report.row("svm", "all").accuracy.percent()
 
 
 def test_each_view_is_read_and_encoded_once_for_the_whole_table(table_pack, monkeypatch):
-    encoder, counted = image_encoder(), CountedViews(table_pack.views)
+    encoder, counted = IMAGE_CARD.build(0), CountedViews(table_pack.views)
     seen = count_forwards(encoder)
     monkeypatch.setattr(table_pack, "views", counted)
-    evaluate_encoder(encoder, table_pack, reference_table())
+    evaluate_encoder(encoder, IMAGE_CARD, table_pack, reference_table())
     assert (counted.reads == 1).all()
     assert len(seen) == len(counted.views)
     assert counted.most <= 64, "views come in batches of bounded size"
 
 
 def test_each_object_is_sampled_and_encoded_once_per_point_draw(table_pack, monkeypatch):
-    from ssl_core.data.point_sampler import PointSampler
-
     made, drawn = [], []
     init, draw = PointSampler.__init__, PointSampler.draw
     monkeypatch.setattr(PointSampler, "__init__", lambda self, *rest: (made.append(1), init(self, *rest))[1])
@@ -113,10 +105,10 @@ def test_each_object_is_sampled_and_encoded_once_per_point_draw(table_pack, monk
             draw(self, objects, number),
         )[1],
     )
-    encoder = point_encoder()
+    encoder = POINT_CARD.build(0)
     seen = count_forwards(encoder)
     config = reference_table().model_copy(update={"point_draws": 2})
-    evaluate_encoder(encoder, table_pack, config)
+    evaluate_encoder(encoder, POINT_CARD, table_pack, config)
     objects = np.concatenate([table_pack.objects("train"), table_pack.objects("test")])
     assert sorted(drawn) == sorted((number, int(index)) for number in (0, 1) for index in objects)
     assert len(seen) == len(drawn)
@@ -129,13 +121,15 @@ def test_no_file_of_the_pack_is_opened_again(table_pack, monkeypatch):
 
     monkeypatch.setattr(np, "load", refuse)
     monkeypatch.setattr(np, "memmap", refuse)
-    evaluate_encoder(image_encoder(), table_pack, EvaluationConfig(label_settings=FRACTIONS[-1:], twin_seeds=()))
-    evaluate_encoder(point_encoder(), table_pack, EvaluationConfig(label_settings=FRACTIONS[-1:], twin_seeds=()))
+    config = EvaluationConfig(label_settings=FRACTIONS[-1:], twin_seeds=())
+    for card in (IMAGE_CARD, POINT_CARD):
+        evaluate_encoder(card.build(0), card, table_pack, config)
 
 
-@pytest.mark.parametrize("build", [point_encoder, image_encoder])
-def test_the_time_of_the_extraction_is_told_apart(build, table_pack):
-    times = evaluate_encoder(build(), table_pack, reference_table()).times
+@pytest.mark.parametrize("card", [POINT_CARD, IMAGE_CARD])
+def test_the_time_of_the_extraction_is_told_apart(card, table_pack):
+    times = ExtractionTimes()
+    evaluate_encoder(card.build(0), card, table_pack, reference_table(), times=times)
     assert times.forward > 0
     assert times.data > 0
     assert 0 < times.forward_share < 1
@@ -144,29 +138,15 @@ def test_the_time_of_the_extraction_is_told_apart(build, table_pack):
 
 def test_times_add_up(tiny_pack):
     times = ExtractionTimes()
-    image_features(image_encoder(), tiny_pack, tiny_pack.objects("test"), views=1, times=times)
+    objects = tiny_pack.objects("test")
+    image_features(IMAGE_CARD.build(0), tiny_pack, objects, 20, views=1, times=times)
     before = (times.forward, times.data)
-    point_features(point_encoder(), tiny_pack, tiny_pack.objects("test"), 0, times=times)
+    point_features(POINT_CARD.build(0), PointSampler(tiny_pack, POINTS, objects), objects, 0, times=times)
     assert (times.forward, times.data) > before
 
 
 def test_extraction_leaves_mode_and_gradients_alone(tiny_pack):
-    encoder = image_encoder().train()
-    image_features(encoder, tiny_pack, tiny_pack.objects("test"))
+    encoder = IMAGE_CARD.build(0).train()
+    image_features(encoder, tiny_pack, tiny_pack.objects("test"), 20)
     assert encoder.training
     assert encoder(torch.rand(2, 3, 20, 20)).requires_grad
-
-
-def test_an_encoder_of_the_other_modality_is_refused(tiny_pack):
-    with pytest.raises(ConfigError, match="image encoder"):
-        point_features(image_encoder(), tiny_pack, tiny_pack.objects("test"), 0)
-    with pytest.raises(ConfigError, match="point encoder"):
-        image_features(point_encoder(), tiny_pack, tiny_pack.objects("test"))
-
-
-def test_max_pooling_is_the_maximum():
-    features = np.random.default_rng(0).normal(size=(7, 9, 5)).astype(np.float32)
-    before = features.copy()
-    for subset in (np.array([4]), np.array([0, 3, 8]), np.arange(9)):
-        np.testing.assert_array_equal(max_pooled(features, subset), features[:, subset].max(axis=1))
-    np.testing.assert_array_equal(features, before)

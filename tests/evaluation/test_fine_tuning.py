@@ -8,25 +8,25 @@ import torch
 from torch import Tensor
 
 from ssl_core.errors import DivergedError, InfeasibleError
-from ssl_core.evaluation.fine_tuning import FineTuningConfig, fine_tune
+from ssl_core.evaluation.features import FeatureSource
+from ssl_core.evaluation.sections.fine_tuning import FineTuningConfig, fine_tune
 from ssl_core.evaluation.supervised_data import _steps, supervised_data
+from ssl_core.evaluation.tasks.probing_config import EvaluationConfig
 from ssl_core.models.cards import encoder_card
-from ssl_core.models.encoder import Encoder, ImageContract, PointsContract
+from ssl_core.models.encoder import ImageContract, PointsContract
 from ssl_core.models.image import ResNetConfig
 from ssl_core.models.pointnet import PointNetConfig
 
-POINTS = PointsContract(num_points=64)
-IMAGE = ImageContract(image_size=24)
+POINT_CARD = encoder_card(
+    PointsContract(num_points=64), PointNetConfig(input_transform=False, feature_transform=False, feature_dim=64)
+)
+IMAGE_CARD = encoder_card(ImageContract(image_size=24), ResNetConfig(kind="resnet18"))
 CONFIG = FineTuningConfig(epochs=8, batch_size=8, test_draws=2, test_views=3)
 
 
-def point_encoder(seed: int = 0) -> Encoder:
-    backbone = PointNetConfig(input_transform=False, feature_transform=False, feature_dim=64)
-    return encoder_card(POINTS, backbone).build(seed)
-
-
-def image_encoder(seed: int = 0) -> Encoder:
-    return encoder_card(IMAGE, ResNetConfig(kind="resnet18")).build(seed)
+def source(pack, card) -> FeatureSource:
+    objects = np.concatenate([pack.objects("train"), pack.objects("test")])
+    return FeatureSource(pack, objects, card, EvaluationConfig())
 
 
 class Blobs:
@@ -54,7 +54,7 @@ class Blobs:
 
 def test_it_learns_what_can_be_learned():
     data = Blobs()
-    tuned = fine_tune(point_encoder(), 3, data, CONFIG, seed=0)
+    tuned = fine_tune(POINT_CARD.build(0), (64, 3), data, CONFIG, seed=0)
     assert (tuned.predictions == data.test_labels()).all()
     assert len(tuned.curve) == CONFIG.epochs
     assert tuned.curve[-1].loss < tuned.curve[0].loss
@@ -62,12 +62,12 @@ def test_it_learns_what_can_be_learned():
 
 
 def test_the_same_seed_gives_the_same_and_the_given_encoder_stays():
-    encoder = point_encoder().train()
+    encoder = POINT_CARD.build(0).train()
     encoder.requires_grad_(False)
     before = copy.deepcopy(encoder.state_dict())
     global_state = torch.random.get_rng_state()
-    first, again = (fine_tune(encoder, 3, Blobs(), CONFIG, seed=1) for _ in range(2))
-    other = fine_tune(encoder, 3, Blobs(), CONFIG, seed=2)
+    first, again = (fine_tune(encoder, (64, 3), Blobs(), CONFIG, seed=1) for _ in range(2))
+    other = fine_tune(encoder, (64, 3), Blobs(), CONFIG, seed=2)
     assert first.curve == again.curve
     assert (first.predictions == again.predictions).all()
     assert first.curve != other.curve
@@ -88,7 +88,7 @@ def test_a_diverging_loss_stops_it():
             return super().inputs(labels, rng) * float("nan")
 
     with pytest.raises(DivergedError, match="lower lr"):
-        fine_tune(point_encoder(), 3, Broken(), CONFIG, seed=0)
+        fine_tune(POINT_CARD.build(0), (64, 3), Broken(), CONFIG, seed=0)
 
 
 @pytest.mark.parametrize(("objects", "batch", "sizes"), [(3, 2, [3]), (5, 2, [3, 2]), (50, 32, [25, 25]), (2, 32, [2])])
@@ -96,10 +96,10 @@ def test_no_object_is_left_out_and_none_stands_alone(objects, batch, sizes):
     assert [len(part) for part in np.array_split(np.arange(objects), _steps(objects, batch))] == sizes
 
 
-@pytest.mark.parametrize("contract", [POINTS, IMAGE], ids=["points", "image"])
-def test_a_packs_objects_stream_once_an_epoch(tiny_pack, contract):
+@pytest.mark.parametrize("card", [POINT_CARD, IMAGE_CARD], ids=["points", "image"])
+def test_a_packs_objects_stream_once_an_epoch(tiny_pack, card):
     train, test = tiny_pack.objects("train"), tiny_pack.objects("test")
-    data = supervised_data(tiny_pack, contract, train, test, CONFIG, seed=3)
+    data = supervised_data(source(tiny_pack, card), train, test, CONFIG, seed=3)
     epochs = [list(data.train_batches(epoch)) for epoch in (0, 0, 1)]
     assert all(len(batches) == data.steps == 3 for batches in epochs)
     for batches in epochs:
@@ -108,19 +108,18 @@ def test_a_packs_objects_stream_once_an_epoch(tiny_pack, contract):
     first, again, other = (torch.cat([inputs for inputs, _ in batches]) for batches in epochs)
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
-    repeats = CONFIG.test_draws if contract is POINTS else CONFIG.test_views
+    repeats = CONFIG.test_draws if card is POINT_CARD else CONFIG.test_views
     shapes = [batch.shape[:2] for batch in data.test_batches()]
     assert sum(shape[0] for shape in shapes) == len(test)
     assert {shape[1] for shape in shapes} == {repeats}
 
 
-@pytest.mark.parametrize(("build", "epochs"), [(point_encoder, 6), (image_encoder, 2)])
-def test_a_pack_is_learned_from(tiny_pack, build, epochs):
+@pytest.mark.parametrize(("card", "epochs"), [(POINT_CARD, 6), (IMAGE_CARD, 2)])
+def test_a_pack_is_learned_from(tiny_pack, card, epochs):
     train, test = tiny_pack.objects("train"), tiny_pack.objects("test")
     config = CONFIG.model_copy(update={"epochs": epochs})
-    encoder = build()
-    data = supervised_data(tiny_pack, encoder.contract, train, test, config, seed=0)
-    tuned = fine_tune(encoder, 3, data, config, seed=0)
+    data = supervised_data(source(tiny_pack, card), train, test, config, seed=0)
+    tuned = fine_tune(card.build(0), (card.backbone.feature_dim, 3), data, config, seed=0)
     assert tuned.predictions.shape == (len(test),)
     assert set(tuned.predictions.tolist()) <= {0, 1, 2}
     assert tuned.curve[-1].accuracy > 0.5
@@ -129,4 +128,4 @@ def test_a_pack_is_learned_from(tiny_pack, build, epochs):
 def test_too_few_labels_are_refused(tiny_pack):
     test = tiny_pack.objects("test")
     with pytest.raises(InfeasibleError, match="two labelled objects"):
-        supervised_data(tiny_pack, POINTS, test[:1], test, CONFIG, seed=0)
+        supervised_data(source(tiny_pack, POINT_CARD), test[:1], test, CONFIG, seed=0)

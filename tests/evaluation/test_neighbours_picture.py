@@ -14,7 +14,7 @@ from ssl_core.evaluation.neighbours_picture import (
     pack_examples,
     shown_queries,
 )
-from ssl_core.evaluation.retrieval import Retrieval, retrieve
+from ssl_core.evaluation.ranking import Retrieval, retrieve
 
 
 def found(pack) -> tuple[Retrieval, np.ndarray]:

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
 from ssl_core.errors import ConfigError, DivergedError, InfeasibleError
-from ssl_core.evaluation import retrieval
-from ssl_core.evaluation.retrieval import across_modalities, across_views, gallery_views, retrieve
+from ssl_core.evaluation import ranking
+from ssl_core.evaluation.ranking import across_modalities, across_views, gallery_views, retrieve
 
 
 def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -44,7 +44,7 @@ def test_one_query_at_a_time_finds_the_same(seed, count, classes, small_blocks):
         return
     with pytest.MonkeyPatch.context() as patch:
         if small_blocks:
-            patch.setattr(retrieval, "_BLOCK", 1)
+            patch.setattr(ranking, "_BLOCK", 1)
         found = retrieve(x, x, labels, labels, exclude_self=True, ks=(1, 3))
     assert found.queries.tolist() == [row[0] for row in expected]
     np.testing.assert_allclose(found.average_precision, [row[1] for row in expected])

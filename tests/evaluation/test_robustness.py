@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ssl_core.data.features import COLUMNS, assemble
 from ssl_core.errors import ConfigError, InfeasibleError
-from ssl_core.evaluation.robustness import (
+from ssl_core.evaluation.rotations import random_rotations, rotation_matrices, sh_rotations, times
+from ssl_core.evaluation.sections.robustness import (
     DroppedPoints,
     FewerViews,
     Jitter,
@@ -20,7 +21,6 @@ from ssl_core.evaluation.robustness import (
     standard_disturbances,
     turned,
 )
-from ssl_core.evaluation.rotations import random_rotations, rotation_matrices, sh_rotations, times
 from ssl_core.models.encoder import FeatureGroup, PointsContract
 from ssl_core.render.spherical_harmonics import sh_basis
 

@@ -2,8 +2,10 @@
 
 import numpy as np
 
-from registry.evaluation.probing import Cells, Labels, feature_health, probe_grid
-from registry.evaluation.reports import EvaluationConfig, EvaluationReport, LabelSetting
+from ssl_core.evaluation.probe_grid import Cells, Labels, feature_health, probe_grid
+from ssl_core.evaluation.protocol import LabelSetting
+from ssl_core.evaluation.tasks.probing_config import EvaluationConfig
+from ssl_core.evaluation.tasks.probing_report import ProbingReport, defects_of
 
 CLASSES, WIDTH = 5, 32
 LABELS = Labels(np.arange(100) % CLASSES, np.arange(80) % CLASSES, CLASSES)
@@ -28,22 +30,24 @@ def report_of(
     twins: list[Cells] | None = None,
     config: EvaluationConfig = CONFIG,
     pack: str = "pack",
-    modality: str = "points",
-) -> EvaluationReport:
+) -> ProbingReport:
     """The report that evaluation would write for these features."""
     most = max(cells, key=lambda views: views or 0)
-    grid = probe_grid(modality, cells, twins or [], LABELS, config)
-    return EvaluationReport(
-        modality=modality,
-        pack_digest=pack,
+    grid = probe_grid(cells, twins or [], LABELS, config, None if most is None else "max")
+    health = feature_health(cells[most][0][100:], LABELS.test)
+    return ProbingReport(
+        kind="point_encoder" if most is None else "image_encoder",
+        data_digest=pack,
         config=config,
         class_names=tuple("abcde"),
         train_objects=100,
         test_objects=80,
         max_views=most,
-        health=feature_health(cells[most][0][100:], LABELS.test),
+        health=health,
         rows=grid.rows,
-        deciding=grid.deciding,
-        full_labels=grid.full_labels,
+        deciding=grid.deciding.encoder,
+        baseline=grid.deciding.twin,
+        full_labels=grid.full_labels.encoder,
+        defects=defects_of(health, grid.full_labels.encoder, CLASSES),
         confusion=tuple(tuple(row) for row in grid.confusion.tolist()),
     )

@@ -5,16 +5,13 @@ import json
 import pytest
 from tiny_bundles import make_bundle
 
-from registry.evaluation.bundle_evaluation import FEATURES_FOLDER, evaluate_registered
-from registry.evaluation.evaluation_log import log_evaluation, read_report
-from registry.evaluation.object_lists import OBJECTS_FILE, ObjectLists
-from registry.evaluation.protocol import (
-    NO_SECTIONS,
-    PROTOCOL_VERSION,
-    EvaluationConfig,
-    LabelSetting,
-    RetrievalSettings,
-)
+from registry.versions.evaluation import FEATURES_FOLDER, evaluate_registered
+from registry.versions.evaluation_log import log_evaluation, read_report
+from ssl_core.evaluation.object_lists import OBJECTS_FILE, ObjectLists
+from ssl_core.evaluation.protocol import PROTOCOL_VERSION, LabelSetting
+from ssl_core.evaluation.sections.retrieval import RetrievalSettings
+from ssl_core.evaluation.sections.sections import NO_SECTIONS
+from ssl_core.evaluation.tasks.probing_config import EvaluationConfig
 
 CONFIG = EvaluationConfig(
     label_settings=(LabelSetting(per_class=2, draws=3), LabelSetting()),

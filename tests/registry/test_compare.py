@@ -8,13 +8,14 @@ import pytest
 from known_features import CONFIG, clouds, report_of
 from typer.testing import CliRunner
 
-from registry.evaluation.protocol import NO_SECTIONS
-from registry.evaluation.reports import EvaluationConfig, LabelSetting
 from registry.judging.challenge import paired
 from registry.judging.compare import compare_reports
 from registry.judging.compare_picture import comparison_png
 from registry.judging.promote import evaluate_version, promote_by_hand
 from ssl_core.errors import IntegrityError, RegistryError
+from ssl_core.evaluation.protocol import LabelSetting
+from ssl_core.evaluation.sections.sections import NO_SECTIONS
+from ssl_core.evaluation.tasks.probing_config import EvaluationConfig
 from study.cli import app
 from study.commands import judging
 
@@ -41,7 +42,7 @@ def test_the_deciding_row_comes_first_and_is_the_gates():
     first = found.rows[0]
     assert first.key == GOOD.headline.key
     assert first.paired
-    assert first.difference == paired(GOOD.deciding.encoder, POOR.deciding.encoder, 0.95)
+    assert first.difference == paired(GOOD.deciding.values, POOR.deciding.values, 0.95)
     assert found.verdict.startswith("m/1 is better than m/2: +")
     assert {row.key for row in found.rows} == {row.key for row in GOOD.rows}
     back = compare_reports(POOR, GOOD, ("m/2", "m/1"))
@@ -74,9 +75,9 @@ def test_what_cannot_be_compared_says_so():
 
 
 def test_points_and_images_have_the_deciding_rows_in_common():
-    image = report_of({1: clouds(2.0, 1), 8: clouds(2.0, 2)}, modality="image")
+    image = report_of({1: clouds(2.0, 1), 8: clouds(2.0, 2)})
     found = compare_reports(GOOD, image, ("p/1", "i/1"))
-    assert [row.key for row in found.rows] == ["svm/3 per class", "svm/all"]
+    assert [row.key for row in found.rows] == ["linear SVM at 3 per class labels", "linear SVM at all labels"]
     assert all(row.paired for row in found.rows)
 
 

@@ -7,14 +7,18 @@ import pytest
 import torch
 from tiny_bundles import IMAGE, IMAGE_BACKBONE, POINT_BACKBONE, POINTS
 
-from registry.evaluation.evaluate import Keep, Twins, evaluate_encoder
-from registry.evaluation.feature_cache import FeatureCache
-from registry.evaluation.features import TwinMemory, pool, view_subsets
-from registry.evaluation.object_lists import ObjectLists
-from registry.evaluation.pca_picture import principal_components
-from registry.evaluation.protocol import NO_SECTIONS, Sections
-from registry.evaluation.reports import EvaluationConfig, EvaluationReport, LabelSetting
 from ssl_core.errors import InfeasibleError
+from ssl_core.evaluation.feature_cache import Extraction, FeatureCache
+from ssl_core.evaluation.features import pool, view_subsets
+from ssl_core.evaluation.object_lists import OBJECTS_FILE, ObjectLists
+from ssl_core.evaluation.pca_picture import principal_components
+from ssl_core.evaluation.progress import Progress
+from ssl_core.evaluation.protocol import LabelSetting
+from ssl_core.evaluation.sections.sections import NO_SECTIONS, Sections
+from ssl_core.evaluation.tasks.contract import Context
+from ssl_core.evaluation.tasks.probing import evaluate_encoder
+from ssl_core.evaluation.tasks.probing_config import EvaluationConfig
+from ssl_core.evaluation.tasks.probing_report import ProbingReport
 from ssl_core.models.cards import encoder_card
 
 CONFIG = EvaluationConfig(
@@ -26,30 +30,37 @@ CONFIG = EvaluationConfig(
 )
 
 
-def points_encoder(seed: int):
-    return encoder_card(POINTS, POINT_BACKBONE).build(seed)
+ALONE = CONFIG.model_copy(update={"twin_seeds": ()})
+POINT_CARD, IMAGE_CARD = encoder_card(POINTS, POINT_BACKBONE), encoder_card(IMAGE, IMAGE_BACKBONE)
 
 
-def image_encoder(seed: int):
-    return encoder_card(IMAGE, IMAGE_BACKBONE).build(seed)
+def evaluated(seed, card, pack, config=CONFIG, context=Context()):
+    return evaluate_encoder(card.build(seed), card, pack, config, context)
+
+
+def without_timings(report: ProbingReport) -> ProbingReport:
+    """The part that is the same whenever the evaluation is repeated."""
+    sections = report.sections.model_copy(update={"costs": None})
+    timings = {"extraction": Extraction(), "seconds": 0.0, "section_seconds": {}}
+    return report.model_copy(update={**timings, "sections": sections})
 
 
 def test_points_are_evaluated_against_twins(tiny_pack):
-    found = evaluate_encoder(points_encoder(0), tiny_pack, CONFIG, twins=Twins(points_encoder))
+    found = evaluated(0, POINT_CARD, tiny_pack)
     report = found.report
     assert len(report.rows) == 2 * 3
     assert report.max_views is None
     assert (report.train_objects, report.test_objects) == (24, 9)
-    assert report.pack_digest == tiny_pack.manifest.pack_digest
+    assert report.data_digest == tiny_pack.manifest.pack_digest
     assert report.row("svm", "all").accuracy.mean > 0.6  # a box, a disc and a rod differ even to random weights
-    assert np.array(report.deciding.encoder).shape == np.array(report.deciding.twin).shape == (3, 9)
+    assert report.deciding.shape == report.baseline.shape == (3, 9)
     assert set(found.pictures) == {"embedding.png", "pca.png", "confusion.png", "accuracy.png"}
     assert all(data.startswith(b"\x89PNG") and len(data) > 5000 for data in found.pictures.values())
-    assert EvaluationReport.from_json(json.dumps(json.loads(report.to_json()), indent=1)) == report
+    assert ProbingReport.from_json(json.dumps(json.loads(report.to_json()), indent=1)) == report
 
 
 def test_images_are_evaluated_by_number_of_views(tiny_pack):
-    report = evaluate_encoder(image_encoder(0), tiny_pack, CONFIG, twins=Twins(image_encoder)).report
+    report = evaluated(0, IMAGE_CARD, tiny_pack).report
     assert sorted({row.views for row in report.rows}) == [1, 4]  # 16 and more are capped by the four there are
     assert report.max_views == 4
     found = {(row.probe, row.views, row.pooling) for row in report.rows}
@@ -64,64 +75,57 @@ def test_images_are_evaluated_by_number_of_views(tiny_pack):
 
 def test_its_own_twin_is_no_better_than_itself(tiny_pack):
     same = EvaluationConfig(**{**CONFIG.model_dump(), "twin_seeds": (3,)})
-    report = evaluate_encoder(points_encoder(3), tiny_pack, same, twins=Twins(points_encoder)).report
+    report = evaluated(3, POINT_CARD, tiny_pack, same).report
     assert all(row.difference.mean == 0 for row in report.rows)
 
 
 def test_evaluation_repeats_itself_and_leaves_the_encoder_alone(tiny_pack):
-    encoder = points_encoder(1).train()
+    encoder = POINT_CARD.build(1).train()
     before = {name: value.clone() for name, value in encoder.state_dict().items()}
     torch.manual_seed(0)
     state = torch.get_rng_state()
-    a = evaluate_encoder(encoder, tiny_pack, CONFIG).report
-    b = evaluate_encoder(encoder, tiny_pack, CONFIG).report
-    assert a.without_timings() == b.without_timings()
+    a = evaluate_encoder(encoder, POINT_CARD, tiny_pack, ALONE).report
+    b = evaluate_encoder(encoder, POINT_CARD, tiny_pack, ALONE).report
+    assert without_timings(a) == without_timings(b)
     assert encoder.training
     assert all((value == before[name]).all() for name, value in encoder.state_dict().items())
     assert (torch.get_rng_state() == state).all()
     assert all(row.twin is None for row in a.rows)
 
 
-def test_twins_of_one_architecture_are_computed_once(tiny_pack):
-    built = []
-
-    def build(seed: int):
-        built.append(seed)
-        return points_encoder(seed)
-
-    twins = Twins(build, "pointnet", TwinMemory())
-    a = evaluate_encoder(points_encoder(0), tiny_pack, CONFIG, twins=twins).report
-    b = evaluate_encoder(points_encoder(0), tiny_pack, CONFIG, twins=twins).report
-    assert built == [5, 6]
-    assert a.rows == b.rows
-    assert a.rows == evaluate_encoder(points_encoder(0), tiny_pack, CONFIG, twins=Twins(points_encoder)).report.rows
-
-
-def test_the_memory_of_twins_is_bounded():
-    memory = TwinMemory(limit_bytes=1000)
-    cells = {None: {None: [np.zeros((10, 10), np.float32)]}}  # 400 bytes
-    for number in range(5):
-        memory.recall((str(number),), lambda: cells)
-    made = []
-    for number in (4, 3, 0):
-        memory.recall((str(number),), lambda n=number: made.append(n) or cells)
-    assert made == [0]
+@pytest.mark.parametrize("card", [POINT_CARD, IMAGE_CARD])
+def test_progress_is_counted_beforehand_and_ends_whole(card, tiny_pack, tmp_path):
+    config = CONFIG.model_copy(update={"sections": Sections(costs=None)})
+    told: list[Progress] = []
+    for _ in range(2):  # the second time features are kept
+        told.clear()
+        context = Context("an encoder", "zero", FeatureCache(tmp_path), tell=told.append)
+        evaluated(0, card, tiny_pack, config, context)
+        assert {stand.total for stand in told} == {told[0].total}
+        done = [stand.done for stand in told]
+        assert done == sorted(done)
+        assert done[0] == 0
+        assert done[-1] == told[0].total
+        assert {stand.title for stand in told} == {"an encoder"}
+    assert {"features of the encoder", "features of random twins", "probes", "retrieval"} <= {s.what for s in told}
 
 
 def test_features_that_are_not_finite_give_a_report_without_rows(tiny_pack):
-    encoder = points_encoder(0)
+    encoder = POINT_CARD.build(0)
     with torch.no_grad():
         next(encoder.parameters()).fill_(torch.nan)
-    found = evaluate_encoder(encoder, tiny_pack, CONFIG, twins=Twins(points_encoder))
+    found = evaluate_encoder(encoder, POINT_CARD, tiny_pack, CONFIG)
     assert not found.report.health.finite
     assert found.report.rows == ()
+    assert found.report.deciding is None
+    assert "NaN" in found.report.defects[0]
     assert found.pictures == {}
 
 
 def test_an_encoder_the_pack_cannot_serve(tiny_pack):
     many = POINTS.model_copy(update={"num_points": 5000})
     with pytest.raises(InfeasibleError):
-        evaluate_encoder(encoder_card(many, POINT_BACKBONE).build(0), tiny_pack, CONFIG)
+        evaluated(0, encoder_card(many, POINT_BACKBONE), tiny_pack)
 
 
 def test_view_subsets_are_nested_seeded_and_different():
@@ -144,12 +148,13 @@ def test_mean_pooling_is_the_mean_and_maximum_the_maximum():
 def test_another_draw_seed_draws_labels_points_and_views_afresh(tiny_pack):
     config = CONFIG.model_copy(update={"twin_seeds": (), "views": (1, 2)})
     again = config.model_copy(update={"draw_seed": 1})
-    first, second = (evaluate_encoder(points_encoder(0), tiny_pack, each) for each in (config, again))
+    first, second = (evaluated(0, POINT_CARD, tiny_pack, each) for each in (config, again))
     assert first.report.objects_digest != second.report.objects_digest
-    assert set(first.objects.point_draws) & set(second.objects.point_draws) == set()
-    draws = [{item.train for item in found.objects.label_draws if item.labels != "all"} for found in (first, second)]
+    lists = [ObjectLists.from_json(found.files[OBJECTS_FILE]) for found in (first, second)]
+    assert set(lists[0].point_draws) & set(lists[1].point_draws) == set()
+    draws = [{item.train for item in found.label_draws if item.labels != "all"} for found in lists]
     assert draws[0] != draws[1]
-    assert first.objects.test == second.objects.test
+    assert lists[0].test == lists[1].test
     assert not first.report.comparable(second.report), "paired means the same draws"
     assert [view_subsets(9, 2, [config.view_seed(draw)])[0].tolist() for draw in range(3)] != [
         view_subsets(9, 2, [again.view_seed(draw)])[0].tolist() for draw in range(3)
@@ -157,8 +162,8 @@ def test_another_draw_seed_draws_labels_points_and_views_afresh(tiny_pack):
 
 
 def test_the_lists_name_every_object_of_every_draw(tiny_pack):
-    found = evaluate_encoder(points_encoder(0), tiny_pack, CONFIG.model_copy(update={"twin_seeds": ()}))
-    lists = ObjectLists.from_json(found.objects.to_json())
+    found = evaluated(0, POINT_CARD, tiny_pack, ALONE)
+    lists = ObjectLists.from_json(found.files[OBJECTS_FILE])
     assert lists.digest() == found.report.objects_digest
     assert len(lists.train) == found.report.train_objects
     assert len(lists.test) == found.report.test_objects
@@ -173,23 +178,23 @@ def test_the_lists_name_every_object_of_every_draw(tiny_pack):
         lists.labelled("2 per class", 3)
 
 
-@pytest.mark.parametrize("build", [points_encoder, image_encoder])
-def test_kept_features_change_nothing_and_spare_everything(build, tiny_pack, tmp_path):
+@pytest.mark.parametrize("card", [POINT_CARD, IMAGE_CARD])
+def test_kept_features_change_nothing_and_spare_everything(card, tiny_pack, tmp_path):
     config = EvaluationConfig(
         label_settings=CONFIG.label_settings,
         point_draws=2,
         twin_seeds=(5,),
         sections=Sections(costs=None, retrieval=None),
     )
-    plain = evaluate_encoder(build(0), tiny_pack, config, twins=Twins(build)).report
-    keep = Keep(FeatureCache(tmp_path), "zero")
-    first = evaluate_encoder(build(0), tiny_pack, config, twins=Twins(build, "tiny"), keep=keep).report
-    again = evaluate_encoder(build(0), tiny_pack, config, twins=Twins(build, "tiny"), keep=keep).report
-    assert first.without_timings() == again.without_timings() == plain.without_timings()
+    plain = evaluated(0, card, tiny_pack, config).report
+    cache = FeatureCache(tmp_path)
+    first = evaluated(0, card, tiny_pack, config, Context("", "zero", cache)).report
+    again = evaluated(0, card, tiny_pack, config, Context("", "zero", cache)).report
+    assert without_timings(first) == without_timings(again) == without_timings(plain)
     assert first.extraction.kept == 0
     assert (again.extraction.computed, again.extraction.kept) == (0, first.extraction.computed)
     assert 0 < again.share_saved < 1
-    other = evaluate_encoder(build(1), tiny_pack, config, twins=Twins(build, "tiny"), keep=Keep(keep.cache, "one"))
+    other = evaluated(1, card, tiny_pack, config, Context("", "one", cache))
     assert other.report.health != first.health
     assert other.report.extraction.kept > 0, "its twins are the same"
 

@@ -7,11 +7,12 @@ import pytest
 import safetensors.torch
 import torch
 
-from registry.evaluation.reports import EvaluationConfig, LabelSetting
 from registry.judging.promote import promote
 from registry.versions.fetching import pull
 from registry.versions.import_checkpoint import check_pack, register_imported
 from ssl_core.errors import InfeasibleError, RegistryError
+from ssl_core.evaluation.protocol import LabelSetting
+from ssl_core.evaluation.tasks.probing_config import EvaluationConfig
 from ssl_core.models.bundle import load_bundle, read_card
 from ssl_core.models.image_weights import ImageImport, import_image_weights
 from ssl_core.models.imported import Imported

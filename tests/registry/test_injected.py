@@ -6,10 +6,12 @@ from injected import BETTER, MIDDLE, WORSE, blocks_pack, seeing
 from known_features import clouds, report_of
 
 from registry.champions.history_store import HistoryStore
-from registry.evaluation.protocol import NO_SECTIONS
-from registry.evaluation.reports import Correctness, EvaluationConfig, EvaluationReport, LabelSetting
 from registry.judging.gate import decide
 from registry.judging.promote import promote, promote_best, rollback
+from ssl_core.evaluation.protocol import LabelSetting
+from ssl_core.evaluation.report import Report, Scores
+from ssl_core.evaluation.sections.sections import NO_SECTIONS
+from ssl_core.evaluation.tasks.probing_config import EvaluationConfig
 
 NAME = "cross-modal-points"
 REPETITIONS = 20
@@ -23,11 +25,11 @@ def config(seed: int) -> EvaluationConfig:
     )
 
 
-def drawn(chance: np.ndarray, rng: np.random.Generator, base: EvaluationReport, draws: int = 10) -> EvaluationReport:
+def drawn(chance: np.ndarray, rng: np.random.Generator, base: Report, draws: int = 10) -> Report:
     """A report as if an object were answered rightly with these chances; a label draw shifts all chances alike."""
     shift = rng.normal(0, 0.05, (draws, 1))
     right = (rng.random((draws, len(chance))) < np.clip(chance + shift, 0, 1)).astype(float)
-    deciding = Correctness(labels="3 per class", views=None, encoder=right.tolist(), twin=None)
+    deciding = Scores(name="linear SVM at 3 per class labels", unit="test objects", values=right.tolist())
     return base.model_copy(update={"deciding": deciding})
 
 

@@ -1,14 +1,18 @@
 """Laws of the evaluation grid, on features whose quality is known."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 from known_features import CLASSES, CONFIG, LABELS, clouds, report_of
 
-from registry.evaluation.probing import feature_health, probe_cell
-from registry.evaluation.reports import EvaluationConfig, EvaluationReport
 from ssl_core.config import validated
 from ssl_core.errors import ConfigError
+from ssl_core.evaluation.probe_grid import feature_health, probe_cell
+from ssl_core.evaluation.task import parse_report
+from ssl_core.evaluation.tasks.probing_config import EvaluationConfig
+from ssl_core.evaluation.tasks.probing_report import ProbingReport
 
 
 def test_an_encoder_equal_to_its_twins_has_no_difference():
@@ -41,14 +45,14 @@ def test_more_labels_help_and_every_row_is_there():
 
 def test_report_parts_agree_with_each_other():
     report = report_of({None: clouds(2.0, 1)}, [{None: clouds(2.5, 2)}])
-    assert np.mean(report.deciding.encoder) == pytest.approx(report.headline.accuracy.mean, abs=1e-4)
-    assert np.mean(report.deciding.twin) == pytest.approx(report.headline.twin.mean, abs=1e-4)
+    assert np.mean(report.deciding.values) == pytest.approx(report.headline.accuracy.mean, abs=1e-4)
+    assert np.mean(report.baseline.values) == pytest.approx(report.headline.twin.mean, abs=1e-4)
     confusion = np.array(report.confusion)
     assert confusion.shape == (CLASSES, CLASSES)
     assert confusion.sum(axis=1).tolist() == np.bincount(LABELS.test).tolist()
     full = report.row("svm", "all").accuracy.mean
     assert (
-        confusion.trace() / confusion.sum() == pytest.approx(full) == pytest.approx(np.mean(report.full_labels.encoder))
+        confusion.trace() / confusion.sum() == pytest.approx(full) == pytest.approx(np.mean(report.full_labels.values))
     )
 
 
@@ -56,12 +60,12 @@ def test_the_same_input_gives_the_same_report_and_survives_json():
     cells = {None: clouds(2.0, 1)}
     a, b = report_of(cells, [cells]), report_of(cells, [cells])
     assert a == b
-    assert EvaluationReport.from_json(a.to_json()) == a
+    assert ProbingReport.from_json(a.to_json()) == parse_report(a.to_json()) == a
 
 
 def test_views_are_separate_rows_and_the_headline_takes_all_of_them():
     cells = {1: clouds(3.0, 1), 4: clouds(1.5, 1, draws=1)}
-    report = report_of(cells, modality="image")
+    report = report_of(cells)
     assert report.max_views == 4
     assert report.headline.views == 4
     assert report.row("svm", "all", 1).accuracy.mean < report.row("svm", "all", 4).accuracy.mean
@@ -108,10 +112,13 @@ def test_settings_that_make_no_sense_are_refused():
 def test_a_report_of_another_format_is_not_taken_for_one_of_these_rules():
     values = report_of({None: clouds(2.0, 1)}).model_dump(mode="json")
     values["config"].pop("protocol")
-    assert validated(EvaluationReport, values).protocol == "2"
-    for version in (1, 3):
-        with pytest.raises(ConfigError, match="format_version"):
-            validated(EvaluationReport, {**values, "format_version": version})
+    assert parse_report(json.dumps(values)).config.protocol == "2"
+    for version in (1, 4, None):
+        with pytest.raises(ValueError, match="no report"):
+            parse_report(json.dumps({**values, "format_version": version}))
+    for other in ("[]", "{}", "3"):
+        with pytest.raises(ValueError, match="no report"):
+            parse_report(other)
 
 
 def test_single_draws_tell_how_far_one_seed_may_mislead():

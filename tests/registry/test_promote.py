@@ -5,11 +5,12 @@ import json
 import pytest
 from tiny_bundles import make_bundle
 
-from registry.evaluation.evaluation_log import read_report
-from registry.evaluation.protocol import NO_SECTIONS
-from registry.evaluation.reports import EvaluationConfig, LabelSetting
 from registry.judging.promote import evaluate_version, promote, promote_best, rollback
+from registry.versions.evaluation_log import read_report
 from ssl_core.errors import RegistryError
+from ssl_core.evaluation.protocol import LabelSetting
+from ssl_core.evaluation.sections.sections import NO_SECTIONS
+from ssl_core.evaluation.tasks.probing_config import EvaluationConfig
 
 NAME = "cross-modal-points"
 CONFIG = EvaluationConfig(
@@ -40,7 +41,7 @@ def test_an_evaluation_is_stored_where_people_look(store, bundles, lineage, tria
     files = {item.path for item in store.client.list_artifacts(version.evaluation.run_id)}
     assert files >= {"report.json", "embedding.png", "confusion.png", "accuracy.png"}
     raw = store.client.get_model_version(NAME, "1")
-    assert raw.tags["splatsweep.accuracy"].endswith(" %")
+    assert raw.tags["splatsweep.result"].startswith("linear SVM at 2 per class labels: ")
     assert "random twin" in raw.description
     logged = store.client.get_logged_model(version.model_id)
     assert "svm/2_per_class" in {metric.key for metric in logged.metrics}
@@ -168,11 +169,11 @@ def test_a_report_that_was_touched_decides_nothing(store, bundles, lineage, tria
     touched = store.get(NAME, 2)
     (file,) = (home / "mlartifacts").glob(f"{touched.evaluation.run_id}/**/report.json")
     values = json.loads(file.read_text())
-    values["deciding"]["encoder"] = [[1.0] * len(draw) for draw in values["deciding"]["encoder"]]
+    values["deciding"]["values"] = [[1.0] * len(draw) for draw in values["deciding"]["values"]]
     file.write_text(json.dumps(values))
     assert read_report(store, touched) is None
     decision = promote(store, tiny_pack, touched, CONFIG)
     assert decision.numbers["accuracy"] == pytest.approx(honest.headline.accuracy.mean, abs=1e-6)
     again = store.get(NAME, 2)
     assert again.evaluation.run_id != touched.evaluation.run_id
-    assert read_report(store, again).without_timings() == honest.without_timings()
+    assert read_report(store, again).rows == honest.rows

@@ -4,21 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.evaluation.protocol import (
-    NO_SECTIONS,
-    PROTOCOL_VERSION,
-    EvaluationConfig,
-    LabelSetting,
-    RetrievalSettings,
-    RobustnessSettings,
-    Sections,
-    full_protocol,
-    not_measured,
-    reference_table,
-)
 from ssl_core.config import validated
 from ssl_core.errors import ConfigError
-from ssl_core.evaluation.robustness import light_disturbances
+from ssl_core.evaluation.protocol import PROTOCOL_VERSION, LabelSetting
+from ssl_core.evaluation.sections.retrieval import RetrievalSettings
+from ssl_core.evaluation.sections.robustness import RobustnessSettings, light_disturbances
+from ssl_core.evaluation.sections.sections import NO_SECTIONS, Sections
+from ssl_core.evaluation.tasks.novel_view import NovelViewConfig
+from ssl_core.evaluation.tasks.probing_config import EvaluationConfig, full_protocol, reference_table
 
 DEFAULT = EvaluationConfig()
 
@@ -52,12 +45,15 @@ def test_a_fuller_report_answers_a_smaller_question_and_not_the_reverse():
     assert not full.covers(changed(sections=Sections(retrieval=RetrievalSettings(ks=(50,)))))
     fewer = RobustnessSettings(disturbances=light_disturbances()[:1])
     assert DEFAULT.covers(changed(sections=Sections(robustness=fewer)))
-    assert all(config.covers(config) for config in (DEFAULT, full, reference_table()))
+    assert all(config.covers(config) for config in (DEFAULT, full, reference_table(), NovelViewConfig()))
+    assert not full.covers(NovelViewConfig())
+    assert not NovelViewConfig().covers(full)
 
 
 def test_what_decides_must_be_the_same_to_compare_and_nothing_else():
-    assert DEFAULT.comparable_with(full_protocol())
-    assert DEFAULT.comparable_with(changed(label_settings=DEFAULT.label_settings[:1], twin_seeds=(), probes=("svm",)))
+    assert DEFAULT.deciding_key == full_protocol().deciding_key
+    fewer = changed(label_settings=DEFAULT.label_settings[:1], twin_seeds=(), probes=("svm",))
+    assert DEFAULT.deciding_key == fewer.deciding_key
     for other in (
         changed(draw_seed=1),
         changed(point_draws=1),
@@ -65,7 +61,7 @@ def test_what_decides_must_be_the_same_to_compare_and_nothing_else():
         changed(label_settings=(LabelSetting(per_class=5, draws=9),)),
         reference_table(),
     ):
-        assert not DEFAULT.comparable_with(other)
+        assert DEFAULT.deciding_key != other.deciding_key
 
 
 @given(st.integers(0, 10**6), st.integers(0, 10**6), st.integers(0, 999), st.integers(0, 999))
@@ -103,14 +99,14 @@ def test_questions_that_make_no_sense_are_refused(values):
 
 def test_the_full_protocol_without_fine_tuning_is_not_the_full_one():
     short, full = full_protocol(fine_tuning=False), full_protocol()
-    assert not_measured(full) == ()
-    assert not_measured(short) == ("fine_tuning",)
-    assert not_measured(DEFAULT) == ("robustness", "novel_views", "fine_tuning")
-    assert not_measured(changed(probes=("svm",), sections=full.sections.model_dump())) == ("probes",)
+    assert full.not_measured() == ()
+    assert short.not_measured() == ("fine_tuning",)
+    assert DEFAULT.not_measured() == ("robustness", "novel_views", "fine_tuning")
+    assert changed(probes=("svm",), sections=full.sections.model_dump()).not_measured() == ("probes",)
     assert not short.covers(full), "who asks for the full protocol later gets it"
     assert full.covers(short)
     assert short.covers(DEFAULT), "it answers for what the gate asks"
-    assert short.comparable_with(full)
+    assert short.deciding_key == full.deciding_key
     assert short.digest() != full.digest()
 
 
@@ -119,5 +115,5 @@ def test_what_is_left_out_is_named_and_nothing_else(names):
     full = full_protocol()
     sections = full.sections.model_copy(update=dict.fromkeys(names))
     config = full.model_copy(update={"sections": sections})
-    assert set(not_measured(config)) == names
+    assert set(config.not_measured()) == names
     assert config.covers(full) == (not names)

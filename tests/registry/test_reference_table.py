@@ -6,10 +6,10 @@ import pytest
 from tiny_bundles import make_bundle
 from typer.testing import CliRunner
 
-from registry.evaluation.protocol import PROTOCOL_VERSION
 from registry.tracking.run_log import open_run_log
 from registry.versions.store import EncoderStore
 from ssl_core.errors import ConfigError
+from ssl_core.evaluation.protocol import PROTOCOL_VERSION
 from study.cli import app
 
 

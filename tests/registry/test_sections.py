@@ -4,23 +4,17 @@ import numpy as np
 import pytest
 from tiny_bundles import IMAGE, IMAGE_BACKBONE, POINT_BACKBONE, POINTS
 
-from registry.evaluation.evaluate import Partner, Twins, evaluate_encoder
-from registry.evaluation.protocol import (
-    NO_SECTIONS,
-    CostSettings,
-    EvaluationConfig,
-    FineTuningSettings,
-    LabelSetting,
-    NovelViewSettings,
-    RetrievalSettings,
-    RobustnessSettings,
-    Sections,
-)
-from registry.evaluation.section_tables import markdown, section_metrics, section_tables
-from registry.evaluation.sections.fine_tuning import training_of
-from registry.evaluation.sections.retrieval import aligned
-from ssl_core.evaluation.fine_tuning import FineTuningConfig
-from ssl_core.evaluation.robustness import DroppedPoints, FewerViews, Jitter
+from ssl_core.evaluation.protocol import LabelSetting
+from ssl_core.evaluation.sections.costs import CostSettings
+from ssl_core.evaluation.sections.fine_tuning import FineTuningConfig, FineTuningSettings, training_of
+from ssl_core.evaluation.sections.novel_views import NovelViewSettings
+from ssl_core.evaluation.sections.retrieval import RetrievalSettings, aligned
+from ssl_core.evaluation.sections.robustness import DroppedPoints, FewerViews, Jitter, RobustnessSettings
+from ssl_core.evaluation.sections.section import Companion
+from ssl_core.evaluation.sections.sections import NO_SECTIONS, Sections
+from ssl_core.evaluation.tasks.contract import Context
+from ssl_core.evaluation.tasks.probing import evaluate_encoder
+from ssl_core.evaluation.tasks.probing_config import EvaluationConfig
 from ssl_core.models.cards import encoder_card
 from ssl_core.models.encoder import PointsContract
 
@@ -33,26 +27,14 @@ def config(**sections: object) -> EvaluationConfig:
     return EvaluationConfig(label_settings=LABELS, probes=("svm",), point_draws=2, view_draws=1, sections=asked)
 
 
-def points_encoder(seed: int):
-    return encoder_card(POINTS, POINT_BACKBONE).build(seed)
+CARDS = {"points": encoder_card(POINTS, POINT_BACKBONE), "image": encoder_card(IMAGE, IMAGE_BACKBONE)}
 
 
-def image_encoder(seed: int):
-    return encoder_card(IMAGE, IMAGE_BACKBONE).build(seed)
-
-
-BUILD = {"points": points_encoder, "image": image_encoder}
-
-
-def measured(pack, modality: str, partner: str | None = None, twins: bool = False, **sections: object):
-    build = BUILD[modality]
-    found = evaluate_encoder(
-        build(0),
-        pack,
-        config(**sections).model_copy(update={"twin_seeds": ()}),
-        twins=Twins(build) if twins else None,
-        partner=Partner(BUILD[partner](1)) if partner else None,
-    )
+def measured(pack, modality: str, partner: str | None = None, **sections: object):
+    card = CARDS[modality]
+    companions = (Companion(CARDS[partner].build(1), CARDS[partner]),) if partner else ()
+    asked = config(**sections).model_copy(update={"twin_seeds": ()})
+    found = evaluate_encoder(card.build(0), card, pack, asked, Context(companions=companions))
     return found.report, found.pictures
 
 
@@ -60,7 +42,7 @@ def test_a_section_that_is_not_asked_for_is_not_measured(tiny_pack):
     report, _ = measured(tiny_pack, "points")
     assert [value for name, value in report.sections if name != "left_out"] == [None] * 5
     assert report.sections.left_out == {}
-    assert markdown(report.sections) == ""
+    assert report.sections.markdown() == ""
 
 
 @pytest.mark.parametrize(("modality", "kind"), [("points", "across point draws"), ("image", "across views")])
@@ -108,7 +90,7 @@ def test_disturbed_points_lose_and_the_loss_is_paired(tiny_pack):
     report, _ = measured(tiny_pack, "points", robustness=levels)
     mild, severe = report.sections.robustness
     assert (mild.disturbance, severe.disturbance) == tuple(each.name for each in levels.disturbances[:2])
-    clean = np.mean(report.full_labels.encoder)
+    clean = np.mean(report.full_labels.values)
     assert mild.accuracy.mean >= severe.accuracy.mean
     assert severe.loss.mean > 0.1
     for row in (mild, severe):  # the report's own number is the mean of two point draws, the section takes the first
@@ -126,9 +108,9 @@ def test_fewer_views_are_asked_of_images_and_more_than_there_are_is_no_disturban
 
 def test_a_contract_that_cannot_be_turned_says_so(tiny_pack):
     contract = PointsContract(num_points=64, features=("xyz", "reference_color"))
-    encoder = encoder_card(contract, POINT_BACKBONE).build(0)
+    card = encoder_card(contract, POINT_BACKBONE)
     asked = config(robustness=RobustnessSettings()).model_copy(update={"twin_seeds": ()})
-    report = evaluate_encoder(encoder, tiny_pack, asked).report
+    report = evaluate_encoder(card.build(0), card, tiny_pack, asked).report
     assert report.sections.robustness
     assert "in part: turned" in report.sections.left_out["robustness"]
 
@@ -148,12 +130,10 @@ def test_novel_views_are_set_beside_as_many_own_ones(tiny_pack):
 @pytest.mark.parametrize("modality", ["points", "image"])
 def test_fine_tuning_has_its_control(tiny_pack, modality):
     settings = FineTuningSettings(label_settings=LABELS[1:], seeds=(0, 1), training=TRAINING, min_steps=1)
-    report, _ = measured(tiny_pack, modality, twins=True, fine_tuning=settings)
+    report, _ = measured(tiny_pack, modality, fine_tuning=settings)
     (row,) = report.sections.fine_tuning
     assert (row.labels, row.runs, row.epochs, row.over) == ("all", 2, 2, "seeds")
     assert row.gain.mean == pytest.approx(row.accuracy.mean - row.scratch.mean)
-    without, _ = measured(tiny_pack, modality, fine_tuning=settings)
-    assert "no control" in without.sections.left_out["fine_tuning"]
 
 
 def test_few_labels_are_passed_over_more_often():
@@ -166,7 +146,7 @@ def test_costs_are_counted(tiny_pack):
     report, _ = measured(tiny_pack, "points", costs=CostSettings(batches=(1, 4), seconds=0.01))
     costs = report.sections.costs
     assert [each.batch for each in costs.latencies] == [1, 4]
-    assert costs.parameters == sum(parameter.numel() for parameter in points_encoder(0).parameters())
+    assert costs.parameters == sum(parameter.numel() for parameter in CARDS["points"].build(0).parameters())
 
 
 def test_tables_and_metrics_say_all_of_it(tiny_pack):
@@ -177,17 +157,17 @@ def test_tables_and_metrics_say_all_of_it(tiny_pack):
         "novel_views": NovelViewSettings(views=1),
         "fine_tuning": FineTuningSettings(label_settings=LABELS[1:], seeds=(0,), training=TRAINING, min_steps=1),
     }
-    report, _ = measured(tiny_pack, "image", "points", twins=True, **everything)
+    report, _ = measured(tiny_pack, "image", "points", **everything)
     assert Sections(**everything) == report.config.sections
-    assert len(section_tables(report.sections)) == 5
+    assert len(report.sections.tables()) == 5
     assert report.sections.left_out == {}
     assert set(report.section_seconds) == set(everything)
-    text = markdown(report.sections)
+    text = report.sections.markdown()
     for words in ("mAP", "recall@1", "1 view", "novel views", "from scratch", "parameters"):
         assert words in text
     for line in text.splitlines():
         assert line.count("|") in {line.count("|"), 0}
-    metrics = section_metrics(report.sections)
+    metrics = report.sections.metrics()
     allowed = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./")
     assert all(set(name) <= allowed and np.isfinite(value) for name, value in metrics.items())
     assert {name.split("/")[0] for name in metrics} == set(everything)

@@ -11,8 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from registry.evaluation.protocol import NO_SECTIONS
-from registry.evaluation.reports import EvaluationConfig, LabelSetting
 from registry.judging.promote import promote
 from registry.service.pages import serve_pages
 from registry.tracking.run_log import open_run_log
@@ -20,6 +18,9 @@ from registry.versions.fetching import pull
 from registry.versions.records import Lineage
 from registry.versions.store import EncoderStore
 from ssl_core.errors import RegistryError
+from ssl_core.evaluation.protocol import LabelSetting
+from ssl_core.evaluation.sections.sections import NO_SECTIONS
+from ssl_core.evaluation.tasks.probing_config import EvaluationConfig
 
 NAME = "cross-modal-points"
 CONFIG = EvaluationConfig(

@@ -1,5 +1,6 @@
 """What commands print: names, paths and reasons that others wrote are text, whatever characters they hold."""
 
+import io
 import json
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from ssl_core.errors import RegistryError
+from ssl_core.evaluation.progress import Progress
 from study import cli, console
 
 HOSTILE = "see [/issue], [red]mine[/] :smile: \x1b[31m end"
@@ -62,3 +64,34 @@ def test_what_is_no_number_in_json_is_a_word(capsys):
     console.print_json(values)
     found = json.loads(capsys.readouterr().out, parse_constant=refuse)
     assert found == {"a": [1.5, "Infinity", "NaN"], "b": {"c": "-Infinity"}, "path": "here"}
+
+
+def test_an_evaluation_says_a_line_now_and_then_where_there_is_no_terminal(monkeypatch, capsys):
+    monkeypatch.setattr(console, "LINE_SECONDS", 0.0)
+    with console.evaluation_progress() as tell:
+        tell(Progress("tiny/1", "features of the encoder", 0, 40))
+        tell(Progress("tiny/1", "probes", 10, 40))
+        tell(Progress("tiny/1", "probes", 40, 40))
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("evaluating tiny/1, probes: 25 % after ")
+    assert shown.err.endswith(" s left\n")
+    assert shown.err.count("\n") == 1, "neither the first step nor the end"
+
+
+def test_quick_evaluations_say_nothing(capsys):
+    with console.evaluation_progress() as tell:
+        for done in range(5):
+            tell(Progress("tiny/1", "probes", done, 5))
+    assert capsys.readouterr().err == ""
+
+
+def test_on_a_terminal_an_evaluation_shows_a_bar_with_its_share(monkeypatch):
+    screen = io.StringIO()
+    monkeypatch.setattr(console, "errors", Console(file=screen, force_terminal=True, width=100))
+    with console.evaluation_progress() as tell:
+        tell(Progress("tiny/1", "probes", 10, 40))
+        tell(Progress("tiny/2 \x1b[31m", "retrieval", 1, 40))
+        tell(Progress("tiny/2 \x1b[31m", "retrieval", 39, 40))
+    assert "evaluating tiny/2 ?[31m, retrieval" in screen.getvalue()
+    assert " 98%" in screen.getvalue()

@@ -11,11 +11,11 @@ import safetensors.torch
 import torch
 from plain_client import PROTOCOL, another_bundle, edit_card, first_bundle, register, spoil_weights, with_checksums
 
-from registry.evaluation.evaluation_log import read_report
 from registry.judging.foreign import UnfitError, taken_in
 from registry.judging.promote import evaluate_version, promote_by_hand
 from registry.judging.unjudged import one_version
 from registry.tracking.run_log import open_run_log
+from registry.versions.evaluation_log import read_report
 from registry.versions.store import EncoderStore
 from ssl_core.errors import NewerVersionError
 from ssl_core.models.bundle import save_bundle

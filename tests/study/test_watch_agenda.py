@@ -5,10 +5,12 @@ from datetime import UTC, datetime, timedelta
 
 from registry.evaluation.evaluation_claims import Claim, work_key
 from registry.judging.unjudged import Found
+from ssl_core.evaluation.tasks.novel_view import NovelViewConfig
+from ssl_core.evaluation.tasks.probing_config import EvaluationConfig
 from study.watching.agenda import Agenda, plan_agenda
 
-PACK, OTHER, PROTOCOL = "a" * 16, "b" * 16, "c" * 16
-WORK = work_key(PACK, PROTOCOL)
+PACK, OTHER, PROTOCOL = "a" * 16, "b" * 16, EvaluationConfig(draw_seed=3)
+WORK = work_key(PACK, PROTOCOL.digest())
 KIND = {"splatsweep.kind": "encoder"}
 DONE = json.dumps({"outcome": "refused", "reason": "r", "time": "t"})
 
@@ -40,7 +42,7 @@ def test_judged_unfit_running_and_strangers_are_left_out():
 
 
 def test_a_note_of_another_protocol_or_pack_or_an_edited_one_does_not_count():
-    other = {f"judged.{work_key(PACK, 'd' * 16)}": DONE, f"judged.{work_key(OTHER, PROTOCOL)}": DONE}
+    other = {f"judged.{work_key(PACK, 'd' * 16)}": DONE, f"judged.{work_key(OTHER, PROTOCOL.digest())}": DONE}
     assert references(agenda(found(1, **other), found(2, **{f"judged.{WORK}": "yes"}))) == ["points/1", "points/2"]
 
 
@@ -65,3 +67,12 @@ def test_a_claimed_version_is_left_until_its_claim_ends():
         made = agenda(found(1, **{f"claim.{WORK}": claim.to_json()}))
         assert made.claimed == claimed
         assert references(made) == ([] if claimed else ["points/1"])
+
+
+def test_each_kind_is_asked_what_the_gate_asks_of_it():
+    """Versions of before the cards, of every kind, and one that says nothing we know."""
+    kinds = ({"modality": "image"}, {"card": "point_encoder"}, {"card": "scene_field"}, {"card": "hologram"}, {})
+    versions = [found(number, **tags) for number, tags in enumerate(kinds, start=1)]
+    tasks = plan_agenda(versions, [PACK], None, default_pack=PACK).tasks
+    probing, drawing = (work_key(PACK, config.digest()) for config in (EvaluationConfig(), NovelViewConfig()))
+    assert [task.work for task in tasks] == [probing, probing, drawing, probing, probing]

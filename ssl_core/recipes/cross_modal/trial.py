@@ -192,17 +192,15 @@ class CrossModalTrial:
         error. `val/probe` is the mean of the two; label draws are the same for every trial and epoch of a study.
         """
         settings, pack = self.config.validation, self.pack
+        networks, size = self.networks, self.config.image.image_size
         pool = draw_pool(pack.labels, self.fit, settings.pool_per_class)
         draws = [
             draw_labels(pack.labels[pool], per_class=settings.labels_per_class, seed=seed)
             for seed in range(settings.label_draws)
         ]
         objects = np.concatenate([pool, self.val])
-        points = [
-            point_features(self.networks.points, pack, objects, draw, sampler=self.sampler)
-            for draw in range(settings.point_draws)
-        ]
-        views = image_features(self.networks.image, pack, objects, views=settings.views).max(axis=1)
+        points = [point_features(networks.points, self.sampler, objects, draw) for draw in range(settings.point_draws)]
+        views = image_features(networks.image, pack, objects, size, views=settings.views).max(axis=1)
         metrics: dict[str, float] = {}
         for name, features in (("points", points), ("image", [views])):
             scores = np.array([_draw_accuracy(features, pack.labels[objects], len(pool), draw) for draw in draws])

@@ -6,22 +6,21 @@ empties it).
 """
 
 from registry.connection import explained
-from registry.evaluation.evaluation_log import hang_on_version, read_report, report_of_run
-from registry.evaluation.reports import EvaluationConfig
+from registry.versions.evaluation_log import hang_on_version, read_report, report_of_run
 from registry.versions.records import PREFIX, EncoderVersion
 from registry.versions.store import EncoderStore
+from ssl_core.evaluation.report import Report, TaskConfig
 
 
 def settle_leftovers(
-    store: EncoderStore, version: EncoderVersion, pack_digest: str, config: EvaluationConfig
+    store: EncoderStore, version: EncoderVersion, pack_digest: str, config: TaskConfig
 ) -> EncoderVersion:
     """Make good for evaluations of this version, pack and protocol that were cut short.
 
     Raises:
         RegistryError: the registry does not answer.
     """
-    known = read_report(store, version)
-    if known is not None and known.pack_digest == pack_digest and known.config.covers(config):
+    if known_report(store, version, pack_digest, config) is not None:
         return version
     tags = {"kind": "evaluation", "encoder": version.reference, "pack_digest": pack_digest}
     tags["config_digest"] = config.digest()
@@ -33,6 +32,12 @@ def settle_leftovers(
                 store.client.delete_run(run.info.run_id)
     for run in runs:
         report = report_of_run(store, run.info.run_id) if run.info.status == "FINISHED" else None
-        if report is not None and report.config == config and report.pack_digest == pack_digest:
+        if report is not None and report.config == config and report.data_digest == pack_digest:
             return hang_on_version(store, version, report, run.info.run_id)
     return version
+
+
+def known_report(store: EncoderStore, version: EncoderVersion, pack_digest: str, config: TaskConfig) -> Report | None:
+    """The version's last report, if it answers what is asked."""
+    known = read_report(store, version)
+    return known if known and known.data_digest == pack_digest and known.config.covers(config) else None

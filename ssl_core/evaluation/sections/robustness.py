@@ -1,8 +1,9 @@
-"""Inputs made worse on purpose: points dropped, jittered or turned, views taken away.
+"""Robustness: one SVM, fitted on clean features of all labelled objects, on test objects that were disturbed.
 
-What is disturbed is the batch that an encoder reads, and all of its columns together: a turned object has turned
-positions, normals, quaternions and spherical harmonics. Afterwards the positions are centred and scaled to the unit
-sphere again, as the preprocessing of a disturbed object would do, and log-scales follow.
+Points are dropped, jittered or turned, views taken away. What is disturbed is the batch that an encoder reads, and all
+of its columns together: a turned object has turned positions, normals, quaternions and spherical harmonics. Afterwards
+the positions are centred and scaled to the unit sphere again, as the preprocessing of a disturbed object would do, and
+log-scales follow.
 
 Dropped points are replaced by repeating those that are left, in order, as the sampler does with small objects: maxima
 over points do not change by it, and programs of a fixed number of points can be measured too.
@@ -14,13 +15,26 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from ssl_core.config import Config
 from ssl_core.data.features import spans
+from ssl_core.data.point_sampler import PointSampler
 from ssl_core.errors import ConfigError, InfeasibleError
+from ssl_core.evaluation.extract import Features, encoded, point_batches
+from ssl_core.evaluation.features import pool
+from ssl_core.evaluation.probe_grid import labelled
+from ssl_core.evaluation.probes import linear_svm
+from ssl_core.evaluation.report import Table
 from ssl_core.evaluation.rotations import random_rotations, rotation_matrices, sh_rotations, times
+from ssl_core.evaluation.sections.section import Found, LeftOutError, Section, Subject, plain
+from ssl_core.evaluation.statistics import Interval, bootstrap_mean, paired_bootstrap
+from ssl_core.models.cards import ImageEncoderCard, PointEncoderCard
 from ssl_core.models.encoder import PointsContract
+from ssl_core.models.modes import device_of
+
+_STEPS = 5
+"""of `Progress`, for one disturbance"""
 
 
 class DroppedPoints(Config):
@@ -93,6 +107,24 @@ def standard_disturbances() -> tuple[DroppedPoints | Jitter | Turn | FewerViews,
 def light_disturbances() -> tuple[DroppedPoints | Jitter | Turn | FewerViews, ...]:
     """One level of each."""
     return (DroppedPoints(share=0.5), Jitter(sd=0.03), Turn(degrees=15.0), FewerViews(views=2))
+
+
+class RobustnessSettings(Config):
+    """The linear SVM with the most labels, fitted on clean features and asked about disturbed test objects.
+
+    Disturbances of what the encoder does not read, and of as many views as the pack has, are passed over.
+    """
+
+    disturbances: tuple[Disturbance, ...] = Field(default=light_disturbances(), min_length=1)
+
+
+class RobustnessRow(Config):
+    """The linear SVM with the most labels, fitted on clean features, on disturbed test objects."""
+
+    disturbance: str
+    accuracy: Interval
+    loss: Interval
+    """clean minus disturbed, object by object"""
 
 
 def disturb(
@@ -192,3 +224,106 @@ def _normalised(points: Tensor, contract: PointsContract) -> Tensor:
 def _columns(contract: PointsContract, wanted: str) -> list[slice]:
     """Where a feature group stands; empty when the contract does not have it."""
     return [span for group, span in spans(contract) if group == wanted]
+
+
+def _measure(subject: Subject, settings: RobustnessSettings, found: Found) -> tuple[RobustnessRow, ...]:
+    """One row per disturbance of what the encoder reads; points of the first draw, views by their maximum."""
+    n, clean = len(subject.labels.train), subject.features
+    variants: list[tuple[str, Features]] = []
+    for disturbance in settings.disturbances:
+        try:
+            features = _disturbed(subject, disturbance)
+        except InfeasibleError as error:
+            found.left_out.append(f"{disturbance.name}: {error}")
+            continue
+        if features is not None:
+            variants.append((disturbance.name, features))
+        subject.steps.step(_STEPS)
+    if not variants:
+        raise LeftOutError("no disturbance that was asked for applies to this encoder on this pack")
+    correct = _correct(subject, clean[:n], [clean[n:], *(features for _, features in variants)])
+    confidence = subject.config.confidence
+    return tuple(
+        RobustnessRow(
+            disturbance=name,
+            accuracy=bootstrap_mean(disturbed, confidence=confidence),
+            loss=paired_bootstrap(correct[0], disturbed, confidence=confidence),
+        )
+        for (name, _), disturbed in zip(variants, correct[1:], strict=True)
+    )
+
+
+def _disturbed(subject: Subject, disturbance: Disturbance) -> Features | None:
+    """[test objects, F]; None where the encoder does not read what is disturbed, or everything is left as it is."""
+    match disturbance, subject.card:
+        case FewerViews(), ImageEncoderCard():
+            views = subject.raw.rows(slice(len(subject.labels.train), None)).views
+            assert views is not None
+            if disturbance.views >= views.shape[1]:
+                return None
+            rng = np.random.default_rng([41, subject.config.draw_seed, disturbance.views])
+            kept = fewer_views(views, disturbance, rng)
+            return pool(kept, np.arange(kept.shape[1]), "max")
+        case DroppedPoints() | Jitter() | Turn(), PointEncoderCard():
+            number, sampler = subject.config.point_number(0), subject.source.sampler
+            return subject.test_source().recall(
+                f"points {number}, {disturbance.to_json()}",
+                subject.encoder,
+                subject.identity,
+                lambda: disturbed_point_features(subject.encoder, sampler, subject.test, number, disturbance),
+            )
+        case _:
+            return None
+
+
+def disturbed_point_features(
+    encoder: nn.Module,
+    sampler: PointSampler,
+    objects: NDArray[np.int64],
+    draw: int,
+    disturbance: DroppedPoints | Jitter | Turn,
+) -> Features:
+    """`point_features` of disturbed points. The draw decides what is random in the disturbance as well.
+
+    Raises:
+        InfeasibleError: inputs of the sampler's contract cannot be turned.
+    """
+    generator = torch.Generator().manual_seed(int(np.random.default_rng([29, draw]).integers(2**62)))
+    batches = (
+        disturb(points, sampler.contract, disturbance, generator).to(device_of(encoder))
+        for points in point_batches(sampler, objects, draw)
+    )
+    return encoded(encoder, batches)
+
+
+def _correct(subject: Subject, train: Features, tests: list[Features]) -> list[NDArray[np.float64]]:
+    """Per variant of the test objects, [test objects] 1 where the one SVM was right, mean over label draws."""
+    labels, config, setting = subject.labels, subject.config, subject.most_labels
+    count = len(labels.test)
+    right = np.zeros(len(tests) * count)
+    truth = np.tile(labels.test, len(tests))
+    for draw in range(setting.draws):
+        chosen = labelled(labels, setting, config, draw)
+        result = linear_svm(train[chosen], labels.train[chosen], np.concatenate(tests), truth, C=config.svm_c)
+        right += result.predictions == truth
+    return list((right / setting.draws).reshape(len(tests), count))
+
+
+def _table(rows: tuple[RobustnessRow, ...]) -> Table:
+    cells = [[row.disturbance, row.accuracy.percent(), row.loss.percent(signed=True)] for row in rows]
+    return "Robustness: linear SVM with the most labels, %", ["test objects", "accuracy", "lost"], cells
+
+
+def _metrics(rows: tuple[RobustnessRow, ...]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for row in rows:
+        place = f"robustness/{plain(row.disturbance)}"
+        found |= {place: row.accuracy.mean, f"{place}/loss": row.loss.mean}
+    return found
+
+
+def _steps(settings: RobustnessSettings) -> int:
+    return _STEPS * len(settings.disturbances)
+
+
+ROBUSTNESS = Section("robustness", _steps, _measure, _table, _metrics)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.preprocessing import StandardScaler
 
-from ssl_core.evaluation.embedding_plot import GREY, INK, class_colours, png
+from ssl_core.evaluation.embedding_plot import GREY, INK, png, scatter_classes
 
 
 def principal_components(features: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -34,9 +34,7 @@ def pca_png(
     places, shares = principal_components(features)
     figure = Figure(figsize=(7.6, 5.6), layout="constrained")
     axes = figure.add_subplot()
-    for index, (name, colour) in enumerate(zip(class_names, class_colours(len(class_names)), strict=True)):
-        members = places[labels == index]
-        axes.scatter(members[:, 0], members[:, 1], s=18, color=colour, edgecolors="white", linewidths=0.4, label=name)
+    scatter_classes(axes, places, labels, class_names)
     axes.set_xlabel(f"first principal component ({100 * shares[0]:.0f} % of the variance)", fontsize=9, color=GREY)
     axes.set_ylabel(f"second ({100 * shares[1]:.0f} %)", fontsize=9, color=GREY)
     axes.set_title(title, fontsize=11, color=INK, loc="left")

@@ -5,15 +5,16 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from registry.evaluation.protocol import LabelSetting, Pooling
-from registry.evaluation.reports import EvaluationReport, Row
 from ssl_core.evaluation.embedding_plot import GREY, INK, png
+from ssl_core.evaluation.probe_grid import Row
+from ssl_core.evaluation.protocol import LabelSetting, Pooling
 from ssl_core.evaluation.statistics import Interval
+from ssl_core.evaluation.tasks.probing_report import ProbingReport
 
 ENCODER, MEAN, TWIN = "#1d4ed8", "#0f766e", "#9ca3af"
 
 
-def accuracy_png(report: EvaluationReport, title: str) -> bytes:
+def accuracy_png(report: ProbingReport, title: str) -> bytes:
     """PNG with one panel over label settings (at all views) and, for images, one over numbers of views.
 
     A band is the interval of its line; views pooled by their mean stand beside the maximum.
@@ -39,7 +40,7 @@ Line = tuple[str, str, Sequence[Interval | None]]
 """name, colour, an interval per place"""
 
 
-def _lines(report: EvaluationReport, places: Sequence[tuple[str, int | None]]) -> list[Line]:
+def _lines(report: ProbingReport, places: Sequence[tuple[str, int | None]]) -> list[Line]:
     """Of the linear SVM at (labels, views), drawn in this order."""
 
     def rows(pooling: Pooling) -> list[Row | None]:
@@ -50,7 +51,7 @@ def _lines(report: EvaluationReport, places: Sequence[tuple[str, int | None]]) -
         ("random twin", TWIN, [row.twin if row is not None else None for row in most]),
         ("encoder", ENCODER, [row.accuracy if row is not None else None for row in most]),
     ]
-    if report.modality == "image":
+    if report.max_views is not None:
         lines.insert(1, ("encoder, mean of views", MEAN, [row.accuracy if row else None for row in rows("mean")]))
     return lines
 
@@ -72,7 +73,7 @@ def _panel(axes: Axes, ticks: Sequence[str], lines: Sequence[Line], label: str) 
         axes.spines[side].set_visible(False)
 
 
-def _labelled(report: EvaluationReport, setting: LabelSetting) -> int:
+def _labelled(report: ProbingReport, setting: LabelSetting) -> int:
     """About how many objects carry labels; exact when classes are of equal size."""
     if setting.per_class is not None:
         return min(setting.per_class * len(report.class_names), report.train_objects)

@@ -13,16 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from registry.connection import explained, import_mlflow, is_invalid, is_missing
-from registry.evaluation.evaluate import Evaluation
-from registry.evaluation.object_lists import OBJECTS_FILE
-from registry.evaluation.report_text import evaluation_text, headline_text
-from registry.evaluation.reports import EvaluationReport
-from registry.evaluation.section_tables import section_metrics
-from registry.versions.model_card import describe_version, render_card
+from registry.versions.model_card import NOT_EVALUATED, describe_version, render_card
 from registry.versions.records import PREFIX, Decision, EncoderVersion, EvaluationSummary
 from registry.versions.store import CARD_FILE, EncoderStore
-from ssl_core.config import parse_json
 from ssl_core.errors import RegistryError
+from ssl_core.evaluation.report import Report, scale_of
+from ssl_core.evaluation.task import parse_report
+from ssl_core.evaluation.tasks.contract import Evaluation
 from ssl_core.models.cards import Card
 
 REPORT_FILE = "report.json"
@@ -33,7 +30,7 @@ REPORT_DIGEST = f"{PREFIX}report_sha256"
 def log_evaluation(
     store: EncoderStore,
     version: EncoderVersion,
-    evaluation: Evaluation,
+    evaluation: Evaluation[Report],
     card: Card,
     parent_run_id: str,
 ) -> EncoderVersion:
@@ -46,8 +43,8 @@ def log_evaluation(
         {
             f"{PREFIX}kind": "evaluation",
             f"{PREFIX}encoder": version.reference,
-            f"{PREFIX}pack_digest": report.pack_digest,
-            f"{PREFIX}protocol": report.protocol,
+            f"{PREFIX}pack_digest": report.data_digest,
+            f"{PREFIX}protocol": report.config.protocol,
             f"{PREFIX}config_digest": report.config.digest(),
             REPORT_DIGEST: hashlib.sha256(text.encode()).hexdigest(),
             f"{PREFIX}study": version.lineage.study,
@@ -57,8 +54,8 @@ def log_evaluation(
     )
     try:
         log.log_text(run_id, text, REPORT_FILE)
-        if evaluation.objects is not None:
-            log.log_text(run_id, evaluation.objects.to_json(), OBJECTS_FILE)
+        for name, text in evaluation.files.items():
+            log.log_text(run_id, text, name)
         with tempfile.TemporaryDirectory() as scratch:
             for name, data in evaluation.pictures.items():
                 path = Path(scratch) / name
@@ -70,40 +67,36 @@ def log_evaluation(
         raise
     log.finish(run_id, "FINISHED")
     version = hang_on_version(store, version, report, run_id)
-    store.set_description(version, describe_version(card, version.lineage, headline_text(report)))
+    store.set_description(version, describe_version(card, version.lineage, f"{report.headline_text}."))
     _write_card(store, version, card, report, None)
     return version
 
 
-def hang_on_version(
-    store: EncoderStore, version: EncoderVersion, report: EvaluationReport, run_id: str
-) -> EncoderVersion:
+def hang_on_version(store: EncoderStore, version: EncoderVersion, report: Report, run_id: str) -> EncoderVersion:
     """Tags and event that say on the version what its evaluation's run holds: from here on it counts as evaluated."""
-    row = report.headline
     summary = EvaluationSummary(
         run_id=run_id,
-        pack_digest=report.pack_digest,
+        pack_digest=report.data_digest,
         config_digest=report.config.digest(),
-        headline=_headline(report),
+        headline=report.headline_text,
     )
     tags = {
         f"{PREFIX}evaluation": summary.to_json(),
         f"{PREFIX}evaluation_run": run_id,
-        f"{PREFIX}protocol": report.protocol,
+        f"{PREFIX}protocol": report.config.protocol,
     }
-    if row is not None:
-        tags[f"{PREFIX}accuracy"] = f"{row.accuracy.percent()} %"
-        if row.difference is not None:
-            tags[f"{PREFIX}difference_to_twin"] = f"{row.difference.percent(signed=True)} points"
+    if report.deciding is not None:
+        measurement, scores = report.paired()[0]
+        tags[f"{PREFIX}result"] = f"{scores.name}: {scale_of(scores.measure).interval(measurement.value)}"
     return store.add_event(store.tag(version, tags), "evaluated", summary.headline)
 
 
-def read_report(store: EncoderStore, version: EncoderVersion) -> EvaluationReport | None:
+def read_report(store: EncoderStore, version: EncoderVersion) -> Report | None:
     """The report of the version's last evaluation; None if there is none or it cannot be read any more."""
     return None if version.evaluation is None else report_of_run(store, version.evaluation.run_id)
 
 
-def report_of_run(store: EncoderStore, run_id: str) -> EvaluationReport | None:
+def report_of_run(store: EncoderStore, run_id: str) -> Report | None:
     """The report of an evaluation's run. None if it is not there, of an older format, or not the one that was written:
     whoever can write to the artifacts alone decides about no champion. The answer to each is to evaluate again."""
     artifacts = import_mlflow().artifacts
@@ -117,7 +110,7 @@ def report_of_run(store: EncoderStore, run_id: str) -> EvaluationReport | None:
             content = Path(path).read_bytes()
             if written is not None and hashlib.sha256(content).hexdigest() != written:
                 return None
-            return EvaluationReport.model_validate(parse_json(content))
+            return parse_report(content)
     except (RegistryError, ValueError, OSError):
         return None
 
@@ -147,41 +140,20 @@ def _is_there(store: EncoderStore, run_id: str) -> bool:
     return True
 
 
-def _headline(report: EvaluationReport) -> str:
-    row = report.headline
-    if row is None:
-        return "no result: features hold NaN or infinity"
-    views = f", {row.views} views" if row.views is not None else ""
-    text = f"linear SVM, {row.labels}{views}: {row.accuracy.percent()} %"
-    if row.twin is not None and row.difference is not None:
-        text += f" (random twin {row.twin.percent()}, difference {row.difference.percent(signed=True)})"
-    return text
-
-
-def _log_metrics(store: EncoderStore, version: EncoderVersion, report: EvaluationReport, run_id: str) -> None:
-    """Accuracies as metrics of the run, of the logged model, and of the data set they were measured on."""
+def _log_metrics(store: EncoderStore, version: EncoderVersion, report: Report, run_id: str) -> None:
+    """All numbers as metrics of the run, of the logged model, and of the data set they were measured on."""
     from mlflow.entities import Metric
 
-    values: dict[str, float] = {}
-    for row in report.rows:
-        values[row.key] = row.accuracy.mean
-        if row.twin is not None and row.difference is not None:
-            values[f"{row.key}/twin"] = row.twin.mean
-            values[f"{row.key}/difference"] = row.difference.mean
-            values[f"{row.key}/difference_se"] = row.difference.se
-    values["health/relative_std"] = report.health.relative_std
-    values["health/effective_rank"] = report.health.effective_rank
-    values |= section_metrics(report.sections)
-    values["seconds"], values["seconds/share_saved"] = report.seconds, report.share_saved
+    values = {**report.metrics(), "seconds": report.seconds, "seconds/share_saved": report.share_saved}
     now = int(time.time() * 1000)
     source: dict[str, Any] = {
         "model_id": version.model_id or None,
         "dataset_name": "test split",
-        "dataset_digest": report.pack_digest,
+        "dataset_digest": report.data_digest,
         "run_id": run_id,
     }
     points = [Metric(key, value, now, 0, **source) for key, value in values.items()]
-    with explained(f"storing accuracies of {version.reference}"):
+    with explained(f"storing metrics of {version.reference}"):
         for start in range(0, len(points), 500):
             store.client.log_batch(run_id, metrics=points[start : start + 500])
 
@@ -190,10 +162,13 @@ def _write_card(
     store: EncoderStore,
     version: EncoderVersion,
     card: Card,
-    report: EvaluationReport | None,
+    report: Report | None,
     decision: Decision | None,
 ) -> None:
-    text = render_card(version.name, card, version.lineage, evaluation_text(report, decision))
+    found = NOT_EVALUATED if report is None else report.markdown()
+    if decision is not None:
+        found += f"\n\nGate: {'promoted' if decision.promoted else 'not promoted'}. {decision.reason}"
+    text = render_card(version.name, card, version.lineage, found)
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / CARD_FILE
         path.write_text(text, encoding="utf-8")

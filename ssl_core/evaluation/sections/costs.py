@@ -1,4 +1,4 @@
-"""What an encoder costs whoever uses it: weights, time per object, memory while it runs.
+"""What a model costs whoever uses it: weights, time per object, memory while it runs.
 
 Times are medians with their interval, on one thread, so that they compare between machines' sizes; other work on the
 machine is in them. Memory is that of the tensors of one forward, input included, weights not: counted, not sampled, so
@@ -20,7 +20,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ssl_core.config import Config
-from ssl_core.models.encoder import Encoder
+from ssl_core.evaluation.report import Table
+from ssl_core.evaluation.sections.section import Found, Section, Subject
+from ssl_core.models.cards import Card
 from ssl_core.models.modes import device_of, evaluating
 
 BATCHES = (1, 32)
@@ -28,8 +30,15 @@ _FEWEST, _MOST = 6, 30
 """Repeats; the range of six values holds the median with 97 % confidence."""
 
 
+class CostSettings(Config):
+    """Time per object, memory and size, on the device the evaluation runs on, with one thread."""
+
+    batches: tuple[int, ...] = Field(default=BATCHES, min_length=1)
+    seconds: float = Field(default=1.0, gt=0.0, description="about how long each batch size is repeated")
+
+
 class Latency(Config):
-    """Milliseconds per object at one batch size: median over forwards, and a distribution-free interval of it."""
+    """Milliseconds per input at one batch size: median over forwards, and a distribution-free interval of it."""
 
     batch: int
     median_ms: float
@@ -39,38 +48,38 @@ class Latency(Config):
     confidence: float = 0.95
 
 
-class EncoderCosts(Config):
-    """All costs of one encoder."""
+class ModelCosts(Config):
+    """All costs of one model."""
 
     parameters: int
     weight_bytes: int
     """parameters and buffers, as they are stored"""
     latencies: tuple[Latency, ...]
     peak_bytes: int
-    """most bytes of tensors alive in one forward of `peak_batch` objects, without the weights"""
+    """most bytes of tensors alive in one forward of `peak_batch` inputs, without the weights"""
     peak_batch: int
     threads: int = Field(ge=1)
     device: str
 
 
-def encoder_costs(
-    encoder: Encoder, *, batches: Sequence[int] = BATCHES, threads: int = 1, seconds: float = 3.0
-) -> EncoderCosts:
-    """Measure an encoder on the device it is on; its mode and weights are left as they are.
+def model_costs(
+    model: nn.Module, card: Card, *, batches: Sequence[int] = BATCHES, threads: int = 1, seconds: float = 3.0
+) -> ModelCosts:
+    """Measure a model on the device it is on; its mode and weights are left as they are.
 
     Args:
-        encoder: of either modality; inputs are made up in the contract's shape.
-        batches: objects in a forward; the largest also tells the memory.
+        model: of the card, which makes up its inputs.
+        batches: inputs in a forward; the largest also tells the memory.
         threads: of torch, while this measures.
         seconds: about how long a batch size is repeated, at least six times.
     """
-    device = device_of(encoder)
-    stored = [*encoder.parameters(), *encoder.buffers()]
-    with _measured(encoder, threads):
-        latencies = tuple(_latency(encoder, batch, seconds, device) for batch in batches)
-        peak = _peak_bytes(encoder, encoder.contract.example(max(batches)).to(device))
-    return EncoderCosts(
-        parameters=sum(parameter.numel() for parameter in encoder.parameters()),
+    device = device_of(model)
+    stored = [*model.parameters(), *model.buffers()]
+    with _measured(model, threads):
+        latencies = tuple(_latency(model, card.example(batch).to(device), seconds) for batch in batches)
+        peak = _peak_bytes(model, card.example(max(batches)).to(device))
+    return ModelCosts(
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
         weight_bytes=sum(tensor.numel() * tensor.element_size() for tensor in stored),
         latencies=latencies,
         peak_bytes=peak,
@@ -87,21 +96,21 @@ def median_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[
     return float(np.median(ordered)), float(ordered[below - 1]), float(ordered[len(ordered) - below])
 
 
-def _latency(encoder: Encoder, batch: int, seconds: float, device: torch.device) -> Latency:
-    inputs = encoder.contract.example(batch).to(device)
-    encoder(inputs)  # the first one also pays for what is made once
+def _latency(model: nn.Module, inputs: Tensor, seconds: float) -> Latency:
+    batch, device = len(inputs), inputs.device
+    model(inputs)  # the first one also pays for what is made once
     spent: list[float] = []
     while len(spent) < _FEWEST or (len(spent) < _MOST and sum(spent) < seconds):
         began = _now(device)
-        encoder(inputs)
+        model(inputs)
         spent.append(_now(device) - began)
     median, low, high = (1e3 * value / batch for value in median_interval(spent))
     return Latency(batch=batch, median_ms=median, low_ms=low, high_ms=high, repeats=len(spent))
 
 
-def _peak_bytes(encoder: Encoder, inputs: Tensor) -> int:
+def _peak_bytes(model: nn.Module, inputs: Tensor) -> int:
     with _Held() as held:
-        encoder(inputs)
+        model(inputs)
     return int(held.peak + inputs.untyped_storage().nbytes())
 
 
@@ -157,3 +166,32 @@ def _measured(module: nn.Module, threads: int) -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(before)
+
+
+def _measure(subject: Subject, settings: CostSettings, found: Found) -> ModelCosts:
+    return model_costs(subject.encoder, subject.card, batches=settings.batches, seconds=settings.seconds)
+
+
+def _table(costs: ModelCosts) -> Table:
+    cells = [
+        [f"time per object, batch {each.batch}", f"{each.median_ms:.3g} ms ({each.low_ms:.3g} to {each.high_ms:.3g})"]
+        for each in costs.latencies
+    ]
+    cells += [
+        ["parameters", f"{costs.parameters:,}"],
+        ["weights", f"{costs.weight_bytes / 2**20:.1f} MiB"],
+        [f"memory, batch {costs.peak_batch}", f"{costs.peak_bytes / 2**20:.1f} MiB"],
+    ]
+    return f"Costs ({costs.device}, {costs.threads} thread)", ["", ""], cells
+
+
+def _metrics(costs: ModelCosts) -> dict[str, float]:
+    return {
+        **{f"costs/ms_batch_{each.batch}": each.median_ms for each in costs.latencies},
+        "costs/parameters": float(costs.parameters),
+        "costs/weight_bytes": float(costs.weight_bytes),
+        "costs/peak_bytes": float(costs.peak_bytes),
+    }
+
+
+COSTS = Section("costs", lambda settings: 20 * len(settings.batches), _measure, _table, _metrics)

@@ -1,23 +1,30 @@
-"""Retrieval among test objects: across views (images), across point draws (points), and across modalities.
+"""Retrieval among test objects: does the nearest neighbour of a query, by cosine of the features, belong to it?
 
-Points and images share no space unless they were trained to: besides the search in the encoders' own spaces (where
-the widths are equal) the points are mapped to the images by a linear map, fitted on training objects without their
-labels (ridge regression on standardised features).
+Asked across views (images): one view of an object against the other views of all objects; across point draws
+(points); and across modalities: the points of an object against the views of all objects, and the reverse. Points and
+images share no space unless they were trained to: besides the search in the encoders' own spaces (where the widths are
+equal) the points are mapped to the images by a linear map, fitted on training objects without their labels (ridge
+regression on standardised features).
+
+*Average precision* is the mean, over all that is relevant, of the precision at its rank. *Recall@k* is 1 if anything
+relevant stands among the first k, as metric learning counts it (Oh Song et al. 2016). Intervals are bootstraps over
+queries. Equal similarities rank in the order of the gallery.
 """
+
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 
-from registry.evaluation.features import FeatureSource, RawFeatures, pool
-from registry.evaluation.probing import Features
-from registry.evaluation.protocol import RetrievalSettings
-from registry.evaluation.section_reports import RetrievalRow
-from registry.evaluation.sections.subject import Found, LeftOutError, Partner, Subject
+from ssl_core.config import Config
 from ssl_core.errors import DivergedError, InfeasibleError
+from ssl_core.evaluation.extract import Features
+from ssl_core.evaluation.features import EncoderCard, FeatureSource, whole
 from ssl_core.evaluation.neighbours_picture import neighbours_png, pack_examples
-from ssl_core.evaluation.retrieval import (
+from ssl_core.evaluation.ranking import (
     AcrossModalities,
     BothLevels,
     Retrieval,
@@ -25,15 +32,36 @@ from ssl_core.evaluation.retrieval import (
     across_views,
     retrieve,
 )
-from ssl_core.evaluation.statistics import bootstrap_mean
+from ssl_core.evaluation.report import Table
+from ssl_core.evaluation.sections.section import Companion, Found, LeftOutError, Section, Subject, plain
+from ssl_core.evaluation.statistics import Interval, bootstrap_mean
+from ssl_core.models.cards import ImageEncoderCard, PointEncoderCard
 
 
-def measure_retrieval(subject: Subject, settings: RetrievalSettings, found: Found) -> tuple[RetrievalRow, ...]:
-    """Rows of every search that the encoder, its pack and its partner allow; what is missing is noted in `found`.
+class RetrievalSettings(Config):
+    """Test objects found among test objects: across views or point draws, across modalities with a partner."""
 
-    Raises:
-        LeftOutError: no search is possible.
-    """
+    ks: tuple[int, ...] = Field(default=(1, 5, 10), min_length=1, description="recall among the first k")
+
+
+class RetrievalRow(Config):
+    """How well test objects find each other by cosine similarity. Intervals are bootstraps over queries."""
+
+    kind: Literal["across views", "across point draws", "points to images", "images to points"]
+    space: Literal["own", "aligned"] = "own"
+    """aligned: one side was mapped to the other by a linear map fitted on training objects, without labels"""
+    relevant: Literal["same object", "same class"]
+    queries: int
+    gallery: int
+    relevant_share: float
+    """of the gallery, to a query, on average: about the average precision of a random order"""
+    average_precision: Interval
+    recall: dict[str, Interval]
+    """k → share of queries with something relevant among the first k"""
+
+
+def _measure(subject: Subject, settings: RetrievalSettings, found: Found) -> tuple[RetrievalRow, ...]:
+    """Rows of every search that the encoder, its pack and its partner allow; what is missing is noted in `found`."""
     rows = [*_within(subject, settings, found), *_across(subject, settings, found)]
     if not rows:
         raise LeftOutError("; ".join(found.left_out))
@@ -45,12 +73,12 @@ def measure_retrieval(subject: Subject, settings: RetrievalSettings, found: Foun
 
 def _picture(subject: Subject) -> bytes | None:
     """Test objects and their five nearest others; None where no class has two of them."""
-    test, labels = _one(subject.raw)[len(subject.labels.train) :], subject.labels.test
+    test, labels = subject.features[len(subject.labels.train) :], subject.labels.test
     try:
         nearest = retrieve(test, test, labels, labels, exclude_self=True)
     except InfeasibleError:
         return None
-    return neighbours_png(pack_examples(subject.pack, nearest, subject.test, subject.test), subject.title)
+    return neighbours_png(pack_examples(subject.pack, nearest, subject.test, subject.test), subject.steps.title)
 
 
 def _within(subject: Subject, settings: RetrievalSettings, found: Found) -> list[RetrievalRow]:
@@ -72,11 +100,8 @@ def _within(subject: Subject, settings: RetrievalSettings, found: Found) -> list
 
 def _across(subject: Subject, settings: RetrievalSettings, found: Found) -> list[RetrievalRow]:
     """Points ask for images and the reverse, where the encoder has a partner."""
-    if subject.partner is None:
-        found.left_out.append("across modalities: no encoder of the other modality from the same trial is at hand")
-        return []
     try:
-        points, images = _pair(subject, subject.partner)
+        points, images = _pair(subject)
         found_rows: list[RetrievalRow] = []
         n = len(subject.labels.train)
         if points.shape[1] == images.shape[1]:
@@ -102,20 +127,21 @@ def aligned(points: Features, images: Features, n: int) -> tuple[Features, Featu
     return mapped, y.transform(images[n:]).astype(np.float32)
 
 
-def _pair(subject: Subject, partner: Partner) -> tuple[Features, Features]:
+def _pair(subject: Subject) -> tuple[Features, Features]:
     """Features of points and of images, [objects, F] of train then test objects: one point draw, all views."""
-    source = subject.source
-    theirs = FeatureSource(
-        source.pack, source.objects, partner.encoder.contract, source.config, source.cache, source.log
-    ).raw(partner.encoder, identity=partner.identity)
-    mine, other = _one(subject.raw), _one(theirs)
-    return (mine, other) if subject.raw.views is None else (other, mine)
+    source, mine = subject.source, subject.features
+    for companion in subject.companions:
+        match subject.card, companion.card:
+            case PointEncoderCard(), ImageEncoderCard() as card:
+                return mine, _features(source, card, companion)
+            case ImageEncoderCard(), PointEncoderCard() as card:
+                return _features(source, card, companion), mine
+    raise InfeasibleError("no encoder of the other modality from the same trial is at hand")
 
 
-def _one(raw: RawFeatures) -> Features:
-    if raw.views is None:
-        return raw.points[0]
-    return pool(raw.views, np.arange(raw.views.shape[1]), "max")
+def _features(source: FeatureSource, card: EncoderCard, companion: Companion) -> Features:
+    theirs = FeatureSource(source.pack, source.objects, card, source.config, source.cache, source.log)
+    return whole(theirs.raw(companion.model, companion.identity))
 
 
 def _both_ways(subject: Subject, space: str, both: AcrossModalities) -> list[RetrievalRow]:
@@ -153,3 +179,26 @@ def _row(subject: Subject, place: tuple[str, str, str], found: Retrieval, galler
             "recall": {str(k): interval(values) for k, values in found.recall.items()},
         }
     )
+
+
+def _table(rows: tuple[RetrievalRow, ...]) -> Table:
+    ks = sorted(rows[0].recall, key=int)  # JSON orders them as words
+    heads = ["search", "space", "relevant", "share relevant", "mAP", *(f"recall@{k}" for k in ks)]
+    cells = [
+        [row.kind, row.space, row.relevant, f"{100 * row.relevant_share:.2g}", row.average_precision.percent()]
+        + [row.recall[k].percent() for k in ks]
+        for row in rows
+    ]
+    return "Retrieval among test objects, %", heads, cells
+
+
+def _metrics(rows: tuple[RetrievalRow, ...]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for row in rows:
+        place = f"retrieval/{plain(row.kind)}/{row.space}/{plain(row.relevant)}"
+        found[f"{place}/map"] = row.average_precision.mean
+        found |= {f"{place}/recall_{k}": value.mean for k, value in row.recall.items()}
+    return found
+
+
+RETRIEVAL = Section("retrieval", lambda settings: 20, _measure, _table, _metrics)

@@ -10,10 +10,8 @@ for longest goes first.
 import hashlib
 import json
 import os
-import secrets
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,8 +21,9 @@ import safetensors.numpy
 import torch
 from numpy.typing import NDArray
 
-from registry.evaluation.reports import Extraction
 from ssl_core.config import Config
+from ssl_core.errors import StorageError
+from ssl_core.files.whole import atomic_write
 
 Features = NDArray[np.float32]
 LIMIT_BYTES = 4 * 2**30
@@ -46,6 +45,18 @@ class FeatureKey(Config):
     """`points 3`, `views`, `drop 0.5 of points 0`, …"""
     device: str
     torch: str = torch.__version__
+
+
+class Extraction(Config):
+    """What features cost: seconds that computing them took, and that kept features spared."""
+
+    computed: int = 0
+    """arrays of features that were computed (of one draw, of all views, of a disturbance)"""
+    kept: int = 0
+    """arrays that were found in the cache"""
+    seconds: float = 0.0
+    saved_seconds: float = 0.0
+    """what computing the kept ones took when they were computed, less reading them"""
 
 
 @dataclass
@@ -91,15 +102,12 @@ class FeatureCache:
         array = np.ascontiguousarray(features)
         cost = f"{seconds:.3f}"
         facts = {"format": _FORMAT, "key": key.to_json(), "seconds": cost, "sha256": _sha256(array, cost)}
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            safetensors.numpy.save_file({"features": array}, temporary, facts)
-            temporary.replace(path)
+            with atomic_write(path) as stream:
+                stream.write(safetensors.numpy.save({"features": array}, facts))
             self._bound(path)
-        except (OSError, safetensors.SafetensorError):
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
+        except (OSError, StorageError):
+            pass  # a disk that is full keeps nothing and hinders nobody
 
     def _bound(self, newest: Path) -> None:
         """Remove what was read longest ago until the rest fits; the file just written stays."""

@@ -4,10 +4,10 @@ Class, split and name identify an object of a pack (`PackObject.key`), so the li
 number was measured on; with it, they are drawn again from the config and must come out the same.
 """
 
-from registry.evaluation.protocol import EvaluationConfig
 from ssl_core.config import Config
-from ssl_core.data.pack import Pack
+from ssl_core.data.pack import Pack as ObjectPack
 from ssl_core.evaluation.probes import draw_labels
+from ssl_core.evaluation.protocol import ProbingConfig
 
 OBJECTS_FILE = "objects.json"
 
@@ -41,7 +41,7 @@ class ObjectLists(Config):
         raise KeyError(f"no draw {draw} of '{labels}' labels")
 
 
-def object_lists(pack: Pack, config: EvaluationConfig) -> ObjectLists:
+def object_lists(pack: ObjectPack, config: ProbingConfig) -> ObjectLists:
     """The lists of an evaluation of `config` on `pack`."""
     train, test = pack.objects("train"), pack.objects("test")
     draws = []

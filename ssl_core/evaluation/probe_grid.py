@@ -1,0 +1,319 @@
+"""The grid of a probing evaluation: features of an encoder and its twins → rows with intervals.
+
+Features come in *cells*: one number of views (None for points) and several draws of it. Every probe of a
+cell is fitted on the same label draws for the encoder and for each twin, so that differences are paired.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal, assert_never
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ssl_core.config import Config
+from ssl_core.evaluation.linear_probe import linear_probe
+from ssl_core.evaluation.probes import ProbeResult, draw_labels, knn, linear_svm
+from ssl_core.evaluation.progress import Steps
+from ssl_core.evaluation.protocol import PROBES, LabelSetting, Pooling, Probe, ProbingConfig
+from ssl_core.evaluation.report import Measurement, Scores
+from ssl_core.evaluation.statistics import Interval, bootstrap_mean, mean_interval, paired_intervals
+
+Features = NDArray[np.float32]
+Cells = Mapping[int | None, Sequence[Features]]
+"""number of views (None: points) → draws, each [objects, F] over train then test objects"""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Labels of the evaluated objects: train [n], test [m], values index the class names."""
+
+    train: NDArray[np.int64]
+    test: NDArray[np.int64]
+    classes: int
+
+
+class Spread(Config):
+    """Accuracies of single draws (one draw of labels, one of points or views): what a single-seed number might have
+    been."""
+
+    draws: int
+    sd: float
+    low: float
+    high: float
+
+
+class Row(Config):
+    """One accuracy: how, with which labels, from how many views, and against what.
+
+    `over` says what the intervals speak of: label draws (Student's t), or test objects (bootstrap) where
+    the labels can be drawn in one way only.
+    """
+
+    probe: Probe
+    labels: str
+    views: int | None
+    """None for points"""
+    pooling: Pooling | None = None
+    """of views"""
+    accuracy: Interval
+    twin: Interval | None
+    difference: Interval | None
+    over: Literal["label draws", "test objects"]
+    single: Spread | None = None
+
+    @property
+    def key(self) -> str:
+        """Metric name, for example `svm/5_per_class/views_8` or `svm/all/views_8_mean`."""
+        labels = self.labels.replace(" %", "_percent").replace(" ", "_")
+        views = f"/views_{self.views}" if self.views is not None else ""
+        return f"{self.probe}/{labels}{views}" + ("_mean" if self.pooling == "mean" else "")
+
+    def measurement(self, most_views: int | None) -> Measurement:
+        """The accuracy for comparisons; of all views it is the main one."""
+        every = self.views == most_views
+        views = "" if self.views is None or every else f", {self.views} views"
+        mean = ", mean over views" if self.pooling == "mean" else ""
+        label = f"{PROBES[self.probe]}, {self.labels}{views}{mean}"
+        return Measurement(key=self.key, label=label, value=self.accuracy, main=every and self.pooling != "mean")
+
+
+class FeatureHealth(Config):
+    """Signs of collapse, on test features."""
+
+    finite: bool
+    relative_std: float
+    """root mean square of the features' standard deviations over that of the features; 0 = constant"""
+    effective_rank: float
+    """exp(entropy of the normalised singular values) of the centred features (Roy & Vetterli 2007)"""
+    constant_accuracy: float
+    """share of the commonest test class: what a probe without information reaches"""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """correct [label draws, test objects] in [0, 1], mean over point draws;
+    predictions [point draws, test objects] of the first label draw;
+    single [label draws, point draws] accuracies."""
+
+    correct: NDArray[np.float64]
+    predictions: NDArray[np.int64]
+    single: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Decisive:
+    """The linear SVM at all views: what was answered, and the twins' mean answers on the same draws and objects."""
+
+    labels: str
+    encoder: Scores
+    twin: Scores | None
+
+
+@dataclass(frozen=True)
+class Grid:
+    """All rows, with what gates and pictures need besides."""
+
+    rows: tuple[Row, ...]
+    deciding: Decisive
+    full_labels: Decisive
+    confusion: NDArray[np.float64]
+
+
+def probe_cell(
+    draws: Sequence[Features], labels: Labels, setting: LabelSetting, probe: Probe, config: ProbingConfig
+) -> Answers:
+    """Fit one probe for every label draw and every point draw of a cell: every labelled object, every test object."""
+    n = len(labels.train)
+    correct = np.zeros((setting.draws, len(labels.test)))
+    single = np.zeros((setting.draws, len(draws)))
+    first = []
+    for draw in range(setting.draws):
+        chosen = labelled(labels, setting, config, draw)
+        for place, features in enumerate(draws):
+            result = fit_probe(features[:n][chosen], features[n:], labels, chosen, probe, config)
+            correct[draw] += result.predictions == labels.test
+            single[draw, place] = result.accuracy
+            if draw == 0:
+                first.append(result.predictions)
+    return Answers(correct / len(draws), np.stack(first), single)
+
+
+def labelled(labels: Labels, setting: LabelSetting, config: ProbingConfig, draw: int) -> NDArray[np.int64]:
+    """Places of the training objects that carry labels in one draw."""
+    seed = config.label_seed(draw)
+    return draw_labels(labels.train, per_class=setting.per_class, fraction=setting.fraction, seed=seed)
+
+
+def fit_probe(
+    train: Features,
+    test: Features,
+    labels: Labels,
+    chosen: NDArray[np.int64],
+    probe: Probe,
+    config: ProbingConfig,
+) -> ProbeResult:
+    """Fit on the labelled objects' features, predict the test objects'."""
+    truth = labels.train[chosen]
+    match probe:
+        case "svm":
+            return linear_svm(train, truth, test, labels.test, C=config.svm_c)
+        case "knn":
+            return knn(train, truth, test, labels.test, k=config.knn_k)
+        case "linear":
+            with _one_thread():
+                return linear_probe(train, truth, test, labels.test, seed=config.draw_seed)
+        case _:
+            assert_never(probe)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Steps of a few hundred objects are too small to share: with two threads on busy cores they take 30 times as long,
+    nearly all of it waiting for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def probe_grid(
+    cells: Cells,
+    twins: Sequence[Cells],
+    labels: Labels,
+    config: ProbingConfig,
+    pooling: Pooling | None = None,
+    steps: Steps | None = None,
+) -> Grid:
+    """Every label setting × number of views × probe, against the twins.
+
+    The SVM is fitted everywhere; kNN where views are pooled by their maximum; the linear probe at all views.
+
+    Args:
+        cells: the encoder's features.
+        twins: the same cells of each twin; may be empty.
+        labels: of train and test objects, in the order of the features.
+        config: the protocol.
+        pooling: how the cells' views were pooled; None: points.
+        steps: told of every fit (`fits` in all).
+    """
+    most_views, most_labels = _most(cells), most_labelled(config, labels)
+    rows: list[Row] = []
+    kept: dict[LabelSetting, tuple[Answers, NDArray[np.float64] | None]] = {}
+    for views, draws in cells.items():
+        for setting in config.label_settings:
+            for probe in _probes(config, pooling=pooling, most=views == most_views):
+                found = probe_cell(draws, labels, setting, probe, config)
+                twin = [probe_cell(other[views], labels, setting, probe, config).correct for other in twins]
+                twin_correct = np.mean(twin, axis=0) if twin else None
+                place = {"probe": probe, "labels": setting.name, "views": views, "pooling": pooling}
+                rows.append(Row.model_validate({**place, **_numbers(found, twin_correct, config)}))
+                if steps is not None:
+                    steps.step(setting.draws * len(draws) * (1 + len(twins)))
+                if probe == "svm" and views == most_views:
+                    kept[setting] = (found, twin_correct)
+    return Grid(
+        rows=tuple(rows),
+        deciding=_decisive(config.deciding_labels, *kept[config.deciding_labels]),
+        full_labels=_decisive(most_labels, *kept[most_labels]),
+        confusion=_confusion(kept[most_labels][0].predictions, labels),
+    )
+
+
+def fits(draws: Mapping[int | None, int], config: ProbingConfig, pooling: Pooling | None, encoders: int) -> int:
+    """Probes that `probe_grid` fits: `draws` of the cells by number of views, for the encoder and its twins."""
+    labels, most = sum(setting.draws for setting in config.label_settings), _most(draws)
+    return sum(
+        encoders * labels * count * len(_probes(config, pooling=pooling, most=views == most))
+        for views, count in draws.items()
+    )
+
+
+def _most(views: Iterable[int | None]) -> int | None:
+    return max(views, key=lambda count: count or 0)
+
+
+def _probes(config: ProbingConfig, *, pooling: Pooling | None, most: bool) -> tuple[Probe, ...]:
+    """Those fitted at one number of views; what is left out tells nothing that the SVM does not."""
+    left_out: set[Probe] = set()
+    if pooling == "mean":
+        left_out.add("knn")
+    if not most:
+        left_out.add("linear")
+    return tuple(probe for probe in config.probes if probe not in left_out)
+
+
+def feature_health(features: Features, test_labels: NDArray[np.int64]) -> FeatureHealth:
+    """Of test features [m, F]."""
+    constant = float(np.bincount(test_labels).max() / len(test_labels))
+    if not np.isfinite(features).all():
+        return FeatureHealth(finite=False, relative_std=0.0, effective_rank=0.0, constant_accuracy=constant)
+    x = features.astype(np.float64)
+    centred = x - x.mean(axis=0)
+    size = float(np.sqrt((x**2).mean()))
+    relative = float(np.sqrt((centred**2).mean())) / size if size > 0 else 0.0
+    singular = np.linalg.svd(centred, compute_uv=False)
+    # what is left of a constant after centring is rounding, and rounding has full rank
+    if relative < 1e-6:
+        return FeatureHealth(finite=True, relative_std=relative, effective_rank=0.0, constant_accuracy=constant)
+    p = singular / singular.sum()
+    p = p[p > 0]
+    rank = float(np.exp(-(p * np.log(p)).sum()))
+    return FeatureHealth(finite=True, relative_std=relative, effective_rank=rank, constant_accuracy=constant)
+
+
+def _numbers(found: Answers, twin: NDArray[np.float64] | None, config: ProbingConfig) -> dict[str, object]:
+    """The part of a row that was measured."""
+    by_draw, confidence = len(found.correct) > 1, config.confidence
+    numbers = {"over": "label draws" if by_draw else "test objects", "single": _spread(found.single)}
+    if twin is not None:
+        intervals = paired_intervals(found.correct, twin, confidence)
+        return {**numbers, **dict(zip(("accuracy", "twin", "difference"), intervals, strict=True))}
+    alone = (
+        mean_interval(found.correct.mean(axis=1), confidence)
+        if by_draw
+        else bootstrap_mean(found.correct[0], confidence=confidence)
+    )
+    return {**numbers, "accuracy": alone, "twin": None, "difference": None}
+
+
+def _spread(single: NDArray[np.float64]) -> Spread | None:
+    """Of accuracies [label draws, point draws]; None where there is one draw of each."""
+    if single.size < 2:
+        return None
+    values = single.reshape(-1)
+    return Spread(
+        draws=int(values.size), sd=float(values.std(ddof=1)), low=float(values.min()), high=float(values.max())
+    )
+
+
+def _decisive(setting: LabelSetting, found: Answers, twin: NDArray[np.float64] | None) -> Decisive:
+    return Decisive(setting.name, _scores(setting, found.correct), None if twin is None else _scores(setting, twin))
+
+
+def _scores(setting: LabelSetting, correct: NDArray[np.float64]) -> Scores:
+    # four decimals: thirds and ninths of draws stay distinct, and the file stays small
+    values = tuple(tuple(row) for row in np.round(correct, 4).tolist())
+    return Scores(name=svm_at(setting.name), unit="test objects", values=values)
+
+
+def svm_at(labels: str) -> str:
+    """What is measured by the linear SVM at one label setting, for sentences."""
+    return f"{PROBES['svm']} at {labels} labels"
+
+
+def _confusion(predictions: NDArray[np.int64], labels: Labels) -> NDArray[np.float64]:
+    """[C, C] test objects per true and predicted class, mean over point draws."""
+    counts = np.zeros((labels.classes, labels.classes))
+    for row in predictions:
+        np.add.at(counts, (labels.test, row), 1.0)
+    return counts / len(predictions)
+
+
+def most_labelled(config: ProbingConfig, labels: Labels) -> LabelSetting:
+    """The setting under which a probe sees the most objects; the first of them on a tie."""
+    return max(config.label_settings, key=lambda setting: len(labelled(labels, setting, config, 0)))

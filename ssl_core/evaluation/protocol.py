@@ -1,0 +1,112 @@
+"""The draws of a probing evaluation: which labels, points and views, by which seeds, and which probes are fitted.
+
+The vocabulary: a *label setting* says how many training objects carry labels (5 per class, 10 %, all), a *label draw*
+which ones, a *point draw* (or *view draw*) which random points (or views) stand for an object, a *twin* is the same
+architecture with random weights, a *section* is a measurement beside the probes. `docs/protocol.md` explains the
+choices.
+"""
+
+import hashlib
+import json
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from ssl_core.config import Config
+from ssl_core.evaluation.report import TaskConfig
+
+PROTOCOL_VERSION: Literal["2"] = "2"
+"""Raised when the same config would be measured differently; a result names it."""
+
+Probe = Literal["svm", "knn", "linear"]
+PROBES: dict[Probe, str] = {"svm": "linear SVM", "knn": "kNN", "linear": "linear probe"}
+Pooling = Literal["max", "mean"]
+_NUMBERS = 1000
+"""Numbers of label and view draws that one draw seed owns; a setting has at most so many draws."""
+
+
+class LabelSetting(Config):
+    """How many labels a probe sees, and in how many different draws. Neither amount: all labels, one draw."""
+
+    per_class: int | None = Field(default=None, ge=1)
+    fraction: float | None = Field(default=None, gt=0.0, le=1.0)
+    draws: int = Field(default=1, ge=1, le=_NUMBERS)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "LabelSetting":
+        if self.per_class is not None and self.fraction is not None:
+            raise ValueError("give per_class or fraction, not both")
+        if self.per_class is None and self.fraction is None and self.draws != 1:
+            raise ValueError("all labels can be drawn in one way only: draws must be 1")
+        return self
+
+    @property
+    def name(self) -> str:
+        """`5 per class`, `10 %` or `all`."""
+        if self.per_class is not None:
+            return f"{self.per_class} per class"
+        return "all" if self.fraction is None else f"{100 * self.fraction:g} %"
+
+
+class ProbingConfig(TaskConfig):
+    """Probes on frozen features. Reports of one pack can be compared object by object where `deciding_key` is equal."""
+
+    protocol: Literal["2"] = Field(default=PROTOCOL_VERSION, description="version of the rules")
+    draw_seed: int = Field(default=0, ge=0, le=10**6, description="another one: fresh draws of labels, points, views")
+    label_settings: tuple[LabelSetting, ...] = Field(
+        default=(
+            LabelSetting(per_class=5, draws=10),
+            LabelSetting(fraction=0.01, draws=10),
+            LabelSetting(fraction=0.1, draws=10),
+            LabelSetting(fraction=0.5, draws=5),
+            LabelSetting(),
+        ),
+        min_length=1,
+    )
+    probes: tuple[Probe, ...] = Field(default=("svm", "knn", "linear"), min_length=1)
+    point_draws: int = Field(default=3, ge=1, description="random point samples per object")
+    views: tuple[int, ...] = Field(
+        default=(1, 4, 16, 32, 64),
+        min_length=1,
+        description="capped by what the pack has; its maximum is added",
+    )
+    view_draws: int = Field(default=3, ge=1, le=_NUMBERS, description="random subsets of views, where not all are used")
+    pooling: tuple[Pooling, ...] = Field(
+        default=("max", "mean"), description="of views; max decides and is always there"
+    )
+    knn_k: int = Field(default=5, ge=1)
+    svm_c: float = Field(default=1.0, gt=0.0)
+    twin_seeds: tuple[int, ...] = (0, 1, 2)
+    confidence: float = Field(default=0.95, gt=0.5, lt=1.0)
+
+    @model_validator(mode="after")
+    def _decides(self) -> "ProbingConfig":
+        if "svm" not in self.probes:
+            raise ValueError("probes must hold 'svm': it is what the gate compares")
+        if "max" not in self.pooling:
+            raise ValueError("pooling must hold 'max': it is what the gate compares")
+        return self
+
+    @property
+    def deciding_labels(self) -> LabelSetting:
+        """The first label setting: the linear SVM at these labels is what the gate compares."""
+        return self.label_settings[0]
+
+    @property
+    def deciding_key(self) -> str:
+        """Rules, draws, deciding labels and probe. Sections and further label settings play no part."""
+        labels = self.deciding_labels.model_dump(mode="json")
+        parts = [self.protocol, self.draw_seed, self.point_draws, self.view_draws, labels, self.svm_c]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+    def label_seed(self, draw: int) -> int:
+        """Seed of label draw number `draw`, for `draw_labels`: the same for every setting, so that draws nest."""
+        return self.draw_seed * _NUMBERS + draw
+
+    def view_seed(self, draw: int) -> int:
+        """Seed of view subset number `draw`."""
+        return self.draw_seed * _NUMBERS + draw
+
+    def point_number(self, draw: int) -> int:
+        """Number of a point draw, for `PointSampler.draw`; consecutive, because those differ in their first points."""
+        return self.draw_seed * self.point_draws + draw

@@ -1,0 +1,201 @@
+"""What an evaluation answers, whatever was evaluated: scores, a baseline, defects, and tables for people.
+
+A gate reads `Report.deciding`, `baseline` and `defects`, and whether two reports are `comparable`; nothing else. What a
+report holds besides is its task's own affair (`ssl_core.evaluation.tasks`), which says it in words, tables and metrics.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, assert_never
+
+import numpy as np
+
+from ssl_core.config import Config
+from ssl_core.evaluation.statistics import Interval, in_percent
+
+REPORT_FORMAT: Literal[3] = 3
+Table = tuple[str, Sequence[str], Sequence[Sequence[str]]]
+"""title, heads, rows of cells"""
+Measure = Literal["accuracy", "squared error"]
+"""accuracy: shares of right answers in [0, 1]. squared error: negated mean squared errors, of colours in [0, 1]"""
+
+
+class Scores(Config):
+    """What decides, unit by unit; higher is better: errors are negated where they are made.
+
+    name: what was measured and how, for sentences. unit: what `values [draws][units]` are of, as `test objects`.
+    """
+
+    name: str
+    unit: str
+    values: tuple[tuple[float, ...], ...]
+    measure: Measure = "accuracy"
+
+    @property
+    def mean(self) -> float:
+        """Over draws and units."""
+        return float(np.mean(self.values))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(draws, units)."""
+        return len(self.values), len(self.values[0])
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How a measure is shown to people.
+
+    factor: on axes, named `axis`. number: without a unit. change: a difference, signed, in `unit`. level: a mean.
+    """
+
+    factor: float
+    axis: str
+    unit: str
+    number: Callable[[float], str]
+    change: Callable[[float], str]
+    level: Callable[[float], str]
+
+    def interval(self, value: Interval, *, signed: bool = False) -> str:
+        """A mean, or a difference if signed, with its half-width; an infinite one is left out."""
+        mean = self.change(value.mean) if signed else self.number(value.mean)
+        return f"{mean} ± {self.number(value.half_width)}" if np.isfinite(value.half_width) else mean
+
+    def difference(self, interval: Interval) -> str:
+        """With its interval: `+2.0 points (95 % interval +0.5 to +3.5)`."""
+        mean, low, high = (self.change(value) for value in (interval.mean, interval.low, interval.high))
+        return f"{mean} {self.unit} ({100 * interval.confidence:g} % interval {low} to {high})"
+
+
+def scale_of(measure: Measure) -> Scale:
+    """Accuracies in percent; squared errors as they are, their means as PSNR."""
+    match measure:
+        case "accuracy":
+            percent = partial(in_percent, signed=True)
+            return Scale(100.0, "accuracy [%]", "points", in_percent, percent, lambda mean: f"{in_percent(mean)} %")
+        case "squared error":
+            axis, number, signed = "negated squared error", "{:.3g}".format, "{:+.3g}".format
+            return Scale(1.0, axis, f"in {axis}", number, signed, lambda mean: f"{psnr(-mean):.2f} dB")
+        case _:
+            assert_never(measure)
+
+
+def psnr(squared_error: float) -> float:
+    """Peak signal-to-noise ratio in dB of a mean squared error of values in [0, 1]."""
+    return float(-10 * np.log10(max(squared_error, 1e-12)))
+
+
+def markdown_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Lines of a table."""
+    lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
+
+
+class Measurement(Config):
+    """One of a report's numbers as comparisons show it. main: in tables and pictures for people."""
+
+    key: str
+    label: str
+    value: Interval
+    main: bool
+
+
+class TaskConfig(Config):
+    """What an evaluation is asked. Equal configs ask the same."""
+
+    protocol: str
+
+    @property
+    @abstractmethod
+    def deciding_key(self) -> str:
+        """16 hex digits; equal where the deciding numbers of two reports on the same data can be compared."""
+
+    @abstractmethod
+    def covers(self, other: "TaskConfig") -> bool:
+        """Whether a report under this config answers all that `other` asks."""
+
+    @abstractmethod
+    def not_measured(self) -> tuple[str, ...]:
+        """What the full protocol measures and this config does not ask for, or not all of; empty for a full one."""
+
+
+class Report(Config):
+    """One evaluation's answer. Members of the closed union `AnyReport` (`ssl_core.evaluation.task`) add what their task
+    measures.
+
+    Args:
+        kind: of the card.
+        data_digest: of the pack.
+        config: what was asked.
+        deciding: what a gate compares; None where nothing could be measured.
+        baseline: what the model has to be set beside, on the same draws and units.
+        baseline_name: what it is, as `random twin`.
+        defects: why the model cannot be considered, whatever it scores; sentences.
+        seconds: that the evaluation took.
+    """
+
+    format_version: Literal[3] = REPORT_FORMAT
+    kind: str
+    data_digest: str
+    config: TaskConfig
+    deciding: Scores | None
+    baseline: Scores | None
+    baseline_name: str
+    defects: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+    def comparable(self, other: "Report") -> bool:
+        """Whether both decide by the same number of the same data: draws, units and protocol."""
+        if self.deciding is None or other.deciding is None or self.deciding.shape != other.deciding.shape:
+            return False
+        mine, theirs = (
+            (report.kind, report.data_digest, report.config.deciding_key, report.deciding and report.deciding.measure)
+            for report in (self, other)
+        )
+        return mine == theirs
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """Of the full protocol: what this report does not answer, and why. Empty for a complete one."""
+        return dict.fromkeys(self.config.not_measured(), "not asked for")
+
+    @property
+    def complete(self) -> bool:
+        """Whether it answers all that the full protocol asks."""
+        return not self.left_out and self.deciding is not None
+
+    @property
+    def share_saved(self) -> float:
+        """Of the time this evaluation would have taken without kept features, in [0, 1]."""
+        return 0.0
+
+    @property
+    @abstractmethod
+    def headline_text(self) -> str:
+        """The deciding number in a line."""
+
+    @abstractmethod
+    def overview(self) -> list[dict[str, Any]]:
+        """The main table for people and scripts, a row each: values by column."""
+
+    def tables(self) -> list[Table]:
+        """Further tables for people."""
+        return []
+
+    @abstractmethod
+    def metrics(self) -> dict[str, float]:
+        """All numbers by name."""
+
+    @abstractmethod
+    def markdown(self) -> str:
+        """All of it, for a model card."""
+
+    def measurements(self) -> tuple[Measurement, ...]:
+        """The numbers that another report has too."""
+        return tuple(measurement for measurement, _ in self.paired())
+
+    @abstractmethod
+    def paired(self) -> tuple[tuple[Measurement, Scores], ...]:
+        """Those with scores of each unit, the deciding one first."""

@@ -1,0 +1,120 @@
+"""What a section of an evaluation is: a measurement beside the probes, with its table and its metrics."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from ssl_core.data.pack import Pack as ObjectPack
+from ssl_core.errors import SplatsweepError
+from ssl_core.evaluation.extract import Features
+from ssl_core.evaluation.features import EncoderCard, FeatureSource, RawFeatures, whole
+from ssl_core.evaluation.probe_grid import Labels, most_labelled
+from ssl_core.evaluation.progress import Steps
+from ssl_core.evaluation.protocol import LabelSetting, ProbingConfig
+from ssl_core.evaluation.report import Table
+from ssl_core.models.cards import Card
+
+S = TypeVar("S")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Companion:
+    """Another model that was trained together with the one under evaluation.
+
+    identity: of its bytes; empty: nothing computed with it is kept.
+    """
+
+    model: nn.Module
+    card: Card
+    identity: str = ""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One encoder under evaluation.
+
+    source: of train and test objects, train first. raw: the encoder's features of them. steps: told of what is done.
+    """
+
+    encoder: nn.Module
+    card: EncoderCard
+    identity: str
+    source: FeatureSource
+    raw: RawFeatures
+    labels: Labels
+    steps: Steps
+    companions: tuple[Companion, ...] = ()
+
+    @property
+    def pack(self) -> ObjectPack:
+        """What is read."""
+        return self.source.pack
+
+    @property
+    def config(self) -> ProbingConfig:
+        """The protocol."""
+        return self.source.config
+
+    @property
+    def train(self) -> NDArray[np.int64]:
+        """Indices of the training objects."""
+        return self.source.objects[: len(self.labels.train)]
+
+    @property
+    def test(self) -> NDArray[np.int64]:
+        """Indices of the test objects."""
+        return self.source.objects[len(self.labels.train) :]
+
+    @property
+    def most_labels(self) -> LabelSetting:
+        """The setting under which a probe sees most."""
+        return most_labelled(self.config, self.labels)
+
+    @property
+    def features(self) -> Features:
+        """[objects, F], train then test: of the first point draw, or of all views by their maximum."""
+        return whole(self.raw)
+
+    def test_source(self) -> FeatureSource:
+        """Of the test objects alone, with the same cache and log."""
+        source = self.source
+        return FeatureSource(source.pack, self.test, source.card, source.config, source.cache, source.log)
+
+
+@dataclass
+class Found:
+    """What a section gives besides its rows: PNG pictures by file name, and what it left out and why."""
+
+    pictures: dict[str, bytes] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)
+
+
+class LeftOutError(SplatsweepError):
+    """A section that was asked for and cannot be measured; the text says why. It ends in the report."""
+
+
+@dataclass(frozen=True)
+class Section(Generic[S, R]):
+    """One section: `S` are its settings, `R` what it answers.
+
+    name: of the fields of `Sections` and `SectionReports`. steps: as `Progress` counts them, for the settings.
+    measure: raises LeftOutError, InfeasibleError, DivergedError or DataError where it cannot.
+    """
+
+    name: str
+    steps: Callable[[S], int]
+    measure: Callable[[Subject, S, Found], R]
+    table: Callable[[R], Table]
+    metrics: Callable[[R], dict[str, float]]
+
+
+def plain(text: str) -> str:
+    """Part of a metric's name: letters, digits, dots and underscores."""
+    named = text.replace("%", "percent").replace("°", "_degrees")
+    return re.sub(r"[^A-Za-z0-9.]+", "_", named).strip("_")

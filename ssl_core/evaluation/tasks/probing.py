@@ -1,0 +1,161 @@
+"""The probing task: a frozen encoder and its random-init twins on a pack's test split, by probes on their features.
+
+Features are computed once per encoder and draw and reused by every probe, label setting, label draw and section; with a
+cache, by other evaluations too. Training objects are fit and validation together; test objects are touched here and
+nowhere else.
+"""
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from ssl_core.data.pack import Pack as ObjectPack
+from ssl_core.errors import InfeasibleError
+from ssl_core.evaluation.curves import accuracy_png
+from ssl_core.evaluation.embedding_plot import confusion_png, embedding_png
+from ssl_core.evaluation.extract import ExtractionTimes, Features
+from ssl_core.evaluation.features import EncoderCard, FeatureSource, PooledCells, RawFeatures, whole
+from ssl_core.evaluation.object_lists import OBJECTS_FILE, ObjectLists, object_lists
+from ssl_core.evaluation.pca_picture import pca_png
+from ssl_core.evaluation.probe_grid import Grid, Labels, feature_health, fits, probe_grid
+from ssl_core.evaluation.progress import Steps
+from ssl_core.evaluation.protocol import Pooling
+from ssl_core.evaluation.sections.section import Subject
+from ssl_core.evaluation.sections.sections import measure_sections
+from ssl_core.evaluation.tasks.contract import Context, Evaluation
+from ssl_core.evaluation.tasks.probing_config import EvaluationConfig
+from ssl_core.evaluation.tasks.probing_report import ProbingReport, defects_of
+from ssl_core.models.modes import device_of
+
+
+def evaluate_encoder(
+    encoder: nn.Module,
+    card: EncoderCard,
+    pack: ObjectPack,
+    config: EvaluationConfig,
+    context: Context = Context(),
+    times: ExtractionTimes | None = None,
+) -> Evaluation[ProbingReport]:
+    """Run the whole protocol.
+
+    Args:
+        encoder: on any device; its mode and weights are left as they are.
+        card: of the encoder; it builds the random twins.
+        pack: its train objects (fit and val) are the probes' training set, its test objects are scored.
+        config: the protocol.
+        context: companions are asked for retrieval across modalities.
+        times: where the time of the encoder's own extraction went is added to them.
+
+    Raises:
+        InfeasibleError: the pack has no test objects, or cannot serve the encoder's contract.
+    """
+    start = time.perf_counter()
+    labels, objects = _objects(pack)
+    source = FeatureSource(pack, objects, card, config, context.cache)
+    steps = _steps(source, config, context)
+    with steps.block("features of the encoder", source.batches):
+        raw = source.raw(encoder, context.identity, times, steps)
+    lists = object_lists(pack, config)
+    report = _blank(source, config, raw, labels, lists)
+    files = {OBJECTS_FILE: lists.to_json()}
+    if not report.health.finite:
+        return Evaluation(_timed(report, source, start), files=files)
+    twins = _twin_cells(source, encoder, steps)
+    report = report.model_copy(update=_probed(report, source.pooled(raw), twins, labels, steps))
+    subject = Subject(encoder, card, context.identity, source, raw, labels, steps, context.companions)
+    measured = measure_sections(subject, config.sections)
+    report = report.model_copy(update={"sections": measured.reports, "section_seconds": measured.seconds})
+    pictures = {**_pictures(report, whole(raw)[len(labels.train) :], labels.test, context.title), **measured.pictures}
+    return Evaluation(_timed(report, source, start), pictures, files)
+
+
+def _objects(pack: ObjectPack) -> tuple[Labels, NDArray[np.int64]]:
+    """Labels of train and test objects, and their indices, train first."""
+    train, test = pack.objects("train"), pack.objects("test")
+    if len(train) == 0 or len(test) == 0:
+        raise InfeasibleError(
+            f"pack {pack.path} has {len(train)} train and {len(test)} test objects; evaluation needs both, "
+            "pack a data set with a train and a test split"
+        )
+    labels = Labels(pack.labels[train], pack.labels[test], len(pack.manifest.class_names))
+    return labels, np.concatenate([train, test])
+
+
+def _steps(source: FeatureSource, config: EvaluationConfig, context: Context) -> Steps:
+    """All that will be done: the encoder and its twins read the pack, probes are fitted, sections measured."""
+    encoders = 1 + len(config.twin_seeds)
+    probes = sum(fits(draws, config, pooling, encoders) for pooling, draws in source.shape.items())
+    return Steps(context.title, encoders * source.batches + probes + config.sections.steps, context.tell)
+
+
+def _blank(
+    source: FeatureSource, config: EvaluationConfig, raw: RawFeatures, labels: Labels, lists: ObjectLists
+) -> ProbingReport:
+    """The report before anything was probed."""
+    health = feature_health(whole(raw)[len(labels.train) :], labels.test)
+    return ProbingReport(
+        kind=source.card.kind,
+        data_digest=source.pack.manifest.pack_digest,
+        config=config,
+        class_names=tuple(source.pack.manifest.class_names),
+        train_objects=len(labels.train),
+        test_objects=len(labels.test),
+        objects_digest=lists.digest(),
+        max_views=None if raw.views is None else raw.views.shape[1],
+        health=health,
+        rows=(),
+        deciding=None,
+        baseline=None,
+        defects=defects_of(health, None, labels.classes),
+    )
+
+
+def _twin_cells(source: FeatureSource, encoder: nn.Module, steps: Steps) -> list[PooledCells]:
+    """Of random twins on the encoder's device. Their features are kept, for the next encoder of the architecture."""
+    device, found = device_of(encoder), []
+    for seed in source.config.twin_seeds:
+        with steps.block("features of random twins", source.batches):
+            twin = source.card.build(seed).to(device)
+            identity = f"twin {source.card.backbone.digest()} on {device.type} {seed}"
+            found.append(source.pooled(source.raw(twin, identity, steps=steps)))
+    return found
+
+
+def _probed(
+    report: ProbingReport, cells: PooledCells, twins: Sequence[PooledCells], labels: Labels, steps: Steps
+) -> dict[str, object]:
+    """What the probes found: rows of every pooling, the rest of the maximum."""
+    grids: dict[Pooling | None, Grid] = {}
+    for pooling, some in cells.items():
+        count = fits({views: len(draws) for views, draws in some.items()}, report.config, pooling, 1 + len(twins))
+        with steps.block("probes", count):
+            others = [twin[pooling] for twin in twins]
+            grids[pooling] = probe_grid(some, others, labels, report.config, pooling, steps)
+    grid = grids["max"] if "max" in grids else grids[None]
+    return {
+        "rows": tuple(row for one in grids.values() for row in one.rows),
+        "deciding": grid.deciding.encoder,
+        "baseline": grid.deciding.twin,
+        "full_labels": grid.full_labels.encoder,
+        "confusion": tuple(tuple(row) for row in np.round(grid.confusion, 4).tolist()),
+        "defects": defects_of(report.health, grid.full_labels.encoder, labels.classes),
+    }
+
+
+def _timed(report: ProbingReport, source: FeatureSource, start: float) -> ProbingReport:
+    seconds = round(time.perf_counter() - start, 3)
+    return report.model_copy(update={"seconds": seconds, "extraction": source.log.report()})
+
+
+def _pictures(report: ProbingReport, features: Features, labels: NDArray[np.int64], title: str) -> dict[str, bytes]:
+    counts = np.array(report.confusion)
+    shown = report.fullest.labels if report.fullest is not None else "all"
+    return {
+        "embedding.png": embedding_png(features, labels, report.class_names, title),
+        "pca.png": pca_png(features, labels, report.class_names, title),
+        "confusion.png": confusion_png(counts, report.class_names, f"{title}: linear SVM, labels: {shown}"),
+        "accuracy.png": accuracy_png(report, title),
+    }
