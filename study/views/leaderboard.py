@@ -51,24 +51,30 @@ def print_study(plan: StudyPlan, summary: StudySummary, judged: list[Assessed], 
     columns = ["trial", "outcome", plan.spec.metric, "epochs", "values"]
     table(f"{plan.name}: best of {len(records)} trials", columns, rows)
     _print_groups(_attribution(ledger), plan.spec.metric)
-    table(
-        "registered encoders, test split: linear SVM at 5 labels per class",
-        ["encoder", "version", "trial", "status", "accuracy (against random twin)"],
-        [[item.name, item.version, item.trial, item.status, item.headline] for item in judged],
-    )
-    for item in judged:
-        console.print(f"  {item.name} v{item.version}: {item.decision}", soft_wrap=True)
-    champions = sorted((item.name for item in judged if item.status == "champion"), reverse=True)
-    reference = f"{champions[0]}@champion" if champions else f"{judged[-1].name}@candidate"
+    if judged:
+        _print_judged(judged)
     console.print("\nnext:")
     console.print("  look          make ui        (and make report: one page about this study)")
-    console.print(f"  pull          make pull MODEL={reference} TO=pulled", soft_wrap=True)
+    if judged:
+        champions = sorted((item.name for item in judged if item.status == "champion"), reverse=True)
+        reference = f"{champions[0]}@champion" if champions else f"{judged[-1].name}@candidate"
+        console.print(f"  pull          make pull MODEL={reference} TO=pulled", soft_wrap=True)
     if plan.spec.planned is not None:
         console.print(
             f"  bigger study  .venv/bin/splatsweep sweep {request.space} --pack {request.pack} --name {plan.name} "
             f"--trials {4 * plan.spec.planned}",
             soft_wrap=True,
         )
+
+
+def _print_judged(judged: list[Assessed]) -> None:
+    table(
+        "registered models, evaluated on the test split",
+        ["model", "version", "trial", "status", "found (against its baseline)"],
+        [[item.name, item.version, item.trial, item.status, item.headline] for item in judged],
+    )
+    for item in judged:
+        console.print(f"  {item.name} v{item.version}: {item.decision}", soft_wrap=True)
 
 
 def _attribution(ledger: Ledger) -> Attribution:

@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -25,6 +26,7 @@ from study.running import Request, plan_study
 from study.session import TrialRequest
 from study.submission.submit import _space_inside
 from study.trials import keep_source
+from study.views.leaderboard import print_study
 from study.workers.trial_runner import TrialRunner
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -83,7 +85,9 @@ def test_an_edited_recipe_does_not_continue_the_study(lab: Path, tiny_pack: Pack
         open_ledger(edited.folder, edited.identity, edited.spec, edited.space)
 
 
-def test_the_example_session_is_minimised_and_continued(lab: Path, tiny_pack: Pack) -> None:
+def test_the_example_session_is_minimised_and_continued(
+    lab: Path, tiny_pack: Pack, capsys: pytest.CaptureFixture[str]
+) -> None:
     plan, _, _ = plan_study(request("own_session", tiny_pack))
     assert (plan.spec.metric, plan.spec.direction) == ("val/distance", "minimize")
     plan = replace(plan, spec=plan.spec.model_copy(update={"first_is_base": False}))
@@ -100,6 +104,11 @@ def test_the_example_session_is_minimised_and_continued(lab: Path, tiny_pack: Pa
     values = {record.number: record.best_value for record in read_ledger(plan.folder).records()}
     assert read_ledger(plan.folder).records()[0].outcome is not None
     assert len(values) == 2
+    summary = SimpleNamespace(interrupted=False, was_finished=False)
+    print_study(plan, summary, [], request("own_session", tiny_pack))
+    told = capsys.readouterr().out
+    assert "best of 2 trials" in told
+    assert "registered" not in told, "it exports nothing"
 
 
 STAGED = """
