@@ -14,6 +14,7 @@ from benchmarks import reference_items
 from benchmarks.objects import Made, files_of, write_objects
 from benchmarks.table import Comparison, Samples, Section, Table, ratio_table, seconds
 from benchmarks.timing import one_thread, seconds_per_call
+from ssl_core.contracts import ImageContract, PointsContract
 from ssl_core.data.pack import Pack, PackConfig
 from ssl_core.data.pack_writer import write_pack
 from ssl_core.evaluation.extract import ExtractionTimes, image_features
@@ -22,7 +23,7 @@ from ssl_core.evaluation.probes import draw_labels
 from ssl_core.evaluation.tasks.probing import evaluate_encoder
 from ssl_core.evaluation.tasks.probing_config import reference_table
 from ssl_core.models.cards import ImageEncoderCard, PointEncoderCard
-from ssl_core.models.encoder import Encoder, ImageContract, PointsContract
+from ssl_core.models.encoder import Encoder
 from ssl_core.models.image import ResNetConfig
 from ssl_core.models.pointnet import PointNetConfig
 from ssl_core.models.pointnet2 import PointNet2MSGConfig

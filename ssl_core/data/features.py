@@ -11,9 +11,9 @@ from typing import assert_never
 import numpy as np
 from numpy.typing import NDArray
 
+from ssl_core.contracts import FEATURE_WIDTH, FeatureGroup, PointsContract
 from ssl_core.data.gaussians import GaussianCloud
 from ssl_core.errors import InfeasibleError
-from ssl_core.models.encoder import FEATURE_WIDTH, FeatureGroup, PointsContract
 
 Array = NDArray[np.float32]
 

@@ -5,6 +5,7 @@ from typing import assert_never
 import numpy as np
 from numpy.typing import NDArray
 
+from ssl_core.contracts import FEATURE_WIDTH, PointsContract
 from ssl_core.data.cached_orders import alphas_for, orders_for
 from ssl_core.data.features import REST_GROUPS, check_groups, spans, write_geometry
 from ssl_core.data.pack import Pack
@@ -19,7 +20,6 @@ from ssl_core.data.sampling import (
     weighted_keys,
 )
 from ssl_core.errors import InfeasibleError, PackError
-from ssl_core.models.encoder import FEATURE_WIDTH, PointsContract
 
 Array = NDArray[np.float32]
 

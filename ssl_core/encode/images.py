@@ -8,10 +8,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ssl_core.contracts import ImageContract
 from ssl_core.data.augment import whole_images
 from ssl_core.data.images import read_image
 from ssl_core.errors import ImageError
-from ssl_core.models.encoder import ImageContract
 
 Picture = Path | str | NDArray[np.uint8]
 

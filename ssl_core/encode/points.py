@@ -10,6 +10,7 @@ from typing import assert_never
 import numpy as np
 from numpy.typing import NDArray
 
+from ssl_core.contracts import PointsContract
 from ssl_core.data.features import REST_GROUPS, assemble, check_groups, rows_of
 from ssl_core.data.gaussians import GaussianCloud
 from ssl_core.data.sampling import (
@@ -23,7 +24,6 @@ from ssl_core.data.sampling import (
     weighted_keys,
 )
 from ssl_core.errors import InfeasibleError
-from ssl_core.models.encoder import PointsContract
 
 Array = NDArray[np.float32]
 

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ssl_core.contracts import PointsContract
 from ssl_core.data.gaussian_file import read_gaussians
 from ssl_core.data.gaussians import GaussianCloud
 from ssl_core.encode.images import Picture, image_batch
@@ -25,7 +26,6 @@ from ssl_core.encode.points import points_input
 from ssl_core.errors import ConfigError
 from ssl_core.models.bundle import BundleCard
 from ssl_core.models.cards import Card, ImageEncoderCard, PointEncoderCard, SceneFieldCard
-from ssl_core.models.encoder import PointsContract
 from ssl_core.models.modes import device_of
 
 Features = NDArray[np.float32]

@@ -11,9 +11,10 @@ import torch
 from pydantic import Field
 from torch import nn
 
+from ssl_core.contracts import ImageContract, PointsContract
 from ssl_core.errors import ConfigError
 from ssl_core.models.dgcnn import DGCNN, DGCNNConfig
-from ssl_core.models.encoder import Encoder, ImageContract, PointsContract
+from ssl_core.models.encoder import Encoder
 from ssl_core.models.image import ResNetConfig, build_resnet
 from ssl_core.models.pointnet import PointNet, PointNetConfig
 from ssl_core.models.pointnet2 import PointNet2, PointNet2MSGConfig, PointNet2SSGConfig

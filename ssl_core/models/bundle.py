@@ -20,11 +20,11 @@ from pydantic import Field, ValidationError
 from torch import nn
 
 from ssl_core.config import Config, explain, parse_json
+from ssl_core.contracts import EncoderContract
 from ssl_core.errors import ConfigError, IntegrityError, NewerVersionError, RegistryError, StorageError
 from ssl_core.files.whole import atomic_write
 from ssl_core.models.build import Backbone
 from ssl_core.models.cards import Card, CardKind, encoder_card
-from ssl_core.models.encoder import EncoderContract
 from ssl_core.models.program import export_program
 from ssl_core.models.weights_file import file_sha256
 

@@ -10,8 +10,8 @@ from typing import Literal, assert_never
 from pydantic import Field
 
 from ssl_core.config import Config
+from ssl_core.contracts import ImageContract
 from ssl_core.models.cards import ImageEncoderCard
-from ssl_core.models.encoder import ImageContract
 from ssl_core.models.image import ResNetConfig
 from ssl_core.models.imported import Imported, ImportedModel, ImportReport, Placement
 from ssl_core.models.resnet_weights import read_resnet

@@ -20,10 +20,10 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from ssl_core.config import Config
+from ssl_core.contracts import FEATURE_WIDTH, FeatureGroup, ImageContract, PointsContract, Sampling
 from ssl_core.errors import ConfigError
 from ssl_core.models.build import PointBackbone
 from ssl_core.models.cards import ImageEncoderCard, PointEncoderCard
-from ssl_core.models.encoder import FEATURE_WIDTH, FeatureGroup, ImageContract, PointsContract, Sampling
 from ssl_core.models.heads import FusionNetwork
 from ssl_core.models.image import ResNetConfig
 from ssl_core.models.imported import Imported, ImportedModel, ImportReport, Placement

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ssl_core.contracts import PointsContract
 from ssl_core.data import cached_orders
 from ssl_core.data.cached_orders import alphas_for, cache_folders, orders_for
 from ssl_core.data.features import sigmoid
@@ -13,7 +14,6 @@ from ssl_core.data.pack import Pack
 from ssl_core.data.point_sampler import PointSampler
 from ssl_core.data.sampling import farthest_point_orders
 from ssl_core.errors import StorageError
-from ssl_core.models.encoder import PointsContract
 from tests.reference.plain_sampling import plain_order
 from tests.reference.small_pack import small_pack
 

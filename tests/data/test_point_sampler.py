@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ssl_core.contracts import FEATURE_WIDTH, PointsContract
 from ssl_core.data import point_sampler
 from ssl_core.data.features import sigmoid
 from ssl_core.data.pack import Pack
 from ssl_core.data.point_sampler import PointSampler, check_contract
 from ssl_core.errors import InfeasibleError, PackError
-from ssl_core.models.encoder import FEATURE_WIDTH, PointsContract
 from tests.reference.plain_sampling import plain_draw, plain_pick
 from tests.reference.small_pack import small_pack
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ssl_core.contracts import FEATURE_WIDTH, PointsContract
 from ssl_core.data import sampling
 from ssl_core.data.features import COLUMNS, assemble, rows_of, sigmoid
 from ssl_core.data.sampling import (
@@ -20,7 +21,6 @@ from ssl_core.data.sampling import (
     uniform_keys,
     weighted_keys,
 )
-from ssl_core.models.encoder import FEATURE_WIDTH, PointsContract
 from tests.conftest import tiny_cloud
 from tests.reference.gaussian_axes import rotations
 from tests.reference.plain_sampling import plain_bits, plain_farthest, plain_features, plain_seed

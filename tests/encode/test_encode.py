@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ssl_core.contracts import ImageContract, PointsContract
 from ssl_core.data.features import assemble, rows_of
 from ssl_core.data.gaussians import GaussianCloud
 from ssl_core.data.images import write_image
@@ -22,7 +23,6 @@ from ssl_core.errors import ConfigError, GaussianFileError, ImageError, Infeasib
 from ssl_core.evaluation.extract import image_features, point_features
 from ssl_core.models.bundle import BundleCard
 from ssl_core.models.cards import SceneFieldCard, encoder_card
-from ssl_core.models.encoder import ImageContract, PointsContract
 from ssl_core.models.image import ResNetConfig
 from ssl_core.models.pointnet import PointNetConfig
 from tests.small_sets import put

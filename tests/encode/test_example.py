@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ssl_core.contracts import PointsContract
 from ssl_core.data.gaussians import GaussianCloud
 from ssl_core.data.ply import write_gaussian_ply
 from ssl_core.models.bundle import save_bundle
 from ssl_core.models.cards import encoder_card
-from ssl_core.models.encoder import PointsContract
 from ssl_core.models.pointnet import PointNetConfig
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from ssl_core.contracts import ImageContract, PointsContract
 from ssl_core.evaluation.sections.costs import ModelCosts, median_interval, model_costs
 from ssl_core.models.cards import encoder_card
-from ssl_core.models.encoder import ImageContract, PointsContract
 from ssl_core.models.image import ResNetConfig
 from ssl_core.models.pointnet import PointNetConfig
 

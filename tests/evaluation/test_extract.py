@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from ssl_core.contracts import ImageContract, PointsContract
 from ssl_core.data.pack import Pack, PackConfig
 from ssl_core.data.pack_writer import write_pack
 from ssl_core.data.point_sampler import PointSampler
@@ -13,7 +14,6 @@ from ssl_core.evaluation.protocol import LabelSetting
 from ssl_core.evaluation.tasks.probing import evaluate_encoder
 from ssl_core.evaluation.tasks.probing_config import EvaluationConfig, reference_table
 from ssl_core.models.cards import encoder_card
-from ssl_core.models.encoder import ImageContract, PointsContract
 from ssl_core.models.image import ResNetConfig
 from ssl_core.models.pointnet import PointNetConfig
 from tests.conftest import write_tiny_set

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from ssl_core.contracts import PointsContract
 from ssl_core.data.cameras import orbit_cameras
 from ssl_core.data.point_sampler import PointSampler
 from ssl_core.errors import ConfigError
@@ -11,7 +12,7 @@ from ssl_core.evaluation.extract import point_features
 from ssl_core.evaluation.sections.novel_views import novel_cameras, novel_views
 from ssl_core.evaluation.sections.robustness import DroppedPoints, Jitter, Turn, disturbed_point_features
 from ssl_core.models.cards import encoder_card
-from ssl_core.models.encoder import Encoder, PointsContract
+from ssl_core.models.encoder import Encoder
 from ssl_core.models.pointnet import PointNetConfig
 
 CONTRACT = PointsContract(num_points=48)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from ssl_core.contracts import FeatureGroup, PointsContract
 from ssl_core.data.features import COLUMNS, assemble
 from ssl_core.errors import ConfigError, InfeasibleError
 from ssl_core.evaluation.rotations import random_rotations, rotation_matrices, sh_rotations, times
@@ -21,7 +22,6 @@ from ssl_core.evaluation.sections.robustness import (
     standard_disturbances,
     turned,
 )
-from ssl_core.models.encoder import FeatureGroup, PointsContract
 from ssl_core.render.spherical_harmonics import sh_basis
 
 GROUPS: tuple[FeatureGroup, ...] = ("xyz", "opacity", "scale", "rotation", "sh_dc", "sh_rest", "normals")

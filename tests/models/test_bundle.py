@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from ssl_core.contracts import ImageContract, PointsContract
 from ssl_core.errors import IntegrityError, RegistryError, StorageError
 from ssl_core.models.build import build_image_encoder
 from ssl_core.models.bundle import BundleCard, load_bundle, read_card, save_bundle, verify_checksums
 from ssl_core.models.cards import ImageEncoderCard, PointEncoderCard
-from ssl_core.models.encoder import Encoder, ImageContract, PointsContract
+from ssl_core.models.encoder import Encoder
 from ssl_core.models.image import ResNetConfig
 from ssl_core.models.pointnet import PointNetConfig
 from ssl_core.models.program import check_program

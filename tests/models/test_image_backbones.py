@@ -8,9 +8,9 @@ import safetensors.torch
 import torch
 import torchvision
 
+from ssl_core.contracts import ImageContract
 from ssl_core.errors import ConfigError
 from ssl_core.models.build import build_image_encoder
-from ssl_core.models.encoder import ImageContract
 from ssl_core.models.image import ResNetConfig
 
 torch.set_num_threads(1)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from ssl_core.contracts import PointsContract
 from ssl_core.data.point_sampler import PointSampler
-from ssl_core.models.encoder import PointsContract
 from ssl_core.models.neighbours import farthest_points, gather_rows
 from ssl_core.models.pointnet2 import PointNet2, PointNet2MSGConfig, PointNet2SSGConfig
 from ssl_core.models.reference_keys import to_reference

@@ -13,8 +13,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from ssl_core.config import validated
+from ssl_core.contracts import FEATURE_WIDTH
 from ssl_core.errors import ConfigError
-from ssl_core.models.encoder import FEATURE_WIDTH
 from ssl_core.models.reference_checkpoint import COLUMN_ORDER, ReferenceImport, import_reference_checkpoint
 from tests.models.reference_checkpoints import FUSION, IMAGE, POINTS, SHAPES, random_checkpoint, saved
 

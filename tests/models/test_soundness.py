@@ -11,10 +11,10 @@ import pytest
 import safetensors.torch
 import torch
 
+from ssl_core.contracts import PointsContract
 from ssl_core.errors import IntegrityError, RegistryError
 from ssl_core.models.bundle import CHECKSUMS, save_bundle
 from ssl_core.models.cards import PointEncoderCard
-from ssl_core.models.encoder import PointsContract
 from ssl_core.models.pointnet import PointNetConfig
 from ssl_core.models.pointnet2 import PointNet2SSGConfig
 from ssl_core.models.program import export_program, on_the_cpu, traced

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from ssl_core.config import override
+from ssl_core.contracts import PointsContract
 from ssl_core.data.augment import Crops
 from ssl_core.data.batches import draw_negatives, draw_views
 from ssl_core.errors import ConfigError, InfeasibleError
-from ssl_core.models.encoder import PointsContract
 from ssl_core.recipes.cross_modal.config import CrossModalConfig, paper, paper_pointnet2, quick
 from ssl_core.recipes.cross_modal.trial import CrossModalTrial
 from ssl_core.training.optim import learning_rate_factor

@@ -7,12 +7,13 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from torchvision.transforms import functional as transforms
 
+from ssl_core.contracts import ImageContract, PointsContract
 from ssl_core.data.pack import Pack
 from ssl_core.data.point_sampler import PointSampler
 from ssl_core.evaluation.features import view_subsets
 from ssl_core.evaluation.probes import draw_labels
 from ssl_core.evaluation.tasks.probing_config import EvaluationConfig
-from ssl_core.models.encoder import Encoder, ImageContract, PointsContract
+from ssl_core.models.encoder import Encoder
 from tests.reference.stored_views import views_of
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from tiny_bundles import IMAGE, IMAGE_BACKBONE, POINT_BACKBONE, POINTS
 
+from ssl_core.contracts import PointsContract
 from ssl_core.evaluation.protocol import LabelSetting
 from ssl_core.evaluation.sections.costs import CostSettings
 from ssl_core.evaluation.sections.fine_tuning import FineTuningConfig, FineTuningSettings, training_of
@@ -16,7 +17,6 @@ from ssl_core.evaluation.tasks.contract import Context
 from ssl_core.evaluation.tasks.probing import evaluate_encoder
 from ssl_core.evaluation.tasks.probing_config import EvaluationConfig
 from ssl_core.models.cards import encoder_card
-from ssl_core.models.encoder import PointsContract
 
 LABELS = (LabelSetting(per_class=2, draws=3), LabelSetting())
 TRAINING = FineTuningConfig(epochs=2, batch_size=8, test_draws=1, test_views=2)

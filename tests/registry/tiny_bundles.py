@@ -4,9 +4,9 @@ from pathlib import Path
 
 import torch
 
+from ssl_core.contracts import ImageContract, PointsContract
 from ssl_core.models.bundle import save_bundle
 from ssl_core.models.cards import encoder_card
-from ssl_core.models.encoder import ImageContract, PointsContract
 from ssl_core.models.image import ResNetConfig
 from ssl_core.models.pointnet import PointNetConfig
 

@@ -17,10 +17,10 @@ from registry.judging.unjudged import one_version
 from registry.tracking.run_log import open_run_log
 from registry.versions.evaluation_log import read_report
 from registry.versions.store import EncoderStore
+from ssl_core.contracts import ImageContract
 from ssl_core.errors import NewerVersionError
 from ssl_core.models.bundle import save_bundle
 from ssl_core.models.cards import encoder_card
-from ssl_core.models.encoder import ImageContract
 from ssl_core.models.image import ResNetConfig
 
 WEIGHTS = "encoder.safetensors"

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from ssl_core.contracts import PointsContract
 from ssl_core.errors import ConfigError
 from ssl_core.models.cards import PointEncoderCard
-from ssl_core.models.encoder import PointsContract
 from ssl_core.models.pointnet import PointNetConfig
 from ssl_core.training.best import BestStates
 from ssl_core.training.config import RecipeConfig, TrainingConfig

@@ -18,6 +18,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ssl_core.config import Config
+from ssl_core.contracts import PointsContract
 from ssl_core.data.features import spans
 from ssl_core.data.point_sampler import PointSampler
 from ssl_core.errors import ConfigError, InfeasibleError
@@ -30,7 +31,6 @@ from ssl_core.evaluation.rotations import random_rotations, rotation_matrices, s
 from ssl_core.evaluation.sections.section import Found, LeftOutError, Section, Subject, plain
 from ssl_core.evaluation.statistics import Interval, bootstrap_mean, paired_bootstrap
 from ssl_core.models.cards import ImageEncoderCard, PointEncoderCard
-from ssl_core.models.encoder import PointsContract
 from ssl_core.models.modes import device_of
 
 _STEPS = 5

@@ -6,10 +6,10 @@ from pydantic import Field, model_validator
 
 from ssl_core.config import Config
 from ssl_core.config_roles import LIVE
+from ssl_core.contracts import ImageContract, PointsContract
 from ssl_core.data.batches import Negatives
 from ssl_core.models.build import ImageBackbone, PointBackbone
 from ssl_core.models.dgcnn import DGCNNConfig
-from ssl_core.models.encoder import ImageContract, PointsContract
 from ssl_core.models.image import ResNetConfig
 from ssl_core.models.pointnet import PointNetConfig
 from ssl_core.models.pointnet2 import PointNet2MSGConfig, PointNet2SSGConfig
