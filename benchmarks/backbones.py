@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from benchmarks.table import Comparison, Section, digits, ratio_table
 from benchmarks.timing import compare, one_thread
 from ssl_core.contracts import PointsContract
-from ssl_core.data.household import CLASSES, household_mesh
-from ssl_core.data.mesh import sample_surface
 from ssl_core.data.sampling import farthest_point_order
+from ssl_core.meshes.household import CLASSES, household_mesh
+from ssl_core.meshes.mesh import sample_surface
 from ssl_core.models.build import PointBackbone, build_point_encoder
 from ssl_core.models.dgcnn import DGCNNConfig, EdgeLayer
 from ssl_core.models.encoder import Encoder

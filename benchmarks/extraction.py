@@ -15,8 +15,7 @@ from benchmarks.objects import Made, files_of, write_objects
 from benchmarks.table import Comparison, Samples, Section, Table, ratio_table, seconds
 from benchmarks.timing import one_thread, seconds_per_call
 from ssl_core.contracts import ImageContract, PointsContract
-from ssl_core.data.pack import Pack, PackConfig
-from ssl_core.data.pack_writer import write_pack
+from ssl_core.data.object_pack import Pack, PackConfig
 from ssl_core.evaluation.extract import ExtractionTimes, image_features
 from ssl_core.evaluation.features import EncoderCard, FeatureSource
 from ssl_core.evaluation.probes import draw_labels
@@ -27,6 +26,7 @@ from ssl_core.models.encoder import Encoder
 from ssl_core.models.image import ResNetConfig
 from ssl_core.models.pointnet import PointNetConfig
 from ssl_core.models.pointnet2 import PointNet2MSGConfig
+from ssl_core.packing.pack_writer import write_pack
 
 SHARE_BAR = 0.9
 Indices = NDArray[np.int64]

@@ -16,12 +16,12 @@ import torch
 from benchmarks.machine import ROOT
 from benchmarks.table import Samples, Section, Table, digits
 from ssl_core.config import Config, override
-from ssl_core.data.household import HouseholdConfig
-from ssl_core.data.pack import Pack, PackConfig
-from ssl_core.data.pack_writer import write_pack
+from ssl_core.data.object_pack import Pack, PackConfig
+from ssl_core.meshes.household import HouseholdConfig
+from ssl_core.packing.pack_writer import write_pack
 from ssl_core.recipes import recipe_named
 from ssl_core.recipes.cross_modal.config import quick as quick_preset
-from ssl_core.render.household_set import write_household
+from ssl_core.splatting.household_set import write_household
 from ssl_core.training.cost_names import PEAK_MEMORY
 
 COUNTS = (1, 2, 4, 8)

@@ -17,8 +17,8 @@ from benchmarks.timing import one_thread, seconds_per_call
 from ssl_core.config import override
 from ssl_core.contracts import Sampling
 from ssl_core.data.augment import random_resized_crop
-from ssl_core.data.pack import Pack, PackConfig
-from ssl_core.data.pack_writer import write_pack
+from ssl_core.data.object_pack import Pack, PackConfig
+from ssl_core.packing.pack_writer import write_pack
 from ssl_core.recipes.cross_modal import CROSS_MODAL
 from ssl_core.recipes.cross_modal.config import CrossModalConfig, paper, quick
 from ssl_core.recipes.cross_modal.trial import CrossModalTrial

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from study.session import TrialRequest
+from study.spec.trial_request import TrialRequest
 
 
 class NothingSession:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ssl_core.data.cameras import orbit_cameras
-from ssl_core.data.gaussians import GaussianCloud
-from ssl_core.data.household import CLASSES, household_cloud, household_mesh
-from ssl_core.data.images import write_image
-from ssl_core.data.layout import ply_path, view_path
-from ssl_core.data.ply import write_gaussian_ply
+from ssl_core.files.image_files import write_image
+from ssl_core.gaussians.gaussian_cloud import GaussianCloud
+from ssl_core.gaussians.ply import write_gaussian_ply
+from ssl_core.meshes.household import CLASSES, household_cloud, household_mesh
+from ssl_core.packing.layout import ply_path, view_path
 from ssl_core.render.mesh_raster import render_mesh_views
+from ssl_core.scenes.cameras import orbit_cameras
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,12 @@ import numpy as np
 
 from benchmarks.objects import Made, files_of, write_objects
 from benchmarks.table import Section, Table, digits, seconds
-from ssl_core.data.formats.gaussian_properties import INRIA_PROPERTIES
-from ssl_core.data.gaussian_file import read_gaussians
-from ssl_core.data.household import CLASSES
-from ssl_core.data.images import write_image
-from ssl_core.data.pack import PackConfig
-from ssl_core.data.ply import write_gaussian_ply
+from ssl_core.data.object_pack import PackConfig
+from ssl_core.files.image_files import write_image
+from ssl_core.gaussians.formats.gaussian_properties import INRIA_PROPERTIES
+from ssl_core.gaussians.gaussian_file import read_gaussians
+from ssl_core.gaussians.ply import write_gaussian_ply
+from ssl_core.meshes.household import CLASSES
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKED = 2
@@ -194,7 +194,7 @@ def child(points: Path, images: Path, out: Path) -> Packed:
     """The work of that process."""
     import time
 
-    from ssl_core.data.pack_writer import PackJob, build_here, make_pack
+    from ssl_core.packing.pack_writer import PackJob, build_here, make_pack
 
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})

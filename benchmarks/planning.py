@@ -15,7 +15,7 @@ from benchmarks.table import Section, Table, digits
 from ssl_core.config import Config
 
 if TYPE_CHECKING:
-    from study.planning.predict import Prediction
+    from study.forecast.predict import Prediction
 
 TIMEOUT = 1500.0
 BAR = 0.25
@@ -118,11 +118,11 @@ def run_here(name: str, quick: bool) -> Found:
     from rich.console import Console
 
     from registry.tracking.run_log import open_run_log
-    from study.driver import run_study
-    from study.planning.predict import predict
-    from study.planning.probe import ProbeSize, run_probe
-    from study.planning.room import study_room
-    from study.running import Request, plan_study
+    from study.forecast.pilot import PilotSize, run_probe
+    from study.forecast.predict import predict
+    from study.forecast.resources import study_room
+    from study.registration.sweep import Request, plan_study
+    from study.run.driver import run_study
 
     with tempfile.TemporaryDirectory(prefix="splatsweep-bench-") as root, Path(os.devnull).open("w") as nowhere:
         os.environ["SPLATSWEEP_HOME"] = str(Path(root, "home"))
@@ -130,14 +130,14 @@ def run_here(name: str, quick: bool) -> Found:
         space.write_text(STUDIES[name])
         plan, _, _ = plan_study(Request(space, _pack(Path(root)), "planned", trials=4 if quick else None))
         quiet, room = Console(file=nowhere), study_room(plan.spec)
-        prediction = predict(plan, run_probe(plan, ProbeSize(epochs=3), room.slots, quiet), room)
+        prediction = predict(plan, run_probe(plan, PilotSize(epochs=3), room.slots, quiet), room)
         with open_run_log(None, Path(root, "home")) as log:
             summary = run_study(plan, log, quiet)
         return _compared(prediction, plan.folder, summary.seconds)
 
 
 def _compared(prediction: "Prediction", folder: Path, seconds: float) -> Found:
-    from study.ledger import read_ledger
+    from study.engine.ledger import read_ledger
 
     records = read_ledger(folder).records()
     epochs = sum(len(record.curve) for record in records)
@@ -149,15 +149,15 @@ def _compared(prediction: "Prediction", folder: Path, seconds: float) -> Found:
         seconds=seconds,
         epochs=(prediction.epochs.middle, epochs),
         epoch_seconds=(prediction.epoch_seconds.middle, sum(record.seconds for record in records) / epochs),
-        probe_seconds=prediction.probe.seconds,
+        probe_seconds=prediction.pilot.seconds,
     )
 
 
 def _pack(root: Path) -> str:
-    from ssl_core.data.household import HouseholdConfig
-    from ssl_core.data.pack import PackConfig
-    from ssl_core.data.pack_writer import write_pack
-    from ssl_core.render.household_set import write_household
+    from ssl_core.data.object_pack import PackConfig
+    from ssl_core.meshes.household import HouseholdConfig
+    from ssl_core.packing.pack_writer import write_pack
+    from ssl_core.splatting.household_set import write_household
 
     config = HouseholdConfig(train_per_class=16, test_per_class=1, views=2, image_size=24, gaussians=600)
     write_household(root / "set", config)

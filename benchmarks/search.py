@@ -19,14 +19,14 @@ from benchmarks.surrogate import leave_one_out
 from benchmarks.table import Section, Table
 from search_spaces.presets import preset_at
 from search_spaces.space import load_space
-from study.budget import Epochs
-from study.direction.director import Director
-from study.outcome import Outcome
-from study.schedule.spec import ASHA, NoScheduler
-from study.search.spec import TPE, RandomSearch
-from study.simulator.loop import simulate
-from study.simulator.scene import Point, Scene
-from study.spec import StudySpec
+from study.engine.trial_manager import TrialManager
+from study.forecast.simulated_study import simulate
+from study.forecast.simulation import SimulatedPoint, Simulation
+from study.spec.budget import Epochs
+from study.spec.outcome import Outcome
+from study.spec.sampler_spec import TPE, RandomSearch
+from study.spec.scheduler_spec import ASHA, NoScheduler
+from study.spec.study_spec import StudySpec
 
 METRIC = StudySpec().metric
 """The default search is judged by the default metric; the other one is shown beside it."""
@@ -57,16 +57,16 @@ def engine(**settings: object) -> Arrival:
         checked: dict[int, bool] = {}
         ended = 0
 
-        def arrived(director: Director, point: Point) -> bool:
+        def arrived(manager: TrialManager, point: SimulatedPoint) -> bool:
             nonlocal ended
             if point.ended > ended:
                 ended = point.ended
-                for record in director.ledger.records():
+                for record in manager.ledger.records():
                     if record.outcome is Outcome.COMPLETE and record.number not in checked:
                         checked[record.number] = problem.is_wanted(record.values or {})
             return any(checked.values())
 
-        found = simulate(Scene(problem.space, spec, problem.curves, slots=slots, until=arrived))
+        found = simulate(Simulation(problem.space, spec, problem.curves, slots=slots, until=arrived))
         return found.epochs if any(checked.values()) else math.inf
 
     return arrival

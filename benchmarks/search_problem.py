@@ -10,7 +10,7 @@ import optuna
 from benchmarks.recorded_runs import Floats, NearestRun, RecordedRuns, coordinates
 from benchmarks.surrogate import Surrogate, noise_curves, smoothed
 from search_spaces.space import SearchSpace
-from study.simulator.curve import CurveSource
+from study.forecast.learning_curve import CurveSource
 
 Values = Mapping[str, Any]
 WITHIN = 1.0

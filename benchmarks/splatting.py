@@ -9,11 +9,11 @@ import numpy as np
 
 from benchmarks.table import Comparison, Samples, Section, Table, ratio_table, seconds
 from benchmarks.timing import one_thread
-from ssl_core.data.household import CLASSES, household_mesh
-from ssl_core.data.layout import MeshObject, find_meshes
-from ssl_core.data.mesh import Mesh
+from ssl_core.meshes.household import CLASSES, household_mesh
+from ssl_core.meshes.mesh import Mesh
+from ssl_core.packing.layout import MeshObject, find_meshes
 from ssl_core.render.fit import FitConfig
-from ssl_core.render.splat_object import SplatConfig, SplatReport, splat_object
+from ssl_core.splatting.splat_object import SplatConfig, SplatReport, splat_object
 
 MESHES = Path(__file__).resolve().parents[2] / "shared" / "data" / "modelnet10_off"
 """Real meshes beside the checkout; without them household meshes are measured."""

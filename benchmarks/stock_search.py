@@ -13,8 +13,8 @@ import optuna
 from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 
 from search_spaces.space import SearchSpace
-from study.simulator.curve import CurveSource
-from study.simulator.worker import Timing
+from study.forecast.learning_curve import CurveSource
+from study.forecast.simulated_worker import Timing
 
 Wanted = Callable[[Mapping[str, Any]], bool]
 

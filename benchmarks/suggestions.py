@@ -17,10 +17,10 @@ from benchmarks.machine import ROOT
 from benchmarks.table import Comparison, Samples, Section, ratio_table
 from search_spaces.presets import preset_at
 from search_spaces.space import SearchSpace, load_space
-from study.ledger import Ledger, StudyIdentity, open_ledger
-from study.outcome import EpochReport, Outcome
-from study.search.suggestion import suggest
-from study.spec import StudySpec
+from study.engine.ledger import Ledger, StudyIdentity, open_ledger
+from study.samplers.suggestion import suggest
+from study.spec.outcome import EpochReport, Outcome
+from study.spec.study_spec import StudySpec
 
 SIZES = (100, 1000)
 """Trials that are finished when it is measured."""

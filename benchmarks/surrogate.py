@@ -19,7 +19,7 @@ from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 from benchmarks.recorded_runs import Floats, RecordedRuns, coordinates
 from search_spaces.space import SearchSpace
 from ssl_core.errors import DataError
-from study.simulator.curve import Curve, draws
+from study.forecast.learning_curve import Curve, draws
 
 LEAST_RUNS = 10
 COMPONENTS = 3

@@ -20,10 +20,10 @@ from registry.tracking.run_log import RunLog, open_run_log
 from search_spaces.space import SearchSpace, load_space
 from ssl_core.config import Config
 from study.cluster.cluster import ray_cluster
-from study.driver import StudyPlan, run_study
-from study.ledger import read_ledger
-from study.session import TrialRequest
-from study.spec import StudySpec
+from study.engine.ledger import read_ledger
+from study.run.driver import StudyPlan, run_study
+from study.spec.study_spec import StudySpec
+from study.spec.trial_request import TrialRequest
 
 SLOTS, METRICS = 2, 20
 
@@ -131,31 +131,31 @@ def stock(folder: Path, trials: int, epochs: int, address: str) -> float:
 
 def report_seconds(folder: Path, reports: int, address: str | None) -> list[float]:
     """Seconds that each report of twenty metrics keeps the driver, journal and metrics file included."""
-    from study.accounts.meter import Meter
-    from study.clock import SystemClock
-    from study.direction.director import Director
-    from study.direction.ruling import Ruling, Witness
-    from study.ledger import open_ledger
-    from study.outcome import EpochReport
+    from study.engine.ledger import open_ledger
+    from study.engine.meter import Meter
+    from study.engine.run_context import RunContext, StudyCallback
+    from study.engine.trial_manager import TrialManager
     from study.record.config_file import ConfigFile
     from study.record.metrics_file import MetricsFile
     from study.run.mirror_process import MirrorProcess
+    from study.spec.clock import SystemClock
+    from study.spec.outcome import EpochReport
 
     plan = plan_of(folder, "report", 1, reports + 1)
     ledger = open_ledger(plan.folder, plan.identity, plan.spec, plan.space)
     clock = SystemClock()
     mirror = MirrorProcess(open_run_log(address, folder), ledger, print) if address else None
     meter = Meter(clock, SLOTS, 0.0, ledger)
-    ruling = Ruling(plan.folder, SLOTS, plan.check, clock, meter)
-    witnesses: list[Witness] = [ConfigFile(plan.folder, plan.space), MetricsFile(plan.folder)]
-    director = Director(ledger, plan.space, ruling, witnesses)
-    assert director.next_request() is not None
+    context = RunContext(plan.folder, SLOTS, plan.check, clock, meter)
+    callbacks: list[StudyCallback] = [ConfigFile(plan.folder, plan.space), MetricsFile(plan.folder)]
+    manager = TrialManager(ledger, plan.space, context, callbacks)
+    assert manager.next_request() is not None
     found: list[float] = []
     for epoch in range(1, reports + 1):
         report = EpochReport(number=0, epoch=epoch, epochs=reports + 1, metrics=metrics(0.5, epoch), seconds=0.01)
         time.sleep(0.002)  # a driver has other things to do in between; the mirror works meanwhile
         began = time.perf_counter()
-        director.on_report(report)
+        manager.on_report(report)
         if mirror is not None:
             mirror.tick()
         found.append(time.perf_counter() - began)

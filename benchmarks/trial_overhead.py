@@ -17,10 +17,10 @@ from rich.console import Console
 from benchmarks.nothing_session import OpenNothing
 from search_spaces.space import load_space
 from ssl_core.config import Config
-from study.driver import StudyPlan, run_study
-from study.ledger import read_ledger
-from study.schedule.spec import ASHA
-from study.spec import StudySpec
+from study.engine.ledger import read_ledger
+from study.run.driver import StudyPlan, run_study
+from study.spec.scheduler_spec import ASHA
+from study.spec.study_spec import StudySpec
 
 SLOTS = 2
 LIMIT = 0.3

@@ -11,7 +11,7 @@ from torch.nn import functional
 from ssl_core.config_roles import LIVE
 from ssl_core.contracts import PointsContract
 from ssl_core.data.batches import batches_of
-from ssl_core.data.pack import Pack
+from ssl_core.data.object_pack import Pack
 from ssl_core.data.point_sampler import PointSampler, check_contract
 from ssl_core.models.build import PointBackbone
 from ssl_core.models.cards import PointEncoderCard

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ssl_core.config import Config
-from ssl_core.data.pack import Pack
+from ssl_core.data.object_pack import Pack
 from ssl_core.training.contract import Recipe
 
 

@@ -17,7 +17,7 @@ from registry.versions.fetching import fetch
 from registry.versions.offline import choose_bundle
 from registry.versions.records import parse_reference
 from registry.versions.store import EncoderStore
-from ssl_core.encode.ready import LoadedModel
+from ssl_core.encode.ready_encoder import LoadedModel
 from ssl_core.errors import ConfigError, RegistryError
 from ssl_core.models.bundle import load_bundle, read_card
 

@@ -2,7 +2,7 @@
 
 from ssl_core.config import Config
 from ssl_core.recipes import preset_named
-from ssl_core.recipes.source import recipe_source
+from ssl_core.recipes.recipe_source import recipe_source
 
 
 def preset_at(place: str, preset: str) -> Config:

@@ -3,7 +3,7 @@
     recipe: cross_modal            whose config the keys belong to
     preset: quick                  where every value that is not searched comes from
     base: {training.epochs: 12}    overrides of the preset
-    study: {trials: 8, ...}        how to search (read by `study.spec.StudySpec`; not part of the digest)
+    study: {trials: 8, ...}        how to search (read by `study.spec.study_spec.StudySpec`; not part of the digest)
     space: {loss.beta: {log: [0.3, 10]}, ...}      see `search_spaces.parameter`
 
 A trial is replayable: from its Optuna params alone, `replay` gives the dictionary that `suggest` gave.

@@ -30,7 +30,7 @@ def shared_data() -> Path:
 
 def tiny_cloud(class_name: str, rng: np.random.Generator, count: int = 220):
     """A noisy box, disc or rod of Gaussians with some transparent floaters."""
-    from ssl_core.data.gaussians import GaussianCloud
+    from ssl_core.gaussians.gaussian_cloud import GaussianCloud
 
     size = {"box": (1, 1, 1), "disc": (1, 1, 0.05), "rod": (0.1, 0.1, 1)}[class_name]
     xyz = rng.uniform(-1, 1, (count, 3)) * size * rng.uniform(0.8, 1.25, 3) + rng.normal(0, 0.02, (count, 3))
@@ -54,9 +54,9 @@ def tiny_image(class_name: str, rng: np.random.Generator, size: int = 24) -> np.
 
 def write_tiny_set(root: Path, *, train: int = 8, test: int = 3, views: int = 4, seed: int = 0) -> Path:
     """A three-class data set in the cross-modal reference's layout: root/points, root/images."""
-    from ssl_core.data.images import write_image
-    from ssl_core.data.layout import ply_path, view_path
-    from ssl_core.data.ply import write_gaussian_ply
+    from ssl_core.files.image_files import write_image
+    from ssl_core.gaussians.ply import write_gaussian_ply
+    from ssl_core.packing.layout import ply_path, view_path
 
     rng = np.random.default_rng(seed)
     for class_name in CLASSES:
@@ -82,8 +82,8 @@ def tiny_set(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_pack(tiny_set, tmp_path_factory):
     """Its pack."""
-    from ssl_core.data.pack import PackConfig
-    from ssl_core.data.pack_writer import write_pack
+    from ssl_core.data.object_pack import PackConfig
+    from ssl_core.packing.pack_writer import write_pack
 
     out = tmp_path_factory.mktemp("packs") / "tiny"
     return write_pack(tiny_set / "points", tiny_set / "images", out, PackConfig(cached_points=128, starts=3))

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ssl_core.data.gaussians import GaussianCloud
-from ssl_core.data.images import write_image
-from ssl_core.data.layout import ply_path, view_path
-from ssl_core.data.ply import write_gaussian_ply
+from ssl_core.files.image_files import write_image
+from ssl_core.gaussians.gaussian_cloud import GaussianCloud
+from ssl_core.gaussians.ply import write_gaussian_ply
+from ssl_core.packing.layout import ply_path, view_path
 
 
 def put(root: Path, key: str, seed: int, *, sh_rest: bool = True, views: int = 2) -> None:

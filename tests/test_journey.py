@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from study.cli import main
+from study.commands.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMAND = [str(Path(sys.executable).with_name("splatsweep"))]

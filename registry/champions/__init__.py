@@ -1,0 +1,1 @@
+"""Which version is champion, and why: the gate, the promotion history, comparisons, adopted versions."""

@@ -10,8 +10,8 @@ import json
 import time
 from collections.abc import Callable
 
-from registry.champions.history import Champion, How, Line, LineKind, PromotionHistory
 from registry.champions.history_store import HistoryStore
+from registry.champions.promotion_history import Champion, How, Line, LineKind, PromotionHistory
 from registry.tracking.names import own_tags
 from registry.versions.records import CHAMPION, PREFIX, EncoderVersion, Event, EventKind, event_tag, printable
 from registry.versions.store import EncoderStore

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from registry.champions.history import Line, PromotionHistory
-from registry.connection import Client, explained, import_mlflow
+from registry.champions.promotion_history import Line, PromotionHistory
+from registry.tracking.connection import Client, explained, import_mlflow
 from registry.tracking.names import KIND, PARAM_LIMIT, own_tags
 from registry.versions.records import PREFIX, optional, safe_name
 from registry.versions.store import EncoderStore

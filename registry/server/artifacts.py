@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from registry.connection import import_mlflow
+from registry.tracking.connection import import_mlflow
 from ssl_core.errors import MissingDependencyError, StorageError
 
 

@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from registry.connection import import_mlflow
 from registry.server.artifacts import artifact_files
 from registry.server.databases import Engine, engine_of, save
-from registry.service.places import Kind, Places
+from registry.server.places import Kind, Places
+from registry.tracking.connection import import_mlflow
 from ssl_core.config import Config
 from ssl_core.errors import RegistryError, StorageError
 
@@ -32,7 +32,7 @@ class FileFact(Config):
     bytes: int
 
 
-class Manifest(Config):
+class BackupManifest(Config):
     """The last file of a backup, and the first thing a restore reads."""
 
     format: int
@@ -77,7 +77,7 @@ def backup(places: Places, file: Path) -> BackupFacts:
         for path, artifact in artifact_files(places.artifacts, Path(scratch)):
             name = f"{ARTIFACTS}/{path}"
             facts[name] = _add(tar, name, artifact)
-        manifest = Manifest(
+        manifest = BackupManifest(
             format=FORMAT,
             kind="service" if places.home is None else "embedded",
             engine=engine_of(places.database),

@@ -15,7 +15,7 @@ from typing import Literal
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from registry.connection import import_mlflow, without_credentials
+from registry.tracking.connection import import_mlflow, without_credentials
 from ssl_core.errors import IntegrityError, MissingDependencyError, RegistryError
 
 Engine = Literal["postgres", "sqlite"]

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from registry.server.artifacts import artifact_files, artifacts_replaced
-from registry.server.backup import ARTIFACTS, FORMAT, MANIFEST, Manifest
+from registry.server.backup import ARTIFACTS, FORMAT, MANIFEST, BackupManifest
 from registry.server.databases import (
     check_saved,
     engine_of,
@@ -21,8 +21,8 @@ from registry.server.databases import (
     sqlite_file,
     upgrade,
 )
-from registry.service.places import Places
-from registry.service.secret_file import ADMINISTRATOR
+from registry.server.places import Places
+from registry.server.secret_file import ADMINISTRATOR
 from ssl_core.config import Config, parse_json, validated
 from ssl_core.errors import ConfigError, IntegrityError, RegistryError, StorageError
 
@@ -41,7 +41,7 @@ class RestoreFacts(Config):
     """artifacts"""
 
 
-def manifest_of(file: Path) -> Manifest:
+def manifest_of(file: Path) -> BackupManifest:
     """What a backup is of. Raises as `restore`."""
     with _opened(file) as tar:
         return _manifest(file, tar)
@@ -71,7 +71,7 @@ def restore(places: Places, file: Path, *, force: bool = False) -> RestoreFacts:
     return RestoreFacts(made=manifest.made, files=len(manifest.files) - len(places.parts))
 
 
-def _replace(places: Places, manifest: Manifest, staged: Path) -> None:
+def _replace(places: Places, manifest: BackupManifest, staged: Path) -> None:
     for part in places.parts:
         check_saved(manifest.engine, staged / part)
     (staged / ARTIFACTS).mkdir(exist_ok=True)
@@ -93,7 +93,7 @@ def _folder_of(places: Places) -> Path | None:
     return None if "://" in places.artifacts else Path(places.artifacts).parent
 
 
-def _check_fits(places: Places, file: Path, manifest: Manifest) -> None:
+def _check_fits(places: Places, file: Path, manifest: BackupManifest) -> None:
     if (manifest.kind == "embedded") != (places.home is not None):
         raise RegistryError(f"{file} is of the other kind of registry ({manifest.kind}); it cannot go here")
     if manifest.engine != engine_of(places.database):
@@ -128,7 +128,7 @@ def _opened(file: Path) -> Iterator[tarfile.TarFile]:
         raise StorageError(f"restoring {file}: {error}") from None
 
 
-def _manifest(file: Path, tar: tarfile.TarFile) -> Manifest:
+def _manifest(file: Path, tar: tarfile.TarFile) -> BackupManifest:
     """The manifest, after every name in the file was looked at."""
     members = tar.getmembers()
     values = next((_values(file, tar, member) for member in members if member.name == MANIFEST), None)
@@ -141,7 +141,7 @@ def _manifest(file: Path, tar: tarfile.TarFile) -> Manifest:
     if values is None:
         raise IntegrityError(f"{file} has no {MANIFEST}: it is not a backup, or not whole")
     try:
-        manifest = validated(Manifest, values)
+        manifest = validated(BackupManifest, values)
     except ConfigError:
         raise _damaged(file) from None
     said = [(name, fact.bytes) for name, fact in manifest.files.items()]
@@ -185,7 +185,7 @@ def name_problem(name: str) -> str | None:
     return None if path.parts[0] == ARTIFACTS and len(path.parts) > 1 else "it is in no folder of a backup"
 
 
-def _extract(file: Path, tar: tarfile.TarFile, manifest: Manifest, folder: Path) -> None:
+def _extract(file: Path, tar: tarfile.TarFile, manifest: BackupManifest, folder: Path) -> None:
     """Write the files below `folder`; digests are compared on the way."""
     wanted = sum(fact.bytes for fact in manifest.files.values())
     if shutil.disk_usage(folder).free < wanted:

@@ -1,0 +1,1 @@
+"""What a study tells MLflow, and how it gets there once."""

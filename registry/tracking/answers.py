@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import requests
 
-from registry.connection import SIGN_IN, import_mlflow, without_credentials
+from registry.tracking.connection import SIGN_IN, import_mlflow, without_credentials
 from ssl_core.errors import SplatsweepError
 
 

@@ -13,8 +13,8 @@ from math import isinf
 from pathlib import Path
 from typing import Any
 
-from registry.connection import Connection, without_credentials
 from registry.tracking.answers import RefusedError, UnreachableError, answers
+from registry.tracking.connection import Connection, without_credentials
 from registry.tracking.cursor import read_cursor, write_cursor
 from registry.tracking.names import KEY, KIND, PARENT, STUDY, STUDY_RUN, TRIAL, key_of, own_tags, params_of, tags_of
 from registry.tracking.run_view import Point, RunView, Source

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from registry.connection import Client, Connection, connect, embedded_address, explained, without_credentials
+from registry.tracking.connection import Client, Connection, connect, embedded_address, explained, without_credentials
 from registry.tracking.names import PARENT, RunStatus, own_tags, params_of, tags_of
 
 EXPERIMENT = "splatsweep"

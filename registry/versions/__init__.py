@@ -1,0 +1,1 @@
+"""Registered models: files, lineage, fetching, import."""

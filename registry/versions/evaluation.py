@@ -19,9 +19,9 @@ from ssl_core.evaluation.progress import Tell, silent
 from ssl_core.evaluation.report import Report, TaskConfig
 from ssl_core.evaluation.sections.section import Companion
 from ssl_core.evaluation.task import probing, task_of
-from ssl_core.evaluation.tasks.contract import Context, Evaluation
 from ssl_core.evaluation.tasks.probing_config import reference_table
 from ssl_core.evaluation.tasks.probing_report import ProbingReport
+from ssl_core.evaluation.tasks.task_contract import Context, Evaluation
 from ssl_core.models.bundle import load_bundle, read_card
 from ssl_core.models.cards import Card
 

@@ -12,14 +12,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from registry.connection import explained, import_mlflow, is_invalid, is_missing
+from registry.tracking.connection import explained, import_mlflow, is_invalid, is_missing
 from registry.versions.model_card import NOT_EVALUATED, describe_version, render_card
 from registry.versions.records import PREFIX, Decision, EncoderVersion, EvaluationSummary
 from registry.versions.store import CARD_FILE, EncoderStore
 from ssl_core.errors import RegistryError
 from ssl_core.evaluation.report import Report, scale_of
 from ssl_core.evaluation.task import parse_report
-from ssl_core.evaluation.tasks.contract import Evaluation
+from ssl_core.evaluation.tasks.task_contract import Evaluation
 from ssl_core.models.cards import Card
 
 REPORT_FILE = "report.json"
@@ -66,13 +66,13 @@ def log_evaluation(
         log.finish(run_id, "FAILED")
         raise
     log.finish(run_id, "FINISHED")
-    version = hang_on_version(store, version, report, run_id)
+    version = tag_version(store, version, report, run_id)
     store.set_description(version, describe_version(card, version.lineage, f"{report.headline_text}."))
     _write_card(store, version, card, report, None)
     return version
 
 
-def hang_on_version(store: EncoderStore, version: EncoderVersion, report: Report, run_id: str) -> EncoderVersion:
+def tag_version(store: EncoderStore, version: EncoderVersion, report: Report, run_id: str) -> EncoderVersion:
     """Tags and event that say on the version what its evaluation's run holds: from here on it counts as evaluated."""
     summary = EvaluationSummary(
         run_id=run_id,

@@ -11,10 +11,10 @@ from typing import assert_never
 
 import safetensors.torch
 
-from registry.connection import explained
+from registry.tracking.connection import explained
 from registry.versions.records import PREFIX, EncoderVersion, Lineage, safe_name
 from registry.versions.store import EncoderStore
-from ssl_core.data.pack import Pack
+from ssl_core.data.object_pack import Pack
 from ssl_core.data.point_sampler import check_contract
 from ssl_core.models.bundle import add_onnx, save_bundle
 from ssl_core.models.cards import ImageEncoderCard, PointEncoderCard, SceneFieldCard

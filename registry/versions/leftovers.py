@@ -1,12 +1,12 @@
 """What an evaluation left behind that died half-way: found again by its tags, so that there is never a second one.
 
-Called by whoever holds the claim to the work (`registry.evaluation.evaluation_claims`), before evaluating. A run whose
+Called by whoever holds the claim to the work (`registry.champions.evaluation_claims`), before evaluating. A run whose
 report is whole is hung on its version again; a run that did not get that far goes to MLflow's bin (`mlflow gc`
 empties it).
 """
 
-from registry.connection import explained
-from registry.versions.evaluation_log import hang_on_version, read_report, report_of_run
+from registry.tracking.connection import explained
+from registry.versions.evaluation_log import read_report, report_of_run, tag_version
 from registry.versions.records import PREFIX, EncoderVersion
 from registry.versions.store import EncoderStore
 from ssl_core.evaluation.report import Report, TaskConfig
@@ -33,7 +33,7 @@ def settle_leftovers(
     for run in runs:
         report = report_of_run(store, run.info.run_id) if run.info.status == "FINISHED" else None
         if report is not None and report.config == config and report.data_digest == pack_digest:
-            return hang_on_version(store, version, report, run.info.run_id)
+            return tag_version(store, version, report, run.info.run_id)
     return version
 
 

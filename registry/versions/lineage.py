@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from registry.connection import explained
-from registry.tracking.recorded import Recorded, read_recorded
+from registry.tracking.connection import explained
+from registry.versions.recorded import Recorded, read_recorded
 from registry.versions.records import PREFIX, EncoderVersion
 from registry.versions.store import EncoderStore
 from ssl_core.config import Config, nearest

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from registry.connection import Client, explained, import_mlflow, is_missing
+from registry.tracking.connection import Client, explained, import_mlflow, is_missing
 from registry.tracking.run_log import RunLog
 from registry.versions.mlmodel import SERVING_FILES
 from registry.versions.model_card import describe_version

@@ -7,7 +7,7 @@ again, it finds the other's row and replaces it, as it would have done had it co
 
 from collections.abc import Callable
 
-from registry.connection import Client, import_mlflow
+from registry.tracking.connection import Client, import_mlflow
 
 ATTEMPTS = 5
 """A second refusal takes somebody who removes the row in between; five take a broken database."""

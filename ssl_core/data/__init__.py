@@ -1,0 +1,1 @@
+"""Packs as trials read them: mapped arrays, sampling, batches, augmentation."""

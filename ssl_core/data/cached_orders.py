@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssl_core.data.features import sigmoid
-from ssl_core.data.pack import Pack
+from ssl_core.data.object_pack import Pack
+from ssl_core.data.point_columns import sigmoid
 from ssl_core.data.sampling import farthest_point_order, farthest_point_orders
 from ssl_core.errors import StorageError
 from ssl_core.files.derived import derived_folder

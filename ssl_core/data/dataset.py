@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ssl_core.data.manifest import as_manifest, kind_of_values, parse_values, read_values
-from ssl_core.data.pack import Pack as ObjectPack
-from ssl_core.data.pack import PackManifest as ObjectManifest
+from ssl_core.data.object_pack import Pack as ObjectPack
+from ssl_core.data.object_pack import PackManifest as ObjectManifest
 from ssl_core.data.scene_pack import SceneManifest, ScenePack
 from ssl_core.errors import PackError
 

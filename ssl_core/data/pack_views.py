@@ -58,7 +58,7 @@ class EncodedViews:
 
     def __getitem__(self, index: Indices | slice) -> Pixels:
         """[n, 3, S, S], decoded. Raises ImageError for a damaged picture, PackError for one of another size."""
-        from ssl_core.data.images import decode_image
+        from ssl_core.files.image_files import decode_image
 
         wanted = np.arange(len(self))[index]
         pixels = np.empty((len(wanted), 3, self._size, self._size), dtype=np.uint8)

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from ssl_core.contracts import FEATURE_WIDTH, PointsContract
 from ssl_core.data.cached_orders import alphas_for, orders_for
-from ssl_core.data.features import REST_GROUPS, check_groups, spans, write_geometry
-from ssl_core.data.pack import Pack
+from ssl_core.data.object_pack import Pack
+from ssl_core.data.point_columns import REST_GROUPS, check_groups, spans, write_geometry
 from ssl_core.data.sampling import (
     Bits,
     Indices,

@@ -21,13 +21,13 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from ssl_core.config import Config
-from ssl_core.data.camera_files.camera_scene import CameraScene, CameraView, SceneFormat, ScenePoints
-from ssl_core.data.cameras import Camera
-from ssl_core.data.images import decode_image
 from ssl_core.data.manifest import FileFacts, Manifest, as_manifest, check_sizes, read_values
 from ssl_core.data.pack_arrays import open_array
 from ssl_core.data.pack_views import Codec
 from ssl_core.errors import PackError
+from ssl_core.files.image_files import decode_image
+from ssl_core.scenes.camera_scene import CameraScene, CameraView, SceneFormat, ScenePoints
+from ssl_core.scenes.cameras import Camera
 
 Pixels = NDArray[np.uint8]
 ViewSplit = Literal["train", "val", "test"]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ssl_core.data.augment import whole_images
-from ssl_core.data.pack import Pack
+from ssl_core.data.object_pack import Pack
 from ssl_core.data.point_sampler import PointSampler
 from ssl_core.evaluation.progress import Steps
 from ssl_core.models.modes import device_of, evaluating

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from ssl_core.data.pack import Pack as ObjectPack
+from ssl_core.data.object_pack import Pack as ObjectPack
 from ssl_core.data.point_sampler import PointSampler
 from ssl_core.errors import InfeasibleError
 from ssl_core.evaluation.extract import (

@@ -11,11 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ssl_core.data.pack import Pack
+from ssl_core.data.object_pack import Pack
 from ssl_core.errors import DataError
 from ssl_core.evaluation.embedding_plot import GREY, INK, png
 from ssl_core.evaluation.ranking import Retrieval
-from ssl_core.render.thumbnails import cloud_of, most_visible, shrunk
+from ssl_core.inspect.thumbnails import cloud_of, most_visible, shrunk
 from ssl_core.render.views import render_views
 
 Pixels = NDArray[np.uint8]

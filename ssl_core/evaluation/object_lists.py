@@ -5,7 +5,7 @@ number was measured on; with it, they are drawn again from the config and must c
 """
 
 from ssl_core.config import Config
-from ssl_core.data.pack import Pack as ObjectPack
+from ssl_core.data.object_pack import Pack as ObjectPack
 from ssl_core.evaluation.probes import draw_labels
 from ssl_core.evaluation.protocol import ProbingConfig
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Progress:
+class EvaluationProgress:
     """`done` of `total` steps, `what` is under way. A step is a batch through the model, or a fit of a probe."""
 
     title: str
@@ -15,10 +15,10 @@ class Progress:
     total: int
 
 
-Tell = Callable[[Progress], None]
+Tell = Callable[[EvaluationProgress], None]
 
 
-def silent(progress: Progress) -> None:
+def silent(progress: EvaluationProgress) -> None:
     """Tell nobody."""
 
 
@@ -44,4 +44,4 @@ class Steps:
     def step(self, count: int = 1) -> None:
         """So many were made."""
         self.done = min(self.done + count, self.total)
-        self.tell(Progress(self.title, self.what, self.done, self.total))
+        self.tell(EvaluationProgress(self.title, self.what, self.done, self.total))

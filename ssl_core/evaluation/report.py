@@ -45,7 +45,7 @@ class Scores(Config):
 
 
 @dataclass(frozen=True)
-class Scale:
+class ScoreScale:
     """How a measure is shown to people.
 
     factor: on axes, named `axis`. number: without a unit. change: a difference, signed, in `unit`. level: a mean.
@@ -69,15 +69,17 @@ class Scale:
         return f"{mean} {self.unit} ({100 * interval.confidence:g} % interval {low} to {high})"
 
 
-def scale_of(measure: Measure) -> Scale:
+def scale_of(measure: Measure) -> ScoreScale:
     """Accuracies in percent; squared errors as they are, their means as PSNR."""
     match measure:
         case "accuracy":
             percent = partial(in_percent, signed=True)
-            return Scale(100.0, "accuracy [%]", "points", in_percent, percent, lambda mean: f"{in_percent(mean)} %")
+            return ScoreScale(
+                100.0, "accuracy [%]", "points", in_percent, percent, lambda mean: f"{in_percent(mean)} %"
+            )
         case "squared error":
             axis, number, signed = "negated squared error", "{:.3g}".format, "{:+.3g}".format
-            return Scale(1.0, axis, f"in {axis}", number, signed, lambda mean: f"{psnr(-mean):.2f} dB")
+            return ScoreScale(1.0, axis, f"in {axis}", number, signed, lambda mean: f"{psnr(-mean):.2f} dB")
         case _:
             assert_never(measure)
 

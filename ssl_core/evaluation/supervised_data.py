@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ssl_core.config import Config
 from ssl_core.data.augment import random_resized_crop, whole_images
-from ssl_core.data.pack import Pack
+from ssl_core.data.object_pack import Pack
 from ssl_core.data.point_sampler import PointSampler
 from ssl_core.errors import InfeasibleError
 from ssl_core.evaluation.features import FeatureSource

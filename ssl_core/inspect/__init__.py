@@ -1,1 +1,1 @@
-"""What a person looks at: files, packs and scenes as text and as pages."""
+"""What a person looks at: facts and pages about files, packs and scenes."""

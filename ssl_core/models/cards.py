@@ -48,7 +48,7 @@ class CardText:
         takes: the input, as Markdown.
         sample: Python that makes a batch of four inputs from torch.
         reads: what a loaded model reads by itself.
-        method: by which method (`ssl_core.encode.ready`).
+        method: by which method (`ssl_core.encode.ready_encoder`).
         limits: what it should not be trusted with, a sentence each.
         rows: settings by dotted name.
     """

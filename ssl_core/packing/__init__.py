@@ -1,0 +1,1 @@
+"""Writers of packs, from the folders and archives that people have."""

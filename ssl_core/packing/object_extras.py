@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ssl_core.data.camera_files.inria import read_inria
-from ssl_core.data.camera_files.json_values import MAX_JSON_BYTES, parse_json_bytes
-from ssl_core.data.cameras import Camera
-from ssl_core.data.images import MAX_BYTES, decode_image, resize_image
-from ssl_core.data.objects import SplatObject
-from ssl_core.data.source import Source, read_bytes
 from ssl_core.errors import CameraError, DataError, GaussianFileError
+from ssl_core.files.image_files import MAX_BYTES, decode_image, resize_image
+from ssl_core.files.source import Source, read_bytes
+from ssl_core.packing.objects import SplatObject
+from ssl_core.scenes.cameras import Camera
+from ssl_core.scenes.inria import read_inria
+from ssl_core.scenes.json_values import MAX_JSON_BYTES, parse_json_bytes
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float64]

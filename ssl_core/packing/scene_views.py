@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
-from ssl_core.data.camera_files.camera_scene import CameraView
-from ssl_core.data.camera_files.lens import Distortion
-from ssl_core.data.cameras import Camera
-from ssl_core.data.images import MAX_BYTES, decode_image, decode_with_mask, encode_image, resize_image
 from ssl_core.data.scene_pack import ScenePackConfig, ViewSplit
-from ssl_core.data.source import FileSource, read_bytes
 from ssl_core.errors import ImageError
+from ssl_core.files.image_files import MAX_BYTES, decode_image, decode_with_mask, encode_image, resize_image
+from ssl_core.files.source import FileSource, read_bytes
+from ssl_core.scenes.camera_scene import CameraView
+from ssl_core.scenes.cameras import Camera
+from ssl_core.scenes.lens import Distortion
 
 Pixels = NDArray[np.uint8]
 

@@ -14,18 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssl_core.config import Config
-from ssl_core.data.camera_files.camera_scene import CameraScene, CameraView
-from ssl_core.data.camera_files.scene import read_scene
-from ssl_core.data.camera_files.scene_images import SceneImages
-from ssl_core.data.cameras import Camera
 from ssl_core.data.manifest import FileFacts, Refused
-from ssl_core.data.packing.folder import building, forget_assembly, move_into_place, real_place
-from ssl_core.data.packing.join import BlockWriter, write_array
 from ssl_core.data.scene_pack import SceneManifest, ScenePack, ScenePackConfig, SceneView, ViewSplit
-from ssl_core.data.source import FileSource
 from ssl_core.errors import ConfigError, DataError, PackError
+from ssl_core.files.source import FileSource
 from ssl_core.files.whole import atomic_write, storage_errors
+from ssl_core.packing.join import BlockWriter, write_array
+from ssl_core.packing.pack_folder import building, forget_assembly, move_into_place, real_place
 from ssl_core.packing.scene_views import StoredView, ViewEntry, stored_view
+from ssl_core.scenes.camera_files import read_scene
+from ssl_core.scenes.camera_scene import CameraScene, CameraView
+from ssl_core.scenes.cameras import Camera
+from ssl_core.scenes.scene_images import SceneImages
 
 Progress = Callable[[int, int], None]
 

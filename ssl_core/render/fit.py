@@ -14,11 +14,11 @@ from pydantic import Field
 from torch import Tensor
 
 from ssl_core.config import Config
-from ssl_core.data.cameras import Camera
-from ssl_core.data.gaussians import GaussianCloud
 from ssl_core.errors import DataError, DivergedError
+from ssl_core.gaussians.gaussian_cloud import GaussianCloud
 from ssl_core.render.adam import Adam
 from ssl_core.render.gaussian_raster import Backend, GaussianTensors, render_gaussians
+from ssl_core.scenes.cameras import Camera
 
 
 class FitConfig(Config):

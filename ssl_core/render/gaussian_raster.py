@@ -11,13 +11,13 @@ from typing import Literal, Self
 import torch
 from torch import Tensor
 
-from ssl_core.data.cameras import Camera
-from ssl_core.data.gaussians import GaussianCloud
 from ssl_core.errors import DataError
+from ssl_core.gaussians.gaussian_cloud import GaussianCloud
 from ssl_core.render import gsplat_raster
 from ssl_core.render.projection import project
 from ssl_core.render.spherical_harmonics import COUNTS, sh_colours
 from ssl_core.render.torch_raster import rasterise
+from ssl_core.scenes.cameras import Camera
 
 Backend = Literal["auto", "torch", "gsplat"]
 

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssl_core.data.cameras import Camera
 from ssl_core.errors import MissingDependencyError
 from ssl_core.render.projection import DILATION, NEAR
+from ssl_core.scenes.cameras import Camera
 
 
 def rasterise(

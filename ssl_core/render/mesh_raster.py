@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ssl_core.data.cameras import Camera
-from ssl_core.data.mesh import Mesh
+from ssl_core.meshes.mesh import Mesh
+from ssl_core.scenes.cameras import Camera
 
 NEAR = 1e-3
 LIGHT = np.array([0.2, 0.53, 0.825])

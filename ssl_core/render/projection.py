@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ssl_core.data.cameras import Camera
+from ssl_core.scenes.cameras import Camera
 
 NEAR = 0.01
 """Gaussians nearer to the camera's plane than this (world units), or behind it, are not drawn."""

@@ -8,10 +8,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ssl_core.data.cameras import Camera, orbit_cameras
-from ssl_core.data.gaussians import GaussianCloud
 from ssl_core.errors import DataError
+from ssl_core.gaussians.gaussian_cloud import GaussianCloud
 from ssl_core.render.gaussian_raster import GaussianTensors, render_gaussians
+from ssl_core.scenes.cameras import Camera, orbit_cameras
 
 SOLID = 0.3
 """Gaussians with an alpha above this say where the object is."""

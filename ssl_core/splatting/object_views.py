@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ssl_core.data.camera_files.inria import write_inria
-from ssl_core.data.cameras import Camera
-from ssl_core.data.images import write_image, write_mask
-from ssl_core.data.layout import cameras_path, mask_path, view_path
+from ssl_core.files.image_files import write_image, write_mask
+from ssl_core.packing.layout import cameras_path, mask_path, view_path
 from ssl_core.render.mesh_raster import MeshView
+from ssl_core.scenes.cameras import Camera
+from ssl_core.scenes.inria import write_inria
 
 
 def write_views(images: Path, at: tuple[str, str, str], cameras: Sequence[Camera], views: Sequence[MeshView]) -> None:

@@ -13,10 +13,10 @@ from ssl_core.training.best import PREFIX, BestStates
 from ssl_core.training.checkpoint import CheckpointState, load_checkpoint, save_checkpoint
 from ssl_core.training.config import RecipeConfig
 from ssl_core.training.contract import AnyRecipe, Data, Trial
-from ssl_core.training.costs import PeakMemory, measured_costs
 from ssl_core.training.device import choose_device
 from ssl_core.training.loop import Training, train_epoch
 from ssl_core.training.optim import SteppedGroups, learning_rate_factor
+from ssl_core.training.trial_costs import PeakMemory, measured_costs
 
 
 def trained(trial: Trial, config: RecipeConfig, recipe: AnyRecipe, data: Data, seed: int) -> "TrainedSession":

@@ -1,1 +1,1 @@
-"""Ray: starting or joining it, its loop, and leaving it."""
+"""All of Ray: joining it, its loop, the warm workers, submitted studies."""

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from ssl_core.errors import MissingDependencyError, StudyError
 from study.cluster.cluster_access import check_cluster
 from study.cluster.ray_internals import any_agent_port
-from study.spec import StudySpec
-from study.workers.gpu_share import Measured, measured_share
+from study.spec.study_spec import StudySpec
+from study.workers.gpu_share import MeasuredNeeds, measured_share
 
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -144,7 +144,7 @@ def _connect(least_cpus: float) -> None:
                     ) from error
 
 
-def trial_resources(spec: StudySpec, offered: Resources, measured: Measured | None = None) -> dict[str, float]:
+def trial_resources(spec: StudySpec, offered: Resources, measured: MeasuredNeeds | None = None) -> dict[str, float]:
     """CPUs and GPUs of one trial.
 
     Args:

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from ssl_core.config import Config
 from ssl_core.errors import ConfigError, StudyError
-from study.ledger import disk_errors
+from study.engine.ledger import disk_errors
 
 LOCK, HOLDER = "driver.lock", "driver.json"
 BEAT_SECONDS = 2.0

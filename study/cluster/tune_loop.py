@@ -11,13 +11,13 @@ from typing import Any
 
 from study.cluster.cluster import enlarged
 from study.cluster.ray_internals import actors_in_waiting_processes
-from study.direction.director import Director
-from study.session import OpenSession, TrialRequest
+from study.engine.trial_manager import TrialManager
+from study.spec.trial_request import OpenSession, TrialRequest
 from study.workers.revision import code_digest
 
 
 @dataclass(frozen=True)
-class Crew:
+class WorkerGroup:
     """The workers of an invocation.
 
     Attributes:
@@ -33,7 +33,7 @@ class Crew:
     here: bool = False
 
 
-def tune_trials(director: Director, crew: Crew, each_turn: Callable[[], None]) -> None:
+def tune_trials(manager: TrialManager, workers: WorkerGroup, each_turn: Callable[[], None]) -> None:
     """Run until `each_turn` raises; whatever it raises ends all workers at once and is raised.
 
     Args:
@@ -43,33 +43,33 @@ def tune_trials(director: Director, crew: Crew, each_turn: Callable[[], None]) -
     """
     from ray import tune
 
-    from study.searcher import DirectedScheduler, DirectedSearcher, DirectedStopper
-    from study.trainable import REQUEST, WarmTrainable
+    from study.cluster.searcher import StudyScheduler, StudySearcher, StudyStopper
+    from study.cluster.trainable import REQUEST, WarmTrainable
 
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     # by default Tune has one trial pending at a time, so the slots would start their processes one after the other
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(director.ruling.concurrency)
-    folder = director.ruling.folder
-    scheduler = DirectedScheduler(director)
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(manager.context.concurrency)
+    folder = manager.context.folder
+    scheduler = StudyScheduler(manager)
 
-    per_trial = dict(crew.per_trial)
+    per_trial = dict(workers.per_trial)
 
     def resources(config: dict[str, Any]) -> Any:
         share = TrialRequest.from_json(config[REQUEST]).share
         return tune.PlacementGroupFactory([enlarged(per_trial, share)])
 
-    trainable = tune.with_parameters(WarmTrainable, duty=_duty(director, crew))
+    trainable = tune.with_parameters(WarmTrainable, worker_config=_duty(manager, workers))
     try:
-        with warnings.catch_warnings(), actors_in_waiting_processes() if crew.here else nullcontext():
+        with warnings.catch_warnings(), actors_in_waiting_processes() if workers.here else nullcontext():
             warnings.simplefilter("ignore")
             # not through Tuner, which pickles the searcher, and so the ledger, before it starts
             tune.run(
                 tune.with_resources(trainable, resources),
                 name=_SCRATCH,
                 storage_path=str(folder),
-                search_alg=DirectedSearcher(director),
+                search_alg=StudySearcher(manager),
                 scheduler=scheduler,
-                stop=DirectedStopper(each_turn),
+                stop=StudyStopper(each_turn),
                 # the director ends the study; Tune would count retries as samples
                 num_samples=-1,
                 reuse_actors=True,
@@ -87,15 +87,15 @@ def tune_trials(director: Director, crew: Crew, each_turn: Callable[[], None]) -
 _SCRATCH = ".tune"
 
 
-def _duty(director: Director, crew: Crew) -> Any:
-    from study.trainable import Duty
+def _duty(manager: TrialManager, workers: WorkerGroup) -> Any:
+    from study.cluster.trainable import WorkerConfig
 
-    spec = director.spec
-    return Duty(
-        open_session=crew.open_session,
+    spec = manager.spec
+    return WorkerConfig(
+        open_session=workers.open_session,
         metric=spec.metric,
         direction=spec.direction,
-        invocation=crew.invocation,
+        invocation=workers.invocation,
         revision=code_digest(),
         threads=spec.threads,
     )

@@ -1,1 +1,1 @@
-"""What is remembered about a study: its journal, and what can be read back from it."""
+"""What is on disk about a study: its journal and what the lines add up to."""

@@ -7,18 +7,18 @@ from pathlib import Path
 
 from search_spaces.space import SearchSpace
 from ssl_core.errors import ConfigError
-from study.outcome import EpochReport
+from study.record.full_disk import FullDiskRetry
 from study.record.journal import disk_errors
 from study.record.metrics_file import metrics_path
 from study.record.trial_record import TrialRecord
-from study.workers.patience import Patience
+from study.spec.outcome import EpochReport
 
 
 class ConfigFile:
     """Witness that writes `trials/<number>/config.json` once, waiting for space on a full disk."""
 
-    def __init__(self, folder: Path, space: SearchSpace, patience: Patience | None = None) -> None:
-        self._folder, self._space, self._patience = folder, space, patience or Patience()
+    def __init__(self, folder: Path, space: SearchSpace, disk_retry: FullDiskRetry | None = None) -> None:
+        self._folder, self._space, self._patience = folder, space, disk_retry or FullDiskRetry()
 
     def started(self, record: TrialRecord) -> None:
         """Write the settings that the trial begins with; a combination that the recipe refuses has none."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ssl_core.config import Config
 from ssl_core.errors import StudyError
-from study.spec import StudySpec
+from study.spec.study_spec import StudySpec
 
 
 class StudyIdentity(Config):

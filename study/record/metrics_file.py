@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from study.outcome import EpochReport
+from study.record.full_disk import FullDiskRetry
 from study.record.journal import disk_errors
 from study.record.trial_record import TrialRecord
-from study.workers.patience import Patience
+from study.spec.outcome import EpochReport
 
 Curves = dict[str, dict[int, float]]
 """metric -> epoch -> value"""
@@ -20,8 +20,8 @@ Curves = dict[str, dict[int, float]]
 class MetricsFile:
     """Witness that appends every report to `trials/<number>/metrics.jsonl`, waiting for space on a full disk."""
 
-    def __init__(self, folder: Path, patience: Patience | None = None) -> None:
-        self._folder, self._patience = folder, patience or Patience()
+    def __init__(self, folder: Path, disk_retry: FullDiskRetry | None = None) -> None:
+        self._folder, self._patience = folder, disk_retry or FullDiskRetry()
 
     def started(self, record: TrialRecord) -> None:
         """Nothing to write yet."""

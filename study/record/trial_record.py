@@ -10,10 +10,10 @@ from optuna.trial import TrialState
 from pydantic import Field, FiniteFloat
 
 from ssl_core.config import Config
-from study.outcome import Outcome, better
+from study.record.origin import Origin
 from study.record.study_state import TrialFacts
-from study.schedule.rule import Verdict
-from study.search.origin import Origin
+from study.record.verdict import Verdict
+from study.spec.outcome import Outcome, better
 
 STATE_OF = {
     Outcome.COMPLETE: TrialState.COMPLETE,

@@ -1,1 +1,1 @@
-"""What people look at: the report of a study."""
+"""What people look at: terminal, status, tables, the HTML report."""

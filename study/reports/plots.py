@@ -8,14 +8,14 @@ import plotly.graph_objects as go
 from optuna import visualization
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from study.accounts.receipt import Receipt
-from study.findings.as_optuna import complete_trials, some
-from study.findings.attribution import Attribution
-from study.findings.fidelity import FidelityAudit
-from study.findings.pareto import Pareto
-from study.findings.rungs import Rung
-from study.spec import Objective
-from study.views.importances import LEAST, Importances
+from study.analysis.as_optuna import complete_trials, some
+from study.analysis.attribution import Attribution
+from study.analysis.fidelity import FidelityAudit
+from study.analysis.pareto import Pareto
+from study.analysis.rung_passage import RungSummary
+from study.engine.cost_report import CostReport
+from study.reports.importances import LEAST, Importances
+from study.spec.study_spec import ObjectiveMetric
 
 MOST_PARAMETERS = 8
 MOST_POINTS = 300
@@ -129,7 +129,7 @@ def _interval(rows: Sequence[tuple[float, float, float]]) -> dict[str, object]:
     return {"type": "data", "symmetric": False, "array": above, "arrayminus": below}
 
 
-def rungs_plot(rungs: Sequence[Rung]) -> go.Figure:
+def rungs_plot(rungs: Sequence[RungSummary]) -> go.Figure:
     """How many trained on and how many were stopped at each rung."""
     kinds = {
         "trained on": [rung.passed - rung.redirected for rung in rungs],
@@ -141,7 +141,7 @@ def rungs_plot(rungs: Sequence[Rung]) -> go.Figure:
     return go.Figure(bars, {"barmode": "stack", "yaxis": {"title": "trials"}})
 
 
-def receipt_plot(receipt: Receipt) -> go.Figure:
+def receipt_plot(receipt: CostReport) -> go.Figure:
     """What was held, as one bar."""
     parts = {"useful": receipt.useful, "stopped": receipt.stopped, "failed": receipt.failed}
     bars = [
@@ -152,7 +152,7 @@ def receipt_plot(receipt: Receipt) -> go.Figure:
     return go.Figure(bars, {"barmode": "stack", "xaxis": {"tickformat": ".0%", "range": [0, 1]}, "legend": ABOVE})
 
 
-def pareto_plot(found: Pareto, objectives: Sequence[Objective]) -> go.Figure | None:
+def pareto_plot(found: Pareto, objectives: Sequence[ObjectiveMetric]) -> go.Figure | None:
     """All complete trials by their first two or three objectives, and the front."""
     if len(found.points) < 2 or len(objectives) < 2:
         return None

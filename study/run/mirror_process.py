@@ -13,9 +13,9 @@ from pathlib import Path
 
 from registry.tracking.cursor import Cursor, read_cursor
 from registry.tracking.run_log import RunLog
-from study.ledger import Ledger
+from study.engine.history import JOURNAL
+from study.engine.ledger import Ledger
 from study.record.config_file import ConfigFile, write_once
-from study.record.history import JOURNAL
 from study.record.journal import count_lines
 
 log = logging.getLogger(__name__)

@@ -9,15 +9,15 @@ from typing import Any
 from registry.tracking.names import STUDY_RUN, RunState, RunStatus
 from registry.tracking.run_view import Point, RunView
 from ssl_core.config import Config
-from study.accounts.receipt import Receipt, study_receipt
-from study.ledger import Ledger
-from study.outcome import Outcome, better
+from study.engine.cost_report import CostReport, study_receipt
+from study.engine.history import History, checked, existing_journal
+from study.engine.ledger import Ledger
 from study.record.config_file import config_path
-from study.record.history import History, checked, existing_journal
 from study.record.identity import study_tags
 from study.record.journal_lines import Op
 from study.record.metrics_file import EpochMetrics, metrics_path, read_lines
 from study.record.trial_record import TrialRecord, leaders
+from study.spec.outcome import Outcome, better
 
 STATUS: Mapping[Outcome, RunStatus] = {
     Outcome.COMPLETE: "FINISHED",
@@ -280,7 +280,7 @@ def _totals(records: Iterable[TrialRecord], direction: str) -> list[Point]:
     return points
 
 
-def _receipt_metrics(receipt: Receipt) -> dict[str, float]:
+def _receipt_metrics(receipt: CostReport) -> dict[str, float]:
     """Slot-seconds as metrics `receipt/…`."""
     names = ("useful", "stopped", "failed", "overhead", "held", "gpu_hours")
     return {f"receipt/{name}": float(getattr(receipt, name)) for name in names}

@@ -1,1 +1,1 @@
-"""What happens where a trial trains: epochs, checkpoints, failures, memory."""
+"""Where a trial trains: epochs, checkpoints, failures, memory. No Ray."""

@@ -24,7 +24,7 @@ MOST = 64
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredNeeds:
     """What trials were found to need.
 
     Attributes:
@@ -36,7 +36,7 @@ class Measured:
     device_bytes: float
 
 
-def trials_per_gpu(measured: Measured, most: int | None = None) -> int:
+def trials_per_gpu(measured: MeasuredNeeds, most: int | None = None) -> int:
     """Trials that fit on one GPU at a time, at least one and at most `most`."""
     fits = math.floor(measured.device_bytes / (MARGIN * (measured.peak_bytes + CONTEXT_BYTES)))
     return max(1, fits if most is None else min(fits, most))
@@ -47,7 +47,7 @@ def trials_by_cpus(cpus: float, gpus: float, cpus_per_trial: float) -> int:
     return max(1, math.floor(cpus / cpus_per_trial / max(1.0, gpus) + 1e-9))
 
 
-def measured_share(measured: Measured | None, cpus: float, gpus: float, cpus_per_trial: float) -> float:
+def measured_share(measured: MeasuredNeeds | None, cpus: float, gpus: float, cpus_per_trial: float) -> float:
     """The part of a GPU for each of k trials; a whole one before anything was measured, 0 without GPUs.
 
     It is 1/k, rounded down to the ten-thousandths that Ray counts in: rounded up, one trial less would fit.
@@ -60,9 +60,9 @@ def measured_share(measured: Measured | None, cpus: float, gpus: float, cpus_per
     return math.floor(10_000 / count) / 10_000
 
 
-def measured_needs(folder: Path, numbers: Iterable[int]) -> Measured | None:
+def measured_needs(folder: Path, numbers: Iterable[int]) -> MeasuredNeeds | None:
     """What the trials of a study in `folder` reported so far; None before one did, or when none ran on a GPU."""
     found = [read_metrics(folder, number) for number in numbers]
     peaks = [value for curves in found for value in curves.get(PEAK_MEMORY, {}).values() if DEVICE_MEMORY in curves]
     devices = [value for curves in found for value in curves.get(DEVICE_MEMORY, {}).values()]
-    return Measured(max(peaks), min(devices)) if peaks and devices else None
+    return MeasuredNeeds(max(peaks), min(devices)) if peaks and devices else None

@@ -3,7 +3,7 @@
 trials/0007/last/          newest checkpoint, with report.json of its epoch inside
 trials/0007/best/          checkpoint of the best objective so far
 trials/0007/crash-1.txt    reason (first line) and traceback of the first attempt
-trials/0007/attempt        which attempt may write checkpoints (`study.workers.fence`)
+trials/0007/attempt        which attempt may write checkpoints (`study.workers.fencing`)
 """
 
 import os
@@ -13,8 +13,8 @@ from pathlib import Path
 from ssl_core.errors import CheckpointError, ConfigError
 from ssl_core.files.whole import mend, put_in_place
 from ssl_core.training.contract import Session
-from study.outcome import EpochReport
-from study.workers.fence import Fence
+from study.spec.outcome import EpochReport
+from study.workers.fencing import FencingToken
 
 REPORT = "report.json"
 
@@ -27,31 +27,31 @@ class TrialFolder:
         self.last = path / "last"
         self.best = path / "best"
 
-    def claim(self, fence: Fence) -> None:
+    def claim(self, token: FencingToken) -> None:
         """Begin an attempt: what older ones left half-written goes, and they may not save any more.
 
         Raises:
             StaleAttemptError: a newer attempt has begun.
         """
-        fence.claim()
+        token.claim()
         self._sweep()
 
-    def save(self, session: Session, report: EpochReport, fence: Fence) -> None:
+    def save(self, session: Session, report: EpochReport, token: FencingToken) -> None:
         """Replace `last`, and `best` too when this epoch is the best. A crash leaves the old or the new.
 
         Raises:
             StaleAttemptError: a newer attempt has begun; nothing is replaced.
         """
-        staging = self.path / f".saving-{fence.name}"
+        staging = self.path / f".saving-{token.name}"
         shutil.rmtree(staging, ignore_errors=True)
         session.save(staging)
         (staging / REPORT).write_text(report.to_json())
         twin: Path | None = None
         if report.best_epoch == report.epoch:
-            twin = self.path / f".saving-{fence.name}-best"
+            twin = self.path / f".saving-{token.name}-best"
             shutil.rmtree(twin, ignore_errors=True)
             shutil.copytree(staging, twin, copy_function=_link)
-        with fence.open():
+        with token.open():
             if twin is not None:
                 put_in_place(twin, self.best)
             # `last` moves last: with it in place the epoch counts as done, and its `best` is there already

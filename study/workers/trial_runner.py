@@ -15,11 +15,11 @@ from ssl_core.errors import (
     StudyError,
 )
 from ssl_core.training.contract import Session
-from study.outcome import EpochReport, Outcome, better, finite_only, one_line
-from study.session import OpenSession, TrialRequest
-from study.workers.fence import Attempt, Fence, StaleAttemptError
+from study.record.full_disk import FullDiskRetry, is_disk_full
+from study.spec.outcome import EpochReport, Outcome, better, finite_only, one_line
+from study.spec.trial_request import OpenSession, TrialRequest
+from study.workers.fencing import Attempt, FencingToken, StaleAttemptError
 from study.workers.memory import is_out_of_memory
-from study.workers.patience import Patience, is_disk_full
 from study.workers.trial_folder import TrialFolder
 
 
@@ -59,11 +59,11 @@ class TrialRunner:
         metric: str,
         direction: str,
         invocation: int = 0,
-        patience: Patience | None = None,
+        disk_retry: FullDiskRetry | None = None,
     ) -> None:
         self._open_session = open_session
         self._metric, self._direction = metric, direction
-        self._invocation, self._patience = invocation, patience or Patience()
+        self._invocation, self._patience = invocation, disk_retry or FullDiskRetry()
         self._request: TrialRequest | None = None
         self._session: Session | None = None
         self._last: EpochReport | None = None
@@ -150,8 +150,8 @@ class TrialRunner:
             return saved
         return None
 
-    def _fence(self, request: TrialRequest) -> Fence:
-        return Fence(request.path, Attempt(self._invocation, request.attempt + request.losses))
+    def _fence(self, request: TrialRequest) -> FencingToken:
+        return FencingToken(request.path, Attempt(self._invocation, request.attempt + request.losses))
 
     def _report(
         self, request: TrialRequest, session: Session, metrics: Mapping[str, float], seconds: float

@@ -9,9 +9,9 @@ from fake_sessions import FakeConfig, OpenFake, fake_preset
 from registry.tracking.run_log import open_run_log
 from search_spaces.space import load_space
 from ssl_core.errors import SplatsweepError
-from study.driver import StudyPlan, run_study
-from study.schedule.spec import ASHA
-from study.spec import StudySpec
+from study.run.driver import StudyPlan, run_study
+from study.spec.scheduler_spec import ASHA
+from study.spec.study_spec import StudySpec
 
 EPOCHS = 6
 

@@ -44,7 +44,7 @@ def environment(nodes: RayNodes, **more: str) -> dict[str, str]:
 
 def words(space: Path, pack: Path | str, name: str, *more: str) -> list[str]:
     asked = ["submit", str(space), "--pack", str(pack), "--name", name, *more]
-    return [sys.executable, "-m", "study.cli", *asked]
+    return [sys.executable, "-m", "study.commands.cli", *asked]
 
 
 def submit(nodes: RayNodes, command: list[str], env: dict[str, str]) -> subprocess.CompletedProcess[str]:
@@ -150,8 +150,8 @@ def test_the_jobs_code_is_the_tree_that_was_sent(ray_head: RayNodes, tmp_path: P
     program = f"""
 import shlex, sys
 from pathlib import Path
-from study.submission.submit import Submission, follow, open_client, runtime_environment
-from study.submission.working_tree import parcel
+from study.cluster.submission import Submission, follow, open_client, runtime_environment
+from study.cluster.working_tree import parcel
 sent = parcel(Path({str(tmp_path / "tree")!r}))
 client = open_client({ray_head.dashboard!r})
 env = runtime_environment(sent.folder, Submission("x", Path("x"), ()), {{}})

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from ssl_core.errors import StudyError
-from study.cli import app
 from study.cluster.cluster_access import check_cluster, check_dashboard, ray_token
-from study.submission.lock_file import differences, locked_versions, requirement_lines
-from study.submission.submit import Submission, _Log, passed_on, runtime_environment
-from study.submission.submitted import check_landing
-from study.submission.working_tree import parcel, tracked_files
+from study.cluster.lock_file import differences, locked_versions, requirement_lines
+from study.cluster.submission import Submission, _Log, passed_on, runtime_environment
+from study.cluster.working_tree import sent_tree, tracked_files
+from study.commands.cli import app
+from study.commands.submitted_job import check_landing
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -41,20 +41,20 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def test_the_tree_is_what_git_would_track(checkout: Path, tmp_path: Path) -> None:
-    sent = parcel(tmp_path / "tree", checkout)
+    sent = sent_tree(tmp_path / "tree", checkout)
     there = sorted(str(f.relative_to(sent.folder)) for f in sent.folder.rglob("*") if f.is_file())
     assert there == [".gitignore", "new.py", "study/a.py"]
     assert (sent.files, sent.bytes) == (3, sum(len((checkout / name).read_bytes()) for name in there))
-    again = parcel(tmp_path / "again", checkout)
+    again = sent_tree(tmp_path / "again", checkout)
     assert again.digest == sent.digest
     (checkout / "new.py").write_text("changed")
-    assert parcel(tmp_path / "third", checkout).digest != sent.digest
+    assert sent_tree(tmp_path / "third", checkout).digest != sent.digest
 
 
 def test_a_tree_that_is_too_large_names_the_largest(checkout: Path, tmp_path: Path) -> None:
     (checkout / "weights.bin").write_bytes(b"x" * 5000)
     with pytest.raises(StudyError, match=r"weights\.bin .*\.gitignore"):
-        parcel(tmp_path / "tree", checkout, limit=4000)
+        sent_tree(tmp_path / "tree", checkout, limit=4000)
     with pytest.raises(StudyError, match="not a git checkout"):
         tracked_files(tmp_path)
 
@@ -64,7 +64,7 @@ def test_the_projects_own_tree_can_be_sent() -> None:
     assert {
         "requirements.lock",
         "pyproject.toml",
-        "study/submission/submitted.py",
+        "study/commands/submitted_job.py",
         "search_spaces/cross_modal.yaml",
     } <= names
     assert not [name for name in names if name.startswith((".venv/", "runs/")) or name == ".env"]

@@ -63,7 +63,7 @@ class Driver:
 
     def check_whole(self) -> None:
         """All trials are there with one run each, nothing is RUNNING, artifacts lie in the object store."""
-        from study.ledger import read_ledger
+        from study.engine.ledger import read_ledger
 
         assert self.log.read_text().rstrip().endswith("done"), self.log.read_text()
         records = read_ledger(self.folder).records()

@@ -6,7 +6,7 @@ from typing import Any
 
 from ssl_core.config import Config, override
 from ssl_core.recipes import RECIPES
-from ssl_core.recipes.source import recipe_source
+from ssl_core.recipes.recipe_source import recipe_source
 from ssl_core.training.contract import AnyRecipe
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ssl_core.data.cameras import orbit_cameras
 from ssl_core.data.dataset import Dataset, open_dataset, parse_manifest
 from ssl_core.data.manifest import BLOCK_BYTES
-from ssl_core.data.pack import PackConfig
-from ssl_core.data.pack_writer import write_pack
+from ssl_core.data.object_pack import PackConfig
 from ssl_core.data.scene_pack import ScenePackConfig
 from ssl_core.errors import PackError
+from ssl_core.packing.pack_writer import write_pack
 from ssl_core.packing.scene_writer import write_scene_pack
-from study.packs.pack_storage import open_data, push_pack
-from tests.data.camera_writers import opengl_pose, write_json
+from ssl_core.scenes.cameras import orbit_cameras
+from study.datasets.pack_storage import open_data, push_pack
 from tests.small_sets import put
+from tests.ssl_core.camera_writers import opengl_pose, write_json
 
 Make = Callable[[Path, Path], Dataset]
 

@@ -9,7 +9,7 @@ from recipe_cases import CASES
 from ssl_core.config_roles import keys_of, role
 from ssl_core.models.bundle import load_bundle, read_card
 from ssl_core.training.contract import Session
-from study.outcome import finite_only
+from study.spec.outcome import finite_only
 
 CLOCK = ("seconds/", "train/samples_per_second", "train/data_wait", "cost/")
 

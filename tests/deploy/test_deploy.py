@@ -230,7 +230,7 @@ def test_every_variable_is_in_the_example() -> None:
 
 
 def test_the_commands_of_operations_exist() -> None:
-    from study.cli import app
+    from study.commands.cli import app
 
     text = (ROOT / "docs/operations.md").read_text()
     commands = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}

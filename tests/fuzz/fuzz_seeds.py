@@ -168,7 +168,7 @@ def mesh_cases() -> list[Case]:
 
 
 def _cameras(count: int = 3):
-    from ssl_core.data.cameras import orbit_cameras
+    from ssl_core.scenes.cameras import orbit_cameras
 
     return orbit_cameras(count, 8)
 

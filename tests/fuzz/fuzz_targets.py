@@ -43,7 +43,7 @@ class Target:
 
 def _gaussians(name: str) -> Callable[[Path], Any]:
     def read(folder: Path) -> Any:
-        from ssl_core.data.gaussian_file import read_gaussians
+        from ssl_core.gaussians.gaussian_file import read_gaussians
 
         return read_gaussians(folder / name)
 
@@ -51,27 +51,27 @@ def _gaussians(name: str) -> Callable[[Path], Any]:
 
 
 def _image(folder: Path) -> Any:
-    from ssl_core.data.images import read_image
+    from ssl_core.files.image_files import read_image
 
     (file,) = folder.iterdir()
     return read_image(file)
 
 
 def _mesh(folder: Path) -> Any:
-    from ssl_core.data.mesh import read_off
+    from ssl_core.meshes.mesh import read_off
 
     return read_off(folder / "mesh.off")
 
 
 def _scene(folder: Path) -> Any:
-    from ssl_core.data.camera_files.scene import read_scene
+    from ssl_core.scenes.camera_files import read_scene
 
     return read_scene(folder)
 
 
 def _data_set(folder: Path) -> Any:
-    from ssl_core.data.layout import find_objects
-    from ssl_core.data.source import read_bytes
+    from ssl_core.files.source import read_bytes
+    from ssl_core.packing.layout import find_objects
 
     found = find_objects(folder / "set.zip", None)
     for item in found[0]:
@@ -82,13 +82,13 @@ def _data_set(folder: Path) -> Any:
 
 
 def _split_lists(folder: Path) -> Any:
-    from ssl_core.data.layout import find_objects
+    from ssl_core.packing.layout import find_objects
 
     return find_objects(folder, None)
 
 
 def _pack(folder: Path) -> Any:
-    from ssl_core.data.pack import Pack
+    from ssl_core.data.object_pack import Pack
 
     pack = Pack.open(folder)
     pack.objects("fit")

@@ -7,7 +7,7 @@ formed as matrices, projected by the explicit Jacobian and inverted by torch; co
 import torch
 from torch import Tensor
 
-from ssl_core.data.cameras import Camera
+from ssl_core.scenes.cameras import Camera
 
 
 def quaternion_to_matrix(quaternion: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ssl_core.data.gaussians import Floats, GaussianCloud
+from ssl_core.gaussians.gaussian_cloud import Floats, GaussianCloud
 
 
 def rotations(cloud: GaussianCloud) -> Floats:

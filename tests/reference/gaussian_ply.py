@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from ssl_core.data.formats.decoded_file import MAX_GAUSSIANS
-from ssl_core.data.gaussians import GaussianCloud
-from ssl_core.data.ply import decode
-from ssl_core.data.source import Source, as_source
+from ssl_core.files.source import Source, as_source
+from ssl_core.gaussians.formats.decoded_file import MAX_GAUSSIANS
+from ssl_core.gaussians.gaussian_cloud import GaussianCloud
+from ssl_core.gaussians.ply import decode
 
 
 def read_gaussian_ply(place: Source | Path | str, limit: int = MAX_GAUSSIANS) -> GaussianCloud:

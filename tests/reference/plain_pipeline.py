@@ -8,7 +8,7 @@ from sklearn.svm import SVC
 from torchvision.transforms import functional as transforms
 
 from ssl_core.contracts import ImageContract, PointsContract
-from ssl_core.data.pack import Pack
+from ssl_core.data.object_pack import Pack
 from ssl_core.data.point_sampler import PointSampler
 from ssl_core.evaluation.features import view_subsets
 from ssl_core.evaluation.probes import draw_labels

@@ -6,7 +6,7 @@ Random numbers are splitmix64 in Python's integers; farthest points are searched
 import numpy as np
 
 from ssl_core.contracts import PointsContract
-from ssl_core.data.pack import Pack
+from ssl_core.data.object_pack import Pack
 
 WORD = 2**64
 GAMMA = 0x9E3779B97F4A7C15

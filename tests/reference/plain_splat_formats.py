@@ -1,6 +1,6 @@
 """Files of Gaussians read the slow way, one record at a time, straight from the formats' descriptions.
 
-Slow twins of `ssl_core.data.ply`, `formats.splat` and `formats.compressed_ply`: nothing of theirs is used here.
+Slow twins of `ssl_core.gaussians.ply`, `formats.splat` and `formats.compressed_ply`: nothing of theirs is used here.
 """
 
 import math
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from plyfile import PlyData
 
-from ssl_core.data.gaussians import GaussianCloud
+from ssl_core.gaussians.gaussian_cloud import GaussianCloud
 
 SH_C0 = 0.5 / math.sqrt(math.pi)
 

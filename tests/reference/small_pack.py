@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from ssl_core.data.manifest import FileFacts
-from ssl_core.data.pack import Pack, PackConfig, PackManifest, PackObject
+from ssl_core.data.object_pack import Pack, PackConfig, PackManifest, PackObject
 from ssl_core.data.sampling import farthest_point_order
 
 

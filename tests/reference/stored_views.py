@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ssl_core.data.pack import Pack
+from ssl_core.data.object_pack import Pack
 
 
 def views_of(pack: Pack, index: int) -> np.ndarray:

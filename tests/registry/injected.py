@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from tiny_bundles import POINT_BACKBONE, POINTS
 
-from ssl_core.data.gaussians import GaussianCloud
-from ssl_core.data.layout import ply_path
-from ssl_core.data.pack import Pack, PackConfig
-from ssl_core.data.pack_writer import write_pack
-from ssl_core.data.ply import write_gaussian_ply
+from ssl_core.data.object_pack import Pack, PackConfig
+from ssl_core.gaussians.gaussian_cloud import GaussianCloud
+from ssl_core.gaussians.ply import write_gaussian_ply
 from ssl_core.models.bundle import save_bundle
 from ssl_core.models.cards import encoder_card
+from ssl_core.packing.layout import ply_path
+from ssl_core.packing.pack_writer import write_pack
 
 WORSE, MIDDLE, BETTER = ("x", 64), ("xy", 8), ("xyz", 128)
 """axes and points"""

@@ -12,7 +12,7 @@ from optuna.storages.journal import JournalFileBackend
 from registry.tracking.cursor import read_cursor
 from registry.tracking.names import STUDY_RUN
 from registry.tracking.run_log import RunLog
-from study.ledger import JOURNAL, read_ledger
+from study.engine.ledger import JOURNAL, read_ledger
 from study.record.trial_record import TrialRecord
 from study.run.study_source import STATUS
 

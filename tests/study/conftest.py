@@ -9,8 +9,8 @@ import pytest
 from fake_plans import MakePlan, make_space
 from fake_sessions import FakeConfig, OpenFake
 
-from study.driver import StudyPlan
-from study.spec import StudySpec
+from study.run.driver import StudyPlan
+from study.spec.study_spec import StudySpec
 
 os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
 

@@ -8,7 +8,7 @@ import yaml
 from fake_sessions import fake_preset
 
 from search_spaces.space import SearchSpace, load_space
-from study.driver import StudyPlan
+from study.run.driver import StudyPlan
 
 MakePlan = Callable[..., StudyPlan]
 """The fixture `make_plan`."""

@@ -11,7 +11,7 @@ from typing import Literal
 
 from ssl_core.config import Config
 from ssl_core.errors import CheckpointError, ConfigError, DivergedError, InfeasibleError, StorageError
-from study.session import TrialRequest
+from study.spec.trial_request import TrialRequest
 
 Mode = Literal[
     "good", "nan", "diverge", "raise", "raise_once", "infeasible", "die", "die_once", "full", "silent", "greedy"

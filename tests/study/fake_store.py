@@ -65,7 +65,7 @@ def s3_server(**environment: str) -> Iterator[S3Server]:
 
 def make_pack(folder: Path, *, rows: int = 6000, seed: int = 0, block: int = BLOCK) -> Path:
     """A pack folder of two objects with random content, sh_rest and block digests included."""
-    from ssl_core.data.pack import PackConfig, PackManifest, PackObject
+    from ssl_core.data.object_pack import PackConfig, PackManifest, PackObject
 
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True)

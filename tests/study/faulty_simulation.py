@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
 
-from study.ledger import Ledger
-from study.outcome import EpochReport
+from study.engine.ledger import Ledger
+from study.forecast.simulated_clock import FakeClock
+from study.forecast.simulated_driver import Event, Invocation, World
+from study.forecast.simulated_study import open_simulated
+from study.forecast.simulation import Simulated, Simulation
 from study.record.trial_record import TrialRecord
-from study.simulator.clock import FakeClock
-from study.simulator.invocation import Event, Invocation, World
-from study.simulator.loop import open_simulated
-from study.simulator.scene import Scene, Simulated
+from study.spec.outcome import EpochReport
 
 
 class PowerCutError(BaseException):
@@ -74,7 +74,7 @@ class RebootedClock(FakeClock):
 class FaultyInvocation(Invocation):
     """A driver whose fuse may blow and whose nodes may be lost."""
 
-    def __init__(self, scene: Scene, world: World, ledger: Ledger, folder: Path, fuse: Fuse) -> None:
+    def __init__(self, scene: Simulation, world: World, ledger: Ledger, folder: Path, fuse: Fuse) -> None:
         super().__init__(scene, world, ledger, folder, [fuse])
         self._fuse = fuse
         self._losses: deque[NodeLoss] = deque()
@@ -112,10 +112,10 @@ class FaultyInvocation(Invocation):
         heapq.heapify(self._events)
         self._away.append((self._world.clock.elapsed + loss.away, loss.slots))
         for event in dying:
-            self.director.on_death(event.request.number, "the worker process failed: its node died")
+            self.manager.on_death(event.request.number, "the worker process failed: its node died")
 
 
-def simulate_losses(scene: Scene, folder: Path, *losses: NodeLoss) -> Simulated:
+def simulate_losses(scene: Simulation, folder: Path, *losses: NodeLoss) -> Simulated:
     """A whole study that loses nodes."""
     invocation = FaultyInvocation(scene, World.of(scene), open_simulated(scene, folder), folder, Fuse(None))
     invocation.lose(losses)
@@ -123,7 +123,7 @@ def simulate_losses(scene: Scene, folder: Path, *losses: NodeLoss) -> Simulated:
     return invocation.result()
 
 
-def simulate_deaths(scene: Scene, deaths: list[int], down: float = 100.0) -> tuple[Simulated, float]:
+def simulate_deaths(scene: Simulation, deaths: list[int], down: float = 100.0) -> tuple[Simulated, float]:
     """A whole study whose n-th driver dies at moment `deaths[n]` and is started again `down` seconds later.
 
     Moments are the things a driver's witnesses are told and its own turns, counted from 0. A driver that dies leaves

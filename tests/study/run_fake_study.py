@@ -7,9 +7,9 @@ from fake_plans import make_space
 from fake_sessions import FakeConfig, OpenFake
 
 from registry.tracking.run_log import open_run_log
-from study.driver import StudyPlan, run_study
-from study.schedule.spec import ASHA
-from study.spec import StudySpec
+from study.run.driver import StudyPlan, run_study
+from study.spec.scheduler_spec import ASHA
+from study.spec.study_spec import StudySpec
 
 
 def plan(home: Path, trials: int, pace: float, slots: int = 2) -> StudyPlan:

@@ -15,12 +15,12 @@ from fake_sessions import FakeConfig, OpenFake, trained
 from inline_driver import run_inline
 
 from registry.tracking.run_log import open_run_log
-from study.driver import StudyPlan, run_study
-from study.ledger import read_ledger
+from study.engine.ledger import read_ledger
+from study.record.full_disk import FullDiskRetry
 from study.record.trial_record import TrialRecord
-from study.schedule.spec import NoScheduler
-from study.spec import StudySpec
-from study.workers.patience import Patience
+from study.run.driver import StudyPlan, run_study
+from study.spec.scheduler_spec import NoScheduler
+from study.spec.study_spec import StudySpec
 
 
 def fill(place: Path, after: int, times: int, seconds: float) -> None:
@@ -50,10 +50,10 @@ def plan_on(place: Path) -> StudyPlan:
 
 def without_ray(plan: StudyPlan) -> list[TrialRecord]:
     """In this process."""
-    director = run_inline(plan, patience=Patience(say=lambda text: print(text, file=sys.stderr)))
-    if director.fatal is not None:
-        raise director.fatal
-    return director.ledger.records()
+    manager = run_inline(plan, disk_retry=FullDiskRetry(say=lambda text: print(text, file=sys.stderr)))
+    if manager.fatal is not None:
+        raise manager.fatal
+    return manager.ledger.records()
 
 
 def with_ray(plan: StudyPlan, home: Path) -> list[TrialRecord]:

@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 
 from registry.tracking.run_log import open_run_log
-from study.driver import run_study
-from study.home import home
-from study.running import Request, plan_study
+from study.registration.sweep import Request, plan_study
+from study.run.driver import run_study
+from study.spec.home import home
 
 if __name__ == "__main__":
     space, pack, slots = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])

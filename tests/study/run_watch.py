@@ -7,10 +7,10 @@ from plain_client import PROTOCOL
 
 from registry.tracking.run_log import open_run_log
 from registry.versions.store import EncoderStore
-from ssl_core.data.pack import Pack
+from ssl_core.data.object_pack import Pack
 from study.cluster.interrupt import Interrupt, watch_signals
-from study.watching.pools import ProcessPool
-from study.watching.watch import Notice, Watcher, WatchPlan
+from study.registration.job_pools import ProcessPool
+from study.registration.watcher import Notice, Watcher, WatchPlan
 
 
 def say(notice: Notice) -> None:

@@ -11,12 +11,12 @@ from optuna.trial import FrozenTrial
 from search_spaces.parameter import Choice, Domain, FloatRange, IntRange, Parameter
 from search_spaces.space import SearchSpace
 from search_spaces.stored import StoredBase, stored_space
-from study.ledger import Ledger, StudyIdentity, memory_ledger, open_ledger
-from study.outcome import EpochReport, Outcome
-from study.schedule.rule import Verdict
-from study.search.exhausted import SpaceExhaustedError
-from study.search.view import SamplerView
-from study.spec import StudySpec
+from study.engine.ledger import Ledger, StudyIdentity, memory_ledger, open_ledger
+from study.record.verdict import Verdict
+from study.samplers.exhausted import SpaceExhaustedError
+from study.samplers.sampler_view import SamplerView
+from study.spec.outcome import EpochReport, Outcome
+from study.spec.study_spec import StudySpec
 
 SAMPLERS: dict[str, Any] = {
     "tpe": {"kind": "tpe", "startup": 3},

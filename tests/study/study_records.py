@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from study.outcome import Outcome
+from study.record.origin import Origin
 from study.record.trial_record import TrialRecord
-from study.schedule.rule import Verdict
-from study.search.origin import Origin
+from study.record.verdict import Verdict
+from study.spec.outcome import Outcome
 
 GROUPS = ("normals", "opacity", "scale", "rotation", "sh_dc", "sh_rest")
 

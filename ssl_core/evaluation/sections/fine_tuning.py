@@ -35,7 +35,7 @@ from ssl_core.models.modes import device_of
 from ssl_core.training.optim import CosineSchedule, learning_rate_factor
 
 _STEPS = 50
-"""of `Progress`, for one training"""
+"""of `EvaluationProgress`, for one training"""
 
 
 class FineTuningConfig(SupervisedConfig):

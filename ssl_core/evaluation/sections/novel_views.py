@@ -16,9 +16,7 @@ from pydantic import Field
 
 from ssl_core.config import Config
 from ssl_core.data.augment import whole_images
-from ssl_core.data.cameras import Camera, orbit_cameras
-from ssl_core.data.gaussians import GaussianCloud
-from ssl_core.data.pack import Pack as ObjectPack
+from ssl_core.data.object_pack import Pack as ObjectPack
 from ssl_core.errors import ConfigError
 from ssl_core.evaluation.extract import Features, encoded
 from ssl_core.evaluation.features import pool, view_subsets
@@ -28,11 +26,13 @@ from ssl_core.evaluation.protocol import LabelSetting
 from ssl_core.evaluation.report import Table
 from ssl_core.evaluation.sections.section import Found, LeftOutError, Section, Subject, plain
 from ssl_core.evaluation.statistics import Interval, paired_intervals
+from ssl_core.gaussians.gaussian_cloud import GaussianCloud
+from ssl_core.inspect.thumbnails import cloud_of
 from ssl_core.models.cards import ImageEncoderCard, PointEncoderCard
 from ssl_core.models.modes import device_of
 from ssl_core.render.gaussian_raster import GaussianTensors, render_gaussians
-from ssl_core.render.thumbnails import cloud_of
 from ssl_core.render.views import framed
+from ssl_core.scenes.cameras import Camera, orbit_cameras
 
 BELOW, ABOVE = (-30.0, 0.0), (60.0, 80.0)
 """Elevations in degrees above the horizon."""

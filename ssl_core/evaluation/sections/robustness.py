@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ssl_core.config import Config
 from ssl_core.contracts import PointsContract
-from ssl_core.data.features import spans
+from ssl_core.data.point_columns import spans
 from ssl_core.data.point_sampler import PointSampler
 from ssl_core.errors import ConfigError, InfeasibleError
 from ssl_core.evaluation.extract import Features, encoded, point_batches
@@ -34,7 +34,7 @@ from ssl_core.models.cards import ImageEncoderCard, PointEncoderCard
 from ssl_core.models.modes import device_of
 
 _STEPS = 5
-"""of `Progress`, for one disturbance"""
+"""of `EvaluationProgress`, for one disturbance"""
 
 
 class DroppedPoints(Config):

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from ssl_core.data.pack import Pack as ObjectPack
+from ssl_core.data.object_pack import Pack as ObjectPack
 from ssl_core.errors import SplatsweepError
 from ssl_core.evaluation.extract import Features
 from ssl_core.evaluation.features import EncoderCard, FeatureSource, RawFeatures, whole
@@ -103,7 +103,7 @@ class LeftOutError(SplatsweepError):
 class Section(Generic[S, R]):
     """One section: `S` are its settings, `R` what it answers.
 
-    name: of the fields of `Sections` and `SectionReports`. steps: as `Progress` counts them, for the settings.
+    name: of the fields of `Sections` and `SectionReports`. steps: as `EvaluationProgress` counts them, for the settings.
     measure: raises LeftOutError, InfeasibleError, DivergedError or DataError where it cannot.
     """
 

@@ -17,15 +17,15 @@ from PIL import Image
 from pydantic import Field
 from torch import Tensor, nn
 
-from ssl_core.data.cameras import Camera
 from ssl_core.data.scene_pack import ScenePack
 from ssl_core.errors import InfeasibleError
 from ssl_core.evaluation.progress import Steps
 from ssl_core.evaluation.report import Measurement, Report, Scores, TaskConfig, markdown_table, psnr
 from ssl_core.evaluation.statistics import bootstrap_mean
-from ssl_core.evaluation.tasks.contract import Context, Evaluation
+from ssl_core.evaluation.tasks.task_contract import Context, Evaluation
 from ssl_core.models.cards import SceneFieldCard
 from ssl_core.models.modes import device_of, evaluating
+from ssl_core.scenes.cameras import Camera
 
 _RAYS = 2**16
 """in a batch"""

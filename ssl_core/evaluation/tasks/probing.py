@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from ssl_core.data.pack import Pack as ObjectPack
+from ssl_core.data.object_pack import Pack as ObjectPack
 from ssl_core.errors import InfeasibleError
 from ssl_core.evaluation.curves import accuracy_png
 from ssl_core.evaluation.embedding_plot import confusion_png, embedding_png
@@ -23,11 +23,11 @@ from ssl_core.evaluation.pca_picture import pca_png
 from ssl_core.evaluation.probe_grid import Grid, Labels, feature_health, fits, probe_grid
 from ssl_core.evaluation.progress import Steps
 from ssl_core.evaluation.protocol import Pooling
+from ssl_core.evaluation.sections.all_sections import measure_sections
 from ssl_core.evaluation.sections.section import Subject
-from ssl_core.evaluation.sections.sections import measure_sections
-from ssl_core.evaluation.tasks.contract import Context, Evaluation
 from ssl_core.evaluation.tasks.probing_config import EvaluationConfig
 from ssl_core.evaluation.tasks.probing_report import ProbingReport, defects_of
+from ssl_core.evaluation.tasks.task_contract import Context, Evaluation
 from ssl_core.models.modes import device_of
 
 

@@ -4,10 +4,10 @@ from typing import Any
 
 from ssl_core.evaluation.protocol import LabelSetting, ProbingConfig
 from ssl_core.evaluation.report import TaskConfig
+from ssl_core.evaluation.sections.all_sections import NO_SECTIONS, Sections
 from ssl_core.evaluation.sections.fine_tuning import FineTuningSettings
 from ssl_core.evaluation.sections.novel_views import NovelViewSettings
 from ssl_core.evaluation.sections.robustness import RobustnessSettings, standard_disturbances
-from ssl_core.evaluation.sections.sections import NO_SECTIONS, Sections
 
 
 class EvaluationConfig(ProbingConfig):

@@ -8,7 +8,7 @@ from ssl_core.evaluation.feature_cache import Extraction
 from ssl_core.evaluation.probe_grid import FeatureHealth, Row, svm_at
 from ssl_core.evaluation.protocol import PROBES, Pooling, Probe
 from ssl_core.evaluation.report import Measurement, Report, Scores, Table, markdown_table
-from ssl_core.evaluation.sections.sections import SectionReports
+from ssl_core.evaluation.sections.all_sections import SectionReports
 from ssl_core.evaluation.statistics import in_percent
 from ssl_core.evaluation.tasks.probing_config import EvaluationConfig
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from ssl_core.data.pack import Pack as ObjectPack
+from ssl_core.data.object_pack import Pack as ObjectPack
 from ssl_core.models.cards import ImageEncoderCard, PointEncoderCard
 from ssl_core.recipes.cross_modal.config import CrossModalConfig, paper, paper_pointnet2, quick
 from ssl_core.recipes.cross_modal.trial import CrossModalTrial, check

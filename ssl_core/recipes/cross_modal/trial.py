@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from ssl_core.data.augment import color_distortion, random_resized_crop, whole_images
 from ssl_core.data.batches import Indices, batches_of, draw_views
-from ssl_core.data.pack import Pack as ObjectPack
+from ssl_core.data.object_pack import Pack as ObjectPack
 from ssl_core.data.point_sampler import PointSampler, check_contract
 from ssl_core.errors import InfeasibleError
 from ssl_core.evaluation.extract import image_features, point_features

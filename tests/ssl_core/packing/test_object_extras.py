@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ssl_core.data.camera_files.inria import write_inria
-from ssl_core.data.cameras import orbit_cameras
-from ssl_core.data.household import HouseholdConfig
-from ssl_core.data.layout import find_objects
-from ssl_core.data.pack import Pack, PackConfig
-from ssl_core.data.pack_writer import write_pack
+from ssl_core.data.object_pack import Pack, PackConfig
 from ssl_core.errors import PackError
-from ssl_core.render.household_set import write_household
+from ssl_core.meshes.household import HouseholdConfig
+from ssl_core.packing.layout import find_objects
+from ssl_core.packing.pack_writer import write_pack
+from ssl_core.scenes.cameras import orbit_cameras
+from ssl_core.scenes.inria import write_inria
+from ssl_core.splatting.household_set import write_household
 from tests.reference.projection import project
 
 CONFIG = PackConfig(cached_points=32, starts=1)
@@ -129,7 +129,7 @@ def test_part_labels_follow_their_gaussians(copied, tmp_path):
     assert whole.part_labels is not None
     plain = packed(copied, tmp_path / "plain", CONFIG.model_copy(update={"max_gaussians": 10}))
     assert plain.part_labels is not None
-    from ssl_core.data.gaussian_file import read_gaussians
+    from ssl_core.gaussians.gaussian_file import read_gaussians
 
     for pack in (whole, plain):
         for i, item in enumerate(find_objects(copied / "points", None)[0]):

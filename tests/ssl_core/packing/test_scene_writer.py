@@ -8,20 +8,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ssl_core.data.camera_files.camera_scene import CameraView
-from ssl_core.data.camera_files.lens import Distortion
-from ssl_core.data.camera_files.scene import read_scene
-from ssl_core.data.cameras import Camera, orbit_cameras
 from ssl_core.data.dataset import open_dataset
-from ssl_core.data.images import read_image
-from ssl_core.data.pack import Pack
+from ssl_core.data.object_pack import Pack
 from ssl_core.data.scene_pack import ScenePack, ScenePackConfig
 from ssl_core.errors import PackError
+from ssl_core.files.image_files import read_image
 from ssl_core.packing import scene_writer
 from ssl_core.packing.scene_views import undistorted
 from ssl_core.packing.scene_writer import assign_splits, write_scene_pack
-from tests.data.camera_writers import opengl_pose, write_json
+from ssl_core.scenes.camera_files import read_scene
+from ssl_core.scenes.camera_scene import CameraView
+from ssl_core.scenes.cameras import Camera, orbit_cameras
+from ssl_core.scenes.lens import Distortion
 from tests.reference.projection import project
+from tests.ssl_core.camera_writers import opengl_pose, write_json
 
 RAW = ScenePackConfig()
 SCENES = Path(__file__).resolve().parents[4] / "shared/data/scenes"

@@ -9,12 +9,12 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from ssl_core.data.cameras import orbit_cameras
 from ssl_core.data.scene_pack import ScenePack
 from ssl_core.errors import ConfigError, PackError
-from study.cli import app
-from study.packs.pack_storage import open_data, open_pack
-from tests.data.camera_writers import opengl_pose, write_json
+from ssl_core.scenes.cameras import orbit_cameras
+from study.commands.cli import app
+from study.datasets.pack_storage import open_data, open_pack
+from tests.ssl_core.camera_writers import opengl_pose, write_json
 
 
 def run(*words: object) -> str:

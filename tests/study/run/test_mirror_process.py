@@ -13,13 +13,13 @@ from inline_driver import PowerCut, run_inline
 from registry.tracking.cursor import read_cursor
 from registry.tracking.names import STUDY_RUN
 from registry.tracking.run_log import RunLog, open_run_log
-from study.direction.director import Director
-from study.driver import StudyPlan
-from study.ledger import Ledger, open_ledger
+from study.engine.ledger import Ledger, open_ledger
+from study.engine.trial_manager import TrialManager
 from study.record.config_file import ConfigFile, config_path
+from study.reports.status import read_status
+from study.run.driver import StudyPlan
 from study.run.mirror_process import MirrorProcess, behind, write_down
 from study.run.study_source import Ending
-from study.views.status import read_status
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunLog]:
 
 def ran(plan: StudyPlan) -> Ledger:
     """The ledger of a study that ran to its end without MLflow."""
-    run_inline(plan, witnesses=[ConfigFile(plan.folder, plan.space)])
+    run_inline(plan, callbacks=[ConfigFile(plan.folder, plan.space)])
     ledger = open_ledger(plan.folder, plan.identity, plan.spec, plan.space)
     ending = Ending(invocation=0, status="FINISHED", outcome="COMPLETE", reason="done", at=1_800_000_000_000)
     ledger.set_attr("ending", ending.model_dump(mode="json"))
@@ -69,8 +69,8 @@ def test_one_that_is_killed_is_started_again_and_two_do_not_tell_twice(make_plan
 def test_one_that_is_left_alone_shows_what_is_interrupted(make_plan: MakePlan, log: RunLog) -> None:
     plan = make_plan(trials=2, name="left", base={"epochs": 6})
 
-    def turn(director: Director) -> None:
-        if director.ledger.record(0).epoch >= 2:
+    def turn(manager: TrialManager) -> None:
+        if manager.ledger.record(0).epoch >= 2:
             raise PowerCut
 
     with pytest.raises(PowerCut):

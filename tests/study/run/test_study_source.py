@@ -11,17 +11,17 @@ from registry.tracking.cursor import read_cursor
 from registry.tracking.mirror import Mirror
 from registry.tracking.names import STUDY_RUN
 from registry.tracking.run_log import RunLog, open_run_log
-from study.accounts.receipt import study_receipt
-from study.direction.director import Director
-from study.driver import StudyPlan
-from study.ledger import JOURNAL, open_ledger, read_ledger
+from study.engine.cost_report import study_receipt
+from study.engine.ledger import JOURNAL, open_ledger, read_ledger
+from study.engine.trial_manager import TrialManager
 from study.record.config_file import ConfigFile
 from study.record.journal import count_lines
 from study.record.metrics_file import metrics_path, read_metrics
+from study.record.origin import Origin
 from study.record.trial_record import TrialRecord
+from study.record.verdict import Verdict
+from study.run.driver import StudyPlan
 from study.run.study_source import STATUS, Ending, StudySource, provenance_tags
-from study.schedule.rule import Verdict
-from study.search.origin import Origin
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +41,10 @@ def begun(plan: StudyPlan, **attrs: object) -> None:
         ledger.set_attr(key, value)
 
 
-def run(plan: StudyPlan, each_turn: object = None) -> Director:
+def run(plan: StudyPlan, each_turn: object = None) -> TrialManager:
     begun(plan)
     configs = ConfigFile(plan.folder, plan.space)
-    return run_inline(plan, witnesses=[configs], each_turn=each_turn)
+    return run_inline(plan, callbacks=[configs], each_turn=each_turn)
 
 
 def end(plan: StudyPlan, status: str = "FINISHED") -> Ending:
@@ -115,7 +115,7 @@ def test_a_study_is_shown_whole(make_plan: MakePlan, log: RunLog) -> None:
     assert json.loads(study.data.tags["splatsweep.receipt"]) == study_receipt(ledger).model_dump(mode="json")
     assert study.data.metrics["receipt/held"] == study_receipt(ledger).held
     assert (study.info.end_time, study.data.tags["splatsweep.reason"]) == (ending.at, "done")
-    assert study.data.params["study.trials"] == "5"
+    assert study.data.params["study.run.trial_opener"] == "5"
     assert mirror.cursor.left(count_lines(plan.folder / JOURNAL)) == 0
 
 
@@ -128,7 +128,7 @@ def test_driver_and_mirror_die_again_and_again_and_all_is_told_once(
     while True:
         countdown = next(cuts, 10**9)
 
-        def turn(director: Director) -> None:
+        def turn(manager: TrialManager) -> None:
             nonlocal countdown
             countdown -= 1
             if countdown <= 0:
@@ -152,7 +152,7 @@ def test_a_mirror_follows_a_study_and_tells_points_as_they_come(make_plan: MakeP
     plan, mirrors = make_plan(trials=3), list[Mirror]()
     points: list[float] = []
 
-    def turn(director: Director) -> None:
+    def turn(manager: TrialManager) -> None:
         mirrors.append(
             mirrors[-1] if mirrors else Mirror(StudySource(plan.folder), lambda: log.connection, plan.folder)
         )
@@ -186,8 +186,8 @@ def test_a_report_is_not_told_before_its_line_is_there(make_plan: MakePlan) -> N
     """The journal comes first: of its latest epoch the other metrics are on their way."""
     plan = make_plan(trials=1, base={"epochs": 4})
 
-    def turn(director: Director) -> None:
-        if director.ledger.record(0).epoch == 3:
+    def turn(manager: TrialManager) -> None:
+        if manager.ledger.record(0).epoch == 3:
             raise PowerCut
 
     with pytest.raises(PowerCut):
@@ -208,8 +208,8 @@ def test_a_report_is_not_told_before_its_line_is_there(make_plan: MakePlan) -> N
 def test_an_interrupted_trial_is_killed_and_goes_on_in_its_own_run(make_plan: MakePlan, log: RunLog) -> None:
     plan = make_plan(trials=2, base={"epochs": 6})
 
-    def turn(director: Director) -> None:
-        if director.ledger.record(0).epoch >= 2:
+    def turn(manager: TrialManager) -> None:
+        if manager.ledger.record(0).epoch >= 2:
             raise PowerCut
 
     with pytest.raises(PowerCut):

@@ -1,0 +1,186 @@
+"""The gate: a pure function from reports to decisions with reasons. Nothing is promoted by luck.
+
+Against an incumbent, a candidate must be better beyond what chance explains: the lower confidence bound of
+the paired difference (same label draws, same test objects, both resampled) has to exceed the margin. Who challenges
+the same champion shares one chance of error: the bound is taken at Holm's level for the number of challengers.
+Without a champion, a candidate must not be worse than its own baseline.
+"""
+
+from collections.abc import Sequence
+
+from pydantic import Field
+
+from registry.champions.challenge import Challenge, challenge_all, paired
+from registry.versions.records import Decision
+from ssl_core.config import Config
+from ssl_core.evaluation.report import Report, Scores, ScoreScale, scale_of
+from ssl_core.evaluation.statistics import Interval
+
+
+class GateConfig(Config):
+    """Thresholds, in the unit of the scores: for accuracies, a margin of one point is 0.01."""
+
+    margin: float = Field(default=0.0, ge=0.0, lt=1.0)
+    confidence: float = Field(
+        default=0.95, gt=0.5, lt=1.0, description="two-sided; half of the rest is the chance of a false promotion"
+    )
+
+    @property
+    def alpha(self) -> float:
+        """Chance that any of a champion's challengers, all no better than it, takes its place."""
+        return (1 - self.confidence) / 2
+
+
+def decide(
+    candidate: Report,
+    incumbent: Report | None,
+    config: GateConfig = GateConfig(),
+    *,
+    earlier: Sequence[float] = (),
+) -> Decision:
+    """Whether the candidate becomes champion, and why: `decide_many` of one."""
+    return decide_many([candidate], incumbent, config, earlier=earlier)[0]
+
+
+def decide_many(
+    candidates: Sequence[Report],
+    incumbent: Report | None,
+    config: GateConfig = GateConfig(),
+    *,
+    names: Sequence[str] = (),
+    earlier: Sequence[float] = (),
+) -> list[Decision]:
+    """Which of several candidates becomes champion, if any, and why. At most one decision says `promoted`.
+
+    Of those shown to be better than the incumbent (Holm 1979, one-sided, all together at most `config.alpha`) the one
+    with the largest difference is promoted. Without an incumbent the first fit candidate stands for it, so the order
+    must not come from the test objects.
+
+    Args:
+        candidates: their evaluations.
+        incumbent: the champion's evaluation under the same protocol on the same pack; None if there is no champion.
+        config: thresholds.
+        names: of the candidates, for the reasons.
+        earlier: p-values of challengers that the incumbent withstood before (`Decision.numbers["p"]`): they belong to
+            the same family.
+
+    Returns:
+        A decision per candidate, in their order.
+    """
+    names = list(names) or [f"candidate {i + 1}" for i in range(len(candidates))]
+    refusals = {i: reason for i, report in enumerate(candidates) if (reason := unfit(report)) is not None}
+    fit = {i: report for i, report in enumerate(candidates) if i not in refusals}
+    found = {i: Decision(promoted=False, reason=reason) for i, reason in refusals.items()}
+    if incumbent is None:
+        found |= _first(fit, names, config)
+    elif incumbent.deciding is None:
+        found |= _first(fit, names, config, "the champion's own evaluation has no result (its features are not finite)")
+    else:
+        other = {i for i, report in fit.items() if not report.comparable(incumbent)}
+        reason = "the champion was evaluated by another protocol or on other data; evaluate it on this one"
+        found |= {i: Decision(promoted=False, reason=reason) for i in other}
+        same = {i: report for i, report in fit.items() if i not in other}
+        found |= _against(same, incumbent, names, config, earlier)
+    return [found[i] for i in range(len(candidates))]
+
+
+def unfit(report: Report) -> str | None:
+    """Why a model cannot be considered at all; None if it can."""
+    if report.defects:
+        return report.defects[0]
+    if report.deciding is None:
+        return "incomplete: the evaluation has no result for the deciding probe; run it again"
+    return None
+
+
+def _first(
+    fit: dict[int, Report], names: Sequence[str], config: GateConfig, preface: str = "first champion"
+) -> dict[int, Decision]:
+    """No champion yet: the first that is not worse than its baseline, unless a later one is shown to be better."""
+    found = {i: _beside_baseline(report, config, preface) for i, report in fit.items()}
+    able = [i for i, decision in found.items() if decision.promoted]
+    if len(able) < 2:
+        return found
+    first, rest = able[0], able[1:]
+    others = _against({i: fit[i] for i in rest}, fit[first], names, config, (), names[first])
+    found |= others
+    winner = next((i for i, decision in others.items() if decision.promoted), None)
+    if winner is not None:
+        reason = f"{names[winner]} was shown to be better; {found[first].reason}"
+        found[first] = found[first].model_copy(update={"promoted": False, "reason": reason})
+        won = others[winner]
+        found[winner] = won.model_copy(update={"reason": f"{preface}, {won.reason}"})
+    return found
+
+
+def _beside_baseline(report: Report, config: GateConfig, preface: str) -> Decision:
+    """Not significantly worse than the baseline is enough."""
+    scores, baseline, called = _deciding(report), report.baseline, report.baseline_name
+    scale = scale_of(scores.measure)
+    text = f"{scores.name} {scale.level(scores.mean)}"
+    numbers: dict[str, float] = {scores.measure: scores.mean}
+    if baseline is None:
+        reason = f"{preface}: {text}; there is no {called} to compare with"
+        return Decision(promoted=True, reason=reason, numbers=numbers)
+    interval = paired(scores.values, baseline.values, config.confidence)
+    numbers |= {"baseline": baseline.mean, **_numbers(interval)}
+    text += f", {scale.difference(interval)} against its {called}"
+    if interval.high < 0:
+        return Decision(promoted=False, reason=f"worse than its {called}: {text}", numbers=numbers)
+    if interval.low > 0:
+        return Decision(promoted=True, reason=f"{preface}: {text}", numbers=numbers)
+    return Decision(promoted=True, reason=f"{preface}, no better than chance explains: {text}", numbers=numbers)
+
+
+def _deciding(report: Report) -> Scores:
+    assert report.deciding is not None, "unfit reports are refused before"
+    return report.deciding
+
+
+def _against(
+    same: dict[int, Report],
+    incumbent: Report,
+    names: Sequence[str],
+    config: GateConfig,
+    earlier: Sequence[float],
+    rival: str = "the champion",
+) -> dict[int, Decision]:
+    champion = _deciding(incumbent)
+    pairs = {i: (_deciding(report).values, champion.values) for i, report in same.items()}
+    tried = challenge_all(pairs, config.margin, config.confidence, earlier)
+    better = [i for i, challenge in tried.items() if challenge.passed]
+    winner = max(better, key=lambda i: (tried[i].interval.mean, -i), default=None)
+    found = {}
+    for i, challenge in tried.items():
+        scores = _deciding(same[i])
+        scale = scale_of(scores.measure)
+        if i == winner:
+            verdict = f"better than {rival}"
+        elif i in better:
+            verdict = f"better than {rival}, but {names[winner or 0]} is better still"
+        else:
+            verdict = f"not shown to be better than {rival}"
+        text = (
+            f"{scores.name} {scale.level(scores.mean)} against {scale.level(champion.mean)}, "
+            f"{scale.difference(challenge.interval)}; {_asked(challenge, config, scale)}"
+        )
+        levels: dict[str, float] = {scores.measure: round(scores.mean, 6), "incumbent": round(champion.mean, 6)}
+        numbers = {**levels, **_numbers(challenge.interval), **challenge.numbers()}
+        found[i] = Decision(promoted=i == winner, reason=f"{verdict}: {text}", numbers=numbers)
+    return found
+
+
+def _asked(challenge: Challenge, config: GateConfig, scale: ScoreScale) -> str:
+    """What the lower bound had to be, and at which level it was taken."""
+    margin = f"{scale.factor * config.margin:g}"
+    if challenge.bound == challenge.interval.low:
+        return f"the lower bound has to exceed {margin}"
+    return (
+        f"of {challenge.family} challengers, so that the lower bound is taken at {100 * (1 - challenge.level):.4g} % "
+        f"(Holm): {scale.change(challenge.bound)}, and has to exceed {margin}"
+    )
+
+
+def _numbers(interval: Interval) -> dict[str, float]:
+    found = {"difference": interval.mean, "low": interval.low, "high": interval.high, "se": interval.se}
+    return {name: round(value, 6) for name, value in found.items()}

@@ -1,0 +1,230 @@
+"""From candidate to champion, and back: the gate applied to registered versions, each step an event and a line.
+
+A candidate and the champion are compared on one pack under one protocol: whichever lacks such an evaluation
+is evaluated first, so that the test objects and the label draws are the same.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from registry.champions.adoption import completed
+from registry.champions.candidates import decision_of, judge
+from registry.champions.champion_alias import ATTEMPTS, ChampionAlias, draft
+from registry.champions.evaluation_claims import claimed, work_key
+from registry.champions.gate import GateConfig, unfit
+from registry.champions.promotion_history import Champion, Line, PromotionHistory
+from registry.versions.evaluation import evaluate_registered
+from registry.versions.evaluation_log import log_decision, log_evaluation, read_report
+from registry.versions.fetching import fetch
+from registry.versions.leftovers import known_report, settle_leftovers
+from registry.versions.records import Decision, EncoderVersion, printable
+from registry.versions.store import EncoderStore
+from ssl_core.data.dataset import Dataset
+from ssl_core.errors import RegistryError
+from ssl_core.evaluation.progress import Tell, silent
+from ssl_core.evaluation.report import Report, TaskConfig
+from ssl_core.evaluation.task import task_named
+from ssl_core.models.bundle import read_card
+
+_WAIT_SECONDS = 6 * 3600.0
+
+
+def evaluate_version(
+    store: EncoderStore,
+    data: Dataset,
+    version: EncoderVersion,
+    config: TaskConfig | None = None,
+    *,
+    device: torch.device | str = "cpu",
+    tell: Tell = silent,
+) -> Report:
+    """The version's report on this data under this protocol: the stored one if it fits, else a new one.
+
+    Waits for a running study or watcher that is at it. The evaluation's run is nested in that of the version's trial.
+
+    Args:
+        config: the protocol; None: the one that the gate asks of such a card.
+        tell: told how far a new evaluation is.
+
+    Raises:
+        InfeasibleError: the pack cannot serve the encoder.
+        IntegrityError: the registered files do not match their checksums.
+        UnfitError: another client registered it, and it is no encoder.
+        RegistryError: another process has been at it for six hours.
+    """
+    version, digest = completed(store, version), data.digest
+    config = config or task_named(version.kind).config()
+    known = known_report(store, version, digest, config)
+    if known is not None:
+        return known
+    work = work_key(digest, config.digest())
+    with claimed(store.client, version.name, version.version, work, wait_seconds=_WAIT_SECONDS) as mine:
+        if not mine:
+            raise RegistryError(f"{version.reference} has been evaluated by another process for six hours")
+        version = settle_leftovers(store, store.get(version.name, version.version), digest, config)
+        known = known_report(store, version, digest, config)
+        if known is not None:
+            return known
+        evaluation, card = evaluate_registered(store, data, version, config, device=device, tell=tell)
+        # a claim only advises: where another was as fast, its report stands
+        known = known_report(store, store.get(version.name, version.version), digest, config)
+        if known is not None:
+            return known
+        log_evaluation(store, version, evaluation, card, version.lineage.run_id or version.run_id)
+    return evaluation.report
+
+
+def promote(
+    store: EncoderStore,
+    data: Dataset,
+    version: EncoderVersion,
+    config: TaskConfig | None = None,
+    gate: GateConfig = GateConfig(),
+    *,
+    device: torch.device | str = "cpu",
+    tell: Tell = silent,
+) -> Decision:
+    """Put one version before the gate; the decision is stored either way, the alias moves if it won.
+
+    A version that is the champion already stays so, without a new decision; one that was refused against this champion
+    on this data gets the same answer again. Raises as `promote_best`.
+    """
+    return promote_best(store, data, [version], config, gate, device=device, tell=tell)[0]
+
+
+def promote_best(
+    store: EncoderStore,
+    data: Dataset,
+    versions: Sequence[EncoderVersion],
+    config: TaskConfig | None = None,
+    gate: GateConfig = GateConfig(),
+    *,
+    device: torch.device | str = "cpu",
+    tell: Tell = silent,
+) -> list[Decision]:
+    """Put several versions of one name before the gate together: at most one wins, and they share the chance of error.
+
+    Args:
+        versions: in an order that owes nothing to the test split; where there is no champion, the first fit one
+            stands for it.
+
+    Returns:
+        A decision for each, in their order.
+
+    Raises:
+        InfeasibleError: the pack cannot serve an encoder.
+        IntegrityError: registered files do not match their checksums, or the history was changed.
+        RegistryError: the versions are of several names, or MLflow refuses.
+    """
+    names = sorted({version.name for version in versions})
+    if len(names) != 1:
+        raise RegistryError(f"the gate compares versions of one name, not of {', '.join(names) or 'none'}")
+    name, alias = names[0], ChampionAlias(store, names[0])
+    standing = [completed(store, store.get(name, version.version)) for version in versions]
+    reports: dict[int, Report] = {}
+    for _ in range(ATTEMPTS):
+        history = alias.reconcile()
+        rival = alias.version_of(history.standing(alias.there()))
+        others = [version for version in standing if rival is None or version.version != rival.version]
+        wanted = [*others, *([rival] if rival is not None and others else [])]
+        missing = [version for version in wanted if version.version not in reports]
+        if not missing:
+            found = judge(alias, history, others, rival, reports, gate)
+            if found is not None:
+                break
+        for version in missing:
+            reports[version.version] = evaluate_version(store, data, version, config, device=device, tell=tell)
+    else:
+        raise RegistryError(f"the champion of {name} changed {ATTEMPTS} times while it was judged; try again later")
+    for version in standing:
+        if version.version in found:
+            _record(store, store.get(name, version.version), found[version.version])
+        else:
+            found[version.version] = _stays(store, store.get(name, version.version), history)
+    return [found[version.version] for version in standing]
+
+
+def _stays(store: EncoderStore, version: EncoderVersion, history: PromotionHistory) -> Decision:
+    """Nothing to decide about a champion; a decision that a program which died did not record is recorded."""
+    if history.champion is None:
+        reason = f"its alias champion was taken away by hand; `splatsweep rollback {version.name}` gives it back"
+        return Decision(promoted=False, reason=reason)
+    if version.decision is None and version.status == "champion":
+        reason = [event.reason for event in version.events if event.kind == "promoted"][-1]
+        _record(store, version, Decision(promoted=True, reason=reason))
+    return Decision(promoted=True, reason="it is the champion already", incumbent=version.version)
+
+
+def promote_by_hand(store: EncoderStore, version: EncoderVersion, reason: str) -> Decision:
+    """Make a version champion because a person says so. The reason, and what the gate would object, are written down.
+
+    Raises:
+        RegistryError: it is the champion already, no reason is given, or it is no encoder (`UnfitError`).
+        IntegrityError: its files do not match their checksums, or the history was changed.
+    """
+    reason, version = _said(reason), completed(store, version)
+    with tempfile.TemporaryDirectory() as scratch:
+        fetch(store, version, Path(scratch))  # what cannot be pulled is no champion
+    report = read_report(store, version)
+    never = "it was never evaluated" if version.evaluation is None else "its evaluation cannot be read"
+    objection = never if report is None else unfit(report)
+    text = f"by hand: {reason}" + (f" (the gate would say: {objection})" if objection else "")
+    alias = ChampionAlias(store, version.name)
+
+    def promoted(history: PromotionHistory) -> Line:
+        if history.champion == Champion.of(version):
+            raise RegistryError(f"{version.reference} is the champion already")
+        return draft("promoted", "hand", version, text, alias.version_of(history.standing(alias.there())))
+
+    line, _ = alias.append_with_retry(promoted)
+    decision = decision_of(line)
+    _record(store, store.get(version.name, version.version), decision)
+    return decision
+
+
+def rollback(store: EncoderStore, name: str, reason: str) -> EncoderVersion:
+    """Give the alias `champion` back to the version that had it before the present one; again, to the one before that.
+
+    Where the alias was taken away by hand, to the last that had it.
+
+    Raises:
+        RegistryError: there is no champion, or never was another.
+        IntegrityError: the history was changed.
+    """
+    reason = _said(reason)
+    alias = ChampionAlias(store, name)
+
+    def restored(history: PromotionHistory) -> Line:
+        if not history.champions:
+            raise RegistryError(f"{name} has no champion to roll back; `splatsweep models {name}` lists its versions")
+        target = alias.version_of(history.predecessor(alias.there()))
+        if target is None:
+            raise RegistryError(f"{name} {_only(history)}; nothing to go back to")
+        present = history.champion
+        line = draft("rolled back", "hand", target, f"rollback: {reason}")
+        return line.model_copy(update={"incumbent": present.version if present is not None else None})
+
+    line, _ = alias.append_with_retry(restored)
+    assert line.version is not None
+    return store.get(name, line.version)
+
+
+def _only(history: PromotionHistory) -> str:
+    who = history.champion
+    return "has no champion" if who is None else f"v{who.version} is the only champion there has been that still exists"
+
+
+def _said(reason: str) -> str:
+    text = printable(" ".join(reason.split()))
+    if not text:
+        raise RegistryError("a change of the champion needs a reason; say why, for example --reason 'broke downstream'")
+    return text[:1500]
+
+
+def _record(store: EncoderStore, version: EncoderVersion, decision: Decision) -> EncoderVersion:
+    with tempfile.TemporaryDirectory() as scratch:
+        card = read_card(fetch(store, version, Path(scratch))).card
+    return log_decision(store, version, decision, card)

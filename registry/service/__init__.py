@@ -1,1 +1,0 @@
-"""The registry as a service: its processes, its users, what each may do, backup and restore."""

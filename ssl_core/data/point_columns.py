@@ -1,0 +1,161 @@
+"""From stored Gaussian rows to the columns a point encoder reads.
+
+Stored rows hold the 59 raw values of a Gaussian in the order of `COLUMNS`; packs keep the first 14 and the other 45
+apart. `write_geometry` writes the groups of a contract in its order, attributes brought to order one where it says so;
+xyz of the *sample* is centred and scaled to the unit sphere, as the cross-modal reference does.
+"""
+
+from collections.abc import Iterator
+from typing import assert_never
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssl_core.contracts import FEATURE_WIDTH, FeatureGroup, PointsContract
+from ssl_core.errors import InfeasibleError
+from ssl_core.gaussians.gaussian_cloud import GaussianCloud
+
+Array = NDArray[np.float32]
+
+COLUMNS: dict[str, slice] = {
+    "xyz": slice(0, 3),
+    "opacity": slice(3, 4),
+    "scale": slice(4, 7),
+    "rotation": slice(7, 11),
+    "sh_dc": slice(11, 14),
+    "sh_rest": slice(14, 59),
+    "reference_color": slice(14, 58),
+}
+"""Columns of a stored row; sh_rest is channel-major as in INRIA's files, so 14:58 is the reference's f_rest_0..43."""
+
+ROW_WIDTH = 59
+GEOMETRY_WIDTH = 14
+"""Columns before the higher SH coefficients; all groups but `REST_GROUPS` are made of them."""
+
+REST_GROUPS: tuple[FeatureGroup, ...] = ("sh_rest", "reference_color")
+
+
+def rows_of(cloud: GaussianCloud) -> Array:
+    """[N, 59] raw rows: xyz, opacity logit, log-scales, quaternion wxyz, f_dc, f_rest (channel-major, zero-padded)."""
+    rows = np.zeros((len(cloud), ROW_WIDTH), dtype=np.float32)
+    rows[:, COLUMNS["xyz"]] = cloud.xyz
+    rows[:, 3] = cloud.opacity_logits
+    rows[:, COLUMNS["scale"]] = cloud.log_scales
+    rows[:, COLUMNS["rotation"]] = cloud.quaternions
+    rows[:, COLUMNS["sh_dc"]] = cloud.sh_dc
+    rest = np.zeros((len(cloud), 3, 15), dtype=np.float32)
+    rest[:, :, : cloud.sh_rest.shape[1]] = cloud.sh_rest.transpose(0, 2, 1)
+    rows[:, COLUMNS["sh_rest"]] = rest.reshape(len(cloud), 45)
+    return rows
+
+
+def sigmoid(x: Array) -> Array:
+    """Logistic function, without overflow warnings."""
+    out: Array = 0.5 * (1.0 + np.tanh(0.5 * x))
+    return out
+
+
+def spans(contract: PointsContract) -> Iterator[tuple[FeatureGroup, slice]]:
+    """Each feature group of a contract and its columns in the encoder's input."""
+    start = 0
+    for group in contract.features:
+        yield group, slice(start, start + FEATURE_WIDTH[group])
+        start += FEATURE_WIDTH[group]
+
+
+def assemble(rows: Array, contract: PointsContract) -> Array:
+    """Encoder input [..., N, D] from sampled rows [..., N, 59], columns in the contract's order."""
+    rows = np.asarray(rows, dtype=np.float32)
+    out = np.empty((*rows.shape[:-1], contract.columns), dtype=np.float32)
+    flat = (-1, *rows.shape[-2:-1])
+    write_geometry(out.reshape(*flat, contract.columns), rows.reshape(*flat, ROW_WIDTH)[..., :GEOMETRY_WIDTH], contract)
+    for group, span in spans(contract):
+        if group in REST_GROUPS:
+            out[..., span] = rows[..., COLUMNS[group]]
+    return out
+
+
+def write_geometry(out: Array, geometry: Array, contract: PointsContract) -> None:
+    """Write every group but `REST_GROUPS` from samples [B, N, 14] into their columns of `out` [B, N, D]."""
+    columns = np.ascontiguousarray(np.moveaxis(geometry, -1, 0))  # [14, B, N]: each operation below runs along memory
+    xyz = columns[COLUMNS["xyz"]]
+    xyz -= xyz.mean(axis=-1, keepdims=True)
+    radius = np.sqrt(np.einsum("cbn,cbn->bn", xyz, xyz).max(axis=-1))[:, None]
+    radius = np.maximum(radius, np.float32(1e-12))
+    for group, span in spans(contract):
+        if group not in REST_GROUPS:
+            out[..., span] = np.moveaxis(_group(group, columns, radius, contract.standardise_attributes), 0, -1)
+
+
+def _group(group: FeatureGroup, columns: Array, radius: Array, standardise: bool) -> Array:
+    """[width, B, N] of one group from `columns` [14, B, N], whose xyz is centred, and the samples' radii [B, 1]."""
+    match group:
+        case "xyz":
+            return columns[COLUMNS["xyz"]] / radius
+        case "normals":
+            return _shortest_axes(columns)
+        case "opacity":
+            values = columns[COLUMNS["opacity"]]
+            return np.tanh(np.float32(0.5) * values) if standardise else values  # 2 sigmoid - 1
+        case "scale":
+            values = columns[COLUMNS["scale"]]
+            # relative to the object, like xyz; Gaussians of an object of unit radius have log-scales around -4 +- 1
+            relative: Array = values - np.log(radius) + np.float32(4)
+            return relative if standardise else values
+        case "rotation":
+            values = columns[COLUMNS["rotation"]]
+            # unit norm and w >= 0: q and -q are the same rotation, so one of them is chosen
+            return _unit(values) * _sign(values[0]) if standardise else values
+        case "sh_dc":
+            return columns[COLUMNS["sh_dc"]]
+        case "sh_rest" | "reference_color":
+            raise AssertionError(f"{group} is not made of the first {GEOMETRY_WIDTH} columns")
+        case _:
+            assert_never(group)
+
+
+def _unit(quaternions: Array) -> Array:
+    """[4, ...] of unit norm, whatever theirs is; zero stays zero."""
+    largest = np.maximum(np.abs(quaternions).max(axis=0), np.float32(1e-30))
+    scaled = quaternions / largest  # squares neither overflow nor vanish
+    unit: Array = scaled / np.sqrt(np.maximum(np.einsum("c...,c...->...", scaled, scaled), np.float32(1e-12)))
+    return unit
+
+
+def _sign(values: Array) -> Array:
+    """-1 where negative, else 1."""
+    return np.where(values < 0, np.float32(-1), np.float32(1))
+
+
+def _shortest_axes(columns: Array) -> Array:
+    """Unit normals [3, B, N]: the axis of the smallest scale, turned away from the origin.
+
+    A flat Gaussian lies on the surface, so its shortest axis is the surface normal (Guédon & Lepetit, SuGaR, 2024).
+    """
+    first, second, third = columns[COLUMNS["scale"]]
+    is_first = (first <= second) & (first <= third)
+    is_second = ~is_first & (second <= third)
+
+    def pick(x: Array, y: Array, z: Array) -> Array:
+        return np.where(is_first, x, np.where(is_second, y, z))
+
+    w, x, y, z = _unit(columns[COLUMNS["rotation"]])
+    # with a the local axis and b, c the next two in cyclic order, column a of the rotation matrix has the components
+    # a: 1 - 2 (v_b^2 + v_c^2),  b: 2 (v_a v_b + w v_c),  c: 2 (v_a v_c - w v_b)
+    a, b, c = pick(x, y, z), pick(y, z, x), pick(z, x, y)
+    along, after, before = 1 - 2 * (b * b + c * c), 2 * (a * b + w * c), 2 * (a * c - w * b)
+    normals = np.stack([pick(along, before, after), pick(after, along, before), pick(before, after, along)])
+    normals *= _sign(np.einsum("cbn,cbn->bn", normals, columns[COLUMNS["xyz"]]))  # outward
+    return normals
+
+
+def check_groups(contract: PointsContract, available: tuple[str, ...], why_no_sh_rest: str = "") -> None:
+    """Raises InfeasibleError naming the first feature group that the pack lacks, and why where that is known."""
+    for group in contract.features:
+        source = "sh_rest" if group in REST_GROUPS else group
+        if source not in available:
+            why = f" because {why_no_sh_rest}" if source == "sh_rest" and why_no_sh_rest else ""
+            raise InfeasibleError(
+                f"feature group '{group}' is not in this pack{why} (it has {', '.join(available)}); "
+                "choose other features, or pack only Gaussians that carry it"
+            )

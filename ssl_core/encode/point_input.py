@@ -1,0 +1,94 @@
+"""One cloud of Gaussians to the `[N, D]` input of a point encoder, by the steps that packs and trials take.
+
+    keep alpha above the threshold -> choose num_points (contract's sampling) -> centre, scale, columns of the contract
+
+A cloud's sample depends on the seed and the cloud alone, never on its companions.
+"""
+
+from typing import assert_never
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssl_core.contracts import PointsContract
+from ssl_core.data.point_columns import REST_GROUPS, assemble, check_groups, rows_of
+from ssl_core.data.sampling import (
+    Indices,
+    farthest_point_order,
+    random_bits,
+    seeds,
+    smallest,
+    uniform_below,
+    uniform_keys,
+    weighted_keys,
+)
+from ssl_core.errors import InfeasibleError
+from ssl_core.gaussians.gaussian_cloud import GaussianCloud
+
+Array = NDArray[np.float32]
+
+_GROUPS = ("xyz", "opacity", "scale", "rotation", "sh_dc", "normals")
+"""What every Gaussian has; higher SH coefficients are the file's choice."""
+
+
+def points_input(
+    cloud: GaussianCloud, contract: PointsContract, *, seed: int = 0, repeat: bool = False, what: str = "the cloud"
+) -> Array:
+    """[num_points, columns] float32, ready for the encoder.
+
+    Args:
+        cloud: one object, upright (z up) as in training; of any place and size.
+        contract: the encoder's.
+        seed: of the sample.
+        repeat: let a cloud that keeps too few Gaussians be repeated in order, as small objects of a pack are; features
+            of a maximum over points do not change by it.
+        what: names the cloud in errors.
+
+    Raises:
+        InfeasibleError: a feature group that the cloud lacks, no or too few Gaussians above the contract's threshold.
+    """
+    _check_groups(cloud, contract, what)
+    alphas = cloud.alphas()
+    kept = np.flatnonzero(alphas > contract.alpha_threshold)
+    if len(kept) == 0 or (len(kept) < contract.num_points and not repeat):
+        least = "repeat=True repeats them, " if len(kept) else ""
+        raise InfeasibleError(
+            f"{what}: {len(kept)} of {len(cloud)} Gaussians have an alpha above {contract.alpha_threshold:g}, but the "
+            f"encoder takes {contract.num_points} points; {least}or fit it with more Gaussians"
+        )
+    cloud = cloud.select(kept)
+    picked = _choose(cloud.xyz, alphas[kept], contract, seed)
+    picked = picked[np.arange(contract.num_points) % len(picked)]
+    found: Array = assemble(rows_of(cloud.select(picked))[None], contract)[0]
+    return found
+
+
+def _check_groups(cloud: GaussianCloud, contract: PointsContract, what: str) -> None:
+    available = (*_GROUPS, "sh_rest") if cloud.sh_degree > 0 else _GROUPS
+    missing = [group for group in contract.features if group in REST_GROUPS and cloud.sh_degree == 0]
+    if missing:
+        raise InfeasibleError(
+            f"{what}: its colours are of SH degree 0, but the encoder reads '{missing[0]}' (columns "
+            f"{', '.join(contract.features)}); train the splat with degree 3, or take an encoder of other features"
+        )
+    check_groups(contract, available)
+
+
+def _choose(xyz: Array, alphas: Array, contract: PointsContract, seed: int) -> Indices:
+    """Which of the kept Gaussians are the points, in order: at most `num_points`."""
+    wanted = contract.num_points
+    bits = seeds(seed, np.zeros(1, dtype=np.int64))
+    match contract.sampling:
+        case "fps":
+            return farthest_point_order(xyz, wanted, int(bits[0] % np.uint64(len(xyz))))
+        case "uniform_with_replacement":
+            drawn: Indices = uniform_below(random_bits(bits, wanted), np.array([len(xyz)]))[0]
+            return drawn
+        case "uniform":
+            keys = uniform_keys(random_bits(bits, len(xyz)))
+        case "opacity_weighted":
+            keys = weighted_keys(random_bits(bits, len(xyz)), alphas[None])
+        case _:
+            assert_never(contract.sampling)
+    chosen: Indices = smallest(keys, np.ones((1, len(xyz)), dtype=np.bool_), wanted)[0]
+    return chosen

@@ -1,0 +1,176 @@
+"""A model with its preprocessing: files in, features (or colours) out.
+
+    encoder = registry.pull.load("cross-modal-points@champion")
+    features = encoder.encode_ply(["chair.ply", "lamp.splat"])         # float32 [2, F]
+
+Inputs stream through in batches. Features depend on the file and the seed, not on what else is encoded; the last digits
+of a float32 may differ between batch sizes.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ssl_core.contracts import PointsContract
+from ssl_core.encode.image_input import Picture, image_batch
+from ssl_core.encode.point_input import points_input
+from ssl_core.errors import ConfigError
+from ssl_core.gaussians.gaussian_cloud import GaussianCloud
+from ssl_core.gaussians.gaussian_file import read_gaussians
+from ssl_core.models.bundle import BundleCard
+from ssl_core.models.cards import Card, ImageEncoderCard, PointEncoderCard, SceneFieldCard
+from ssl_core.models.modes import device_of
+
+Features = NDArray[np.float32]
+Item = TypeVar("Item")
+BATCH = 32
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedModel:
+    """A live model, what it is, and the way to it from files.
+
+    Args:
+        module: in evaluation mode, on the device where it shall run; to train it further, take this module.
+        bundle: its card, name and lineage.
+        reference: where it came from: `name/version`, or a folder.
+    """
+
+    module: nn.Module
+    bundle: BundleCard
+    reference: str
+
+    @property
+    def card(self) -> Card:
+        """What it is."""
+        return self.bundle.card
+
+    @property
+    def feature_dim(self) -> int:
+        """F: channels of its output."""
+        return self.card.output_shape[0]
+
+    def encode_ply(
+        self, files: Path | str | Sequence[Path | str], *, batch: int = BATCH, seed: int = 0, repeat: bool = False
+    ) -> Features:
+        """[files, F] of Gaussian files: .ply of any dialect, .splat, .spz, .sog. One file counts as a list of one.
+
+        Args:
+            files: one object each, upright (z up).
+            batch: files held at a time.
+            seed: of the points that are chosen.
+            repeat: see `points_input`.
+
+        Raises:
+            GaussianFileError: a file is missing or damaged.
+            InfeasibleError: a file lacks a feature group of the encoder's, or keeps too few Gaussians.
+            ConfigError: this model reads something else.
+        """
+        contract = self._points()
+        paths = [files] if isinstance(files, Path | str) else files
+
+        def read(some: list[Path | str]) -> Tensor:
+            return _stacked(
+                points_input(read_gaussians(file).cloud, contract, seed=seed, repeat=repeat, what=str(file))
+                for file in some
+            )
+
+        return self._encode(paths, batch, read)
+
+    def encode_gaussians(
+        self,
+        clouds: GaussianCloud | Iterable[GaussianCloud],
+        *,
+        batch: int = BATCH,
+        seed: int = 0,
+        repeat: bool = False,
+    ) -> Features:
+        """[clouds, F] of clouds in memory. Arguments and errors are those of `encode_ply`."""
+        contract = self._points()
+        given = [clouds] if isinstance(clouds, GaussianCloud) else clouds
+        numbered = ((f"cloud {i}", cloud) for i, cloud in enumerate(given))
+
+        def read(some: list[tuple[str, GaussianCloud]]) -> Tensor:
+            return _stacked(points_input(cloud, contract, seed=seed, repeat=repeat, what=name) for name, cloud in some)
+
+        return self._encode(numbered, batch, read)
+
+    def encode_images(self, pictures: Picture | Sequence[Picture], *, batch: int = BATCH) -> Features:
+        """[pictures, F] of image files or uint8 [H, W, 3] arrays. One picture counts as a list of one.
+
+        Several views of one object: encode each and take the elementwise maximum, as the evaluation does.
+
+        Raises:
+            ImageError: a file is missing or damaged, or an array is no picture.
+            ConfigError: this model reads something else.
+        """
+        match self.card:
+            case ImageEncoderCard(contract=contract):
+                pass
+            case _:
+                raise self._reads_other("images")
+        given = [pictures] if isinstance(pictures, Path | str | np.ndarray) else pictures
+        numbered = enumerate(given)
+
+        def read(some: list[tuple[int, Picture]]) -> Tensor:
+            return image_batch([picture for _, picture in some], contract, some[0][0])
+
+        return self._encode(numbered, batch, read)
+
+    def render(self, rays: NDArray[np.float32] | Tensor, *, batch: int = 2**16) -> Features:
+        """[R, 3] colours in [0, 1] of rays [R, 6]: origin and direction in the scene's coordinates.
+
+        Raises:
+            ConfigError: this model is no scene, or rays are of another shape.
+        """
+        match self.card:
+            case SceneFieldCard():
+                return self.encode(rays, batch=batch)
+            case _:
+                raise self._reads_other("rays")
+
+    def encode(self, prepared: NDArray[np.float32] | Tensor, *, batch: int = BATCH) -> Features:
+        """[B, F] of input that already is as the card says, in any precision. Raises ConfigError where its shape is
+        another."""
+        given = torch.as_tensor(prepared)
+        return self._encode(given.float() if given.is_floating_point() else given, batch, torch.stack)
+
+    def _points(self) -> PointsContract:
+        match self.card:
+            case PointEncoderCard(contract=contract):
+                return contract
+            case _:
+                raise self._reads_other("Gaussians")
+
+    def _reads_other(self, asked: str) -> ConfigError:
+        text = self.card.describe()
+        return ConfigError(
+            f"{self.reference} reads {text.reads}, not {asked}; use {text.method}, or load a model that reads {asked}"
+        )
+
+    def _encode(self, items: Iterable[Item], batch: int, read: Callable[[list[Item]], Tensor]) -> Features:
+        if batch < 1:
+            raise ConfigError(f"batch {batch}: expected 1 or more")
+        device = device_of(self.module)
+        parts = [np.empty((0, self.feature_dim), dtype=np.float32)]
+        with torch.inference_mode():
+            for some in _batched(items, batch):
+                parts.append(self.module(read(some).to(device)).float().cpu().numpy())
+        return np.concatenate(parts)
+
+
+def _batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    rest = iter(items)
+    while some := list(islice(rest, size)):
+        yield some
+
+
+def _stacked(inputs: Iterable[NDArray[np.float32]]) -> Tensor:
+    return torch.from_numpy(np.stack(list(inputs)))

@@ -1,0 +1,1 @@
+"""Clouds of 3D Gaussians and the files they come in."""

@@ -1,0 +1,153 @@
+"""What a file of Gaussians holds, in numbers that decide how it can be used."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssl_core.files.source import Source, as_source
+from ssl_core.gaussians.gaussian_cloud import SH_C0, SH_REST, GaussianCloud
+from ssl_core.gaussians.gaussian_file import read_gaussians
+
+THRESHOLDS = (0.1, 0.3, 0.5, 0.574, 0.9)
+"""Alpha thresholds worth knowing; 0.574 is the cross-modal reference's logit of 0.3."""
+
+QUANTILES = (0.0, 0.01, 0.25, 0.5, 0.75, 0.99, 1.0)
+
+ALPHA_BINS = tuple(i / 20 for i in range(21))
+"""Edges of the opacity histogram, alpha."""
+
+SCALE_DECADES = tuple(i / 4 for i in range(-28, 13))
+"""Edges of the scale histogram: log10 of the standard deviation in object units, four bins per decade."""
+
+
+def inspect_gaussians(place: Source | Path | str) -> dict[str, Any]:
+    """Counts, bounds and distributions of a file of Gaussians in any known format, as plain values for JSON.
+
+    Keys: `path`, `format`, `bytes`, `gaussians`, `sh_degree` (stored in the file), `notes` (what the format or its
+    degree cost), `sh_rest_is_zero`, `sh_energy` (degree -> mean over Gaussians of the sum of squares of its
+    coefficients; degree 0 is the constant colour), `finite` (always true: the reader refuses the rest), `bounds`
+    (low, high, centre, extent), `alpha` and `scale` (quantile -> value; scale in object units),
+    `alpha_histogram` and `scale_histogram` (`edges`, one more than `counts`, and how many lie `below` and `above`; the
+    scales of all three axes are counted, over log10 edges), `kept_above_alpha` (threshold -> count), `anisotropy`
+    (median of longest / shortest scale), `quaternion_norm` (low, high) and `colour` (mean and deviation of the
+    constant colour).
+
+    Raises:
+        GaussianFileError: as `read_gaussians`.
+    """
+    source = as_source(place)
+    found = read_gaussians(source)
+    cloud = found.cloud
+    alphas = cloud.alphas()
+    # float64: float32 would overflow for log-scales beyond 88.
+    log_scales = cloud.log_scales.astype(np.float64)
+    norms = np.linalg.norm(cloud.quaternions.astype(np.float64), axis=1)
+    colours = 0.5 + SH_C0 * cloud.sh_dc.astype(np.float64)
+    return {
+        "path": str(source),
+        "format": found.format,
+        "bytes": source.size,
+        "gaussians": len(cloud),
+        "sh_degree": found.sh_degree,
+        "notes": list(found.notes),
+        "sh_rest_is_zero": not cloud.sh_rest.any(),
+        "sh_energy": _sh_energy(cloud),
+        "finite": True,
+        "bounds": _bounds(cloud),
+        "alpha": _quantiles(alphas.astype(np.float64)),
+        "alpha_histogram": _histogram(alphas.astype(np.float64), ALPHA_BINS),
+        "kept_above_alpha": {str(level): int((alphas > level).sum()) for level in THRESHOLDS},
+        "scale": _quantiles(np.exp(np.clip(log_scales, -700, 700))),
+        "scale_histogram": _histogram(log_scales.reshape(-1) / np.log(10), SCALE_DECADES),
+        "anisotropy": float(np.exp(np.clip(np.median(np.ptp(log_scales, axis=1)), 0, 700))),
+        "quaternion_norm": {"low": float(norms.min()), "high": float(norms.max())},
+        "colour": {"mean": colours.mean(axis=0).tolist(), "deviation": colours.std(axis=0).tolist()},
+    }
+
+
+def format_inspection(found: dict[str, Any]) -> str:
+    """The result of `inspect_gaussians` as lines for a person."""
+    bounds, norm = found["bounds"], found["quaternion_norm"]
+    low, high, extent = (vector_text(bounds[name]) for name in ("low", "high", "extent"))
+    sh = f"degree {found['sh_degree']}"
+    if found["sh_rest_is_zero"] and found["sh_degree"]:
+        sh += " (all higher coefficients zero)"
+    count = found["gaussians"]
+    rows = {
+        "file": f"{found['path']} ({found['format'].replace('_', ' ')}, {found['bytes'] / 1e6:.2f} MB)",
+        "Gaussians": f"{count:,}, all values finite",
+        "spherical harmonics": sh,
+        "energy by degree": ", ".join(f"{degree}: {energy:.3g}" for degree, energy in found["sh_energy"].items()),
+        "bounds": f"{low} to {high}, extent {extent}",
+        "alpha quantiles": _line(found["alpha"]),
+        "alpha histogram": _bars(found["alpha_histogram"]) + " from 0 to 1",
+        "kept above alpha": ", ".join(
+            f"{level}: {kept:,} ({kept / count:.0%})" for level, kept in found["kept_above_alpha"].items()
+        ),
+        "scale quantiles": _line(found["scale"]),
+        "scale histogram": _bars(found["scale_histogram"]) + " from 1e-7 to 1e3, log",
+        "longest / shortest": f"{found['anisotropy']:.3g} (median)",
+        "quaternion norms": f"{norm['low']:.3g} to {norm['high']:.3g}",
+        "mean colour": f"{vector_text(found['colour']['mean'])} ± {vector_text(found['colour']['deviation'])}",
+    }
+    width = max(map(len, rows))
+    lines = [f"{name:<{width}}  {value}" for name, value in rows.items()]
+    return "\n".join([*lines, *(f"{'note':<{width}}  {note}" for note in found["notes"])])
+
+
+def _bounds(cloud: GaussianCloud) -> dict[str, list[float]]:
+    low, high = (end(cloud.xyz, axis=0).astype(np.float64) for end in (np.min, np.max))
+    return {
+        "low": low.tolist(),
+        "high": high.tolist(),
+        "centre": ((low + high) / 2).tolist(),
+        "extent": (high - low).tolist(),
+    }
+
+
+def _sh_energy(cloud: GaussianCloud) -> dict[str, float]:
+    """Mean over Gaussians of the sum of squares of each degree's coefficients, all channels."""
+    energy = {"0": _mean_square(cloud.sh_dc)}
+    for degree in range(1, cloud.sh_degree + 1):
+        energy[str(degree)] = _mean_square(cloud.sh_rest[:, SH_REST[degree - 1] : SH_REST[degree]])
+    return energy
+
+
+def _mean_square(coefficients: NDArray[np.float32]) -> float:
+    rows = coefficients.reshape(len(coefficients), -1)
+    # One column at a time: float32 squares may overflow, and a float64 copy of all would double the memory.
+    return float(sum(np.square(rows[:, i], dtype=np.float64).mean() for i in range(rows.shape[1])))
+
+
+def _histogram(values: NDArray[np.float64], edges: tuple[float, ...]) -> dict[str, Any]:
+    """Counts between fixed edges, the last bin closed, and what lies outside."""
+    counts, _ = np.histogram(values, edges)
+    return {
+        "edges": list(edges),
+        "counts": counts.tolist(),
+        "below": int((values < edges[0]).sum()),
+        "above": int((values > edges[-1]).sum()),
+    }
+
+
+def _bars(histogram: dict[str, Any]) -> str:
+    """A histogram as one character per bin; a bin that is not empty shows at least the lowest bar."""
+    counts = histogram["counts"]
+    top = max(*counts, 1)
+    return "".join(" ▁▂▃▄▅▆▇█"[-(-8 * count // top)] for count in counts)
+
+
+def _quantiles(values: NDArray[np.float64]) -> dict[str, float]:
+    return {f"{q:g}": float(v) for q, v in zip(QUANTILES, np.quantile(values, QUANTILES), strict=True)}
+
+
+def _line(quantiles: dict[str, float]) -> str:
+    return ", ".join(f"{float(q):.0%}: {value:.3g}" for q, value in quantiles.items())
+
+
+def vector_text(values: Sequence[float]) -> str:
+    """`(1, 2.5, 0.333)`."""
+    return "(" + ", ".join(f"{value:.3g}" for value in values) + ")"

@@ -1,0 +1,125 @@
+"""What a scene's cameras say, as facts for scripts and as text for people."""
+
+import math
+from collections import Counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssl_core.data.scene_pack import ScenePack
+from ssl_core.inspect.gaussian_facts import vector_text
+from ssl_core.scenes.camera_scene import CameraScene
+
+QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
+SHOWN = 12
+"""Different sizes and notes that the text lists."""
+
+
+def describe_scene(scene: CameraScene) -> dict[str, Any]:
+    """JSON-ready facts.
+
+    Keys: `path`, `format`, `views`, `splits` (name -> count), `images_found`, `image_sizes` ("WxH" -> count), `focal`
+    (pixels, across: quantile -> value), `field_of_view` (degrees, across), `lenses` (kind -> count), `positions` (low,
+    high and extent of the camera centres), `looked_at` (the point nearest to all optical axes, None where they
+    do not meet), `distance` (from the cameras to it), `points` (count, low, high, or None) and `notes`.
+    """
+    cameras = [view.camera for view in scene.views]
+    positions = np.array([camera.position for camera in cameras])
+    axes = np.array([camera.viewmat[2, :3] for camera in cameras])
+    focal = np.array([camera.K[0, 0] for camera in cameras])
+    widths = np.array([camera.width for camera in cameras])
+    target = nearest_point(positions, axes)
+    return {
+        "path": str(scene.path),
+        "format": scene.format,
+        "views": len(cameras),
+        "splits": dict(Counter(view.split for view in scene.views if view.split is not None)),
+        "images_found": sum(view.image is not None for view in scene.views),
+        "image_sizes": dict(Counter(f"{camera.width}x{camera.height}" for camera in cameras).most_common()),
+        "focal": _quantiles(focal),
+        "field_of_view": _quantiles(np.degrees(2 * np.arctan(widths / (2 * focal)))),
+        "lenses": dict(Counter("pinhole" if v.distortion is None else v.distortion.kind for v in scene.views)),
+        "positions": _bounds(positions),
+        "looked_at": None if target is None else target.tolist(),
+        "distance": None if target is None else _quantiles(np.linalg.norm(positions - target, axis=1)),
+        "points": None if scene.points is None else {"count": len(scene.points), **_bounds(scene.points.xyz)},
+        "notes": list(scene.notes),
+    }
+
+
+def describe_scene_pack(pack: ScenePack) -> dict[str, Any]:
+    """`describe_scene`, and `digest`, `codec`, `masks`, `files` (name -> bytes), `bytes` and `refused`."""
+    files = {name: facts.bytes for name, facts in pack.files.items()}
+    return {
+        **describe_scene(pack.scene()),
+        "images_found": len(pack),
+        "digest": pack.digest,
+        "codec": pack.manifest.config.codec,
+        "masks": pack.mask(0) is not None,
+        "files": files,
+        "bytes": sum(files.values()),
+        "refused": [item.model_dump() for item in pack.manifest.refused],
+    }
+
+
+def format_scene_pack(facts: dict[str, Any]) -> str:
+    """The same for people."""
+    masks = "with masks" if facts["masks"] else "no masks"
+    head = f"pack {facts['path']} (digest {facts['digest']}, {facts['bytes'] / 2**20:.1f} MiB)"
+    lines = [head, f"stored {facts['codec']}, {masks}", format_scene(facts)]
+    return "\n".join([*lines, *(f"refused {item['path']}: {item['reason']}" for item in facts["refused"][:SHOWN])])
+
+
+def nearest_point(positions: NDArray[np.float64], axes: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """[3] point with the least squared distance to the lines positions [V, 3] + t axes [V, 3]; None when they are
+    (nearly) parallel or there is one."""
+    across = np.eye(3) - axes[:, :, None] * axes[:, None, :]
+    total = across.sum(axis=0)
+    if len(axes) < 2 or np.linalg.cond(total) > 1e6:
+        return None
+    found: NDArray[np.float64] = np.linalg.solve(total, np.einsum("vij,vj->i", across, positions))
+    return found
+
+
+def format_scene(facts: dict[str, Any]) -> str:
+    """The same for people."""
+    sizes = [f"{size.replace('x', ' x ')} ({count})" for size, count in facts["image_sizes"].items()]
+    more = f" and {len(sizes) - SHOWN} more" if len(sizes) > SHOWN else ""
+    splits = ", ".join(f"{name} {count}" for name, count in facts["splits"].items())
+    views = f"{facts['views']:,}" + (f" ({splits})" if splits else "")
+    positions, points, target = facts["positions"], facts["points"], facts["looked_at"]
+    rows = {
+        "cameras": f"{facts['path']} ({facts['format']})",
+        "views": f"{views}, {facts['images_found']:,} with their image",
+        "image sizes": ", ".join(sizes[:SHOWN]) + more,
+        "focal length": f"{_range(facts['focal'])} px, field of view {_range(facts['field_of_view'])}° across",
+        "lenses": ", ".join(f"{kind} {count}" for kind, count in facts["lenses"].items()),
+        "camera centres": f"{vector_text(positions['low'])} to {vector_text(positions['high'])}",
+    }
+    if target is not None:
+        rows["looking at"] = f"{vector_text(target)} from a distance of {_range(facts['distance'])}"
+    if points is not None:
+        where = f", {vector_text(points['low'])} to {vector_text(points['high'])}" if points["count"] else ""
+        rows["sparse points"] = f"{points['count']:,}{where}"
+    width = max(map(len, rows))
+    lines = [f"{name:<{width}}  {value}" for name, value in rows.items()]
+    return "\n".join([*lines, *(f"{'note':<{width}}  {note}" for note in facts["notes"][:SHOWN])])
+
+
+def _quantiles(values: NDArray[np.float64]) -> dict[str, float]:
+    return {f"{q:g}": float(v) for q, v in zip(QUANTILES, np.quantile(values, QUANTILES), strict=True)}
+
+
+def _bounds(xyz: NDArray[np.float64]) -> dict[str, Any]:
+    if len(xyz) == 0:
+        return {"low": None, "high": None, "extent": None}
+    low, high = xyz.min(axis=0), xyz.max(axis=0)
+    return {"low": low.tolist(), "high": high.tolist(), "extent": (high - low).tolist()}
+
+
+def _range(quantiles: dict[str, float]) -> str:
+    low, middle, high = quantiles["0"], quantiles["0.5"], quantiles["1"]
+    if math.isclose(low, high, rel_tol=1e-4):
+        return f"{middle:.4g}"
+    return f"{low:.4g} to {high:.4g} (median {middle:.4g})"

@@ -1,0 +1,122 @@
+"""Where data sets keep their files, and what is wrong with a folder that claims to be one.
+
+    POINTS/<class>/<split>/<object>/point_cloud/iteration_N/point_cloud.ply   cross-modal reference; highest N
+    POINTS/<class>/<split>/<object>/point_cloud.ply                           ModelNet_Splats
+    POINTS/<category>-<object>.ply with POINTS/train.txt and test.txt         ShapeSplat
+    IMAGES/<class>/<split>/<object>/images/000.png ...                        cross-modal reference
+    IMAGES/<class>/<split>/<object>/masks/000.png ... and cameras.json        optional, beside the views
+    MESHES/<class>/<split>/<name>.off                                         ModelNet
+
+POINTS and IMAGES are folders, .zip archives, or folders of .zip archives, which are read in place (`listing`).
+Gaussians may have any of the endings `decoded_file.SUFFIXES`; an object with several counts once, by the first of
+them. Folders and files whose names start with a dot are never looked at. Whatever does not fit is a `Problem`; a person
+decides whether to go on without it.
+"""
+
+from pathlib import Path
+
+from ssl_core.errors import LayoutError
+from ssl_core.packing.layout_reference import Place, ViewFiles, has_splits, mesh_files, places, reference_objects
+from ssl_core.packing.layout_shapesplat import has_flat_files, shapesplat_objects
+from ssl_core.packing.listing import Listing, list_tree
+from ssl_core.packing.objects import SAFE_NAME as SAFE_NAME
+from ssl_core.packing.objects import SPLITS as SPLITS
+from ssl_core.packing.objects import MeshObject as MeshObject
+from ssl_core.packing.objects import Problem as Problem
+from ssl_core.packing.objects import SplatObject as SplatObject
+from ssl_core.packing.objects import stamp_of as stamp_of
+
+POINTS_LAYOUT = (
+    "<class>/<train|test>/<object>/point_cloud/iteration_N/point_cloud.ply, "
+    "<class>/<train|test>/<object>/point_cloud.ply, or <category>-<object>.ply with train.txt and test.txt"
+)
+MESH_LAYOUT = "<class>/<train|test>/<name>.off"
+
+
+def ply_path(points: Path, class_name: str, split: str, name: str, iteration: int = 30000) -> Path:
+    """Where the cross-modal reference keeps an object's Gaussians."""
+    return points / class_name / split / name / "point_cloud" / f"iteration_{iteration}" / "point_cloud.ply"
+
+
+def view_path(images: Path, class_name: str, split: str, name: str, index: int) -> Path:
+    """Where the cross-modal reference keeps an object's view number `index`."""
+    return images / class_name / split / name / "images" / f"{index:03d}.png"
+
+
+def mask_path(images: Path, class_name: str, split: str, name: str, index: int) -> Path:
+    """Where the mask of an object's view number `index` stands."""
+    return images / class_name / split / name / "masks" / f"{index:03d}.png"
+
+
+def cameras_path(images: Path, class_name: str, split: str, name: str) -> Path:
+    """Where the cameras of an object's views stand."""
+    return images / class_name / split / name / "cameras.json"
+
+
+def find_objects(points: Path, images: Path | None) -> tuple[list[SplatObject], list[Problem]]:
+    """All objects under `points` with their views under `images`, sorted by key, and what cannot be used.
+
+    Without `images` every object has no views and that is no problem. No file of Gaussians and no picture is opened.
+
+    Args:
+        points: folder or .zip archive; of an archive that holds `points/` beside others, that folder.
+        images: the same for views, and `images/`.
+
+    Raises:
+        LayoutError: a folder is missing, an archive is damaged, split lists are missing, or no object is found.
+    """
+    listing = _listed(Path(points), "points")
+    views = None if images is None else ViewFiles(_listed(Path(images), "images"))
+    if has_splits(listing) or not has_flat_files(listing):
+        objects, problems = reference_objects(listing, views)
+    else:
+        objects, problems = shapesplat_objects(listing, views)
+    problems = [*listing.problems, *([] if views is None else views.listing.problems), *problems]
+    if not objects:
+        raise LayoutError(_nothing_found(listing, POINTS_LAYOUT, problems))
+    return sorted(objects, key=lambda found: found.key), problems
+
+
+def find_meshes(root: Path) -> tuple[list[MeshObject], list[Problem]]:
+    """All meshes under the folder `root`, sorted by key, and what cannot be used.
+
+    Raises:
+        LayoutError: the folder is missing, or no mesh is found.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise LayoutError(f"{root}: is not a folder; check the path")
+    listing = list_tree(root, archives=False)
+    problems = list(listing.problems)
+    files = mesh_files(listing)
+    meshes = [_mesh(place, files["/".join(place)].path) for place in places(listing, files, problems)]
+    if not meshes:
+        raise LayoutError(_nothing_found(listing, MESH_LAYOUT, problems))
+    return sorted(meshes, key=lambda found: found.key), problems
+
+
+def _mesh(place: Place, path: Path) -> MeshObject:
+    return MeshObject(place.class_name, place.split, path.stem, path)
+
+
+def _listed(root: Path, part: str) -> Listing:
+    """The tree; of an archive of a whole data set, its part `points` or `images`."""
+    listing = list_tree(root)
+    inside = listing.archive and part in listing.folders and not has_splits(listing)
+    return listing.inside(part) if inside else listing
+
+
+def _nothing_found(listing: Listing, expected: str, problems: list[Problem]) -> str:
+    """One line: what was looked for, and the first problem or what lies there instead."""
+    root, names = listing.root, sorted({path.partition("/")[0] for path in (*listing.folders, *listing.files)})
+    if expected == POINTS_LAYOUT and any(path.lower().endswith(".off") for path in listing.files):
+        instead = "it holds meshes: turn them into Gaussians with `splatsweep splat` first"
+    elif "points" in listing.folders:
+        instead = f"give {root}/points"
+    elif "train" in listing.folders:
+        instead = f"it looks like one class: give {Path(root).parent}"
+    elif problems:
+        instead = f"{len(problems)} problems, first: {problems[0].path}: {problems[0].reason}"
+    else:
+        instead = f"it holds {', '.join(map(ascii, names[:5]))}" if names else "it is empty"
+    return f"{root}: no object found ({instead}); expected {expected}"

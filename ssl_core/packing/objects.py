@@ -1,0 +1,95 @@
+"""What a data set consists of: objects, meshes, and the problems that a listing of it found."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ssl_core.files.source import Source
+
+SPLITS = ("train", "test")
+SAFE_NAME = re.compile(r"\w[\w .,+()@-]{0,127}")
+"""Names go into manifests, run tags and reports: no control characters, separators or quotes."""
+
+SHOWN = 5
+"""Of many problems of one kind so many are named; the rest are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class SplatObject:
+    """One object: its Gaussians and, where there are any, its views in order, with a mask for each or none.
+
+    `cameras` is a cameras.json that may name the views; `part_labels` an .npy with an integer per Gaussian.
+    """
+
+    class_name: str
+    split: str
+    name: str
+    gaussians: Source
+    views: tuple[Source, ...]
+    masks: tuple[Source, ...] = ()
+    cameras: Source | None = None
+    part_labels: Source | None = None
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """All its files, in the order in which they count for its digest."""
+        more = (source for source in (self.cameras, self.part_labels) if source is not None)
+        return (self.gaussians, *self.views, *self.masks, *more)
+
+    @property
+    def key(self) -> str:
+        """`class/split/name`, unique in a data set."""
+        return f"{self.class_name}/{self.split}/{self.name}"
+
+
+@dataclass(frozen=True)
+class MeshObject:
+    """One mesh of a data set."""
+
+    class_name: str
+    split: str
+    name: str
+    path: Path
+
+    @property
+    def key(self) -> str:
+        """`class/split/name`, unique in a data set."""
+        return f"{self.class_name}/{self.split}/{self.name}"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something in a data set that cannot be used: where, and why."""
+
+    path: str
+    reason: str
+
+
+def stamp_of(item: SplatObject) -> str:
+    """Cheap identity of an object, 16 hex digits: its key and the names, sizes and times (checksums) of its sources.
+
+    Equal stamps mean that nothing has to be read again. The folder is no part of it: a data set may be moved.
+
+    Raises:
+        DataError: a source is gone.
+    """
+    digest = hashlib.sha256(item.key.encode())
+    for source in item.sources:
+        digest.update(f"\n{source.name}\n{source.stamp}".encode())
+    return digest.hexdigest()[:16]
+
+
+def unsafe_name(folder: str, name: str) -> Problem:
+    """The problem of a name that is not SAFE_NAME; printable whatever the name holds."""
+    shown = ascii(name)
+    return Problem(f"{folder}/{shown}", f"unsafe name {shown}: use letters, digits, space and . , _ + - ( ) @")
+
+
+def summed(paths: Sequence[str], place: str, reason: str) -> list[Problem]:
+    """The same reason for many paths: the first SHOWN of them, and how many more there are in `place`."""
+    problems = [Problem(path, reason) for path in paths[:SHOWN]]
+    if len(paths) > SHOWN:
+        problems.append(Problem(place, f"{len(paths) - SHOWN:,} more of these: {reason}"))
+    return problems

@@ -1,0 +1,176 @@
+"""What a pack will be made of, decided before anything is read: objects, image size, and *parts*.
+
+A part is a run of neighbouring objects that is made, kept and found again as one. Where parts end depends on the
+names of the objects alone, neither on the number of workers nor on what else is in the data set: an object more or
+less changes its own part and no other.
+"""
+
+import hashlib
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+from ssl_core.data.object_pack import PackConfig, PackObject
+from ssl_core.errors import DataError, PackError
+from ssl_core.files.image_files import read_image
+from ssl_core.packing.layout import find_objects
+from ssl_core.packing.objects import Problem, SplatObject, stamp_of
+from ssl_core.packing.part_files import ExtraName
+
+ALL_EXTRAS: frozenset[ExtraName] = frozenset(get_args(ExtraName))
+PART_OBJECTS = 16
+"""Objects per part, on average; at most twice as many. A killed run loses the parts under way."""
+
+_RECIPE = "3"
+"""Raised when a part is made differently from equal input, so that no part of an older version is taken over."""
+
+
+@dataclass(frozen=True)
+class KnownObject:
+    """The same object in an older pack, from where it can be copied.
+
+    Args:
+        pack: folder of the older pack.
+        index: number of the object there, a row of `orders.npy`.
+        facts: what its manifest says.
+        stamp: of the files it was made from.
+        carries: the extras that its files had, whether the pack kept them or not.
+        notes: what its file could not carry.
+    """
+
+    pack: Path
+    index: int
+    facts: PackObject
+    stamp: str
+    carries: frozenset[ExtraName]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One object to be packed, with the stamp of its files when the plan was made."""
+
+    item: SplatObject
+    stamp: str
+    bytes: int
+    known: KnownObject | None = None
+
+
+@dataclass(frozen=True)
+class PartPlan:
+    """Everything that `part.build_part` needs, as it travels to a worker.
+
+    Args:
+        id: digest of config, image size and the stamps of the objects: equal ids mean equal content.
+        folder: where finished parts lie.
+        keep: extras that the pack may store; for the others it is known already that some object lacks them.
+    """
+
+    id: str
+    folder: Path
+    entries: tuple[Entry, ...]
+    config: PackConfig
+    image_size: int
+    keep: frozenset[ExtraName]
+
+    @property
+    def bytes(self) -> int:
+        """Size of its files."""
+        return sum(entry.bytes for entry in self.entries)
+
+    @property
+    def name(self) -> str:
+        """For people: its first and last object."""
+        first, last = self.entries[0].item.key, self.entries[-1].item.key
+        return first if first == last else f"{first} to {last}"
+
+
+@dataclass(frozen=True)
+class PackPlan:
+    """All objects of a pack in order, and the problems that the layout has."""
+
+    config: PackConfig
+    entries: tuple[Entry, ...]
+    problems: tuple[Problem, ...]
+    image_size: int
+    views_rendered: bool
+
+    @property
+    def stamps(self) -> dict[str, str]:
+        """Key of the object -> stamp of its files."""
+        return {entry.item.key: entry.stamp for entry in self.entries}
+
+    def parts(self, folder: Path, keep: frozenset[ExtraName] = ALL_EXTRAS) -> tuple[PartPlan, ...]:
+        """The parts, which will lie in `folder`."""
+        return tuple(
+            PartPlan(
+                _part_id(group, self.config, self.image_size, keep),
+                folder,
+                group,
+                self.config,
+                self.image_size,
+                keep,
+            )
+            for group in _groups(self.entries)
+        )
+
+
+def plan_pack(points: Path, images: Path | None, config: PackConfig) -> PackPlan:
+    """Look at names, sizes and times of all files; open only as many images as it takes to find the image size.
+
+    Raises:
+        LayoutError: a folder is missing, or no object is found.
+        PackError: two objects of one key.
+    """
+    # absolute: the plan travels to processes elsewhere, and refusals must read the same from every place
+    objects, problems = find_objects(points.absolute(), None if images is None else images.absolute())
+    objects = sorted(objects, key=lambda item: item.key)
+    entries = []
+    for item in objects:
+        try:
+            entries.append(Entry(item, stamp_of(item), _bytes(item)))
+        except DataError as error:
+            problems.append(Problem(item.key, str(error)))
+    for one, other in itertools.pairwise(entries):
+        if one.item.key == other.item.key:
+            raise PackError(f"{one.item.gaussians} and {other.item.gaussians} are both {one.item.key}; rename one")
+    rendered = bool(objects) and not any(item.views for item in objects)
+    return PackPlan(config, tuple(entries), tuple(problems), _image_size(objects, config), rendered)
+
+
+def _bytes(item: SplatObject) -> int:
+    return sum(source.size for source in item.sources)
+
+
+def _image_size(objects: list[SplatObject], config: PackConfig) -> int:
+    if config.image_size is not None:
+        return config.image_size
+    for item in objects:
+        for view in item.views[:1]:
+            try:
+                return int(min(read_image(view).shape[:2]))
+            except DataError:
+                continue  # reported with its reason when its object is made
+    return config.rendered_size
+
+
+def _groups(entries: Iterable[Entry]) -> list[tuple[Entry, ...]]:
+    """Runs that end where the hash of a key says so."""
+    groups: list[tuple[Entry, ...]] = []
+    group: list[Entry] = []
+    for entry in entries:
+        group.append(entry)
+        last = hashlib.sha256(entry.item.key.encode()).digest()[0] % PART_OBJECTS == 0
+        if last or len(group) == 2 * PART_OBJECTS:
+            groups.append(tuple(group))
+            group = []
+    return [*groups, tuple(group)] if group else groups
+
+
+def _part_id(entries: tuple[Entry, ...], config: PackConfig, image_size: int, keep: frozenset[ExtraName]) -> str:
+    lines = [_RECIPE, config.to_json(), str(image_size), str(sorted(keep))]
+    # the place too: archives give files equal times, and equal sizes are common
+    lines += [f"{entry.item.key} {entry.stamp} {entry.item.gaussians}" for entry in entries]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:24]

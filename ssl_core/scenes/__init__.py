@@ -1,0 +1,1 @@
+"""Cameras, and the files that describe a scene."""

@@ -1,1 +1,0 @@
-"""What a study holds and what it used it for, in slot-seconds."""

@@ -1,0 +1,179 @@
+"""What each feature group is worth to the objective, from the trials of the search.
+
+A regression of what every compared trial had reached after the same number of epochs on which groups it had, adjusted
+for all other parameters. Groups that always came together are one bundle; groups that never varied have no value that
+could be known. `confirmed` asks the confirmations at the winner instead. All intervals of a table hold together.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssl_core.config import Config
+from study.analysis.common_fidelity import FidelityRow, common_epoch, rows, searched
+from study.analysis.covariates import columns_of
+from study.analysis.linear_effects import Effects, estimable, robust_effects
+from study.engine.feature_groups import GroupKey, feature_keys
+from study.record.trial_record import TrialRecord
+from study.spec.outcome import Outcome
+
+Array = NDArray[np.float64]
+CONFIDENCE = 0.95
+LEAST_EACH = 2
+
+
+class GroupGain(Config):
+    """How much better the objective is with a group than without it, in the objective's unit; positive is better.
+
+    Attributes:
+        key: the searched key it belongs to.
+        groups: one name, or several that the trials always had together.
+        gain, low, high: estimate and interval; the intervals of an `Attribution` hold together.
+        present, absent: configurations (trials, where nothing else varies) with and without it.
+    """
+
+    key: str
+    groups: tuple[str, ...]
+    gain: float
+    low: float
+    high: float
+    present: int
+    absent: int
+
+    @property
+    def name(self) -> str:
+        """`scale`, or `scale + rotation`."""
+        return " + ".join(self.groups)
+
+    @property
+    def matters(self) -> bool:
+        """Whether the interval excludes zero."""
+        return self.low > 0 or self.high < 0
+
+
+class Attribution(Config):
+    """The worth of groups, largest gain first.
+
+    Attributes:
+        source: the trials of the search, or confirmations at the winner.
+        gains: empty when nothing could be told; `notes` say why.
+        epoch: at which trials were compared; 0: at their best.
+        trials: numbers of the trials compared.
+        confidence: of all intervals together.
+        notes: what a reader has to know, one sentence each.
+    """
+
+    source: Literal["trials", "confirmations"]
+    gains: tuple[GroupGain, ...] = ()
+    epoch: int = 0
+    trials: tuple[int, ...] = ()
+    confidence: float = CONFIDENCE
+    notes: tuple[str, ...] = ()
+
+
+def from_trials(
+    records: Sequence[TrialRecord], space: Mapping[str, Any], direction: str, complete_only: bool = False
+) -> Attribution | None:
+    """Attribution from the search, or None when the space has no key that chooses among groups.
+
+    Args:
+        records: all trials of the study.
+        space: `json.loads` of the study's space.
+        direction: of the objective.
+        complete_only: compare trials that ran to their end at their best, instead of all at a common epoch.
+    """
+    keys = feature_keys(space)
+    if not keys:
+        return None
+    compared = [r for r in searched(records) if all(key.key in (r.values or {}) for key in keys)]
+    if complete_only:
+        compared = [r for r in compared if r.outcome is Outcome.COMPLETE]
+    epoch = max((r.epoch for r in compared), default=0) if complete_only else common_epoch(compared)
+    searched_keys = {key.key for key in keys}
+    # with nothing else searched, repeats differ by their seeds alone and each counts
+    alone = columns_of([r.values or {} for r in compared], space, searched_keys).shape[1] == 0
+    table = rows(compared, epoch, direction, merge=not alone)
+    bundles, notes = _bundles(table, keys)
+    found: tuple[GroupGain, ...] = ()
+    if bundles:
+        found, more = _fit(table, bundles, space, searched_keys, direction)
+        notes += more
+    lost = sum(r.outcome is Outcome.DIVERGED for r in records)
+    if lost:
+        notes.append(f"{lost} diverged trials have no value to compare and are left out.")
+    numbers = tuple(sorted(number for row in table for number in row.trials))
+    at = 0 if complete_only else epoch
+    return Attribution(source="trials", gains=found, epoch=at, trials=numbers, notes=tuple(notes))
+
+
+Bundle = tuple[str, tuple[str, ...], Array]
+
+
+def _bundles(table: Sequence[FidelityRow], keys: Sequence[GroupKey]) -> tuple[list[Bundle], list[str]]:
+    """(key, groups, [n] of 0 and 1) of everything that varied; groups with equal columns are one."""
+    made: dict[tuple[str, bytes], tuple[list[str], Array]] = {}
+    constant: list[str] = []
+    for key in keys:
+        for group in key.groups:
+            column = np.array([group in row.values[key.key] for row in table], dtype=float)
+            if len(set(column)) < 2:
+                constant.append(group)
+            else:
+                made.setdefault((key.key, column.tobytes()), ([], column))[0].append(group)
+    notes = []
+    if constant:
+        notes.append(f"Did not vary between the compared trials: {', '.join(constant)}.")
+    bundles = [(key, tuple(groups), column) for (key, _), (groups, column) in made.items()]
+    rare = [b for b in bundles if _is_rare(b)]
+    if rare:
+        names = ", ".join(" + ".join(groups) for _, groups, _ in rare)
+        notes.append(f"Fewer than {LEAST_EACH} configurations with or without: {names}.")
+    together = [" + ".join(groups) for _, groups, _ in bundles if len(groups) > 1]
+    if together:
+        notes.append(f"Always together, so not told apart: {', '.join(together)}.")
+    return [b for b in bundles if not _is_rare(b)], notes
+
+
+def _is_rare(bundle: Bundle) -> bool:
+    present = int(bundle[2].sum())
+    return min(present, len(bundle[2]) - present) < LEAST_EACH
+
+
+def _fit(
+    table: Sequence[FidelityRow], bundles: Sequence[Bundle], space: Mapping[str, Any], keys: set[str], direction: str
+) -> tuple[tuple[GroupGain, ...], list[str]]:
+    design = np.column_stack([column for _, _, column in bundles])
+    own = estimable(design)
+    notes = []
+    if not own.all():
+        mixed = ", ".join(" + ".join(bundles[i][1]) for i in np.flatnonzero(~own).tolist())
+        notes.append(f"The choices leave no way to tell apart what these are worth: {mixed}.")
+    if not own.any():
+        return (), notes
+    # those of interest first; the rest stays in the model
+    order = [*np.flatnonzero(own).tolist(), *np.flatnonzero(~own).tolist()]
+    sign = 1.0 if direction == "maximize" else -1.0
+    y = sign * np.array([row.value for row in table])
+    others = columns_of([row.values for row in table], space, keys)
+    effects = robust_effects(design[:, order], others, y, int(own.sum()), CONFIDENCE)
+    if effects is None:
+        return (), [*notes, f"{len(table)} configurations are too few for {len(bundles)} groups: nothing is estimated."]
+    return _gains([bundles[i] for i in order[: int(own.sum())]], effects), notes
+
+
+def _gains(bundles: Sequence[Bundle], effects: Effects) -> tuple[GroupGain, ...]:
+    made = [
+        GroupGain(
+            key=key,
+            groups=groups,
+            gain=float(effects.estimates[i]),
+            low=float(effects.low[i]),
+            high=float(effects.high[i]),
+            present=int(column.sum()),
+            absent=int(len(column) - column.sum()),
+        )
+        for i, (key, groups, column) in enumerate(bundles)
+    ]
+    return tuple(sorted(made, key=lambda gain: -gain.gain))

@@ -1,0 +1,154 @@
+"""Data in: sample, splat, pack (and `inspect`, which has its own file)."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from study.commands import inspect_command as inspect
+from study.reports.console import console, print_json, progress_bar
+
+if TYPE_CHECKING:
+    from ssl_core.data.scene_pack import ScenePackConfig
+    from ssl_core.meshes.household import HouseholdConfig
+
+Json = Annotated[bool, typer.Option("--json", help="print JSON for scripts")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    app.command()(sample)
+    app.command()(splat)
+    app.command()(pack)
+    inspect.add_to(app)
+
+
+def sample(
+    out: Annotated[Path, typer.Option(help="folder to write points/ and images/ into")],
+    train_per_class: Annotated[int, typer.Option(min=1)] = 24,
+    test_per_class: Annotated[int, typer.Option(min=1)] = 12,
+    views: Annotated[int, typer.Option(min=1)] = 8,
+    image_size: Annotated[int, typer.Option(min=16)] = 64,
+    gaussians: Annotated[int, typer.Option(min=64)] = 1500,
+    seed: int = 0,
+) -> None:
+    """Write a procedural household set (ten classes) in the cross-modal reference's layout."""
+    from ssl_core.meshes.household import HouseholdConfig
+
+    config = HouseholdConfig(
+        train_per_class=train_per_class,
+        test_per_class=test_per_class,
+        views=views,
+        image_size=image_size,
+        gaussians=gaussians,
+        seed=seed,
+    )
+    write_sample(out, config)
+    console.print(f"sample set at {out} (points/, images/)", soft_wrap=True)
+
+
+def write_sample(out: Path, config: "HouseholdConfig") -> None:
+    """The household set, with a bar; what is there is not made again."""
+    from ssl_core.splatting.household_set import write_household
+
+    with progress_bar("household objects") as progress:
+        write_household(out, config, progress)
+
+
+def splat(
+    meshes: Annotated[Path, typer.Argument(help="folder of <class>/<train|test>/<name>.off")],
+    out: Annotated[Path, typer.Option(help="folder to write points/ and images/ into")],
+    views: Annotated[int, typer.Option(min=1, help="images written per object")] = 8,
+    image_size: Annotated[int, typer.Option(min=16, help="side in pixels")] = 128,
+    gaussians: Annotated[int, typer.Option(min=64)] = 2000,
+    steps: Annotated[int, typer.Option(min=0, help="Adam steps per object")] = 100,
+    workers: Annotated[int, typer.Option(min=0, help="parallel objects; 0 = one per core")] = 0,
+    limit: Annotated[int, typer.Option(min=0, help="at most this many objects per class and split; 0 = all")] = 0,
+    skip_bad: Annotated[bool, typer.Option(help="go on without unusable meshes")] = False,
+    json: Json = False,
+) -> None:
+    """Turn meshes into views and fitted Gaussians; what exists and is whole is not made again."""
+    from ssl_core.config import override
+    from ssl_core.splatting.splat_object import SplatConfig
+    from study.datasets.splat_jobs import splat_meshes
+
+    values = {"views": views, "image_size": image_size, "fit.gaussians": gaussians, "fit.steps": steps}
+    summary = splat_meshes(
+        meshes, out, override(SplatConfig(), values), workers=workers, limit=limit, skip_bad=skip_bad
+    )
+    if json:
+        print_json(summary)
+    else:
+        console.print(summary["text"], soft_wrap=True)
+
+
+def pack(
+    out: Annotated[Path, typer.Option(help="pack folder to make")],
+    points: Annotated[Path | None, typer.Option(help="folder or archive of Gaussian files")] = None,
+    images: Annotated[Path | None, typer.Option(help="folder of views; without it views are rendered")] = None,
+    scene: Annotated[Path | None, typer.Option(help="instead: one scene, a folder with cameras and pictures")] = None,
+    image_size: Annotated[
+        int | None, typer.Option(min=8, help="side in pixels, of a scene the longer one; default: that of the images")
+    ] = None,
+    holdout: Annotated[int, typer.Option(min=2, help="of a scene: every so manyth view is for test, then val")] = 8,
+    alpha_threshold: Annotated[float, typer.Option(help="drop Gaussians of lower alpha")] = 0.05,
+    views: Annotated[int, typer.Option(min=1, help="views to render when there are no images")] = 12,
+    max_gaussians: Annotated[int, typer.Option(help="keep at most this many per object")] = 32768,
+    cached_points: Annotated[int, typer.Option(help="length of the cached farthest-point orders")] = 4096,
+    starts: Annotated[int, typer.Option(help="cached orders per object, each from another start")] = 4,
+    codec: Annotated[str, typer.Option(help="how views are stored: raw, or jpeg or webp when disk matters")] = "raw",
+    workers: Annotated[int, typer.Option(min=0, help="at a time; 0 = one per core, 1 = this process alone")] = 0,
+    update: Annotated[bool, typer.Option("--update", help="bring an older pack at --out up to date")] = False,
+    skip_bad: Annotated[bool, typer.Option(help="leave unusable objects out and record them")] = False,
+    json: Json = False,
+) -> None:
+    """Parse, filter, order and decode a data set once, for all trials. Again: goes on, or finds nothing to do."""
+    from ssl_core.config import validated
+    from ssl_core.errors import ConfigError
+
+    if (points is None) == (scene is None) or (scene is not None and images is not None):
+        raise ConfigError("pack takes either --points (and --images) or --scene; give one of them")
+    if scene is not None:
+        from ssl_core.data.scene_pack import ScenePackConfig
+
+        scene_config = validated(ScenePackConfig, {"max_side": image_size, "holdout": holdout, "codec": codec})
+        _pack_scene(scene, out, scene_config, workers=workers, update=update, skip_bad=skip_bad, json=json)
+        return
+    assert points is not None
+    from ssl_core.data.object_pack import PackConfig
+    from ssl_core.inspect.pack_facts import describe_pack, format_pack
+    from study.datasets.pack_jobs import describe_packing, format_packing, pack_data
+
+    values = {
+        "image_size": image_size,
+        "alpha_threshold": alpha_threshold,
+        "rendered_views": views,
+        "max_gaussians": max_gaussians,
+        "cached_points": cached_points,
+        "starts": starts,
+        "codec": codec,
+    }
+    config = validated(PackConfig, values)
+    made, stats = pack_data(points, images, out, config, workers=workers, skip_bad=skip_bad, update=update)
+    facts, run = describe_pack(made), describe_packing(stats)
+    if json:
+        print_json({**facts, "run": run})
+    else:
+        console.print(f"{format_pack(facts)}\n{format_packing(run)}", soft_wrap=True)
+
+
+def _pack_scene(
+    scene: Path, out: Path, config: "ScenePackConfig", *, workers: int, update: bool, skip_bad: bool, json: bool
+) -> None:
+    from ssl_core.inspect.scene_facts import describe_scene_pack, format_scene_pack
+    from ssl_core.packing.scene_writer import write_scene_pack
+
+    with progress_bar("packing views") as progress:
+        made = write_scene_pack(
+            scene, out, config, workers=workers, skip_bad=skip_bad, update=update, progress=progress
+        )
+    facts = describe_scene_pack(made)
+    if json:
+        print_json(facts)
+    else:
+        console.print(format_scene_pack(facts), soft_wrap=True)

@@ -1,0 +1,183 @@
+"""The same work on many objects, as Ray tasks: a bar with an estimate, errors collected, Ctrl-C obeyed."""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from ssl_core.errors import SplatsweepError
+from study.cluster.cluster import ray_cluster
+from study.spec.outcome import one_line
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Failure(Generic[T]):
+    """An item that could not be done, and why; `error` when it is one of ours."""
+
+    item: T
+    reason: str
+    error: SplatsweepError | None = None
+
+
+@dataclass(frozen=True)
+class JobResults(Generic[T, R]):
+    """Values of the items that were done and failures of the others, each in the order of the items."""
+
+    values: list[R]
+    failures: list[Failure[T]]
+
+
+@dataclass(frozen=True)
+class Weight:
+    """What an item counts for in the bar: objects, and bytes that are read for them."""
+
+    objects: int = 1
+    bytes: int = 0
+
+
+def run_objects(
+    function: Callable[[T], R],
+    items: Sequence[T],
+    workers: int = 0,
+    describe: str = "objects",
+    console: Console | None = None,
+    weights: Sequence[Weight] | None = None,
+    fatal: tuple[type[SplatsweepError], ...] = (),
+) -> JobResults[T, R]:
+    """Map a picklable function over items, one CPU and one thread each.
+
+    Args:
+        function: runs in a Ray worker.
+        items: picklable.
+        workers: at most this many at a time; 0 means all CPUs of the cluster.
+        describe: label of the bar.
+        console: for the bar; standard error by default.
+        weights: one per item, when an item is several objects; the bar then also says objects and megabytes per second.
+        fatal: errors that would meet every other item too: the first of them ends the whole.
+
+    Returns:
+        Values and failures. Errors do not stop the others.
+
+    Raises:
+        KeyboardInterrupt: after cancelling what runs. Finished items are lost to the caller, not on disk.
+        StudyError: nobody answers at RAY_ADDRESS. One of `fatal`: after cancelling what runs.
+    """
+    if not items:
+        return JobResults([], [])
+    weighed = [Weight()] * len(items) if weights is None else list(weights)
+    with ray_cluster(float(workers or 1)) as offered, object_bar(console, speed=weights is not None) as bar:
+        at_once = min(workers or max(1, int(offered.cpus)), len(items))
+        shown = bar.add_task(describe, total=sum(weight.objects for weight in weighed), bytes=0)
+        done = _run(function, items, at_once, fatal, lambda place: advance(bar, shown, weighed[place]))
+    return JobResults(
+        values=[done[place][0] for place in range(len(items)) if done[place][1] is None],  # type: ignore[misc]
+        failures=[
+            Failure(items[place], reason, error)
+            for place in range(len(items))
+            for _, reason, error in (done[place],)
+            if reason is not None
+        ],
+    )
+
+
+def _run(
+    function: Callable[[T], R],
+    items: Sequence[T],
+    at_once: int,
+    fatal: tuple[type[SplatsweepError], ...],
+    finished: Callable[[int], None],
+) -> dict[int, tuple[R | None, str | None, SplatsweepError | None]]:
+    """Place of the item -> (value, reason it failed, the error when it is ours)."""
+    import ray
+
+    @ray.remote(num_cpus=1, max_retries=1)
+    def work(job: Callable[[T], R], item: T) -> tuple[R | None, str | None, SplatsweepError | None]:
+        return _guarded(job, item)
+
+    shared = ray.put(function)
+    results: dict[int, tuple[R | None, str | None, SplatsweepError | None]] = {}
+    waiting, running = deque(enumerate(items)), dict[Any, int]()
+    try:
+        while waiting or running:
+            while waiting and len(running) < at_once:
+                place, item = waiting.popleft()
+                running[work.remote(shared, item)] = place
+            for reference in ray.wait(list(running), num_returns=1, timeout=1.0)[0]:
+                place = running.pop(reference)
+                results[place] = _collect(ray, reference)
+                error = results[place][2]
+                if isinstance(error, fatal):
+                    raise error
+                finished(place)
+    finally:
+        for reference in running:
+            ray.cancel(reference, force=True)
+    return results
+
+
+def _guarded(job: Callable[[T], R], item: T) -> tuple[R | None, str | None, SplatsweepError | None]:
+    """Errors of ours are for people and travel whole; of others their kind and text."""
+    try:
+        return job(item), None, None
+    except SplatsweepError as error:
+        # without its cause, which need not survive the journey
+        return None, str(error), type(error)(str(error))
+    except Exception as error:
+        return None, one_line(error), None
+
+
+def _collect(ray: Any, reference: Any) -> tuple[Any, str | None, SplatsweepError | None]:
+    try:
+        value, reason, error = ray.get(reference)
+    except ray.exceptions.RayError as failure:
+        return None, f"the worker process died ({one_line(failure, 160)})", None
+    return value, reason, error
+
+
+class SpeedColumn(ProgressColumn):
+    """Objects and megabytes per second since the start, resumed work not counted."""
+
+    def render(self, task: Task) -> Text:
+        """`12.3/s  45 MB/s`."""
+        seconds = task.finished_time or task.elapsed
+        if not seconds or not task.completed:
+            return Text("")
+        read = task.fields.get("bytes", 0) / seconds / 1e6
+        return Text(
+            f"{task.completed / seconds:.1f}/s" + (f"  {read:.0f} MB/s" if read else ""), style="progress.data.speed"
+        )
+
+
+def object_bar(console: Console | None, *, speed: bool = False) -> Progress:
+    """A bar that counts objects; with `speed` it also says how fast."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        *([SpeedColumn()] if speed else []),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(elapsed_when_finished=False),
+        console=console or Console(stderr=True),
+    )
+
+
+def advance(bar: Progress, task: Any, weight: Weight) -> None:
+    """Count what an item was worth."""
+    read = bar.tasks[bar.task_ids.index(task)].fields.get("bytes", 0)
+    bar.update(task, advance=weight.objects, bytes=read + weight.bytes)

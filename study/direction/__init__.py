@@ -1,1 +1,0 @@
-"""The decisions of a study, without Ray: what runs next, what stops, what is kept."""

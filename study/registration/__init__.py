@@ -1,0 +1,1 @@
+"""After training: register, evaluate, promote, watch, reproduce."""

@@ -1,0 +1,198 @@
+"""Where jobs are done: processes of this machine, or tasks of the Ray cluster beside running trials.
+
+Neither can take the watcher along: a worker that dies is a failed job, and the next job gets another worker.
+"""
+
+import os
+import queue
+import subprocess
+import sys
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+from ssl_core.errors import ConfigError
+from study.registration.evaluation_job import Answer, EvaluationJob
+
+LIMIT_SECONDS = 6 * 3600.0
+"""An evaluation that takes longer is ended; the protocol takes minutes."""
+_LEAVE_SECONDS = 10.0
+
+
+class Pool(Protocol):
+    """Does `slots` jobs at a time. Answers never raise."""
+
+    slots: int
+
+    def submit(self, job: EvaluationJob) -> "Future[Answer]":
+        """Begin a job, or queue it."""
+        ...
+
+    def close(self) -> None:
+        """End the jobs that are under way; each gives its claim back if it can."""
+        ...
+
+
+class ProcessPool:
+    """Worker processes, started when first needed and kept: features of random twins are kept in them.
+
+    Args:
+        slots: processes. log: file for what they print. limit: seconds for one job.
+    """
+
+    def __init__(self, slots: int, log: Path, limit: float = LIMIT_SECONDS) -> None:
+        self.slots, self._log, self._limit = slots, log, limit
+        self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+        self._all: list[_Worker] = []
+        self._closed = threading.Event()
+        self._threads = ThreadPoolExecutor(slots, thread_name_prefix="judging")
+
+    def submit(self, job: EvaluationJob) -> "Future[Answer]":
+        """Begin a job, or queue it."""
+        return self._threads.submit(self._do, job)
+
+    def close(self) -> None:
+        """End the workers; a job under way is answered as failed."""
+        self._closed.set()
+        for worker in list(self._all):
+            worker.end()
+        self._threads.shutdown(wait=True, cancel_futures=True)
+
+    def _do(self, job: EvaluationJob) -> Answer:
+        if self._closed.is_set():
+            return Answer(outcome="trouble", reason="stopped")
+        try:
+            worker = self._idle.get_nowait()
+        except queue.Empty:
+            worker = _Worker(self._log, max(1, len(os.sched_getaffinity(0)) // self.slots))
+            self._all.append(worker)
+        answer = worker.ask(job, self._limit)
+        if answer is not None:
+            self._idle.put(worker)
+            return answer
+        self._all.remove(worker)
+        if self._closed.is_set():
+            return Answer(outcome="trouble", reason="stopped")
+        return Answer(outcome="failed", reason=f"its evaluating process {worker.end_reason()}; see {self._log}")
+
+
+class _Worker:
+    """One process; asked by one thread at a time."""
+
+    def __init__(self, log: Path, threads: int) -> None:
+        given = {"OMP_NUM_THREADS": str(threads), **os.environ}
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as words:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "study.registration.job_process"],
+                env=given,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=words,
+                text=True,
+                start_new_session=True,  # Ctrl-C is the watcher's to answer
+            )
+        self._overdue = False
+
+    def ask(self, job: EvaluationJob, limit: float) -> Answer | None:
+        """The answer; None when the process ended instead."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        timer = threading.Timer(limit, self._too_long)
+        timer.start()
+        try:
+            self._process.stdin.write(job.to_json() + "\n")
+            self._process.stdin.flush()
+            line = self._process.stdout.readline()
+            return Answer.from_json(line) if line.endswith("\n") else None
+        except (OSError, ValueError, ConfigError):  # it ended, or said what is no answer
+            return None
+        finally:
+            timer.cancel()
+
+    def end(self) -> None:
+        """Ask it to leave, then see to it."""
+        self._process.terminate()
+        try:
+            self._process.wait(_LEAVE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with suppress(OSError):
+                    pipe.close()
+
+    def end_reason(self) -> str:
+        """Why it ended, for people."""
+        self.end()
+        if self._overdue:
+            return "took too long and was ended"
+        code = self._process.returncode
+        return f"was killed by signal {-code} (out of memory?)" if code < 0 else f"ended with code {code}"
+
+    def _too_long(self) -> None:
+        self._overdue = True
+        self._process.kill()
+
+
+class RayPool:
+    """Tasks of one CPU each on the cluster that `RAY_ADDRESS` names: they queue where trials leave room.
+
+    Packs and the registry have to be places that every node sees, as for a study.
+    """
+
+    def __init__(self, cluster: AbstractContextManager[Any]) -> None:
+        import ray
+
+        self._open = ExitStack()
+        offered = self._open.enter_context(cluster)
+        self.slots = max(1, int(offered.cpus))
+        self._remote = ray.remote(num_cpus=1, max_retries=0)(_judge_text)
+        self._refs: set[Any] = set()
+        self._threads = ThreadPoolExecutor(self.slots, thread_name_prefix="judging")
+
+    def submit(self, job: EvaluationJob) -> "Future[Answer]":
+        """Begin a job, or queue it."""
+        return self._threads.submit(self._do, job)
+
+    def close(self) -> None:
+        """Cancel what is under way and leave the cluster."""
+        import ray
+
+        for ref in list(self._refs):
+            with suppress(Exception):
+                ray.cancel(ref, force=False)
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        self._open.close()
+
+    def _do(self, job: EvaluationJob) -> Answer:
+        import ray
+
+        ref = self._remote.remote(job.to_json())
+        self._refs.add(ref)
+        try:
+            return Answer.from_json(ray.get(ref))
+        except Exception as error:  # a lost node, a worker out of memory, a cancelled task: Ray has a class for each
+            reason = " ".join(str(error).split())[:300]
+            return Answer(outcome="failed", reason=f"its Ray task ended ({type(error).__name__}: {reason})")
+        finally:
+            self._refs.discard(ref)
+
+
+def _judge_text(text: str) -> str:
+    """In a Ray worker."""
+    from study.registration.job_run import judge
+
+    return judge(EvaluationJob.from_json(text)).to_json()
+
+
+def open_pool(workers: int, home: Path) -> Pool:
+    """Ray tasks where `RAY_ADDRESS` is set, else processes here. Raises StudyError if no cluster answers there."""
+    if os.environ.get("RAY_ADDRESS"):
+        from study.cluster.cluster import ray_cluster
+
+        return RayPool(ray_cluster())
+    return ProcessPool(workers, home / "watch.log")

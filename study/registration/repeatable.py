@@ -1,0 +1,140 @@
+"""All that it takes to train a registered encoder's trial again: from its MLflow run, or from its study's folder."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from registry.versions.environment import Environment, differences, environment_here
+from registry.versions.lineage import Trace
+from registry.versions.recorded import Curves, plain_digest, read_curves
+from registry.versions.records import Lineage, optional
+from registry.versions.store import EncoderStore
+from ssl_core.config import Config, override
+from ssl_core.errors import ConfigError, StudyError
+from ssl_core.recipes.recipe_source import RecipeSource
+from ssl_core.training.contract import AnyRecipe
+from study.engine.ledger import read_ledger
+from study.record.metrics_file import read_metrics
+from study.run.trial_opener import kept_source
+from study.spec.home import checked_name
+
+
+@dataclass(frozen=True)
+class Repeatable:
+    """A trial as it was.
+
+    Attributes:
+        source: where this was read, for people.
+        recipe_source: of what was trained.
+        config: all settings.
+        curves: what it reported.
+        best_epoch: whose checkpoint was registered.
+        pack: where its pack lay; empty when nobody wrote it down.
+        threads: CPU threads it computed on, if known.
+        notes: what is another now, or was not recorded: reasons for a difference.
+    """
+
+    source: str
+    recipe_source: RecipeSource
+    config: Config
+    curves: Curves
+    best_epoch: int
+    pack: str
+    threads: int | None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def recipe(self) -> AnyRecipe:
+        """What was trained."""
+        return self.recipe_source.load()
+
+    @property
+    def epochs(self) -> int:
+        """Epochs it trained; fewer than planned where the scheduler stopped it."""
+        return max(epoch for curve in self.curves.values() for epoch in curve)
+
+
+def repeatable(store: EncoderStore, traced: Trace, studies: Path) -> Repeatable:
+    """The trial behind a version.
+
+    Args:
+        traced: the version's.
+        studies: folder of the studies' folders.
+
+    Raises:
+        StudyError: it was not trained here, or too little of it is left; the text says what is missing.
+        RegistryError: the server does not answer.
+    """
+    version, lineage, recorded = traced.version, traced.version.lineage, traced.recorded
+    if not traced.trained_here:
+        raise StudyError(f"{version.reference} was imported, not trained by a study; there is nothing to train again")
+    curves = read_curves(store, lineage.run_id) if recorded.config is not None else {}
+    if recorded.config is None or recorded.best_epoch is None or not curves:
+        found = _of_folder(lineage, studies)
+        if found is None:
+            gaps = "; ".join((*recorded.gaps, *(() if recorded.best_epoch else ("its run has no objective",))))
+            raise StudyError(
+                f"{version.reference} cannot be trained again: {gaps}, and {studies / lineage.study} holds no such "
+                "trial either; bring back the run or the study's folder"
+            )
+        return found
+    brought = kept_source(lineage.recipe, studies / checked_name(lineage.study))
+    return Repeatable(
+        source=recorded.source,
+        recipe_source=brought,
+        config=brought.load().config.from_json(json.dumps(recorded.config)),
+        curves=curves,
+        best_epoch=recorded.best_epoch,
+        pack=recorded.pack,
+        threads=recorded.threads,
+        notes=_notes(recorded.environment),
+    )
+
+
+def _of_folder(lineage: Lineage, studies: Path) -> Repeatable | None:
+    """The trial in its study's folder; None when it is not there, or is another study's of that name.
+
+    Raises:
+        StudyError: it went on from another trial's weights, which its own config does not give again.
+    """
+    try:
+        folder = studies / checked_name(lineage.study)
+        ledger = read_ledger(folder)
+        record = next((record for record in ledger.records() if record.number == lineage.trial), None)
+        if record is None or record.seed != lineage.seed or record.best_epoch is None:
+            return None
+        if record.redirected:
+            raise StudyError(
+                f"trial {record.number} of '{lineage.study}' went on from another trial's weights (population-based "
+                "training), so its config and seed alone do not give it again"
+            )
+        brought = kept_source(lineage.recipe, folder)
+        base = brought.load().config.from_json(json.dumps(json.loads(ledger.attrs["space"])["base"]))
+        config = override(base, record.values or {})
+        curves = read_metrics(folder, record.number)
+    except (ConfigError, KeyError, ValueError):
+        return None
+    except StudyError:
+        if (studies / lineage.study).is_dir():
+            raise
+        return None
+    if not curves or plain_digest(config.model_dump(mode="json")) != lineage.config_digest:
+        return None
+    told = ledger.attrs.get("facts", {})
+    return Repeatable(
+        source=f"study folder {folder}",
+        recipe_source=brought,
+        config=config,
+        curves=curves,
+        best_epoch=record.best_epoch,
+        pack=str(told.get("pack", "")),
+        threads=ledger.spec.threads,
+        notes=_notes(optional(Environment, told.get("environment"))),
+    )
+
+
+def _notes(environment: Environment | None) -> tuple[str, ...]:
+    """What is another now."""
+    if environment is None:
+        return ("the environment was not recorded, or not as it was when the encoder was registered",)
+    return differences(environment, environment_here())

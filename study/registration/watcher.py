@@ -1,0 +1,224 @@
+"""The watcher: looks at the registry, has what is open judged, and looks again when time has passed.
+
+Nothing is kept here that matters: what is done stands in the registry, so a watcher can be killed at any moment, and
+two of them share the work (`registry.champions.evaluation_claims`).
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from registry.champions.pending import all_versions, refuse
+from registry.versions.store import EncoderStore
+from ssl_core.config import Config
+from ssl_core.errors import RegistryError, StorageError
+from ssl_core.evaluation.task import AnyConfig
+from study.cluster.interrupt import Interrupt
+from study.registration.evaluation_job import Answer, EvaluationJob
+from study.registration.job_pools import Pool
+from study.registration.open_work import OpenEvaluation, OpenWork, plan_agenda
+
+Kind = Literal["watching", "judging", "judged", "refused", "passed over", "failed", "trouble", "stopped"]
+STRANGERS = (
+    "versions of other kinds are left alone; a model or version with the tag splatsweep.kind = encoder is judged"
+)
+_TRIES = 3
+_LONGEST_PAUSE = 3600.0
+_GLANCE = 0.25
+
+
+class Notice(Config):
+    """One thing that the watcher has to say."""
+
+    kind: Kind
+    reference: str = ""
+    reason: str = ""
+    seconds: float | None = None
+
+
+Say = Callable[[Notice], None]
+
+
+@dataclass(frozen=True)
+class WatchPlan:
+    """What is watched.
+
+    Attributes:
+        packs: digest to place; the first serves versions that name none.
+        home, tracking_uri: of the registry, for the workers.
+        protocol: that every version gets; None: what the gate asks of its kind.
+        every: seconds between looks.
+    """
+
+    packs: Mapping[str, str]
+    home: Path
+    tracking_uri: str | None
+    protocol: AnyConfig | None = None
+    every: float = 60.0
+
+
+@dataclass
+class WatchCounts:
+    """What a watcher did while it ran."""
+
+    judged: int = 0
+    refused: int = 0
+    failed: int = 0
+
+
+@dataclass
+class _Trouble:
+    """Of one version: how often it failed, and when it is tried again."""
+
+    failures: int = 0
+    pauses: int = 0
+    not_before: float = 0.0
+
+
+@dataclass
+class Watcher:
+    """One watcher.
+
+    Args:
+        store: the registry. plan: what is watched. pool: where jobs are done. say: told everything once.
+    """
+
+    store: EncoderStore
+    plan: WatchPlan
+    pool: Pool
+    say: Say
+    tally: WatchCounts = field(default_factory=WatchCounts)
+
+    def __post_init__(self) -> None:
+        self._wake = threading.Event()
+        """set when a job has ended"""
+        self._running: dict[str, tuple[OpenEvaluation, Future[Answer]]] = {}
+        self._troubles: dict[str, _Trouble] = {}
+        self._said: set[str] = set()
+
+    def run(self, interrupt: Interrupt, *, once: bool = False) -> WatchCounts:
+        """Watch until interrupted; with `once`, until nothing is left that this watcher can do.
+
+        Raises:
+            RegistryError: with `once`: the registry does not answer.
+        """
+        while interrupt.signal is None:
+            self._wake.clear()
+            open_work = self._look(once)
+            if open_work is not None:
+                self._begin(open_work)
+            if once and not self._running:
+                break
+            self._wait(interrupt)
+            self._gather()
+        return self.tally
+
+    def _look(self, once: bool) -> OpenWork | None:
+        try:
+            versions = all_versions(self.store)
+        except (RegistryError, StorageError) as error:
+            if once and not self._running:
+                raise
+            self._once(Notice(kind="trouble", reason=str(error)))
+            return None
+        self._said = {text for text in self._said if not text.startswith("trouble ")}
+        packs = list(self.plan.packs)
+        open_work = plan_agenda(
+            versions,
+            packs,
+            self.plan.protocol,
+            default_pack=packs[0] if packs else None,
+            running=self._running.keys(),
+        )
+        for reference, digest in open_work.without_pack.items():
+            wanted = f"it was trained on pack {digest}, which is not here" if digest else "it names no pack"
+            self._once(Notice(kind="passed over", reference=reference, reason=f"{wanted}; give one with --pack"))
+        if open_work.strangers:
+            self._once(Notice(kind="passed over", reason=STRANGERS))
+        return open_work
+
+    def _begin(self, open_work: OpenWork) -> None:
+        now = time.monotonic()
+        for task in open_work.tasks:
+            if len(self._running) >= self.pool.slots:
+                return
+            reference = task.found.reference
+            if self._troubles.get(reference, _Trouble()).not_before > now:
+                continue
+            job = EvaluationJob(
+                name=task.found.name,
+                version=task.found.version,
+                work=task.work,
+                pack=self.plan.packs[task.pack_digest],
+                home=str(self.plan.home),
+                tracking_uri=self.plan.tracking_uri,
+                protocol=self.plan.protocol,
+            )
+            self.say(Notice(kind="judging", reference=reference))
+            future = self.pool.submit(job)
+            self._running[reference] = (task, future)
+            future.add_done_callback(lambda _: self._wake.set())
+
+    def _wait(self, interrupt: Interrupt) -> None:
+        """Until something happens. In short glances: a signal only sets a flag."""
+        deadline = time.monotonic() + self.plan.every
+        while interrupt.signal is None and time.monotonic() < deadline:
+            if self._wake.wait(_GLANCE):
+                return
+
+    def _gather(self) -> None:
+        for reference, (task, future) in list(self._running.items()):
+            if future.done():
+                del self._running[reference]
+                self._take(task, future.result())
+
+    def _take(self, task: OpenEvaluation, answer: Answer) -> None:
+        reference = task.found.reference
+        trouble = self._troubles.setdefault(reference, _Trouble())
+        match answer.outcome:
+            case "judged" | "refused":
+                self._troubles.pop(reference)
+                if answer.outcome == "judged":
+                    self.tally.judged += 1
+                else:
+                    self.tally.refused += 1
+                self.say(Notice(kind=answer.outcome, reference=reference, reason=answer.reason, seconds=answer.seconds))
+                return
+            case "busy":
+                # whoever has it notes it within minutes; look again at the usual pace
+                trouble.not_before = time.monotonic() + min(self.plan.every, 2.0)
+                return
+            case "failed":
+                trouble.failures += 1
+            case "trouble":
+                pass
+        if trouble.failures >= _TRIES:
+            self._give_up(task, answer)
+            return
+        pause = min(self.plan.every * 2**trouble.pauses, _LONGEST_PAUSE)
+        trouble.pauses += 1
+        trouble.not_before = time.monotonic() + pause
+        self.tally.failed += 1
+        again = f"{answer.reason}; tried again in {pause:.0f} s"
+        self.say(Notice(kind=answer.outcome, reference=reference, reason=again, seconds=answer.seconds))
+
+    def _give_up(self, task: OpenEvaluation, answer: Answer) -> None:
+        """A version that ends every worker would keep a watcher busy for ever."""
+        reason = f"its evaluation failed {_TRIES} times, last: {answer.reason}"
+        try:
+            refuse(self.store.client, task.found, reason, task.work)
+        except (RegistryError, StorageError) as error:
+            self._once(Notice(kind="trouble", reference=task.found.reference, reason=str(error)))
+            return
+        self.tally.refused += 1
+        self.say(Notice(kind="refused", reference=task.found.reference, reason=reason))
+
+    def _once(self, notice: Notice) -> None:
+        text = f"{notice.kind} {notice.reference} {notice.reason}"
+        if text not in self._said:
+            self._said.add(text)
+            self.say(notice)

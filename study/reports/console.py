@@ -1,0 +1,119 @@
+"""How commands talk: tables and bars for people on stderr/stdout, JSON for scripts."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from ssl_core.evaluation.progress import EvaluationProgress, Tell
+
+# what is printed holds names, paths and reasons that others wrote: brackets and colons in them are text
+console = Console(highlight=False, markup=False, emoji=False)
+errors = Console(stderr=True, highlight=False, markup=False, emoji=False)
+
+
+def say(text: str) -> None:
+    """A line, or several, on standard output, broken nowhere else: a path stays one word."""
+    console.print(printable(text), soft_wrap=True)
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on standard output. Infinity and NaN, for which JSON has no numbers, are words in it."""
+    try:
+        print(json.dumps(value, indent=1, default=str, allow_nan=False))
+    except ValueError:
+        loose = json.loads(json.dumps(value, default=str), parse_constant=str)
+        print(json.dumps(loose, indent=1))
+
+
+def table(title: str, columns: list[str], rows: list[list[Any]]) -> None:
+    """A table; numbers align right. Cells are text: control characters in them become question marks."""
+    made = Table(title=printable(title) or None, title_justify="left", header_style="bold")
+    for i, column in enumerate(columns):
+        numeric = bool(rows) and all(isinstance(row[i], int | float) for row in rows)
+        made.add_column(printable(column), justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        made.add_row(*[f"{cell:.4g}" if isinstance(cell, float) else printable(str(cell)) for cell in row])
+    console.print(made)
+
+
+def printable(text: str) -> str:
+    """Control characters and what no encoding holds as question marks; line ends stay."""
+    return "".join(c if c == "\n" or c.isprintable() else "?" for c in text)
+
+
+@contextmanager
+def progress_bar(label: str, *, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
+    """A bar with counts, elapsed and remaining time; yields a function of (done, total)."""
+    columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=errors, disable=quiet, transient=not errors.is_terminal) as bar:
+        task = bar.add_task(label, total=None)
+
+        def update(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield update
+
+
+LINE_SECONDS = 20.0
+"""between two lines about an evaluation where there is no terminal"""
+
+
+@contextmanager
+def evaluation_progress() -> Iterator[Tell]:
+    """Yields what is told how far evaluations are, one after the other.
+
+    Shows it on stderr: a bar with an estimate on a terminal, elsewhere a line now and then.
+    """
+    if not errors.is_terminal:
+        yield _Lines()
+        return
+    columns: tuple[ProgressColumn, ...] = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=errors, transient=True) as bar:
+        task = bar.add_task("", total=None)
+        shown = ""
+
+        def tell(stand: EvaluationProgress) -> None:
+            nonlocal shown
+            if stand.title != shown:
+                shown = stand.title
+                bar.reset(task)
+            bar.update(task, description=printable(_words(stand)), completed=stand.done, total=stand.total)
+
+        yield tell
+
+
+class _Lines:
+    """Says a line when the last one is some time ago."""
+
+    def __init__(self) -> None:
+        self._title, self._began, self._said = "", 0.0, 0.0
+
+    def __call__(self, stand: EvaluationProgress) -> None:
+        now = time.monotonic()
+        if stand.title != self._title:
+            self._title, self._began, self._said = stand.title, now, now
+        spent = now - self._began
+        if now - self._said < LINE_SECONDS or not 0 < stand.done < stand.total:
+            return
+        self._said, left = now, spent * (stand.total - stand.done) / stand.done
+        text = f"{100 * stand.done / stand.total:.0f} % after {spent:.0f} s, about {left:.0f} s left"
+        errors.print(printable(f"{_words(stand)}: {text}"), soft_wrap=True)
+
+
+def _words(stand: EvaluationProgress) -> str:
+    return f"evaluating {stand.title}, {stand.what}"

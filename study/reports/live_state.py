@@ -1,0 +1,186 @@
+"""What a live view shows, kept up to date by single events: nothing here grows with the number of trials."""
+
+from collections import Counter, deque
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ssl_core.errors import ConfigError
+from study.analysis.rung_passage import RungSummary, rung_epochs, rungs
+from study.engine.ledger import Ledger
+from study.engine.meter_file import TOTALS, MeterTotals
+from study.engine.usage_counters import UsageCounters
+from study.record.trial_record import TrialRecord
+from study.reports.budget_use import UsagePace
+from study.spec.budget import Usage
+from study.spec.clock import Clock
+from study.spec.outcome import EpochReport, Outcome, better
+
+RECENT = 200
+"""Reports over which the pace is taken."""
+
+
+@dataclass
+class RunningTrial:
+    """A trial that holds a slot.
+
+    Attributes:
+        record: as last seen.
+        since: `clock.monotonic()` when this invocation started it.
+        latest: objective of the last epoch, None before the first.
+        seconds: of the last epoch.
+    """
+
+    record: TrialRecord
+    since: float
+    latest: float | None = None
+    seconds: float | None = None
+
+
+class LiveState:
+    """Counts, running trials, rungs, the best so far and the pace of one study.
+
+    Args:
+        ledger: of the study; read once, here.
+        slots: trials at a time.
+        clock: of this invocation.
+    """
+
+    def __init__(self, ledger: Ledger, slots: int, clock: Clock) -> None:
+        self.spec, self.name, self.slots = ledger.spec, ledger.name, slots
+        self.clock, self.began = clock, clock.monotonic()
+        records = ledger.records()
+        self.running: dict[int, RunningTrial] = {}
+        self.rungs: dict[int, RungSummary] = {rung.epoch: rung for rung in rungs(records, self.spec.scheduler)}
+        self.ends: Counter[Outcome] = Counter()
+        self.confirmed = 0
+        self.best: TrialRecord | None = None
+        self.reports: deque[float] = deque(maxlen=RECENT)
+        self._folder = ledger.folder
+        self._meter = read_totals(ledger.folder)
+        self._before = self._meter.seconds
+        self._counters = UsageCounters(self.spec.direction, records)
+        self._open = {record.number for record in records if record.outcome is None and record.spends_budget}
+        self._ended_epochs = self._ended_trials = self._longest = 0
+        for record in records:
+            self._see_end(record)
+
+    # ---- events
+
+    def started(self, record: TrialRecord) -> None:
+        """A trial takes a slot; again after a crash or a restart."""
+        if record.number not in self._open and record.spends_budget:
+            self._open.add(record.number)
+            self._counters.asked(record)
+        self.running[record.number] = RunningTrial(record, self.clock.monotonic())
+
+    def reported(self, record: TrialRecord, report: EpochReport) -> None:
+        """An epoch is done; one told again counts once."""
+        trial = self.running.setdefault(record.number, RunningTrial(record, self.clock.monotonic()))
+        value = report.metrics.get(self.spec.metric)
+        if value is not None:
+            self._counters.reported(trial.record, report.epoch, value)
+            trial.latest = value
+        new = report.epoch > trial.record.epoch
+        self._see_rung(trial.record, record, report)
+        # a record without the epochs that its report knows is one of a study kept elsewhere
+        trial.record = record.model_copy(
+            update={"epoch": max(record.epoch, report.epoch), "epochs": report.epochs or record.epochs}
+        )
+        trial.seconds = report.seconds or trial.seconds
+        self._longest = max(self._longest, report.epochs)
+        if new:
+            self.reports.append(self.clock.monotonic())
+        self._see_best(record)
+
+    def ended(self, record: TrialRecord) -> None:
+        """A trial is over."""
+        self.running.pop(record.number, None)
+        if record.number in self._open:
+            self._open.discard(record.number)
+            self._counters.ended(record)
+        if record.verdicts and record.verdicts[-1].action == "stop":
+            verdict = record.verdicts[-1]
+            rung = self.rungs.get(verdict.rung, RungSummary(epoch=verdict.rung, reached=1, passed=1))
+            self.rungs[verdict.rung] = rung.model_copy(
+                update={"stopped": rung.stopped + 1, "passed": rung.passed - 1, "bar": verdict.bar}
+            )
+        self._see_end(record)
+
+    # ---- what they add up to
+
+    @property
+    def done(self) -> int:
+        """Trials of the budget that have ended."""
+        return sum(self.ends.values()) - self.ends[Outcome.INFEASIBLE]
+
+    def look(self) -> None:
+        """Read again what the meter has written down; called when something is about to be shown."""
+        self._meter = read_totals(self._folder)
+
+    def spending(self) -> Usage:
+        """Used so far; trials count when they have ended, GPU-hours as far as they were written down."""
+        seconds = max(self._before + self.clock.monotonic() - self.began, self._meter.seconds)
+        return replace(self._counters.spending(seconds, self._meter.gpu_seconds), trials=self.done)
+
+    @property
+    def _gpus(self) -> float:
+        return self.slots * self._meter.gpus
+
+    def pace(self) -> UsagePace:
+        """How fast it goes."""
+        usual = self._ended_epochs / self._ended_trials if self._ended_trials else float(self._longest)
+        searching = [trial.record for trial in self.running.values() if not trial.record.confirms]
+        left = sum(max(0.0, (record.epochs or usual) - record.epoch) for record in searching)
+        return UsagePace(self.rate(), left, len(searching), usual, self._gpus)
+
+    def rate(self) -> float:
+        """Epochs per second over the last reports."""
+        if len(self.reports) < 3:
+            return 0.0
+        return (len(self.reports) - 1) / max(self.clock.monotonic() - self.reports[0], 1e-9)
+
+    # ---- bookkeeping
+
+    def _see_end(self, record: TrialRecord) -> None:
+        if record.outcome is None:
+            return
+        if record.confirms:
+            self.confirmed += 1
+            return
+        self.ends[record.outcome] += 1
+        if record.outcome is not Outcome.INFEASIBLE:
+            self._ended_trials += 1
+            self._ended_epochs += record.epoch
+        self._longest = max(self._longest, record.epochs)
+        if record.outcome.has_value:
+            self._see_best(record)
+
+    def _see_best(self, record: TrialRecord) -> None:
+        value = record.best_value
+        if value is None or record.confirms:
+            return
+        same = self.best is not None and self.best.number == record.number
+        if same or better(value, self.best.best_value if self.best else None, self.spec.direction):
+            self.best = record
+
+    def _see_rung(self, before: TrialRecord, record: TrialRecord, report: EpochReport) -> None:
+        if before.confirms or report.epoch <= before.epoch:
+            return
+        # an epoch without a value is not compared
+        if report.epoch in record.curve and report.epoch in rung_epochs(self.spec.scheduler, report.epochs):
+            rung = self.rungs.get(report.epoch, RungSummary(epoch=report.epoch))
+            self.rungs[report.epoch] = rung.model_copy(update={"reached": rung.reached + 1, "passed": rung.passed + 1})
+        for verdict in record.verdicts[len(before.verdicts) :]:
+            if verdict.action == "exploit" and verdict.rung in self.rungs:
+                rung = self.rungs[verdict.rung]
+                self.rungs[verdict.rung] = rung.model_copy(
+                    update={"redirected": rung.redirected + 1, "bar": verdict.bar}
+                )
+
+
+def read_totals(folder: Path) -> MeterTotals:
+    """Of the meter of a study, without the times of its trials; nothing where there is none to read."""
+    try:
+        return MeterTotals.from_json((folder / TOTALS).read_text())
+    except (OSError, ValueError, ConfigError):
+        return MeterTotals()

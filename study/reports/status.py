@@ -1,0 +1,265 @@
+"""A study at a glance, for people and for scripts; read from the ledger, while it runs or afterwards.
+
+`splatsweep status --json` prints a `StudyStatus`: its attributes are the keys. Keys are only ever added; a script that
+needs one that is missing reads another `format`.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from registry.tracking.cursor import Cursor, read_cursor
+from registry.tracking.names import STUDY_RUN
+from ssl_core.config import Config
+from study.analysis.rung_passage import RungSummary, rungs
+from study.cluster.driver_lock import Holder, running_holder
+from study.engine.cost_report import CostReport, study_receipt
+from study.engine.ledger import JOURNAL, Ledger, read_ledger
+from study.engine.usage_counters import UsageCounters
+from study.record.journal import count_lines
+from study.record.metrics_file import metrics_path
+from study.record.origin import Origin
+from study.record.trial_record import TrialRecord, configuration_of, leaders, ranked
+from study.record.verdict import Verdict
+from study.reports.budget_use import budget_use
+from study.reports.live_state import read_totals
+
+State = Literal["running", "interrupted", "finished"]
+
+
+class BudgetStatus(Config):
+    """One limit of the study: its name in the spec, how much is used, where it ends.
+
+    `used` is in the limit's unit: trials that have ended, hours, GPU-hours, epochs, trials since the best; of a target
+    the best objective, None before the first. `share` is `used` in [0, 1], None for a target.
+    """
+
+    name: str
+    used: float | None
+    limit: float
+    share: float | None
+
+
+class ReceiptStatus(Config):
+    """Slot-seconds by what became of them (`study.engine.cost_report`); `held` is their sum."""
+
+    useful: float
+    stopped: float
+    failed: float
+    overhead: float
+    held: float
+    gpu_hours: float
+
+
+class TrackingStatus(Config):
+    """What the tracking server lacks: `waiting` lines of the journal, and why it does not take more; what it refused.
+
+    `refusals` says of the latest values that it will never take which they are and why.
+    """
+
+    waiting: int = 0
+    refused: int = 0
+    trouble: str = ""
+    refusals: tuple[str, ...] = ()
+
+
+class TrialStatus(Config):
+    """One trial.
+
+    Attributes:
+        number: from 0.
+        outcome: COMPLETE, STOPPED, INFEASIBLE, DIVERGED, CRASHED or UNFINISHED.
+        reason: why, when it is not COMPLETE.
+        epochs, epochs_planned: done and to do; 0 planned: not known yet.
+        best, best_epoch: of the objective.
+        params: dotted config values.
+        seed: of the training.
+        configuration, repeat: number of the first trial with these values, and which repeat of it this is.
+        origin: where the values came from.
+        verdicts: of the scheduler, in order.
+        vector: objectives, constraints and costs at the best epoch.
+        crashes: failed attempts.
+        seconds, held: of training, and of holding a slot.
+        share: of the study's resources per trial, 1 unless it ran out of memory.
+        run_id: of the tracking server, None while it does not have the run.
+        started, ended: local time, ISO 8601.
+        unusable: why a checkpoint was put aside and the trial began anew; empty if none was.
+    """
+
+    number: int
+    outcome: str
+    reason: str
+    epochs: int
+    epochs_planned: int
+    best: float | None
+    best_epoch: int | None
+    params: dict[str, Any]
+    seed: int | None
+    configuration: int
+    repeat: int
+    origin: Origin | None
+    verdicts: tuple[Verdict, ...]
+    vector: dict[str, float]
+    crashes: int
+    seconds: float
+    held: float
+    share: float
+    run_id: str | None
+    started: datetime | None
+    ended: datetime | None
+    unusable: str = ""
+
+
+class StudyStatus(Config):
+    """A study.
+
+    Attributes:
+        format: of this document.
+        study, folder: name and place.
+        state: `running` (a process holds it), `finished`, or `interrupted` (the same command continues it).
+        holder: the process that runs it.
+        metric, direction: what trials are compared by; `objectives` what the sampler is told.
+        identity: recipe, space and pack that the study belongs to; `facts` its lineage.
+        run_id, tracking_uri: of the tracking server.
+        tracking: what it has not received yet.
+        planned: trials, None when other limits end the study.
+        budget: use of every limit.
+        counts: trials by outcome.
+        seconds: of training over all trials; `wall_seconds` under a driver.
+        receipt: what was held and what for.
+        rungs: where trials were compared.
+        best: number of the best trial, None before one has a value.
+        leaders: best trials, one per configuration, whose checkpoints are kept.
+        trials: best first, then those without a value by number.
+    """
+
+    format: Literal[1] = 1
+    study: str
+    folder: str
+    state: State
+    holder: Holder | None
+    metric: str
+    direction: Literal["maximize", "minimize"]
+    objectives: tuple[str, ...]
+    identity: dict[str, Any]
+    facts: dict[str, Any]
+    run_id: str | None
+    tracking_uri: str | None
+    tracking: TrackingStatus
+    planned: int | None
+    budget: tuple[BudgetStatus, ...]
+    counts: dict[str, int]
+    seconds: float
+    wall_seconds: float
+    receipt: ReceiptStatus
+    rungs: tuple[RungSummary, ...]
+    best: int | None
+    leaders: tuple[int, ...]
+    trials: tuple[TrialStatus, ...] = Field(default=())
+
+
+def read_status(folder: Path) -> StudyStatus:
+    """The study in `folder` as it stands.
+
+    Raises:
+        StudyError: no study there.
+    """
+    ledger = read_ledger(folder)
+    records, spec, attrs = ledger.records(), ledger.spec, ledger.attrs
+    kept = tuple(record.number for record in leaders(records, spec.direction, spec.top_k))
+    cursor = read_cursor(folder)
+    return StudyStatus(
+        study=ledger.name,
+        folder=str(ledger.folder),
+        state=study_state(ledger, records),
+        holder=running_holder(folder),
+        metric=spec.metric,
+        direction=spec.direction,
+        objectives=tuple(objective.metric for objective in spec.vector),
+        identity=attrs.get("identity", {}),
+        facts=attrs.get("facts", {}),
+        run_id=cursor.runs.get(STUDY_RUN),
+        tracking_uri=cursor.address or None,
+        tracking=_tracking(cursor, folder),
+        planned=spec.planned,
+        budget=budget_status(ledger, records),
+        counts=dict(Counter(record.state for record in records)),
+        seconds=round(sum(record.seconds for record in records), 3),
+        wall_seconds=round(read_totals(folder).seconds, 3),
+        receipt=_receipt(study_receipt(ledger)),
+        rungs=rungs(records, spec.scheduler),
+        best=kept[0] if kept else None,
+        leaders=kept,
+        trials=tuple(_trial(record, folder, cursor) for record in ranked(records, spec.direction)),
+    )
+
+
+def study_state(ledger: Ledger, records: Sequence[TrialRecord]) -> State:
+    """`running` (a process holds it), `finished`, or `interrupted` (the same command continues it)."""
+    if running_holder(ledger.folder) is not None:
+        return "running"
+    unfinished = any(record.outcome is None for record in records)
+    return "interrupted" if unfinished or not ledger.attrs.get("closed") else "finished"
+
+
+def budget_status(ledger: Ledger, records: Sequence[TrialRecord]) -> tuple[BudgetStatus, ...]:
+    """Use of every limit of the study."""
+    totals = read_totals(ledger.folder)
+    spending = UsageCounters(ledger.spec.direction, records).spending(totals.seconds, totals.gpu_seconds)
+    over = sum(record.outcome is not None and record.spends_budget for record in records)
+    uses = budget_use(ledger.spec.limit, replace(spending, trials=over))
+    return tuple(BudgetStatus(name=use.name, used=use.used, limit=use.limit, share=use.share) for use in uses)
+
+
+def _receipt(receipt: CostReport) -> ReceiptStatus:
+    return ReceiptStatus(
+        useful=round(receipt.useful, 3),
+        stopped=round(receipt.stopped, 3),
+        failed=round(receipt.failed, 3),
+        overhead=round(receipt.overhead, 3),
+        held=round(receipt.held, 3),
+        gpu_hours=round(receipt.gpu_hours, 6),
+    )
+
+
+def _tracking(cursor: Cursor, folder: Path) -> TrackingStatus:
+    tracked = cursor.address or cursor.trouble
+    return TrackingStatus(
+        waiting=cursor.left(count_lines(folder / JOURNAL)) if tracked else 0,
+        refused=cursor.refused,
+        trouble=cursor.trouble,
+        refusals=cursor.refusals,
+    )
+
+
+def _trial(record: TrialRecord, folder: Path, cursor: Cursor) -> TrialStatus:
+    aside = metrics_path(folder, record.number).with_name("unusable.txt")
+    return TrialStatus(
+        number=record.number,
+        outcome=record.state,
+        reason=record.reason,
+        epochs=record.epoch,
+        epochs_planned=record.epochs,
+        best=record.best_value,
+        best_epoch=record.best_epoch,
+        params=record.values or {},
+        seed=record.seed,
+        configuration=configuration_of(record),
+        repeat=record.repeat,
+        origin=record.origin,
+        verdicts=record.verdicts,
+        vector=record.vector,
+        crashes=record.crashes,
+        seconds=record.seconds,
+        held=record.held,
+        share=record.share,
+        run_id=cursor.run_of(record.number),
+        started=record.started,
+        ended=record.ended,
+        unusable=aside.read_text(errors="replace").strip() if aside.is_file() else "",
+    )

@@ -1,0 +1,1 @@
+"""What goes on, stops or is redirected, from recorded curves alone."""

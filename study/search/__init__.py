@@ -1,1 +1,0 @@
-"""What is tried next: samplers, their replayable suggestions, points given by hand, earlier studies."""

@@ -1,1 +1,0 @@
-"""A study as a Ray job: what travels, and what runs at the other end."""

@@ -1,1 +1,0 @@
-"""What people look at: terminal, status, tables, the parts of the report."""

@@ -1,1 +1,0 @@
-"""Whoever registers an encoder, it is judged: `splatsweep watch`."""

@@ -1,0 +1,78 @@
+"""What is to be done next follows from the registry as it stands."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+from registry.champions.evaluation_claims import Claim, work_key
+from registry.champions.pending import PendingVersion
+from ssl_core.evaluation.tasks.novel_view import NovelViewConfig
+from ssl_core.evaluation.tasks.probing_config import EvaluationConfig
+from study.registration.open_work import OpenWork, plan_agenda
+
+PACK, OTHER, PROTOCOL = "a" * 16, "b" * 16, EvaluationConfig(draw_seed=3)
+WORK = work_key(PACK, PROTOCOL.digest())
+KIND = {"splatsweep.kind": "encoder"}
+DONE = json.dumps({"outcome": "refused", "reason": "r", "time": "t"})
+
+
+def found(version: int, name: str = "points", champion: bool = False, kind: bool = True, **tags: str) -> PendingVersion:
+    ours = {f"splatsweep.{key}": value for key, value in tags.items()}
+    return PendingVersion(name, version, ours, KIND if kind else {}, champion=champion)
+
+
+def open_work(*versions: PendingVersion, default: str | None = PACK, running: tuple[str, ...] = ()) -> OpenWork:
+    return plan_agenda(versions, [PACK, OTHER], PROTOCOL, default_pack=default, running=running)
+
+
+def references(made: OpenWork) -> list[str]:
+    return [task.found.reference for task in made.tasks]
+
+
+def test_every_open_version_once_in_order():
+    assert references(open_work(found(2), found(1), found(1, "image"))) == ["image/1", "points/1", "points/2"]
+
+
+def test_judged_unfit_running_and_strangers_are_left_out():
+    made = open_work(
+        found(1, **{f"judged.{WORK}": DONE}), found(2, unfit="no weights"), found(3), found(4, kind=False), found(5),
+        running=("points/3",),
+    )  # fmt: skip
+    assert references(made) == ["points/5"]
+    assert made.strangers == 1
+
+
+def test_a_note_of_another_protocol_or_pack_or_an_edited_one_does_not_count():
+    other = {f"judged.{work_key(PACK, 'd' * 16)}": DONE, f"judged.{work_key(OTHER, PROTOCOL.digest())}": DONE}
+    assert references(open_work(found(1, **other), found(2, **{f"judged.{WORK}": "yes"}))) == ["points/1", "points/2"]
+
+
+def test_each_gets_the_pack_that_it_names():
+    made = open_work(found(1), found(2, pack_digest=OTHER), found(3, pack_digest="e" * 16))
+    assert [task.pack_digest for task in made.tasks] == [PACK, OTHER]
+    assert made.without_pack == {"points/3": "e" * 16}
+    assert open_work(found(1), default=None).without_pack == {"points/1": ""}
+
+
+def test_the_champion_goes_first_and_alone():
+    made = open_work(found(1), found(2, champion=True), found(3, "image"))
+    assert references(made) == ["image/3", "points/2"]
+    assert made.later == ("points/1",)
+    done = found(2, champion=True, **{f"judged.{WORK}": DONE})
+    assert references(open_work(found(1), done)) == ["points/1"]
+
+
+def test_a_claimed_version_is_left_until_its_claim_ends():
+    for minutes, claimed in ((1, ("points/1",)), (-1, ())):
+        claim = Claim(who="another 1 1 1", until=datetime.now(UTC) + timedelta(minutes=minutes))
+        made = open_work(found(1, **{f"claim.{WORK}": claim.to_json()}))
+        assert made.claimed == claimed
+        assert references(made) == ([] if claimed else ["points/1"])
+
+
+def test_each_kind_is_asked_what_the_gate_asks_of_it():
+    """Versions of before the cards, of every kind, and one that says nothing we know."""
+    kinds = ({"modality": "image"}, {"card": "point_encoder"}, {"card": "scene_field"}, {"card": "hologram"}, {})
+    versions = [found(number, **tags) for number, tags in enumerate(kinds, start=1)]
+    tasks = plan_agenda(versions, [PACK], None, default_pack=PACK).tasks
+    probing, drawing = (work_key(PACK, config.digest()) for config in (EvaluationConfig(), NovelViewConfig()))
+    assert [task.work for task in tasks] == [probing, probing, drawing, probing, probing]
