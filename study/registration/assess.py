@@ -22,7 +22,7 @@ from ssl_core.data.dataset import Dataset
 from ssl_core.errors import MissingDependencyError, RegistryError, StudyError
 from ssl_core.evaluation.report import Table, TaskConfig
 from ssl_core.evaluation.task import task_named
-from ssl_core.evaluation.tasks.task_contract import OpenEvaluation
+from ssl_core.evaluation.tasks.task_contract import Task
 from ssl_core.models.bundle import add_onnx
 from ssl_core.training.contract import AnyRecipe
 from ssl_core.training.device import choose_device
@@ -210,7 +210,7 @@ def evaluate_reference(
     tracking_uri: str | None,
     *,
     to_gate: bool,
-    ask: Callable[[OpenEvaluation], TaskConfig],
+    ask: Callable[[Task], TaskConfig],
 ) -> EvaluationOutcome:
     """Evaluate a registered model on a pack, and put it before the gate if asked. Raises RegistryError.
 

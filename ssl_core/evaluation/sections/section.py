@@ -103,7 +103,8 @@ class LeftOutError(SplatsweepError):
 class Section(Generic[S, R]):
     """One section: `S` are its settings, `R` what it answers.
 
-    name: of the fields of `Sections` and `SectionReports`. steps: as `EvaluationProgress` counts them, for the settings.
+    name: of the fields of `Sections` and `SectionReports`.
+    steps: as `EvaluationProgress` counts them, for the settings.
     measure: raises LeftOutError, InfeasibleError, DivergedError or DataError where it cannot.
     """
 
