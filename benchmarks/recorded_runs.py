@@ -23,8 +23,7 @@ from search_spaces.parameter import Choice, encode
 from search_spaces.space import SearchSpace
 from ssl_core.config import Config, validated
 from ssl_core.errors import ConfigError, DataError
-from study.forecast.curve_families import place
-from study.forecast.learning_curve import Curve, draws
+from study.forecast.learning_curve import Curve, draws, place
 
 Floats = NDArray[np.float64]
 

@@ -20,8 +20,7 @@ from benchmarks.table import Section, Table
 from search_spaces.presets import preset_at
 from search_spaces.space import load_space
 from study.engine.trial_manager import TrialManager
-from study.forecast.simulated_study import simulate
-from study.forecast.simulation import SimulatedPoint, Simulation
+from study.forecast.simulated_driver import Simulation, simulate
 from study.spec.budget import Epochs
 from study.spec.outcome import Outcome
 from study.spec.sampler_spec import TPE, RandomSearch
@@ -55,15 +54,11 @@ def engine(**settings: object) -> Arrival:
         budget, given = Epochs(epochs=epochs), {"first_is_base": False, **settings}
         spec = StudySpec(metric=problem.metric, trials=None, budget=budget, seed=seed, **given)
         checked: dict[int, bool] = {}
-        ended = 0
 
-        def arrived(manager: TrialManager, point: SimulatedPoint) -> bool:
-            nonlocal ended
-            if point.ended > ended:
-                ended = point.ended
-                for record in manager.ledger.records():
-                    if record.outcome is Outcome.COMPLETE and record.number not in checked:
-                        checked[record.number] = problem.is_wanted(record.values or {})
+        def arrived(manager: TrialManager) -> bool:
+            for record in manager.ledger.records():
+                if record.outcome is Outcome.COMPLETE and record.number not in checked:
+                    checked[record.number] = problem.is_wanted(record.values or {})
             return any(checked.values())
 
         found = simulate(Simulation(problem.space, spec, problem.curves, slots=slots, until=arrived))

@@ -14,7 +14,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 
 from search_spaces.space import SearchSpace
 from study.forecast.learning_curve import CurveSource
-from study.forecast.simulated_worker import Timing
+from study.forecast.simulated_driver import Simulation
 
 Wanted = Callable[[Mapping[str, Any]], bool]
 
@@ -47,7 +47,7 @@ class StockSearch:
                 trial = SimpleNamespace(trial_id=str(begun))
                 self._asha.on_trial_add(None, trial)
                 running[begun], done[begun], order = (trial, values, curve), 0, order + 1
-                heapq.heappush(events, (now + Timing().opening + curve.seconds[0], order, begun))
+                heapq.heappush(events, (now + Simulation.opening + curve.seconds[0], order, begun))
                 begun += 1
             if not events:
                 return None

@@ -132,8 +132,8 @@ def stock(folder: Path, trials: int, epochs: int, address: str) -> float:
 def report_seconds(folder: Path, reports: int, address: str | None) -> list[float]:
     """Seconds that each report of twenty metrics keeps the driver, journal and metrics file included."""
     from study.engine.ledger import open_ledger
+    from study.engine.limits import RunContext, StudyCallback
     from study.engine.meter import Meter
-    from study.engine.run_context import RunContext, StudyCallback
     from study.engine.trial_manager import TrialManager
     from study.record.config_file import ConfigFile
     from study.record.metrics_file import MetricsFile
@@ -146,7 +146,7 @@ def report_seconds(folder: Path, reports: int, address: str | None) -> list[floa
     clock = SystemClock()
     mirror = MirrorProcess(open_run_log(address, folder), ledger, print) if address else None
     meter = Meter(clock, SLOTS, 0.0, ledger)
-    context = RunContext(plan.folder, SLOTS, plan.check, clock, meter)
+    context = RunContext(plan.folder, SLOTS, plan.check, meter)
     callbacks: list[StudyCallback] = [ConfigFile(plan.folder, plan.space), MetricsFile(plan.folder)]
     manager = TrialManager(ledger, plan.space, context, callbacks)
     assert manager.next_request() is not None

@@ -23,9 +23,7 @@ def as_optuna(
     """One objective, the study's metric; trial numbers stay. Confirmations have no parameters and no value.
 
     Args:
-        records: all trials, by number.
         space: `json.loads` of the study's space.
-        direction: of the objective.
         stopped_too: count trials that the scheduler stopped as complete, for plots that leave out pruned ones.
     """
     study = optuna.create_study(direction=direction)

@@ -12,10 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssl_core.config import Config
-from study.analysis.common_fidelity import FidelityRow, common_epoch, rows, searched
-from study.analysis.covariates import columns_of
-from study.analysis.linear_effects import Effects, estimable, robust_effects
-from study.engine.feature_groups import GroupKey, feature_keys
+from study.analysis.common_fidelity import FidelityRow, columns_of, common_epoch, rows, searched
+from study.analysis.linear_effects import Effects, estimable, plain_effects, robust_effects
+from study.engine.feature_groups import GroupKey, feature_keys, same_values, winner, without_group
 from study.record.trial_record import TrialRecord
 from study.spec.outcome import Outcome
 
@@ -25,22 +24,15 @@ LEAST_EACH = 2
 
 
 class GroupGain(Config):
-    """How much better the objective is with a group than without it, in the objective's unit; positive is better.
+    """How much better the objective is with a group than without it, in the objective's unit; positive is better."""
 
-    Attributes:
-        key: the searched key it belongs to.
-        groups: one name, or several that the trials always had together.
-        gain, low, high: estimate and interval; the intervals of an `Attribution` hold together.
-        present, absent: configurations (trials, where nothing else varies) with and without it.
-    """
-
-    key: str
-    groups: tuple[str, ...]
-    gain: float
-    low: float
+    key: str  # the searched key it belongs to
+    groups: tuple[str, ...]  # one name, or several that the trials always had together
+    gain: float  # estimate
+    low: float  # end of its interval; the intervals of an `Attribution` hold together
     high: float
-    present: int
-    absent: int
+    present: int  # configurations (trials, where nothing else varies) with it
+    absent: int  # and without it
 
     @property
     def name(self) -> str:
@@ -54,23 +46,14 @@ class GroupGain(Config):
 
 
 class Attribution(Config):
-    """The worth of groups, largest gain first.
+    """The worth of groups, largest gain first."""
 
-    Attributes:
-        source: the trials of the search, or confirmations at the winner.
-        gains: empty when nothing could be told; `notes` say why.
-        epoch: at which trials were compared; 0: at their best.
-        trials: numbers of the trials compared.
-        confidence: of all intervals together.
-        notes: what a reader has to know, one sentence each.
-    """
-
-    source: Literal["trials", "confirmations"]
-    gains: tuple[GroupGain, ...] = ()
-    epoch: int = 0
-    trials: tuple[int, ...] = ()
-    confidence: float = CONFIDENCE
-    notes: tuple[str, ...] = ()
+    source: Literal["trials", "confirmations"]  # the trials of the search, or confirmations at the winner
+    gains: tuple[GroupGain, ...] = ()  # empty when nothing could be told; `notes` say why
+    epoch: int = 0  # at which trials were compared; 0: at their best
+    trials: tuple[int, ...] = ()  # numbers of the trials compared
+    confidence: float = CONFIDENCE  # of all intervals together
+    notes: tuple[str, ...] = ()  # what a reader has to know, one sentence each
 
 
 def from_trials(
@@ -79,9 +62,7 @@ def from_trials(
     """Attribution from the search, or None when the space has no key that chooses among groups.
 
     Args:
-        records: all trials of the study.
         space: `json.loads` of the study's space.
-        direction: of the objective.
         complete_only: compare trials that ran to their end at their best, instead of all at a common epoch.
     """
     keys = feature_keys(space)
@@ -160,20 +141,78 @@ def _fit(
     effects = robust_effects(design[:, order], others, y, int(own.sum()), CONFIDENCE)
     if effects is None:
         return (), [*notes, f"{len(table)} configurations are too few for {len(bundles)} groups: nothing is estimated."]
-    return _gains([bundles[i] for i in order[: int(own.sum())]], effects), notes
+    told = [bundles[i] for i in order[: int(own.sum())]]
+    return _gains(effects, [(key, groups, int(c.sum()), int(len(c) - c.sum())) for key, groups, c in told]), notes
 
 
-def _gains(bundles: Sequence[Bundle], effects: Effects) -> tuple[GroupGain, ...]:
+def _gains(effects: Effects, about: Sequence[tuple[str, tuple[str, ...], int, int]]) -> tuple[GroupGain, ...]:
+    """Largest first; `about`: key, groups, and how many trials had them and lacked them, for each effect."""
+    numbers = np.column_stack([effects.estimates, effects.low, effects.high]).tolist()
     made = [
-        GroupGain(
-            key=key,
-            groups=groups,
-            gain=float(effects.estimates[i]),
-            low=float(effects.low[i]),
-            high=float(effects.high[i]),
-            present=int(column.sum()),
-            absent=int(len(column) - column.sum()),
-        )
-        for i, (key, groups, column) in enumerate(bundles)
+        GroupGain(key=key, groups=groups, gain=gain, low=low, high=high, present=present, absent=absent)
+        for (key, groups, present, absent), (gain, low, high) in zip(about, numbers, strict=True)
     ]
     return tuple(sorted(made, key=lambda gain: -gain.gain))
+
+
+Arm = tuple[str, str]
+WHOLE: Arm = ("", "")
+
+
+def from_confirmations(records: Sequence[TrialRecord], space: Mapping[str, Any], direction: str) -> Attribution | None:
+    """Attribution at the winner from the confirmations that completed; None when there are none.
+
+    Trials of equal seed are compared with each other where seeds were shared.
+    """
+    made = [r for r in records if r.confirms]
+    best = winner(records, direction)
+    if not made or best is None or best.values is None:
+        return None
+    arms: dict[Arm, list[TrialRecord]] = {}
+    notes: list[str] = []
+    for record in made:
+        arm = _arm(record, best.values, feature_keys(space))
+        if arm is None:
+            continue
+        if record.outcome is Outcome.COMPLETE and record.best_value is not None:
+            arms.setdefault(arm, []).append(record)
+        elif record.outcome is not None:
+            notes.append(f"Trial {record.number} (without {arm[1] or 'nothing'}) ended {record.outcome.value}.")
+    if len(arms) < 2 or WHOLE not in arms:
+        waiting = "Confirmations of the present winner are not there yet."
+        return Attribution(source="confirmations", notes=(*notes, waiting))
+    return _compared(arms, direction, notes)
+
+
+def _arm(record: TrialRecord, best: Mapping[str, Any], keys: Sequence[GroupKey]) -> Arm | None:
+    """(key, dropped group) of a confirmation; empty texts for the winner itself, None for another winner's."""
+    values = record.values or {}
+    if same_values(values) == same_values(best):
+        return WHOLE
+    for key in keys:
+        for group in key.groups:
+            dropped = without_group(best, key.key, group)
+            if dropped is not None and same_values(values) == same_values(dropped):
+                return (key.key, group)
+    return None
+
+
+def _compared(arms: Mapping[Arm, Sequence[TrialRecord]], direction: str, notes: list[str]) -> Attribution:
+    sign = -1.0 if direction == "maximize" else 1.0  # what is lost without a group is what it gains
+    cells = [(arm, record) for arm, group in arms.items() for record in group]
+    dropped = [arm for arm in arms if arm != WHOLE]
+    y = sign * np.array([record.best_value or 0.0 for _, record in cells])
+    design = np.column_stack([[float(arm == name) for arm, _ in cells] for name in dropped])
+    seeds = sorted({record.seed or 0 for _, record in cells})
+    if len(seeds) > 1:
+        blocks = [[float((record.seed or 0) == seed) for _, record in cells] for seed in seeds[1:]]
+        paired = np.column_stack([design, *blocks])
+        # only where arms share seeds are differences within a seed all there is to know
+        design = paired if estimable(paired)[: len(dropped)].all() else design
+    effects = plain_effects(design, y, len(dropped), CONFIDENCE)
+    numbers = tuple(sorted(record.number for _, record in cells))
+    if effects is None:
+        few = f"{len(cells)} confirmations are too few for an interval."
+        return Attribution(source="confirmations", trials=numbers, notes=(*notes, few))
+    gains = _gains(effects, [(arm[0], arm[1:], len(arms[WHOLE]), len(arms[arm])) for arm in dropped])
+    return Attribution(source="confirmations", gains=gains, trials=numbers, notes=tuple(notes))

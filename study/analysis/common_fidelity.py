@@ -1,8 +1,12 @@
-"""Trials of unequal length side by side: what each had reached after the same number of epochs."""
+"""Trials side by side: what each had reached after the same number of epochs, and its other parameters as columns."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from study.engine.feature_groups import same_values
 from study.record.trial_record import TrialRecord
@@ -11,17 +15,11 @@ from study.spec.outcome import better
 
 @dataclass(frozen=True)
 class FidelityRow:
-    """One configuration.
+    """One configuration."""
 
-    Attributes:
-        values: dotted config values.
-        value: mean over its trials of the best objective until the epoch of comparison.
-        trials: numbers of its trials.
-    """
-
-    values: Mapping[str, Any]
-    value: float
-    trials: tuple[int, ...]
+    values: Mapping[str, Any]  # dotted config values
+    value: float  # mean over its trials of the best objective until the epoch of comparison
+    trials: tuple[int, ...]  # numbers of its trials
 
 
 def searched(records: Sequence[TrialRecord]) -> list[TrialRecord]:
@@ -34,7 +32,7 @@ def searched(records: Sequence[TrialRecord]) -> list[TrialRecord]:
         and record.curve
         and record.values
         and not record.confirms
-        and not any(verdict.action == "exploit" for verdict in record.verdicts)
+        and not record.redirected
     ]
 
 
@@ -64,3 +62,44 @@ def rows(records: Sequence[TrialRecord], epoch: int, direction: str, merge: bool
         if values:
             made.append(FidelityRow(group[0].values or {}, sum(values) / len(values), tuple(r.number for r in group)))
     return made
+
+
+Array = NDArray[np.float64]
+
+
+def columns_of(rows: Sequence[Mapping[str, Any]], space: Mapping[str, Any], without: set[str]) -> Array:
+    """[n, p] of every searched key not in `without`, as far as it varies between the rows.
+
+    Ranges become their number (or logarithm) and its square, choices a column per value; a key that took no part in a
+    row has a column that says so.
+    """
+    columns: list[Array] = []
+    for key, entry in space.get("space", {}).items():
+        if key in without:
+            continue
+        given = [row.get(key) for row in rows]
+        if entry["domain"]["kind"] == "choice":
+            columns += _choices(given)
+        else:
+            columns += _numbers(given, entry["domain"]["kind"] == "log")
+    varied = [column for column in columns if column.std() > 1e-9]
+    if not varied:
+        return np.zeros((len(rows), 0))
+    stacked = np.column_stack(varied)
+    return np.asarray((stacked - stacked.mean(axis=0)) / stacked.std(axis=0))
+
+
+def _choices(given: Sequence[Any]) -> list[Array]:
+    texts = [same_values({"": value}) for value in given]
+    return [np.array([text == choice for text in texts], dtype=float) for choice in sorted(set(texts))]
+
+
+def _numbers(given: Sequence[Any], logarithmic: bool) -> list[Array]:
+    active = np.array([isinstance(value, (int, float)) for value in given])
+    if not active.any():
+        return []
+    raw = [float(value) if there else math.nan for value, there in zip(given, active, strict=True)]
+    numbers = np.log10(raw) if logarithmic else np.array(raw)
+    spread = max(float(numbers[active].std()), 1e-12)
+    centred = np.where(active, (numbers - numbers[active].mean()) / spread, 0.0)
+    return [centred, centred**2, active.astype(float)]

@@ -14,10 +14,72 @@ from scipy import stats
 
 from ssl_core.config import Config
 from study.analysis.common_fidelity import best_until, searched
-from study.analysis.rung_passage import audit_epochs
 from study.record.trial_record import TrialRecord
 from study.spec.outcome import Outcome
 from study.spec.scheduler_spec import ASHA, PBT, MedianRule, NoScheduler, SchedulerSpec
+
+MOST = 12
+
+
+class RungSummary(Config):
+    """One place of comparison."""
+
+    epoch: int  # of the comparison
+    reached: int = 0  # trials that reported it
+    passed: int = 0  # of those, how many trained on or ended there by themselves
+    stopped: int = 0  # how many the scheduler ended there
+    redirected: int = 0  # how many went on from another trial's checkpoint
+    bar: float | None = None  # what the last trial judged there was judged against; None before the first verdict
+
+
+def rung_epochs(scheduler: SchedulerSpec, epochs: int) -> tuple[int, ...]:
+    """Epochs at which trials of this length are compared, the last epoch left out."""
+    match scheduler:
+        case ASHA():
+            found, level = [], scheduler.grace
+            while level < epochs:
+                found.append(level)
+                level *= scheduler.reduction
+            return tuple(found)
+        case MedianRule():
+            return tuple(range(scheduler.grace, epochs, scheduler.every))
+        case PBT():
+            return tuple(range(scheduler.every, epochs, scheduler.every))
+        case NoScheduler():
+            return ()
+        case _:
+            assert_never(scheduler)
+
+
+def rungs(records: Sequence[TrialRecord], scheduler: SchedulerSpec) -> tuple[RungSummary, ...]:
+    """All rungs that some trial has reached, lowest first."""
+    taking_part = [r for r in records if not r.confirms]
+    made = []
+    for epoch in rung_epochs(scheduler, max((r.epochs for r in taking_part), default=0)):
+        here = [r for r in taking_part if r.epoch >= epoch]
+        verdicts = [(r, v) for r in here for v in r.verdicts if v.rung == epoch]
+        stopped = sum(v.action == "stop" for _, v in verdicts)
+        last = max(verdicts, key=lambda item: item[0].number, default=None)
+        if here:
+            made.append(
+                RungSummary(
+                    epoch=epoch,
+                    reached=len(here),
+                    passed=len(here) - stopped,
+                    stopped=stopped,
+                    redirected=len(verdicts) - stopped,
+                    bar=last[1].bar if last else None,
+                )
+            )
+    return tuple(made)
+
+
+def audit_epochs(scheduler: SchedulerSpec, epochs: int) -> tuple[int, ...]:
+    """Epochs worth comparing with the final value: the rungs, or without any an eighth, a quarter and a half."""
+    found = rung_epochs(scheduler, epochs) or tuple(sorted({max(1, epochs // part) for part in (8, 4, 2)}))
+    step = -(-len(found) // MOST)
+    return tuple(epoch for epoch in found[::step] if epoch < epochs)
+
 
 Array = NDArray[np.float64]
 LEAST = 5
@@ -28,42 +90,28 @@ UNSAFE_BELOW = 0.5
 
 
 class RungFidelity(Config):
-    """One rung.
+    """One rung."""
 
-    Attributes:
-        epoch: of the rung.
-        trials: complete ones that were compared.
-        stopped: trials that the scheduler ended here.
-        spearman, low, high: rank correlation of the value here with the final one, and its bootstrap interval.
-        kendall: the same by pairs: share in the same order minus share in the other.
-        finalists_lost: of the best three in the end, numbers of those outside the share that this rung lets pass.
-        verdict: `safe`: the interval lies above 0.5 and no finalist would have been lost; `unsafe`: it lies below,
-            or the eventual winner would have been lost; `unclear`: anything else.
-    """
-
-    epoch: int
-    trials: int
-    stopped: int = 0
-    spearman: float
-    low: float
+    epoch: int  # of the rung
+    trials: int  # complete ones that were compared
+    stopped: int = 0  # trials that the scheduler ended here
+    spearman: float  # rank correlation of the value here with the final one
+    low: float  # end of its bootstrap interval
     high: float
-    kendall: float
+    kendall: float  # the same by pairs: share in the same order minus share in the other
+    # of the best three in the end, numbers of those outside the share that this rung lets pass
     finalists_lost: tuple[int, ...] = ()
+    # `safe`: the interval lies above 0.5 and no finalist would have been lost; `unsafe`: it lies below, or the eventual
+    # winner would have been lost; `unclear`: anything else
     verdict: Literal["safe", "unclear", "unsafe"]
 
 
 class FidelityAudit(Config):
-    """All rungs.
+    """All rungs."""
 
-    Attributes:
-        rungs: lowest first; empty when too few trials completed.
-        warning: what to change, when a rung was unsafe.
-        note: what the numbers cannot say.
-    """
-
-    rungs: tuple[RungFidelity, ...] = ()
-    warning: str = ""
-    note: str = ""
+    rungs: tuple[RungFidelity, ...] = ()  # lowest first; empty when too few trials completed
+    warning: str = ""  # what to change, when a rung was unsafe
+    note: str = ""  # what the numbers cannot say
 
 
 def fidelity_audit(records: Sequence[TrialRecord], scheduler: SchedulerSpec, direction: str) -> FidelityAudit:

@@ -22,17 +22,11 @@ PENALTIES = np.logspace(-3, 4, 15)
 
 @dataclass(frozen=True)
 class Effects:
-    """What a fit says of each column of interest.
+    """What a fit says of each column of interest."""
 
-    Attributes:
-        estimates, low, high: [g]; the intervals cover all true effects together with the given confidence.
-        freedom: residual degrees of freedom.
-    """
-
-    estimates: Array
-    low: Array
-    high: Array
-    freedom: float
+    estimates: Array  # [g]
+    low: Array  # [g]; the intervals cover all true effects together with the given confidence
+    high: Array  # [g]
 
 
 def estimable(design: Array) -> NDArray[np.bool_]:
@@ -55,8 +49,7 @@ def robust_effects(design: Array, others: Array, y: Array, interest: int, confid
     u, s, vt = np.linalg.svd(within, full_matrices=False)
     base = np.einsum("ij,ji->i", x, solve)
     rest = y - x @ (solve @ y)
-    best: tuple[float, Array, float] | None = None
-    kept = 0.0
+    best: tuple[float, Array, float, float] | None = None
     for penalty in (PENALTIES * n)[::-1]:
         shrunk = s**2 / (s**2 + penalty)
         leverage = base + np.einsum("ij,j,ij->i", u, shrunk, u)
@@ -66,11 +59,10 @@ def robust_effects(design: Array, others: Array, y: Array, interest: int, confid
         residual, free = rest - u @ (shrunk * (u.T @ rest)), np.maximum(1 - leverage, 0.05)
         error = float(((residual / free) ** 2).sum())
         if best is None or error < best[0]:
-            best = (error, residual**2 / free, penalty)
-            kept = freedom
+            best = (error, residual**2 / free, penalty, freedom)
     if best is None:
         return None
-    _, noise, penalty = best
+    _, noise, penalty, kept = best
     # the estimate is linear in y: columns minus what the shrunk others explain of it
     linear = solve @ (np.eye(n) - others @ (vt.T * (s / (s**2 + penalty))) @ u.T)
     # rows of unequal noise, or of equal noise: the more careful of the two
@@ -96,4 +88,4 @@ def _with_intervals(estimates: Array, errors: Array, freedom: float, confidence:
     """Šidák's level makes the intervals hold for all columns at once."""
     level = confidence ** (1 / max(1, len(estimates)))
     reach = float(stdtrit(freedom, (1 + level) / 2)) * errors
-    return Effects(estimates, estimates - reach, estimates + reach, freedom)
+    return Effects(estimates, estimates - reach, estimates + reach)

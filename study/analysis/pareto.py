@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from optuna._hypervolume import compute_hypervolume
 from pydantic import Field
 
 from ssl_core.config import Config
@@ -15,37 +16,24 @@ Array = NDArray[np.float64]
 
 
 class ParetoPoint(Config):
-    """One trial in the space of objectives.
+    """One trial in the space of objectives."""
 
-    Attributes:
-        number: of the trial.
-        values: by metric, as reported.
-        feasible: keeps all constraints.
-        front: no other feasible trial is at least as good in everything and better in something.
-    """
-
-    number: int
-    values: dict[str, float]
-    feasible: bool = True
-    front: bool = False
+    number: int  # of the trial
+    values: dict[str, float]  # by metric, as reported
+    feasible: bool = True  # keeps all constraints
+    front: bool = False  # no other feasible trial is at least as good in everything and better in something
 
 
 class Pareto(Config):
-    """All complete trials that have every objective.
+    """All complete trials that have every objective."""
 
-    Attributes:
-        objectives: metrics in order.
-        points: by trial number.
-        reference: the worst seen in each objective, from where the volume is measured.
-        volumes: share of the box between reference and the best of each objective that was dominated after each point.
-        note: what is missing.
-    """
-
-    objectives: tuple[str, ...]
-    points: tuple[ParetoPoint, ...] = ()
+    objectives: tuple[str, ...]  # metrics in order
+    points: tuple[ParetoPoint, ...] = ()  # by trial number
+    # the worst seen in each objective, from where the volume is measured
     reference: dict[str, float] = Field(default_factory=dict)
+    # share of the box between reference and the best of each objective that was dominated after each point
     volumes: tuple[float, ...] = ()
-    note: str = ""
+    note: str = ""  # what is missing
 
 
 def pareto(
@@ -98,27 +86,10 @@ def volumes(scaled: Array, feasible: NDArray[np.bool_]) -> tuple[float, ...]:
     for point, counts in zip(scaled, feasible, strict=True):
         if counts and not np.any(np.all(best <= point, axis=1)):
             best = np.vstack([best[~np.all(point <= best, axis=1)], point])
-            found.append(dominated(best))
+            found.append(float(compute_hypervolume(best, np.ones(best.shape[1]), assume_pareto=True)))
         else:
             found.append(found[-1] if found else 0.0)
     return tuple(found)
-
-
-def dominated(points: Array) -> float:
-    """Volume of [0, 1]^m that the mutually non-dominated points [n, m] dominate, by slicing along the last axis."""
-    if len(points) == 0:
-        return 0.0
-    if points.shape[1] == 1:
-        return float(1 - points.min())
-    order = points[np.argsort(points[:, -1], kind="stable")]
-    edges = np.append(order[1:, -1], 1.0)
-    total = 0.0
-    for i, edge in enumerate(edges):
-        depth = edge - order[i, -1]
-        if depth > 0:
-            slab = order[: i + 1, :-1]
-            total += depth * dominated(slab[front(slab)])
-    return total
 
 
 def _keeps(vector: Mapping[str, float], constraints: Sequence[Constraint]) -> bool:

@@ -23,6 +23,7 @@ from pathlib import Path
 from ssl_core.config import Config
 from ssl_core.errors import ConfigError, StudyError
 from study.engine.ledger import disk_errors
+from study.workers.trial_folder import lock_within
 
 LOCK, HOLDER = "driver.lock", "driver.json"
 BEAT_SECONDS = 2.0
@@ -33,23 +34,15 @@ _PROBE_SECONDS = 1.0
 
 
 class Holder(Config):
-    """A process that runs a study.
-
-    Attributes:
-        host, pid, user: who it is.
-        since: when it began, by its own clock.
-        machine: differs between machines, also where host names do not.
-        token: differs between invocations.
-        beat: counts up while it lives.
-    """
+    """A process that runs a study."""
 
     host: str
     pid: int
     user: str
-    since: str
-    machine: str
-    token: str
-    beat: int = 0
+    since: str  # when it began, by its own clock
+    machine: str  # differs between machines, also where host names do not
+    token: str  # differs between invocations
+    beat: int = 0  # counts up while it lives
 
     def __str__(self) -> str:
         return f"{self.user} on {self.host} (process {self.pid}) since {self.since}"
@@ -116,7 +109,7 @@ def hold_study(folder: Path, name: str) -> Iterator[DriverLock]:
         folder.mkdir(parents=True, exist_ok=True)
         stream = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        held = _locked(stream)
+        held = lock_within(stream, _PROBE_SECONDS)
         if held is False:
             raise _refusal(folder, name, read_holder(folder))
         _await_death(folder, name, locks_work=held is True)
@@ -158,21 +151,6 @@ def read_holder(folder: Path) -> Holder | None:
         return Holder.from_json((folder / HOLDER).read_text())
     except (OSError, ValueError, ConfigError):
         return None
-
-
-def _locked(stream: int) -> bool | None:
-    """True when the lock is ours, False when it is another's, None on a file system without locks."""
-    deadline = time.monotonic() + _PROBE_SECONDS
-    while True:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(0.05)
-        except OSError:
-            return None
 
 
 def _await_death(folder: Path, name: str, locks_work: bool) -> None:

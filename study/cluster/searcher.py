@@ -16,7 +16,7 @@ from study.cluster.trainable import CRASH, FATAL, REPORT, REQUEST
 from study.engine.trial_manager import TrialManager
 from study.spec.outcome import EpochReport
 from study.spec.trial_request import TrialRequest
-from study.workers.memory import is_out_of_memory
+from study.workers.trial_runner import is_out_of_memory
 
 
 class StudySearcher(Searcher):

@@ -3,10 +3,13 @@
 import logging
 import os
 import shutil
+import signal
+import threading
 import warnings
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 
 from study.cluster.cluster import enlarged
@@ -16,29 +19,51 @@ from study.spec.trial_request import OpenSession, TrialRequest
 from study.workers.revision import code_digest
 
 
+class LeaveLoop(BaseException):
+    """Raised at a safe place to leave Tune's loop at once. No `Exception`: nobody may take it for a failure."""
+
+
+class Interrupt:
+    """Whether a signal came: the study is left between two decisions, never inside one."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+
+
+@contextmanager
+def watch_signals(interrupt: Interrupt) -> Iterator[None]:
+    """Record the first SIGINT or SIGTERM; a second one acts at once. Does nothing outside the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if interrupt.signal is not None:
+            raise KeyboardInterrupt
+        interrupt.signal = number
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 @dataclass(frozen=True)
 class WorkerGroup:
-    """The workers of an invocation.
+    """The workers of an invocation."""
 
-    Attributes:
-        open_session: builds sessions in them.
-        per_trial: CPUs and GPUs of one trial.
-        invocation: of the driver, counted over the study's life.
-        here: they are processes of a Ray of this machine alone.
-    """
-
-    open_session: OpenSession
-    per_trial: dict[str, float]
-    invocation: int
-    here: bool = False
+    open_session: OpenSession  # builds sessions in them
+    per_trial: dict[str, float]  # CPUs and GPUs of one trial
+    invocation: int  # of the driver, counted over the study's life
+    here: bool = False  # they are processes of a Ray of this machine alone
 
 
 def tune_trials(manager: TrialManager, workers: WorkerGroup, each_turn: Callable[[], None]) -> None:
     """Run until `each_turn` raises; whatever it raises ends all workers at once and is raised.
 
     Args:
-        director: decides.
-        crew: who does it.
         each_turn: called about ten times a second between decisions.
     """
     from ray import tune

@@ -90,7 +90,7 @@ def _checked(request: "Request") -> dict[str, object]:
     """Spec and space as JSON values. Raises SpaceError, ConfigError for a space file that cannot be searched."""
     from search_spaces.presets import preset_at
     from search_spaces.space import load_space
-    from study.samplers.sampler_check import check_search
+    from study.samplers.suggestion import check_search
     from study.spec.study_spec import study_spec
 
     space = load_space(request.space, preset_at, request.overrides)

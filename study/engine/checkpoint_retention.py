@@ -1,16 +1,73 @@
-"""Which checkpoints stay: those of the best `top_k` configurations, and of all that may still come among them.
+"""What stays of trials: metrics of their best epoch, and which checkpoints.
 
-A configuration counts by the mean over its trials, so one whose repeats are not all in may rise or fall: its best
-trial's checkpoint stays until they are. From then on its value is fixed, and so is who is better: who leaves the best
-never returns, and each checkpoint is deleted once. `trial_record.leaders` is the slow twin: it ranks all records.
+Checkpoints of the best `top_k` configurations stay, and of all that may still come among them. A configuration counts
+by the mean over its trials, so one whose repeats are not all in may rise or fall: its best trial's checkpoint stays
+until they are. From then on its value is fixed, and so is who is better: who leaves the best never returns, and each
+checkpoint is deleted once. `trial_record.leaders` is the slow twin: it ranks all records.
 """
 
 from bisect import insort
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import fmean
 
+from ssl_core.errors import StudyError
+from study.record.metrics_file import read_metrics
 from study.record.trial_record import TrialRecord, configuration_of
-from study.spec.outcome import Outcome
+from study.spec.outcome import EpochReport, Outcome
+from study.spec.study_spec import OF_TRIALS, StudySpec
+
+COST = "cost/"
+"""Prefix of metrics that are kept whether the study names them or not."""
+
+
+class BestMetrics:
+    """Metrics of each running trial's best epoch.
+
+    Args:
+        folder: of the study: what was reported before a restart is read from there.
+    """
+
+    def __init__(self, spec: StudySpec, folder: Path) -> None:
+        self._folder = folder
+        self._sections = {
+            "study.objectives": [objective.metric for objective in spec.objectives],
+            "study.constraints": [constraint.metric for constraint in spec.constraints],
+        }
+        self._named = {name for names in self._sections.values() for name in names} - set(OF_TRIALS)
+        self._kept: dict[int, tuple[int, dict[str, float]]] = {}
+
+    def check(self, metrics: Mapping[str, float]) -> None:
+        """Raises StudyError when a report lacks a metric that the study names; what is missing once never comes."""
+        if self._named <= metrics.keys():
+            return
+        for section, names in self._sections.items():
+            for name in names:
+                if name in self._named and name not in metrics:
+                    raise StudyError(
+                        f"the trial reports no metric '{name}', which {section} names; it has "
+                        f"{', '.join([*sorted(metrics), *OF_TRIALS])}; name one of them"
+                    )
+
+    def reported(self, record: TrialRecord, report: EpochReport) -> None:
+        """Keep the metrics if this epoch is the best so far."""
+        if record.best_epoch == report.epoch:
+            self._kept[record.number] = (report.epoch, self._of_interest(report.metrics))
+
+    def vector(self, record: TrialRecord) -> dict[str, float]:
+        """Of a trial that ends now; it is forgotten here."""
+        epoch, metrics = self._kept.pop(record.number, (None, {}))
+        if record.best_epoch is None:
+            metrics = {}
+        elif epoch != record.best_epoch:
+            curves = read_metrics(self._folder, record.number)
+            told = {name: curve[record.best_epoch] for name, curve in curves.items() if record.best_epoch in curve}
+            metrics = self._of_interest(told)
+        return {**metrics, "trial/seconds": record.seconds, "trial/epochs": float(record.epoch)}
+
+    def _of_interest(self, metrics: Mapping[str, float]) -> dict[str, float]:
+        return {name: value for name, value in metrics.items() if name in self._named or name.startswith(COST)}
 
 
 @dataclass
@@ -28,7 +85,6 @@ class CheckpointRetention:
     """Ended trials by configuration.
 
     Args:
-        direction: of the objective.
         top_k: configurations whose best trial keeps its checkpoint.
         repeats: trials of a configuration that completes.
     """
@@ -73,6 +129,5 @@ class CheckpointRetention:
         insort(self._best, (0 if group.complete else 1, loss, configuration))
         if len(self._best) <= self._top_k:
             return []
-        _, _, last = self._best.pop()
-        loser = self._configurations[last].best
+        loser = self._configurations[self._best.pop()[2]].best
         return [] if loser is None else [loser[1]]

@@ -4,8 +4,7 @@ from pathlib import Path
 
 from ssl_core.config import Config
 from study.engine.ledger import Ledger
-from study.engine.meter import Meter
-from study.engine.meter_file import MeterFile, TrialTime
+from study.engine.meter import Meter, MeterFile, TrialTime
 from study.record.trial_record import TrialRecord
 from study.spec.outcome import Outcome
 

@@ -4,7 +4,6 @@ Everything is read from the journal. What the sampler had seen is not stored wit
 up to the line in which the trial was asked for, and what was known there is told.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,30 +13,19 @@ from ssl_core.config import Config
 from ssl_core.errors import StudyError
 from study.engine.history import History, existing_journal, read_history
 from study.record.journal_lines import Op
-from study.record.origin import Origin
-from study.record.trial_record import TrialRecord
-from study.record.verdict import Verdict
+from study.record.trial_record import Origin, TrialRecord, Verdict
 from study.spec.outcome import Outcome, better
 
 
 class Seen(Config):
-    """A configuration that the sampler knew.
+    """A configuration that the sampler knew."""
 
-    Attributes:
-        source: `trial 12`, or the study and trial of an earlier study.
-        number: the trial, None for one of an earlier study.
-        told: COMPLETE, PRUNED (stopped or diverged), FAIL (nothing was learnt) or RUNNING.
-        values: told objectives.
-        progress: epoch -> best value of a stopped one.
-        params: its values in Optuna's terms.
-    """
-
-    source: str
-    number: int | None = None
-    told: str
-    values: tuple[float, ...] | None = None
-    progress: dict[int, float] = Field(default_factory=dict)
-    params: dict[str, Any] = Field(default_factory=dict)
+    source: str  # `trial 12`, or the study and trial of an earlier study
+    number: int | None = None  # the trial, None for one of an earlier study
+    told: str  # COMPLETE, PRUNED (stopped or diverged), FAIL (nothing was learnt) or RUNNING
+    values: tuple[float, ...] | None = None  # told objectives
+    progress: dict[int, float] = Field(default_factory=dict)  # epoch -> best value of a stopped one
+    params: dict[str, Any] = Field(default_factory=dict)  # its values in Optuna's terms
 
 
 class Sibling(Config):
@@ -51,32 +39,20 @@ class Sibling(Config):
 
 
 class Explanation(Config):
-    """A trial, explained.
-
-    Attributes:
-        trial: its record.
-        metric, direction: what it was judged by.
-        origin: where its values came from; None in a journal that another program wrote.
-        seen: what the sampler knew, best first; empty for values that no sampler chose.
-        siblings: trials of the same configuration, itself left out.
-        verdicts: of the scheduler, in order.
-        attempts: starts so far.
-        standing: its place among the trials that have a value, 1 for the best.
-        comparable: how many those are.
-        phase: `ended`, or what an unfinished trial waits for.
-    """
+    """A trial, explained."""
 
     study: str
-    trial: TrialRecord
-    metric: str
-    direction: str
-    origin: Origin | None
-    seen: tuple[Seen, ...] = ()
-    siblings: tuple[Sibling, ...] = ()
-    verdicts: tuple[Verdict, ...] = ()
-    attempts: int = 1
-    standing: int | None = None
-    comparable: int = 0
+    trial: TrialRecord  # its record
+    metric: str  # what it was judged by
+    direction: str  # of it
+    origin: Origin | None  # where its values came from; None in a journal that another program wrote
+    seen: tuple[Seen, ...] = ()  # what the sampler knew, best first; empty for values that no sampler chose
+    siblings: tuple[Sibling, ...] = ()  # trials of the same configuration, itself left out
+    verdicts: tuple[Verdict, ...] = ()  # of the scheduler, in order
+    attempts: int = 1  # starts so far
+    standing: int | None = None  # its place among the trials that have a value, 1 for the best
+    comparable: int = 0  # how many those are
+    # `ended`, or what an unfinished trial waits for
     phase: Literal["ended", "not started or not yet reported", "running, or to be continued"] = "ended"
 
 
@@ -94,7 +70,7 @@ def explain(folder: Path, number: int) -> Explanation:
         raise StudyError(f"study '{history.state.name}' has no trial {number}; {there}")
     record = by_number[number]
     others = [by_number[other] for other in history.trials_of(history.configuration(number)) if other != number]
-    better_or_equal, comparable = _standing(record, records, history.spec.direction)
+    standing, comparable = _standing(record, records, history.spec.direction)
     return Explanation(
         study=history.state.name or folder.name,
         trial=record,
@@ -102,10 +78,12 @@ def explain(folder: Path, number: int) -> Explanation:
         direction=history.spec.direction,
         origin=record.origin,
         seen=_seen(folder, record),
-        siblings=tuple(_sibling(other) for other in others),
+        siblings=tuple(
+            Sibling(number=r.number, repeat=r.repeat, state=r.state, seed=r.seed, best=r.best_value) for r in others
+        ),
         verdicts=record.verdicts,
         attempts=_attempts(record),
-        standing=better_or_equal,
+        standing=standing,
         comparable=comparable,
         phase=_phase(record),
     )
@@ -120,14 +98,14 @@ def _seen(folder: Path, record: TrialRecord) -> tuple[Seen, ...]:
         if line["op_code"] == Op.CREATE_TRIAL and len(history.state.trials) == record.number:
             break
         history.apply(line)
-    direction = history.spec.direction if len(history.spec.vector) == 1 else history.spec.vector[0].direction
+    direction = history.spec.vector[0].direction
     entries = [
         Seen(
             source=entry.user_attrs.get("from") or f"trial {entry.user_attrs['number']}",
             number=entry.user_attrs.get("number"),
             told=entry.state.name,
             values=None if entry.values is None else tuple(entry.values),
-            progress=_last(entry.intermediate_values) if entry.values is None else {},
+            progress=dict([*entry.intermediate_values.items()][-1:]) if entry.values is None else {},
             params=dict(entry.params),
         )
         for entry in history.view.storage.entries
@@ -135,16 +113,10 @@ def _seen(folder: Path, record: TrialRecord) -> tuple[Seen, ...]:
     return tuple(sorted(entries, key=lambda entry: _place(entry, direction)))
 
 
-def _last(progress: Mapping[int, float]) -> dict[int, float]:
-    return {max(progress): progress[max(progress)]} if progress else {}
-
-
 def _place(entry: Seen, direction: str) -> tuple[int, float]:
     order = {"COMPLETE": 0, "PRUNED": 1, "RUNNING": 2}.get(entry.told, 3)
     value = entry.values[0] if entry.values else next(iter(entry.progress.values()), None)
-    if value is None:
-        return (order, float("inf"))
-    return (order, -value if direction == "maximize" else value)
+    return (order, float("inf") if value is None else -value if direction == "maximize" else value)
 
 
 def _standing(record: TrialRecord, records: list[TrialRecord], direction: str) -> tuple[int | None, int]:
@@ -153,12 +125,6 @@ def _standing(record: TrialRecord, records: list[TrialRecord], direction: str) -
         return None, len(comparable)
     ahead = sum(r.best_value is not None and better(r.best_value, record.best_value, direction) for r in comparable)
     return 1 + ahead, len(comparable)
-
-
-def _sibling(record: TrialRecord) -> Sibling:
-    return Sibling(
-        number=record.number, repeat=record.repeat, state=record.state, seed=record.seed, best=record.best_value
-    )
 
 
 def _attempts(record: TrialRecord) -> int:

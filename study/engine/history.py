@@ -14,8 +14,7 @@ from search_spaces.stored import in_stored_order, stored_space
 from ssl_core.errors import ConfigError, StudyError
 from study.record.identity import StudyIdentity
 from study.record.journal import REMEDY, FileJournal
-from study.record.journal_lines import Line, Op
-from study.record.study_state import StudyState, TrialFacts
+from study.record.journal_lines import Line, Op, StudyState, TrialFacts
 from study.record.trial_record import ON_REPORT, TrialRecord, record_of, with_report
 from study.samplers.sampler_view import SamplerView, WarmEntry
 from study.spec.outcome import one_line
@@ -190,10 +189,10 @@ def _is_file(path: Path) -> bool:
         return False  # a name that no file can have
 
 
-def read_history(folder: Path, *, follow_sampler: bool = False) -> History:
+def read_history(folder: Path) -> History:
     """An existing study's journal as far as it goes. Raises StudyError when there is none, or it is no journal."""
     journal = existing_journal(folder)
-    history = History(journal.path, follow_sampler=follow_sampler)
+    history = History(journal.path, follow_sampler=False)
     for line in journal.read():
         history.apply(line)
     return checked(history, folder)

@@ -13,25 +13,24 @@ missing, and are told again from their checkpoints.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from optuna.distributions import BaseDistribution
 
 from search_spaces.space import SearchSpace
 from ssl_core.errors import StudyError
 from study.engine.history import JOURNAL, History, read_history
 from study.engine.warm_start import warm_entries
 from study.record import journal_lines as lines
-from study.record.full_disk import FullDiskRetry, RetryingJournal
+from study.record.full_disk import FullDiskRetry
 from study.record.identity import StudyIdentity, refuse_another, study_tags
 from study.record.journal import FileJournal, Journal, MemoryJournal, disk_errors
-from study.record.journal_lines import Line
-from study.record.origin import Origin
-from study.record.study_state import FORMAT
-from study.record.trial_record import STATE_OF, TrialRecord
-from study.record.verdict import Verdict
-from study.samplers.observation import metric, missing
-from study.samplers.sampler_check import check_search
-from study.samplers.suggestion import suggest
+from study.record.journal_lines import FORMAT, Line
+from study.record.trial_record import STATE_OF, Origin, TrialRecord, Verdict
+from study.samplers.sampler_view import metric, missing
+from study.samplers.suggestion import check_search, suggest
 from study.spec.outcome import EpochReport, Outcome
 from study.spec.study_spec import StudySpec
 
@@ -43,8 +42,10 @@ __all__ = [
 class Ledger:
     """All facts of one study. One process writes; others may read what was there when they opened it."""
 
-    def __init__(self, journal: Journal | None, history: History, folder: Path) -> None:
-        self._journal, self._history = journal, history
+    def __init__(
+        self, journal: Journal | None, history: History, folder: Path, disk_retry: FullDiskRetry | None = None
+    ) -> None:
+        self._journal, self._history, self._patience = journal, history, disk_retry
         self.folder = folder
 
     # ---- reading
@@ -86,31 +87,44 @@ class Ledger:
             SpaceExhaustedError: the sampler has tried all there is.
         """
         history = self._history
-        number = len(history.state.trials)
-        found = suggest(history.spec, history.in_order(space), history.view, number)
-        attrs = self._attrs_of_new(number, found.values, found.origin, number, 0)
-        self._write([lines.create_trial(found.params, found.distributions, attrs, found.notes)], sync=True)
-        return self.record(number)
+        found = suggest(history.spec, history.in_order(space), history.view, len(history.state.trials))
+        return self._create(found.values, found.origin, found.params, found.distributions, found.notes)
 
     def repeat_of(self, number: int) -> TrialRecord:
         """A further trial of a configuration: the same values, its own number and seed."""
         history = self._history
         configuration = history.configuration(number)
-        first, own = history.state.trials[configuration], len(history.state.trials)
+        first = history.state.trials[configuration]
         values = history.space.replay(first.params)  # as suggested, whatever was changed while it trained
-        repeat = len(history.trials_of(configuration))
         origin = Origin(kind="repeat", of=configuration)
-        attrs = self._attrs_of_new(own, values, origin, configuration, repeat)
-        self._write([lines.create_trial(first.params, first.distributions, attrs, {})], sync=True)
-        return self.record(own)
+        return self._create(values, origin, first.params, first.distributions, {})
 
     def add(self, values: Mapping[str, Any], origin: Origin) -> TrialRecord:
         """A trial with given values, outside the search: a confirmation. The sampler does not hear of it."""
         if origin.kind != "confirmation":
             raise ValueError(f"only confirmations are added, not {origin.kind}")
-        number = len(self._history.state.trials)
-        attrs = self._attrs_of_new(number, values, origin, number, 0)
-        self._write([lines.create_trial({}, {}, attrs, {})], sync=True)
+        return self._create(values, origin, {}, {}, {})
+
+    def _create(
+        self,
+        values: Mapping[str, Any],
+        origin: Origin,
+        params: Mapping[str, Any],
+        distributions: Mapping[str, BaseDistribution],
+        notes: Mapping[str, Any],
+    ) -> TrialRecord:
+        number = configuration = len(self._history.state.trials)
+        repeat = 0
+        if origin.kind == "repeat" and origin.of is not None:
+            configuration, repeat = origin.of, len(self._history.trials_of(origin.of))
+        attrs = {
+            "values": dict(values),
+            "seed": self.spec.seed + number,
+            "origin": origin.model_dump(mode="json"),
+            "configuration": configuration,
+            "repeat": repeat,
+        }
+        self._write([lines.create_trial(params, distributions, attrs, notes)], sync=True)
         return self.record(number)
 
     # ---- what becomes of them
@@ -185,23 +199,13 @@ class Ledger:
         every = [*self.record(number).verdicts, verdict]
         return lines.trial_attr(number, "verdicts", [known.model_dump(mode="json") for known in every])
 
-    def _attrs_of_new(
-        self, number: int, values: Mapping[str, Any], origin: Origin, configuration: int, repeat: int
-    ) -> dict[str, Any]:
-        return {
-            "values": dict(values),
-            "seed": self.spec.seed + number,
-            "origin": origin.model_dump(mode="json"),
-            "configuration": configuration,
-            "repeat": repeat,
-        }
-
     def _write(self, group: Sequence[Line], *, sync: bool) -> None:
         """To the journal first; what is known here is only ever read from there."""
         if self._journal is None:
             raise StudyError(f"{self.folder} was opened for reading; only the process that runs the study writes")
+        append = partial(self._journal.append, group, sync=sync)
         with disk_errors(self.folder):
-            self._journal.append(group, sync=sync)
+            append() if self._patience is None else self._patience(append, self.folder / JOURNAL)
             self.refresh()
 
     def refresh(self) -> None:
@@ -217,8 +221,6 @@ def open_ledger(
     """Create the study, or continue it if it is the same one. The caller holds the driver's lock.
 
     Args:
-        folder: of the study.
-        identity, spec, space: what it is.
         patience: with a full disk; none by default.
 
     Raises:
@@ -229,10 +231,7 @@ def open_ledger(
     check_search(spec, space)
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        journal: Journal = FileJournal(folder / JOURNAL, writable=True)
-        if disk_retry is not None:
-            journal = RetryingJournal(journal, folder / JOURNAL, disk_retry)
-        return _opened(journal, identity, spec, space, folder)
+        return _opened(FileJournal(folder / JOURNAL, writable=True), identity, spec, space, folder, disk_retry)
 
 
 def memory_ledger(identity: StudyIdentity, spec: StudySpec, space: SearchSpace) -> Ledger:
@@ -246,9 +245,16 @@ def read_ledger(folder: Path) -> Ledger:
     return Ledger(None, read_history(folder), folder)
 
 
-def _opened(journal: Journal, identity: StudyIdentity, spec: StudySpec, space: SearchSpace, folder: Path) -> Ledger:
+def _opened(
+    journal: Journal,
+    identity: StudyIdentity,
+    spec: StudySpec,
+    space: SearchSpace,
+    folder: Path,
+    disk_retry: FullDiskRetry | None = None,
+) -> Ledger:
     history = History(folder / JOURNAL, follow_sampler=True)
-    ledger = Ledger(journal, history, folder)
+    ledger = Ledger(journal, history, folder, disk_retry)
     ledger.refresh()
     if history.state.name is None:
         ledger._write(_beginning(identity, spec, space, folder), sync=True)

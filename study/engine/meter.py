@@ -1,14 +1,95 @@
-"""Measures what a study holds: every second of every slot, with a trial or without.
+"""Measures what a study holds: every second of every slot, with a trial or without; kept between invocations.
+
+    <study>/meter.json      totals, and the trials that run; replaced as a whole every few seconds
+    <study>/meter.jsonl     one line per trial that left its slot; later lines of a trial replace earlier ones
 
 The director says when a trial takes a slot, reports and leaves it; between two such moments each slot is counted
-once. What a dead driver measured, up to its last tick, is found on disk by the next one.
+once. The files are not in the journal, which would grow by a line every few seconds. Times are all they hold: a
+damaged one costs the times before it, never a result.
 """
 
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
+from pydantic import Field
+
+from ssl_core.config import Config
+from ssl_core.errors import ConfigError
 from study.engine.ledger import Ledger
-from study.engine.meter_file import MeterFile, MeterTotals, TrialTime
+from study.record.metrics_file import append_line
 from study.spec.clock import Clock
+
+TOTALS, TRIALS = "meter.json", "meter.jsonl"
+
+
+class TrialTime(Config):
+    """What became of the slot-seconds of one trial, over all its attempts."""
+
+    held: float = 0.0  # from being handed out to leaving its slot; all of the time below is part of it
+    training: float = 0.0  # in epochs that were reported
+    lost: float = 0.0  # after the last report of an attempt that ended without one
+
+    @property
+    def overhead(self) -> float:
+        """Held without training: starting, opening data, saving checkpoints, waiting for the driver."""
+        return max(0.0, self.held - self.training - self.lost)
+
+
+class MeterTotals(Config):
+    """What the study's invocations held together."""
+
+    seconds: float = 0.0  # wall time of drivers
+    gpu_seconds: float = 0.0  # GPUs of all slots times seconds
+    idle: float = 0.0  # slot-seconds without a trial
+    gpus: float = 0.0  # of one slot in the last invocation
+    # trials that hold a slot, with the time since their last report counted as lost
+    live: dict[int, TrialTime] = Field(default_factory=dict)
+    under_way: dict[int, float] = Field(default_factory=dict)  # that time alone: it is lost only if the driver died
+
+
+class MeterFile:
+    """Reads and writes both files of a study's folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def read(self) -> tuple[MeterTotals, dict[int, TrialTime]]:
+        """Totals, and the time of every trial, running ones included. What cannot be read counts as nothing."""
+        try:
+            totals = MeterTotals.from_json((self._folder / TOTALS).read_text())
+        except (OSError, ValueError, ConfigError):
+            totals = MeterTotals()
+        times = dict(self._lines())
+        for number, time in totals.live.items():
+            # a death between the two writes leaves an older time here
+            if number not in times or time.held > times[number].held:
+                times[number] = time
+        return totals, times
+
+    def write(self, totals: MeterTotals, left: Mapping[int, TrialTime]) -> None:
+        """Append the trials that left, then replace the totals. Raises OSError."""
+        if left:
+            lines = (json.dumps({"trial": n, **time.model_dump()}) + "\n" for n, time in left.items())
+            append_line(self._folder / TRIALS, "".join(lines).encode())
+        staging = self._folder / f".{TOTALS}"
+        staging.write_text(totals.to_json())
+        staging.replace(self._folder / TOTALS)
+
+    def _lines(self) -> Iterable[tuple[int, TrialTime]]:
+        try:
+            lines = (self._folder / TRIALS).read_text(errors="replace").splitlines()
+        except OSError:
+            return
+        for line in lines:
+            try:
+                entry = json.loads(line)
+                yield int(entry.pop("trial")), TrialTime.model_validate(entry)
+            except (ValueError, KeyError, TypeError, AttributeError):
+                # torn by a death or a full disk
+                continue
+
 
 PERSIST_SECONDS = 2.0
 
@@ -33,9 +114,6 @@ class Meter:
     Durations come from the clock that never goes back, so a wall clock that jumps changes nothing.
 
     Args:
-        clock: of this invocation.
-        slots: trials at a time.
-        gpus_per_slot: GPUs of each slot.
         ledger: of the study; its folder keeps the measurements. One that lives in memory keeps none.
         began: `clock.monotonic()` when this invocation began to hold its slots, if that is earlier than now.
     """

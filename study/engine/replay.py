@@ -13,47 +13,32 @@ from typing import Any
 from ssl_core.config import Config
 from ssl_core.errors import SpaceError
 from study.engine.history import History, checked, existing_journal
-from study.record.journal_lines import Line, Op
-from study.record.origin import Origin
-from study.record.study_state import StudyState, TrialFacts
-from study.samplers.exhausted import SpaceExhaustedError
-from study.samplers.suggestion import Suggestion, suggest
+from study.record.journal_lines import Line, Op, StudyState, TrialFacts
+from study.record.trial_record import Origin
+from study.samplers.proposal import SpaceExhaustedError
+from study.samplers.suggestion import suggest
 
 TOLERANCE = 1e-9
 """Relative. Another processor may round a suggestion differently in its last digits."""
 
 
 class ReplayDifference(Config):
-    """Something in the journal that does not follow from what stands before it.
+    """Something in the journal that does not follow from what stands before it."""
 
-    Attributes:
-        trial: its number.
-        what: key of a parameter, or `values`, `seed`, `origin.known`, ...
-        recorded, derived: as text.
-    """
-
-    trial: int
-    what: str
+    trial: int  # its number
+    what: str  # key of a parameter, or `values`, `seed`, `origin.known`, ..
     recorded: str
     derived: str
 
 
 class Replayed(Config):
-    """What `replay` found.
+    """What `replay` found."""
 
-    Attributes:
-        study: its name.
-        trials: in the journal.
-        derived: of them, those worked out again: suggestions and repeats.
-        given: of them, confirmations, whose values the search did not choose.
-        differences: none, if the journal holds what happened.
-    """
-
-    study: str
-    trials: int
-    derived: int
-    given: int
-    differences: tuple[ReplayDifference, ...] = ()
+    study: str  # its name
+    trials: int  # in the journal
+    derived: int  # of them, those worked out again: suggestions and repeats
+    given: int  # of them, confirmations, whose values the search did not choose
+    differences: tuple[ReplayDifference, ...] = ()  # none, if the journal holds what happened
 
     @property
     def exact(self) -> int:
@@ -73,7 +58,7 @@ def replay(folder: Path) -> Replayed:
     derived = given = 0
     for line in journal.read():
         if line["op_code"] == Op.CREATE_TRIAL:
-            if _kind(line) == "confirmation":
+            if line.get("user_attrs", {}).get("origin", {}).get("kind") == "confirmation":
                 given += 1
             else:
                 derived += 1
@@ -89,51 +74,26 @@ def replay(folder: Path) -> Replayed:
     )
 
 
-def _kind(line: Line) -> str:
-    return str(line.get("user_attrs", {}).get("origin", {}).get("kind", ""))
-
-
 def _compare(history: History, line: Line) -> list[ReplayDifference]:
     """The journal's next trial against what should come next."""
     number = len(history.state.trials)
-    recorded = _recorded(line)
+    alone = StudyState()  # the line's trial, without letting the history know
+    alone.apply(line)
+    recorded = alone.trials[0]
     if recorded.attrs.get("origin", {}).get("kind") == "repeat":
         derived = _repeat(history, recorded)
     else:
         try:
-            derived = _facts(suggest(history.spec, history.space, history.view, number), number, history)
+            found = suggest(history.spec, history.space, history.view, number)
+            origin = found.origin.model_dump(mode="json")
+            derived = _flat(params=found.params, values=found.values, notes=found.notes, origin=origin)
+            derived |= {"seed": history.spec.seed + number, "configuration": number, "repeat": 0}
         except (SpaceExhaustedError, SpaceError, AttributeError, LookupError, TypeError, ValueError) as error:
             derived = {"params": f"nothing can be suggested here: {error}"}
-    return list(_differences(number, _plain(recorded), derived))
-
-
-def _recorded(line: Line) -> TrialFacts:
-    """The line's trial, without letting the history know."""
-    alone = StudyState()
-    alone.apply(line)
-    return alone.trials[0]
-
-
-def _plain(trial: TrialFacts) -> dict[str, Any]:
-    return {
-        **{f"params.{key}": value for key, value in trial.params.items()},
-        **{f"values.{key}": value for key, value in (trial.attrs.get("values") or {}).items()},
-        **{f"notes.{key}": value for key, value in trial.system_attrs.items()},
-        **{f"origin.{key}": value for key, value in trial.attrs.get("origin", {}).items()},
-        **{key: trial.attrs.get(key) for key in ("seed", "configuration", "repeat")},
-    }
-
-
-def _facts(found: Suggestion, number: int, history: History) -> dict[str, Any]:
-    return {
-        **{f"params.{key}": value for key, value in found.params.items()},
-        **{f"values.{key}": value for key, value in found.values.items()},
-        **{f"notes.{key}": value for key, value in found.notes.items()},
-        **{f"origin.{key}": value for key, value in found.origin.model_dump(mode="json").items()},
-        "seed": history.spec.seed + number,
-        "configuration": number,
-        "repeat": 0,
-    }
+    attrs = recorded.attrs
+    plain = _flat(params=recorded.params, values=attrs.get("values") or {}, notes=recorded.system_attrs,
+                  origin=attrs.get("origin", {}))  # fmt: skip
+    return _differences(number, plain | {key: attrs.get(key) for key in ("seed", "configuration", "repeat")}, derived)
 
 
 def _repeat(history: History, recorded: TrialFacts) -> dict[str, Any]:
@@ -146,22 +106,19 @@ def _repeat(history: History, recorded: TrialFacts) -> dict[str, Any]:
         values = history.space.replay(first.params)
     except SpaceError as error:
         return {"values": f"trial {of} is outside the space: {error}"}
-    origin = Origin(kind="repeat", of=of)
-    return {
-        **{f"params.{key}": value for key, value in first.params.items()},
-        **{f"values.{key}": value for key, value in values.items()},
-        **{f"origin.{key}": value for key, value in origin.model_dump(mode="json").items()},
-        "seed": history.spec.seed + number,
-        "configuration": of,
-        "repeat": len(history.trials_of(of)),
-    }
+    origin = Origin(kind="repeat", of=of).model_dump(mode="json")
+    own = {"seed": history.spec.seed + number, "configuration": of, "repeat": len(history.trials_of(of))}
+    return _flat(params=first.params, values=values, origin=origin) | own
+
+
+def _flat(**groups: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"{group}.{key}": value for group, facts in groups.items() for key, value in facts.items()}
 
 
 def _differences(number: int, recorded: Mapping[str, Any], derived: Mapping[str, Any]) -> list[ReplayDifference]:
-    keys = sorted({*recorded, *derived})
     return [
         ReplayDifference(trial=number, what=key, recorded=_text(recorded, key), derived=_text(derived, key))
-        for key in keys
+        for key in sorted({*recorded, *derived})
         if key not in recorded or key not in derived or not _same(recorded[key], derived[key])
     ]
 
@@ -186,6 +143,4 @@ def _identity(history: History) -> list[ReplayDifference]:
     """The stored space must be the one that the study's identity names."""
     named = history.identity.space_digest
     found = history.space.digest
-    if named == found:
-        return []
-    return [ReplayDifference(trial=-1, what="space digest", recorded=named, derived=found)]
+    return [] if named == found else [ReplayDifference(trial=-1, what="space digest", recorded=named, derived=found)]

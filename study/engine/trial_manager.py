@@ -11,18 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces.space import SearchSpace
-from ssl_core.errors import ConfigError
-from study.engine.best_epochs import BestMetrics
-from study.engine.checkpoint_retention import CheckpointRetention
+from study.engine.checkpoint_retention import BestMetrics, CheckpointRetention
 from study.engine.ledger import Ledger
-from study.engine.limits import Limits
-from study.engine.recovery import recover
-from study.engine.retry import MAX_LOSSES, Again, after_death, already_failed
-from study.engine.run_context import RunContext, StudyCallback
-from study.engine.trial_queue import TrialQueue
-from study.engine.usage_counters import UsageCounters
-from study.record.trial_record import TrialRecord
-from study.record.verdict import Verdict
+from study.engine.limits import Limits, RunContext, StudyCallback, UsageCounters
+from study.engine.recovery import MAX_LOSSES, Again, after_death, already_failed, recover
+from study.engine.trial_queue import TrialQueue, refusal
+from study.record.trial_record import TrialRecord, Verdict
 from study.schedulers.rules import build_rule
 from study.spec.outcome import EpochReport, Outcome
 from study.spec.trial_request import TrialRequest
@@ -33,9 +27,6 @@ class TrialManager:
     """Runs one study's trials through `next_request`, `on_report` and `on_death`.
 
     Args:
-        ledger: open for writing.
-        space: what may be tried.
-        ruling: limits of this invocation.
         witnesses: told of everything, in order; the one that gives trials their run comes first.
     """
 
@@ -126,10 +117,10 @@ class TrialManager:
         for callback in self.callbacks:
             callback.started(record)
         record = self.ledger.record(number)
-        exploits = [verdict for verdict in record.verdicts if verdict.action == "exploit"]
+        exploits = record.exploits
         values = exploits[-1].values if exploits else record.values or {}
-        if (refusal := self._refusal(values)) is not None:
-            self._end(number, Outcome.INFEASIBLE, refusal)
+        if (reason := refusal(self.space, values, self.context.check)) is not None:
+            self._end(number, Outcome.INFEASIBLE, reason)
             return None
         if exploits:
             self.folder_of(number).adopt(len(exploits))
@@ -146,15 +137,6 @@ class TrialManager:
             reported_epoch=record.epoch - (number in self._callbacks_pending),
             transfer=bool(exploits),
         )
-
-    def _refusal(self, values: Mapping[str, Any]) -> str | None:
-        try:
-            self.space.configure(values)
-            if self.context.check is not None:
-                self.context.check(values)
-        except ConfigError as error:
-            return str(error)
-        return None
 
     # ---- what became of it
 
@@ -212,13 +194,12 @@ class TrialManager:
 
     def _prepare(self, record: TrialRecord, verdict: Verdict) -> bool:
         """Lay the donor's checkpoint aside for the trial: before the ledger says that it was taken over."""
-        if verdict.donor is None or self._refusal(verdict.values) is not None:
+        if verdict.donor is None or refusal(self.space, verdict.values, self.context.check) is not None:
             return False
-        turn = 1 + sum(earlier.action == "exploit" for earlier in record.verdicts)
         own = EpochReport(
             number=record.number, epochs=record.epochs, best_epoch=record.best_epoch, best_value=record.best_value
         )
-        return self.folder_of(record.number).stage(self.folder_of(verdict.donor), turn, own)
+        return self.folder_of(record.number).stage(self.folder_of(verdict.donor), 1 + len(record.exploits), own)
 
     def donor_values(self, number: int) -> Mapping[str, Any] | None:
         """For `study.schedulers.pbt`: values of a running trial that has a checkpoint."""

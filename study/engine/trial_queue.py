@@ -1,18 +1,57 @@
 """Which trial comes into being next: a repeat that is due, a new configuration, at the end a confirmation."""
 
 import heapq
+import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from search_spaces.space import SearchSpace
-from study.engine.confirmations import confirmation_plan, confirmations
+from ssl_core.errors import ConfigError
+from study.engine.feature_groups import feature_keys, same_values, winner, without_group
 from study.engine.ledger import Ledger
-from study.record.origin import Origin
-from study.record.trial_record import TrialRecord, configuration_of
-from study.samplers.exhausted import SpaceExhaustedError
+from study.record.trial_record import Origin, TrialRecord, configuration_of
+from study.samplers.proposal import SpaceExhaustedError
 from study.spec.budget import LimitReached
 from study.spec.outcome import Outcome
+from study.spec.study_spec import StudySpec
+from study.spec.trial_request import CheckValues
+
+LEAST_REPEATS = 3
+
+
+def confirmations(space: SearchSpace, spec: StudySpec, records: Sequence[TrialRecord]) -> list[dict[str, Any]]:
+    """Values of the trials left to confirm what each feature group of the winner is worth, in the order to run.
+
+    The winner is trained anew, and without one group each; a group that every choice has, whose absence leaves nothing
+    or which the recipe needs is kept. The winner was chosen for its value, so comparing with its own trial would favour
+    it. Every arm is run once before any is run again, over several seeds; a confirmation that failed counts as run.
+    """
+    best = winner(records, spec.direction)
+    if best is None or best.values is None:
+        return []
+    arms = [dict(best.values)]
+    for key in feature_keys(json.loads(space.to_json())):
+        for group in best.values.get(key.key, ()):
+            values = None if group in key.always else without_group(best.values, key.key, group)
+            if values is not None and refusal(space, values) is None:
+                arms.append(values)
+    if len(arms) == 1:
+        return []
+    have = Counter(same_values(record.values or {}) for record in records if record.confirms)
+    times = range(max(spec.repeats, LEAST_REPEATS))
+    return [values for repeat in times for values in arms if have[same_values(values)] <= repeat]
+
+
+def refusal(space: SearchSpace, values: Mapping[str, Any], check: CheckValues | None = None) -> str | None:
+    """Why a configuration cannot be trained, by the recipe's config and what is checked before a worker; else None."""
+    try:
+        space.configure(values)
+        if check is not None:
+            check(values)
+    except ConfigError as error:
+        return str(error)
+    return None
 
 
 class TrialQueue:
@@ -20,25 +59,18 @@ class TrialQueue:
 
     A configuration is repeated, over seeds, once its first trial has completed: what the scheduler stopped or what
     failed is not worth more. Repeats come before new configurations, so that the sampler learns means early.
-
-    Args:
-        ledger: open for writing.
-        space: what may be tried.
-        records: trials so far.
     """
 
     def __init__(self, ledger: Ledger, space: SearchSpace, records: Iterable[TrialRecord]) -> None:
         self._ledger, self._space, self._spec = ledger, space, ledger.spec
         self._repeats: list[int] = []
         self._missing: list[dict[str, Any]] | None = None
-        self._winner: int | None = None
         self.exhausted: LimitReached | None = None
         """Why the search has nothing new to suggest."""
         known = [record for record in records if not record.confirms]
         begun = Counter(configuration_of(record) for record in known)
         for record in known:
-            if self._is_repeated(record):
-                self._due(record.number, self._spec.repeats - begun[record.number])
+            self._due(record, begun[record.number])
 
     @property
     def has_repeats(self) -> bool:
@@ -57,30 +89,24 @@ class TrialQueue:
 
     def ended(self, record: TrialRecord) -> None:
         """A trial has its outcome."""
-        if record.confirms:
-            return
-        self._missing = None
-        if self._is_repeated(record):
-            self._due(record.number, self._spec.repeats - 1)
+        if not record.confirms:
+            self._missing = None
+            self._due(record, 1)
 
     def has_confirmations(self) -> bool:
         """Whether some are left to run. Asked when nothing but confirmations runs: the winner is known then."""
         if self._missing is None:
-            records = self._ledger.records()
-            self._missing = confirmations(self._space, self._spec, records)
-            self._winner = confirmation_plan(self._space, self._spec, records).winner
+            self._missing = confirmations(self._space, self._spec, self._ledger.records())
         return bool(self._missing)
 
     def next_confirmation(self) -> TrialRecord | None:
         """The next of them."""
         if not self.has_confirmations() or self._missing is None:
             return None
-        origin = Origin(kind="confirmation", of=self._winner)
-        return self._ledger.add(self._missing.pop(0), origin)
+        best = winner(self._ledger.records(), self._spec.direction)
+        return self._ledger.add(self._missing.pop(0), Origin(kind="confirmation", of=best.number if best else None))
 
-    def _is_repeated(self, record: TrialRecord) -> bool:
-        return record.outcome is Outcome.COMPLETE and record.repeat == 0
-
-    def _due(self, number: int, times: int) -> None:
-        for _ in range(times):
-            heapq.heappush(self._repeats, number)
+    def _due(self, record: TrialRecord, begun: int) -> None:
+        if record.outcome is Outcome.COMPLETE and record.repeat == 0:
+            for _ in range(self._spec.repeats - begun):
+                heapq.heappush(self._repeats, record.number)

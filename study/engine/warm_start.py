@@ -16,8 +16,7 @@ from search_spaces.space import SearchSpace
 from ssl_core.errors import SpaceError, StudyError
 from study.engine.history import History, read_history
 from study.record.trial_record import TrialRecord
-from study.samplers.observation import missing, told
-from study.samplers.sampler_view import WarmEntry
+from study.samplers.sampler_view import WarmEntry, missing, told
 from study.spec.outcome import Outcome
 from study.spec.sampler_spec import WarmStart
 from study.spec.study_spec import StudySpec
@@ -25,10 +24,6 @@ from study.spec.study_spec import StudySpec
 
 def warm_entries(spec: StudySpec, space: SearchSpace, pack: str, home: Path) -> tuple[list[WarmEntry], list[str]]:
     """What the sampler knows from the start, and notes for a person.
-
-    Args:
-        pack: digest of this study's pack.
-        home: folder that holds studies by name.
 
     Raises:
         StudyError: no such study, it was judged by another metric, or nothing of it fits this space.

@@ -7,6 +7,7 @@ scheduler compares everybody with the preset, which comes first, and stops more 
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import optuna
@@ -15,7 +16,7 @@ from search_spaces.parameter import edges
 from search_spaces.space import SearchSpace
 from ssl_core.config_roles import keys_of
 from ssl_core.errors import ConfigError
-from study.forecast.curve_families import PowerLaw
+from study.forecast.learning_curve import PowerLaw
 from study.spec.study_spec import StudySpec
 
 RISE, SCATTER = (0.5, 1.5), (0.05, 0.45)
@@ -32,22 +33,18 @@ _RATE = 0.5
 
 @dataclass(frozen=True)
 class Landscapes:
-    """Draws landscapes for one study.
-
-    Attributes:
-        space, spec: of the study.
-        epochs: of its longest configuration.
-    """
+    """Draws landscapes for one study."""
 
     space: SearchSpace
     spec: StudySpec
-    epochs: int
+    epochs: int  # of its longest configuration
 
     def draw(self, number: int, rng: np.random.Generator) -> PowerLaw:
         """Landscape `number`; the same number and state of `rng` give the same one."""
         crossing, rise, scatter = (float(rng.uniform(*ends)) for ends in (_CROSSING, RISE, SCATTER))
         found = PowerLaw(space=self.space, metric=self.spec.metric, epochs=self.epochs, crossing=crossing)
-        pool, preset = _drawn(self.space, self.spec.seed), _preset(self.space, self.spec)
+        pool = drawn(self.space, self.spec.seed, _POOL)
+        preset = base_values(self.space) if self.spec.first_is_base else None
         for attempt in range(_TRIES):
             found = replace(found, landscape=self.spec.seed + number + 1_000_000 * attempt)
             away = np.array([found.distance(values) for values in pool])
@@ -65,15 +62,14 @@ def longest(space: SearchSpace, epochs: int) -> int:
     return max([epochs, *searched])
 
 
-def _drawn(space: SearchSpace, seed: int) -> list[dict[str, object]]:
+def drawn(space: SearchSpace, seed: int, count: int) -> list[dict[str, Any]]:
+    """Configurations drawn at random."""
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
-    return [dict(space.suggest(study.ask())) for _ in range(_POOL)]
+    return [dict(space.suggest(study.ask())) for _ in range(count)]
 
 
-def _preset(space: SearchSpace, spec: StudySpec) -> dict[str, object] | None:
-    """Its values, if it is the first trial; None otherwise, and where the space does not hold all of it."""
-    if not spec.first_is_base:
-        return None
+def base_values(space: SearchSpace) -> dict[str, Any] | None:
+    """The base config's values; None where the space does not hold all of them."""
     try:
         return dict(space.replay(space.base_params()))
     except ConfigError:

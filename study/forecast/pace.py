@@ -88,20 +88,17 @@ def _posterior(
     return likelihood, mean, prior - prior @ rows.T @ solved[:, 1:]
 
 
-def spread_out(pool: Row, count: int, scales: Row, first: int | None = 0) -> list[int]:
-    """Positions in the pool [N, C] of `count` configurations that tell most about all others.
+def spread_out(pool: Row, count: int, scales: Row) -> list[int]:
+    """Positions in the pool [N, C] of `count` configurations that tell most about all others, the first in any case.
 
     One after the other, each is the one whose cost is most uncertain after the ones before.
-
-    Args:
-        first: position of one that is taken in any case.
     """
     covariance, noise = np.diag(scales**2), 0.1
     chosen: list[int] = []
     while len(chosen) < min(count, len(pool)):
         doubt = np.einsum("nc,cd,nd->n", pool, covariance, pool)
         doubt[chosen] = -np.inf
-        position = first if first is not None and not chosen else int(np.argmax(doubt))
+        position = int(np.argmax(doubt)) if chosen else 0
         row = pool[position]
         seen = covariance @ row
         covariance = covariance - np.outer(seen, seen) / (row @ seen + noise**2)

@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import optuna
 from rich.console import Console
 
 from search_spaces.space import SearchSpace
 from ssl_core.config import Config
-from ssl_core.errors import ConfigError, StudyError
+from ssl_core.errors import StudyError
 from ssl_core.training.cost_names import DEVICE_MEMORY, PEAK_MEMORY
+from study.engine.trial_queue import refusal
 from study.forecast.columns import Columns
+from study.forecast.landscapes import base_values, drawn
 from study.forecast.pace import spread_out
 from study.forecast.pilot_session import OpenPilot
 from study.record.metrics_file import Curves, read_metrics
@@ -36,46 +37,28 @@ POOL = 256
 
 
 class PilotTrial(Config):
-    """What one configuration was found to cost.
+    """What one configuration was found to cost."""
 
-    Attributes:
-        values: of the configuration.
-        epoch_seconds: from epoch to epoch, checkpoint and report included; the first epoch is not in it unless it
-            is all there is.
-        opening_seconds: from the beginning of the trial to its first report, less one such epoch.
-        epochs: that the configuration asks for; `trained` ones were run.
-        resident_bytes: most memory its process held, earlier trials of the process included.
-        peak_bytes: most memory the trial held on its GPU, of which there are `device_bytes`; 0 on the CPU.
-        checkpoint_bytes: size of a checkpoint.
-    """
-
-    values: dict[str, Any]
+    values: dict[str, Any]  # of the configuration
+    # from epoch to epoch, checkpoint and report included; the first epoch is not in it unless it is all there is
     epoch_seconds: float
-    opening_seconds: float
-    epochs: int
+    opening_seconds: float  # from the beginning of the trial to its first report, less one such epoch
+    epochs: int  # that the configuration asks for; `trained` ones were run
     trained: int
-    resident_bytes: float
-    peak_bytes: float = 0.0
+    resident_bytes: float  # most memory its process held, earlier trials of the process included
+    peak_bytes: float = 0.0  # most memory the trial held on its GPU, of which there are `device_bytes`; 0 on the CPU
     device_bytes: float = 0.0
-    checkpoint_bytes: float = 0.0
+    checkpoint_bytes: float = 0.0  # size of a checkpoint
 
 
 class Pilot(Config):
-    """What the probe found.
+    """What the probe found."""
 
-    Attributes:
-        configurations: those that trained at least one epoch.
-        failed: reasons of those that did not.
-        seconds: the whole probe.
-        start_seconds: from the command to the first trial's beginning, and from the last one's end to the end.
-        between_seconds: from the last epoch of a trial to the beginning of the next in its process.
-    """
-
-    configurations: tuple[PilotTrial, ...]
-    failed: tuple[str, ...] = ()
-    seconds: float
-    start_seconds: float
-    between_seconds: float
+    configurations: tuple[PilotTrial, ...]  # those that trained at least one epoch
+    failed: tuple[str, ...] = ()  # reasons of those that did not
+    seconds: float  # the whole probe
+    start_seconds: float  # from the command to the first trial's beginning, and from the last one's end to the end
+    between_seconds: float  # from the last epoch of a trial to the beginning of the next in its process
 
     @property
     def trial_overhead(self) -> float:
@@ -85,27 +68,15 @@ class Pilot(Config):
 
 @dataclass(frozen=True)
 class PilotSize:
-    """How much a probe does.
+    """How much a probe does."""
 
-    Attributes:
-        configurations: to train; None chooses by the number of parameters that matter and of slots.
-        epochs: of each, at least two: the first includes warm-up.
-        minutes: after which running trials end at their next epoch.
-    """
-
-    configurations: int | None = None
-    epochs: int = 3
-    minutes: float = 5.0
+    configurations: int | None = None  # to train; None chooses by the number of parameters that matter and of slots
+    epochs: int = 3  # of each, at least two: the first includes warm-up
+    minutes: float = 5.0  # after which running trials end at their next epoch
 
 
 def run_probe(plan: StudyPlan, size: PilotSize, slots: int, console: Console) -> Pilot:
     """Probe a study.
-
-    Args:
-        plan: of the study; checked.
-        size: of the probe.
-        slots: trials that the study will run at a time.
-        console: for progress.
 
     Raises:
         StudyError: no configuration trained an epoch in time, or each failed; the text says why.
@@ -127,36 +98,15 @@ def run_probe(plan: StudyPlan, size: PilotSize, slots: int, console: Console) ->
 def chosen(plan: StudyPlan, count: int) -> list[dict[str, Any]]:
     """The base, and others that tell most about the rest of the space. Fewer when the space has no more."""
     columns, space = Columns(plan.space), plan.space
-    base = _base(plan)
-    pool = [base] if base is not None else []
-    sampler = optuna.samplers.RandomSampler(seed=plan.spec.seed)
-    study = optuna.create_study(sampler=sampler)
-    for _ in range(POOL):
-        values = space.suggest(study.ask())
-        if values not in pool and _allowed(plan, values):
+    base = base_values(space)
+    candidates = [*([] if base is None else [base]), *drawn(space, plan.spec.seed, POOL)]
+    pool: list[dict[str, Any]] = []
+    for values in candidates:
+        if values not in pool and refusal(space, values, plan.check) is None:
             pool.append(values)
     if not pool:
         raise StudyError(f"{space.source}: none of {POOL} configurations drawn from the space is possible; narrow it")
     return [pool[position] for position in spread_out(columns.rows(pool), count, columns.scales)]
-
-
-def _base(plan: StudyPlan) -> dict[str, Any] | None:
-    """The base config's values, if the space holds all of them and they are possible."""
-    try:
-        values = plan.space.replay(plan.space.base_params())
-    except ConfigError:
-        return None
-    return values if _allowed(plan, values) else None
-
-
-def _allowed(plan: StudyPlan, values: Mapping[str, Any]) -> bool:
-    try:
-        plan.space.configure(values)
-        if plan.check is not None:
-            plan.check(values)
-    except ConfigError:
-        return False
-    return True
 
 
 def _enough(space: SearchSpace, slots: int) -> int:

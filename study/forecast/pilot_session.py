@@ -51,12 +51,10 @@ class PilotSession:
         return {**metrics, **{f"probe/{name}": value for name, value in noted.items()}}
 
     def save(self, folder: Path) -> None:
-        """As the session does."""
         self._session.save(folder)
         self._checkpoint = float(sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()))
 
     def load(self, folder: Path, transfer: bool = False) -> None:
-        """As the session does."""
         self._session.load(folder, transfer)
 
     def export(self, folder: Path, lineage: Mapping[str, str]) -> Mapping[str, Path]:

@@ -31,39 +31,23 @@ class Range(Config):
 
 
 class Prediction(Config):
-    """What a study is expected to take.
+    """What a study is expected to take."""
 
-    Attributes:
-        study: its name.
-        slots: trials at a time; `gpus_per_slot` each.
-        hours: wall time of the study, without the evaluation of its best encoders at the end.
-        gpu_hours: held by its slots.
-        trials, epochs: that it will run and train.
-        epoch_seconds: mean of its epochs, at full slots.
-        trial_overhead_seconds: of a trial beside its epochs.
-        disk_bytes: needed at most: checkpoints while it runs, and what MLflow keeps of the best trials.
-        memory_bytes: of the machine, for each trial: most that a probed process held.
-        gpu_memory_bytes: of the GPU, for each trial: most that a probed one held; 0 on the CPU.
-        bounded: whether the budget ends every study; else all of the above is what it takes at least.
-        advice: what a person should know before starting, one sentence each.
-        probe: what it is based on.
-    """
-
-    study: str
-    slots: int
+    study: str  # its name
+    slots: int  # trials at a time; `gpus_per_slot` each
     gpus_per_slot: float
-    hours: Range
-    gpu_hours: Range
-    trials: Range
-    epochs: Range
-    epoch_seconds: Range
-    trial_overhead_seconds: float
-    disk_bytes: float
-    memory_bytes: float
-    gpu_memory_bytes: float
-    bounded: bool
-    advice: tuple[str, ...] = ()
-    pilot: Pilot
+    hours: Range  # wall time of the study, without the evaluation of its best encoders at the end
+    gpu_hours: Range  # held by its slots
+    trials: Range  # that it will run
+    epochs: Range  # that it will train, all trials together
+    epoch_seconds: Range  # mean of its epochs, at full slots
+    trial_overhead_seconds: float  # of a trial beside its epochs
+    disk_bytes: float  # needed at most: checkpoints while it runs, and what MLflow keeps of the best trials
+    memory_bytes: float  # of the machine, for each trial: most that a probed process held
+    gpu_memory_bytes: float  # of the GPU, for each trial: most that a probed one held; 0 on the CPU
+    bounded: bool  # whether the budget ends every study; else all of the above is what it takes at least
+    advice: tuple[str, ...] = ()  # what a person should know before starting, one sentence each
+    pilot: Pilot  # what it is based on
 
 
 def predict(plan: StudyPlan, pilot: Pilot, room: Capacity) -> Prediction:

@@ -11,20 +11,13 @@ from study.spec.study_spec import StudySpec
 
 @dataclass(frozen=True)
 class Capacity:
-    """Where trials would run.
+    """Where trials would run."""
 
-    Attributes:
-        slots: trials at a time.
-        cpus, gpus: of all machines.
-        gpus_per_slot: that each trial holds.
-        memory_bytes: of this machine, if trials run here; None on a cluster.
-    """
-
-    slots: int
-    cpus: float
-    gpus: float
-    gpus_per_slot: float
-    memory_bytes: float | None = None
+    slots: int  # trials at a time
+    cpus: float  # of all machines
+    gpus: float  # of all machines
+    gpus_per_slot: float  # that each trial holds
+    memory_bytes: float | None = None  # of this machine, if trials run here; None on a cluster
 
 
 def study_room(spec: StudySpec) -> Capacity:

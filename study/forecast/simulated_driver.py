@@ -1,116 +1,189 @@
-"""One driver of a simulated study: the next event is the earliest message of any worker.
+"""A simulated study, from its scene to what was found: the real engine over made-up curves and a clock that is set.
 
-It asks and tells the director what Tune's loop asks and tells it, in the same order; only time is made up.
+The next event is the earliest report of any worker. The driver asks and tells the director what Tune's loop asks and
+tells it, in the same order; only time is made up. A worker does what `study.workers.trial_runner.TrialRunner` does,
+without training: its checkpoint is a report alone, in the trial's own folder, where director and scheduler look for it.
 """
 
 import heapq
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from ssl_core.errors import StudyError
-from study.engine.cost_report import receipt_of
-from study.engine.ledger import Ledger
+from search_spaces.space import SearchSpace
+from ssl_core.errors import ConfigError, StudyError
+from study.engine.ledger import Ledger, StudyIdentity, memory_ledger
+from study.engine.limits import RunContext, StudyCallback
 from study.engine.meter import Meter
-from study.engine.run_context import RunContext, StudyCallback
 from study.engine.trial_manager import TrialManager
-from study.forecast.simulated_clock import FakeClock
-from study.forecast.simulated_worker import Died, Happening, Worker, Workplace
-from study.forecast.simulation import Simulated, Simulation, SimulationTrace
-from study.record.metrics_file import MetricsFile
-from study.spec.outcome import EpochReport
-from study.spec.trial_request import TrialRequest
+from study.forecast.learning_curve import Curve, CurveSource
+from study.record.trial_record import TrialRecord
+from study.spec.outcome import EpochReport, Outcome, better
+from study.spec.study_spec import StudySpec
+from study.spec.trial_request import CheckValues, TrialRequest
+from study.workers.trial_folder import REPORT, TrialFolder
 
 
-@dataclass
-class World:
-    """What outlives a driver.
+class FakeClock:
+    """Time in a simulated study; see `study.spec.clock.Clock`. `elapsed` counts seconds from its start."""
 
-    Attributes:
-        clock: of everyone.
-        workplace: of all workers.
-        trace: how the study came along.
-        epochs: trained by all workers.
-    """
+    def __init__(self) -> None:
+        self.elapsed = 0.0
 
-    clock: FakeClock
-    workplace: Workplace
-    trace: SimulationTrace
-    epochs: int = 0
+    def monotonic(self) -> float:
+        """Seconds that never go back within a process."""
+        return self.elapsed
 
-    @classmethod
-    def of(cls, scene: Simulation, clock: FakeClock | None = None) -> "World":
-        """Before the study begins."""
-        spec, clock = scene.spec, clock or FakeClock()
-        workplace = Workplace(scene.curves, spec.metric, spec.direction, scene.timing)
-        return cls(clock, workplace, SimulationTrace(spec.direction, clock))
+    def advance_to(self, elapsed: float) -> None:
+        """Let time pass until so many seconds after the start. Raises ValueError for a moment in the past."""
+        if elapsed < self.elapsed:
+            raise ValueError(f"time cannot go back from {self.elapsed} to {elapsed}")
+        self.elapsed = elapsed
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """A study to simulate."""
+
+    space: SearchSpace  # what is searched
+    spec: StudySpec  # and how
+    curves: CurveSource  # what training gives
+    slots: int = 1  # trials at a time
+    gpus_per_slot: float = 0.0  # for budgets
+    opening: float = 1.0  # seconds of each start of a trial: a warm process opens data and builds the model
+    check: CheckValues | None = None  # refuses configurations before they start
+    until: Callable[[TrialManager], bool] | None = None  # asked after each event; True ends the simulation there
+
+    @property
+    def identity(self) -> StudyIdentity:
+        """Of the study in its ledger."""
+        return StudyIdentity(
+            name="simulated", recipe=self.space.recipe, space_digest=self.space.digest, pack_digest="simulated"
+        )
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """A simulated study: its trials, the seconds it took, epochs trained by all, whether nothing was left to do."""
+
+    records: tuple[TrialRecord, ...]
+    seconds: float
+    epochs: int
+    finished: bool
+
+
+class Worker:
+    """Runs one attempt of a trial."""
+
+    def __init__(self, request: TrialRequest, scene: Simulation) -> None:
+        self._request, self._scene = request, scene
+        self._folder = TrialFolder(request.path)
+        self._last = self._folder.report()
+        self._opened, self._refusal = False, ""
+        try:
+            self._curve: Curve | None = scene.curves.curve(request.values, request.seed)
+        except ConfigError as error:
+            self._curve, self._refusal = None, str(error)
+
+    def next_step(self) -> tuple[float, EpochReport]:
+        """Seconds until the next report, and the report. It counts as sent only after `sent`."""
+        opening = 0.0 if self._opened else self._scene.opening
+        curve, last, done = self._curve, self._last, self._last.epoch if self._last else 0
+        if curve is None:
+            return opening, self._ended(Outcome.INFEASIBLE, self._refusal)
+        if not self._opened and last and (done > self._request.reported_epoch or done >= curve.epochs):
+            # the checkpoint is ahead of the ledger: its epoch is told again, not trained again
+            return opening, last
+        return opening + curve.seconds[done], self._report(curve, done + 1)
+
+    def sent(self, report: EpochReport) -> int:
+        """The time has passed: what the step trained is on the trial's disk now. Returns epochs trained: 1, or 0."""
+        self._opened = True
+        if not report.metrics or report is self._last:
+            return 0
+        self._last = report
+        self._folder.last.mkdir(parents=True, exist_ok=True)
+        (self._folder.last / REPORT).write_text(report.to_json())
+        return 1
+
+    def _report(self, curve: Curve, epoch: int) -> EpochReport:
+        metrics = dict(curve.metrics[epoch - 1])
+        value = metrics[self._scene.spec.metric]
+        best_epoch, best_value = (self._last.best_epoch, self._last.best_value) if self._last else (None, None)
+        if better(value, best_value, self._scene.spec.direction):
+            best_epoch, best_value = epoch, value
+        return EpochReport(
+            number=self._request.number,
+            epoch=epoch,
+            epochs=curve.epochs,
+            metrics=metrics,
+            seconds=curve.seconds[epoch - 1],
+            end=Outcome.COMPLETE if epoch >= curve.epochs else None,
+            best_epoch=best_epoch,
+            best_value=best_value,
+        )
+
+    def _ended(self, end: Outcome, reason: str) -> EpochReport:
+        last = self._last
+        return EpochReport(
+            number=self._request.number,
+            epoch=last.epoch if last else self._request.reported_epoch,
+            epochs=self._curve.epochs if self._curve else 0,
+            seconds=0.0,
+            end=end,
+            reason=reason,
+            best_epoch=last.best_epoch if last else None,
+            best_value=last.best_value if last else None,
+        )
 
 
 @dataclass(order=True)
 class QueuedEvent:
-    """A worker's message on its way."""
+    """A worker's report on its way."""
 
     at: float
     order: int
     request: TrialRequest = field(compare=False)
     worker: Worker = field(compare=False)
-    happening: Happening = field(compare=False)
+    report: EpochReport = field(compare=False)
 
 
 class Invocation:
     """One driver, from its start to its end.
 
-    Args:
-        scene: what is simulated.
-        world: found as the last driver left it.
-        ledger: opened by this driver.
-        folder: of the study.
-        witnesses: who is told beside the trace.
+    Attributes:
+        epochs: trained by all workers, those that a death took away included.
     """
 
+    largest_share = 1.0
+    """of what a slot offers, that a trial may get when it ran out of memory"""
+
     def __init__(
-        self, scene: Simulation, world: World, ledger: Ledger, folder: Path, callbacks: Sequence[StudyCallback] = ()
+        self, scene: Simulation, ledger: Ledger, folder: Path, clock: FakeClock, callbacks: Sequence[StudyCallback] = ()
     ) -> None:
-        self._scene, self._world, self._ledger = scene, world, ledger
-        self._meter = Meter(world.clock, scene.slots, scene.gpus_per_slot, ledger)
-        context = RunContext(folder, scene.slots, scene.check, world.clock, self._meter, scene.largest_share)
-        # as at a real driver: metrics that objectives and constraints name must outlive a death
-        kept: list[StudyCallback] = [] if scene.folder is None else [MetricsFile(folder)]
-        self.manager = TrialManager(ledger, scene.space, context, [*kept, world.trace, *callbacks])
+        self._scene, self._clock, self.epochs = scene, clock, 0
+        self._meter = Meter(clock, scene.slots, scene.gpus_per_slot, ledger)
+        context = RunContext(folder, scene.slots, scene.check, self._meter, self.largest_share)
+        self.manager = TrialManager(ledger, scene.space, context, list(callbacks))
         self._events: list[QueuedEvent] = []
         self._queued: deque[TrialRequest] = deque()
         self._order = 0
 
-    def run(self) -> None:
-        """Until nothing is left to do, or `until` says so."""
-        world, scene, manager = self._world, self._scene, self.manager
+    def run(self) -> Simulated:
+        """Until nothing is left to do, or `until` says so. Raises StudyError when the engine starves a trial."""
+        scene, manager = self._scene, self.manager
         while True:
             self._fill()
-            point = world.trace.note(world.epochs, len(self._events))
             if manager.fatal is not None:
                 raise manager.fatal
-            if manager.finished or (scene.until is not None and scene.until(manager, point)):
+            if manager.finished or (scene.until is not None and scene.until(manager)):
                 break
             self._next_event()
             self._meter.tick()
         self._meter.close()
-
-    def result(self) -> Simulated:
-        """The study as it stands, over all drivers so far."""
-        world, totals, records = self._world, self._meter.totals(), self._ledger.records()
-        outcomes = {record.number: record.outcome for record in records}
-        return Simulated(
-            records=tuple(records),
-            seconds=world.clock.elapsed,
-            epochs=world.epochs,
-            receipt=receipt_of(self._meter.times(), outcomes, totals.idle, totals.gpus),
-            points=tuple(world.trace.points),
-            told=tuple(world.trace.told),
-            finished=self.manager.finished,
-            reason=self.manager.stop_reason or "",
-            ledger=self._ledger,
-        )
+        return Simulated(tuple(manager.ledger.records()), self._clock.elapsed, self.epochs, manager.finished)
 
     # ---- starting
 
@@ -120,7 +193,7 @@ class Invocation:
             self._queued.append(request)
         while self._queued and self._has_room(self._queued[0].share):
             request = self._queued.popleft()
-            self._plan(request, Worker(request, self._world.workplace))
+            self._plan(request, self._worker(request))
 
     def _has_room(self, share: float) -> bool:
         here, taken = self._slots_here(), sum(event.request.share for event in self._events)
@@ -129,11 +202,14 @@ class Invocation:
     def _slots_here(self) -> int:
         return self._scene.slots
 
+    def _worker(self, request: TrialRequest) -> Worker:
+        return Worker(request, self._scene)
+
     def _plan(self, request: TrialRequest, worker: Worker) -> None:
-        seconds, happening = worker.next_step()
+        seconds, report = worker.next_step()
         self._order += 1
-        moment = self._world.clock.elapsed + seconds
-        heapq.heappush(self._events, QueuedEvent(moment, self._order, request, worker, happening))
+        moment = self._clock.elapsed + seconds
+        heapq.heappush(self._events, QueuedEvent(moment, self._order, request, worker, report))
 
     # ---- going on
 
@@ -142,15 +218,18 @@ class Invocation:
         if not self._events:
             raise StudyError("the simulated study starves: nothing runs, nothing waits, and it is not finished")
         event = heapq.heappop(self._events)
-        self._world.clock.advance_to(max(event.at, self._world.clock.elapsed))
-        happening = event.happening
-        if isinstance(happening, Died):
-            self.manager.on_death(event.request.number, happening.reason, happening.out_of_memory)
-            return
-        self._world.epochs += event.worker.sent(happening)
-        self._hear(event, happening)
+        self._clock.advance_to(max(event.at, self._clock.elapsed))
+        self.epochs += event.worker.sent(event.report)
+        self._hear(event)
 
-    def _hear(self, event: QueuedEvent, report: EpochReport) -> None:
+    def _hear(self, event: QueuedEvent) -> None:
         """The checkpoint is written; now the driver learns of it."""
-        if self.manager.on_report(report):
+        if self.manager.on_report(event.report):
             self._plan(event.request, event.worker)
+
+
+def simulate(scene: Simulation) -> Simulated:
+    """Run a whole study, whose ledger is kept nowhere."""
+    with TemporaryDirectory(prefix="splatsweep-simulated-") as scratch:
+        ledger = memory_ledger(scene.identity, scene.spec, scene.space)
+        return Invocation(scene, ledger, Path(scratch, "study"), FakeClock()).run()

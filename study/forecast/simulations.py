@@ -15,15 +15,12 @@ from search_spaces.space import SearchSpace
 from ssl_core.config_roles import epochs_of
 from study.engine.trial_manager import TrialManager
 from study.forecast.columns import Columns
-from study.forecast.curve_families import PowerLaw
 from study.forecast.landscapes import Landscapes, longest
-from study.forecast.learning_curve import Curve, draws
+from study.forecast.learning_curve import Curve, PowerLaw, draws
 from study.forecast.pace import Guess, fit_pace
 from study.forecast.pilot import Pilot
 from study.forecast.resources import Capacity
-from study.forecast.simulated_study import simulate
-from study.forecast.simulated_worker import Timing
-from study.forecast.simulation import SimulatedPoint, Simulation
+from study.forecast.simulated_driver import Simulation, simulate
 from study.spec.budget import AllOf, AnyOf, Budget, Target, Trials
 from study.spec.sampler_spec import TPE, RandomSearch
 from study.spec.scheduler_spec import PBT, NoScheduler
@@ -44,22 +41,14 @@ its 10 suggestions pass the first rung, the other 2 at most).
 
 @dataclass(frozen=True)
 class Outlook:
-    """One simulated study.
+    """One simulated study."""
 
-    Attributes:
-        seconds: wall time, from the command to its end.
-        slot_seconds: held by all slots, from the first worker to the last.
-        trials, epochs: run and trained.
-        ended: whether its budget ended it.
-        mean_epoch_seconds: of its epochs.
-    """
-
-    seconds: float
-    slot_seconds: float
-    trials: int
-    epochs: int
-    ended: bool
-    mean_epoch_seconds: float
+    seconds: float  # wall time, from the command to its end
+    slot_seconds: float  # held by all slots, from the first worker to the last
+    trials: int  # run
+    epochs: int  # trained, by all of them
+    ended: bool  # whether its budget ended it
+    mean_epoch_seconds: float  # of its epochs
 
 
 @dataclass(frozen=True)
@@ -74,7 +63,6 @@ class PilotCurves:
     maximize: bool
 
     def curve(self, values: Mapping[str, Any], seed: int) -> Curve:
-        """See `CurveSource`."""
         found = self.landscape.curve(values, seed)
         epochs = epochs_of(self.space.configure(values)) or self.epochs
         sign = 1.0 if self.maximize else -1.0
@@ -90,9 +78,6 @@ def forecasts(
     """Simulate the study; the same arguments give the same outlooks.
 
     Args:
-        space, spec: what is searched and how.
-        probe: of it.
-        room: what it runs on.
         check: refuses configurations before they start, as in the study.
     """
     columns = Columns(space)
@@ -118,7 +103,7 @@ def forecasts(
             curves=curves,
             slots=room.slots,
             gpus_per_slot=room.gpus_per_slot,
-            timing=Timing(opening=pilot.trial_overhead),
+            opening=pilot.trial_overhead,
             check=check,
             until=_cut_off,
         )
@@ -180,5 +165,5 @@ def without_targets(budget: Budget) -> Budget | None:
             return budget
 
 
-def _cut_off(manager: TrialManager, point: SimulatedPoint) -> bool:
+def _cut_off(manager: TrialManager) -> bool:
     return len(manager.ledger.records()) >= MOST_TRIALS

@@ -5,30 +5,30 @@ import logging
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 from ssl_core.errors import StorageError
-from study.record.journal import Journal
-from study.record.journal_lines import Line
 from study.spec.clock import Clock, SystemClock
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-LIMIT_SECONDS = 600.0
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 # what safetensors and torch make of a failed write
 _TEXTS = re.compile(r"No space left on device|Disk quota exceeded|os error (28|122)|PytorchStreamWriter failed writing")
 
 
-def is_disk_full(error: BaseException) -> bool:
+def is_disk_full(error: BaseException | None) -> bool:
     """Whether an error, or what it was raised from, is that a disk or quota is full."""
-    return any(
-        (isinstance(one, OSError) and one.errno in _FULL) or _TEXTS.search(str(one)) is not None
-        for one in _chain(error)
-    )
+    seen: list[BaseException] = []
+    while error is not None and error not in seen:
+        if (isinstance(error, OSError) and error.errno in _FULL) or _TEXTS.search(str(error)):
+            return True
+        seen.append(error)
+        error = error.__cause__ or error.__context__
+    return False
 
 
 class FullDiskRetry:
@@ -38,12 +38,11 @@ class FullDiskRetry:
         limit: seconds to wait at most, for each action.
         say: told once when waiting begins and once when it ends.
         give_up: asked while waiting; True ends it early, for example because somebody pressed Ctrl-C.
-        clock, sleep: of the wait.
     """
 
     def __init__(
         self,
-        limit: float = LIMIT_SECONDS,
+        limit: float = 600.0,
         say: Callable[[str], None] = log.warning,
         give_up: Callable[[], bool] = lambda: False,
         clock: Clock | None = None,
@@ -86,21 +85,6 @@ class FullDiskRetry:
             seconds -= 0.25
 
 
-class RetryingJournal:
-    """A journal that waits for space. What was appended is in order, and whole, whatever the wait."""
-
-    def __init__(self, journal: Journal, place: Path, disk_retry: FullDiskRetry) -> None:
-        self._journal, self._place, self._patience = journal, place, disk_retry
-
-    def read(self) -> list[Line]:
-        """See `Journal`."""
-        return self._journal.read()
-
-    def append(self, group: Sequence[Line], *, sync: bool) -> None:
-        """See `Journal`. Raises StorageError when there is no space for too long."""
-        self._patience(lambda: self._journal.append(group, sync=sync), self._place)
-
-
 class DiskWatch:
     """Says when the disk of a study is full, although it is the workers who wait: nobody hears them."""
 
@@ -123,11 +107,3 @@ class DiskWatch:
         if full and not self._full:
             self._say(f"{self._folder}: the disk is full; trials wait for space")
         self._full = full
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    seen = set[int]()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = error.__cause__ or error.__context__

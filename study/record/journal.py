@@ -53,12 +53,10 @@ class MemoryJournal:
         self._waiting: list[Line] = []
 
     def read(self) -> list[Line]:
-        """See `Journal`."""
         lines, self._waiting = self._waiting, []
         return lines
 
     def append(self, group: Sequence[Line], *, sync: bool) -> None:
-        """See `Journal`."""
         # through JSON, as a file would do it: what cannot be written must not be remembered either
         self._waiting.extend(json.loads(json.dumps(line)) for line in group)
 
@@ -98,7 +96,6 @@ class FileJournal:
         return lines
 
     def append(self, group: Sequence[Line], *, sync: bool) -> None:
-        """See `Journal`."""
         if not self._writable:
             raise StudyError(f"{self.path} was opened for reading; only the process that runs the study writes")
         content = _encoded(group)

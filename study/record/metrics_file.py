@@ -31,13 +31,13 @@ class MetricsFile:
         path = metrics_path(self._folder, record.number)
         line = json.dumps({**report.metrics, "epoch": report.epoch, "at": int(time.time() * 1000)}) + "\n"
         with disk_errors(self._folder):
-            self._patience(lambda: _append(path, line.encode()), path)
+            self._patience(lambda: append_line(path, line.encode()), path)
 
     def ended(self, record: TrialRecord) -> None:
         """The file stays."""
 
 
-def _append(path: Path, line: bytes) -> None:
+def append_line(path: Path, line: bytes) -> None:
     """Write a line of its own, also after one that a full disk or a death cut short."""
     try:
         stream = path.open("a+b")

@@ -1,19 +1,51 @@
-"""A trial as the ledger knows it: a frozen copy, independent of Optuna."""
+"""A trial as the ledger knows it: where its values came from, its curve, what the scheduler said, how it ended."""
 
-from collections.abc import Mapping
 from datetime import datetime
 from statistics import fmean
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 from optuna.trial import TrialState
 from pydantic import Field, FiniteFloat
 
 from ssl_core.config import Config
-from study.record.origin import Origin
-from study.record.study_state import TrialFacts
-from study.record.verdict import Verdict
+from study.record.journal_lines import TrialFacts
 from study.spec.outcome import Outcome, better
+
+OriginKind = Literal["base", "enqueued", "startup", "sampler", "repeat", "confirmation"]
+
+
+class Origin(Config):
+    """Who chose a trial's values, and what was known then."""
+
+    # `base` the preset itself; `enqueued` given by hand; `startup` drawn at random because too little was known;
+    # `sampler` suggested from what was known; `repeat` the values of an earlier trial with another seed; `confirmation`
+    # trained at the end to compare with the winner
+    kind: OriginKind
+    sampler: str = ""  # kind of the study's sampler (`study.spec.sampler_spec`)
+    seed: int = 0  # of the sampler for this suggestion
+    # finished configurations the sampler had seen, by what it was told: COMPLETE, PRUNED, FAIL
+    known: dict[str, int] = Field(default_factory=dict)
+    running: tuple[int, ...] = ()  # numbers of the trials that were unfinished then
+    warm: int = 0  # configurations it knew from earlier studies
+    of: int | None = None  # the trial whose values these are (`repeat`), or that is confirmed
+    note: str = ""  # for a person
+
+
+class Verdict(Config):
+    """Why a trial shall not simply go on; written to the ledger as it is."""
+
+    # `stop` ends the trial; `exploit` lets it continue from a copy of another trial's checkpoint
+    action: Literal["stop", "exploit"] = "stop"
+    scheduler: str  # kind of the rule
+    rung: int  # epoch of the comparison
+    value: float  # what the trial was judged by
+    bar: float  # what it was judged against, in the same unit
+    among: int  # how many trials it was compared with, itself included
+    reason: str  # the same for a person, in one sentence
+    donor: int | None = None  # trial number whose checkpoint is taken (`exploit`)
+    values: dict[str, Any] = Field(default_factory=dict)  # config values of the trial from here on (`exploit`)
+
 
 STATE_OF = {
     Outcome.COMPLETE: TrialState.COMPLETE,
@@ -26,52 +58,34 @@ STATE_OF = {
 
 
 class TrialRecord(Config):
-    """One row of a study.
+    """One row of a study."""
 
-    Attributes:
-        number: from 0, continuous.
-        params: Optuna's stored parameters; `values` the dotted config values they mean.
-        outcome: None while unfinished.
-        told: Optuna knows the outcome too (False only if the driver died between the two writes).
-        curve: epoch -> objective.
-        best_epoch, best_value: of the curve.
-        epoch, epochs: done and planned.
-        crashes: failed attempts so far.
-        losses: attempts that went with their machine.
-        seconds: of training, over all attempts.
-        configuration: number of the first trial with these values; `repeat` counts them from 0.
-        origin: where the values came from.
-        verdicts: of the scheduler, in order.
-        vector: metrics that objectives and constraints name, and costs (`cost/...`), at the best epoch;
-            `trial/seconds` and `trial/epochs` when it has ended.
-        held: slot seconds over all attempts, overhead included.
-        share: of resources, as a multiple of an ordinary trial's; above 1 after it ran out of memory.
-    """
-
-    number: int
-    params: dict[str, Any] = Field(default_factory=dict)
-    values: dict[str, Any] | None = None
-    outcome: Outcome | None = None
-    told: bool = False
+    number: int  # from 0, continuous
+    params: dict[str, Any] = Field(default_factory=dict)  # as Optuna stores them
+    values: dict[str, Any] | None = None  # dotted config values that they mean
+    outcome: Outcome | None = None  # None while unfinished
+    told: bool = False  # Optuna knows the outcome too (False only if the driver died between the two writes)
     reason: str = ""
-    curve: dict[int, float] = Field(default_factory=dict)
+    curve: dict[int, float] = Field(default_factory=dict)  # epoch -> objective
     best_epoch: int | None = None
     best_value: float | None = None
-    epoch: int = 0
-    epochs: int = 0
-    crashes: int = 0
-    losses: int = 0
-    seconds: FiniteFloat = 0.0
+    epoch: int = 0  # done
+    epochs: int = 0  # planned
+    crashes: int = 0  # failed attempts so far
+    losses: int = 0  # attempts that went with their machine
+    seconds: FiniteFloat = 0.0  # of training, over all attempts
     seed: int | None = None
     started: datetime | None = None
     ended: datetime | None = None
-    configuration: int = -1
-    repeat: int = 0
-    origin: Origin | None = None
-    verdicts: tuple[Verdict, ...] = ()
+    configuration: int = -1  # number of the first trial with these values
+    repeat: int = 0  # counts the trials with these values
+    origin: Origin | None = None  # where the values came from
+    verdicts: tuple[Verdict, ...] = ()  # of the scheduler, in order
+    # metrics that objectives and constraints name, and costs (`cost/...`), at the best epoch; `trial/seconds` and
+    # `trial/epochs` when it has ended
     vector: dict[str, FiniteFloat] = Field(default_factory=dict)
-    held: FiniteFloat = 0.0
-    share: FiniteFloat = 1.0
+    held: FiniteFloat = 0.0  # slot seconds over all attempts, overhead included
+    share: FiniteFloat = 1.0  # of resources, as a multiple of an ordinary trial's; above 1 after it ran out of memory
 
     @property
     def state(self) -> str:
@@ -86,7 +100,12 @@ class TrialRecord(Config):
     @property
     def redirected(self) -> bool:
         """Whether it went on from another trial's checkpoint, with other values than it was suggested."""
-        return any(verdict.action == "exploit" for verdict in self.verdicts)
+        return bool(self.exploits)
+
+    @property
+    def exploits(self) -> list[Verdict]:
+        """Verdicts that made it go on from another trial's checkpoint."""
+        return [verdict for verdict in self.verdicts if verdict.action == "exploit"]
 
     @property
     def confirms(self) -> bool:
@@ -96,39 +115,25 @@ class TrialRecord(Config):
 
 def record_of(trial: TrialFacts, direction: str) -> TrialRecord:
     """Read a trial of the journal."""
-    attrs: Mapping[str, Any] = trial.attrs
     curve = dict(sorted(trial.curve.items()))
     best_epoch: int | None = None
     for epoch, value in curve.items():
         if best_epoch is None or better(value, curve[best_epoch], direction):
             best_epoch = epoch
-    outcome = attrs.get("outcome")
-    return TrialRecord(
-        number=trial.number,
-        params=dict(trial.params),
-        values=attrs.get("values"),
-        outcome=Outcome(outcome) if outcome else None,
-        told=trial.state.is_finished(),
-        reason=attrs.get("reason", ""),
-        curve=curve,
-        best_epoch=best_epoch,
-        best_value=None if best_epoch is None else curve[best_epoch],
-        epoch=max(curve, default=0),
-        epochs=attrs.get("epochs", 0),
-        crashes=attrs.get("crashes", 0),
-        losses=attrs.get("losses", 0),
-        seconds=attrs.get("seconds", 0.0),
-        seed=attrs.get("seed"),
-        started=trial.started,
-        ended=trial.ended,
-        configuration=attrs.get("configuration", trial.number),
-        repeat=attrs.get("repeat", 0),
-        origin=Origin.model_validate(attrs["origin"]) if "origin" in attrs else None,
-        verdicts=tuple(Verdict.model_validate(verdict) for verdict in attrs.get("verdicts", ())),
-        vector=attrs.get("vector", {}),
-        held=attrs.get("held", 0.0),
-        share=attrs.get("share", 1.0),
-    )
+    facts = {
+        "configuration": trial.number,
+        **{key: value for key, value in trial.attrs.items() if key in TrialRecord.model_fields},
+        "number": trial.number,
+        "params": dict(trial.params),
+        "told": trial.state.is_finished(),
+        "curve": curve,
+        "best_epoch": best_epoch,
+        "best_value": None if best_epoch is None else curve[best_epoch],
+        "epoch": max(curve, default=0),
+        "started": trial.started,
+        "ended": trial.ended,
+    }
+    return TrialRecord.model_validate(facts)
 
 
 _REPORTED = {"epochs": int, "seconds": float, "held": float}
@@ -137,16 +142,10 @@ ON_REPORT = frozenset(_REPORTED)
 
 
 def with_report(record: TrialRecord, trial: TrialFacts, epochs: list[int], direction: str) -> TrialRecord:
-    """The record of a trial of which nothing has changed but what reports change.
+    """What `record_of` gives where only reports came, without looking at the whole curve again.
 
     Args:
-        record: of it, before the reports.
-        trial: as it is now.
         epochs: that were reported since, rising, all after the record's last.
-        direction: of the metric.
-
-    Returns:
-        What `record_of` gives, without looking at the whole curve again.
     """
     if trial.state.is_finished():
         epochs = []  # Optuna's rule: what comes after the end does not count
@@ -168,11 +167,11 @@ def ranked(records: list[TrialRecord], direction: str) -> list[TrialRecord]:
     """Best first: COMPLETE by value, then STOPPED by value, then the rest by number."""
 
     def key(record: TrialRecord) -> tuple[int, float, int]:
-        place = {Outcome.COMPLETE: 0, Outcome.STOPPED: 1}.get(record.outcome, 2) if record.outcome else 2
-        if place == 2 or record.best_value is None:
+        if record.outcome is None or not record.outcome.has_value or record.best_value is None:
             return (2, 0.0, record.number)
-        return (place, -record.best_value if direction == "maximize" else record.best_value, record.number)
+        return (int(record.outcome is Outcome.STOPPED), sign * record.best_value, record.number)
 
+    sign = -1.0 if direction == "maximize" else 1.0
     return sorted(records, key=key)
 
 
@@ -193,16 +192,15 @@ def leaders(records: list[TrialRecord], direction: str, count: int) -> list[Tria
             groups.setdefault(configuration_of(record), []).append(record)
     sign = -1.0 if direction == "maximize" else 1.0
 
-    def loss(record: TrialRecord) -> float:
-        return sign * (record.best_value or 0.0)
-
     def key(number: int) -> tuple[int, float, int]:
         group = groups[number]
         complete = any(record.outcome is Outcome.COMPLETE for record in group)
         return (0 if complete else 1, sign * fmean(record.best_value or 0.0 for record in group), number)
 
     best = sorted(groups, key=key)[:count]
-    return [min(groups[number], key=lambda record: (loss(record), record.number)) for number in best]
+    return [
+        min(groups[number], key=lambda record: (sign * (record.best_value or 0.0), record.number)) for number in best
+    ]
 
 
 # its warnings are about its own speed and about clocks that were set: they would break into the live view

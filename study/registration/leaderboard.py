@@ -3,8 +3,7 @@
 import json
 from typing import Any
 
-from study.analysis.ablation import from_confirmations
-from study.analysis.attribution import Attribution, from_trials
+from study.analysis.attribution import Attribution, from_confirmations, from_trials
 from study.analysis.words import values_text
 from study.engine.cost_report import study_receipt
 from study.engine.ledger import Ledger, read_ledger

@@ -16,7 +16,7 @@ from study.reports.console import errors
 from study.run.choices_check import check_choices
 from study.run.driver import StudyPlan, StudySummary, run_study
 from study.run.trial_opener import TrialOpener, keep_source, trial_opener
-from study.samplers.sampler_check import check_search
+from study.samplers.suggestion import check_search
 from study.schedulers.pbt_check import check_perturbed
 from study.spec.home import home, study_folder, study_name
 from study.spec.study_spec import study_spec

@@ -17,7 +17,7 @@ from registry.versions.store import EncoderStore
 from ssl_core.config import Config
 from ssl_core.errors import RegistryError, StorageError
 from ssl_core.evaluation.task import AnyConfig
-from study.cluster.interrupt import Interrupt
+from study.cluster.tune_loop import Interrupt
 from study.registration.evaluation_job import Answer, EvaluationJob
 from study.registration.job_pools import Pool
 from study.registration.open_work import OpenEvaluation, OpenWork, plan_agenda

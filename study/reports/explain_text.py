@@ -17,12 +17,9 @@ SHOWN = 10
 def explanation_text(found: Explanation) -> Group:
     """Paragraphs, and a table of what the sampler had seen."""
     record = found.trial
+    values = record.params if record.values is None else record.values
     parts: list[RenderableType] = [
-        _line(f"[bold]trial {record.number}[/] of study {escape(found.study)} · {escape(values_text(record.params))}")
-        if record.values is None
-        else _line(
-            f"[bold]trial {record.number}[/] of study {escape(found.study)} · {escape(values_text(record.values))}"
-        ),
+        _line(f"[bold]trial {record.number}[/] of study {escape(found.study)} · {escape(values_text(values))}"),
         _line(f"[bold]values[/]  {escape(_origin(found))}"),
         _line(f"[bold]fate[/]    {escape(_fate(found))}"),
     ]

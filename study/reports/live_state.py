@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ssl_core.errors import ConfigError
-from study.analysis.rung_passage import RungSummary, rung_epochs, rungs
+from study.analysis.fidelity import RungSummary, rung_epochs, rungs
 from study.engine.ledger import Ledger
-from study.engine.meter_file import TOTALS, MeterTotals
-from study.engine.usage_counters import UsageCounters
+from study.engine.limits import UsageCounters
+from study.engine.meter import TOTALS, MeterTotals
 from study.record.trial_record import TrialRecord
 from study.reports.budget_use import UsagePace
 from study.spec.budget import Usage

@@ -10,9 +10,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from study.analysis.as_optuna import complete_trials, some
 from study.analysis.attribution import Attribution
-from study.analysis.fidelity import FidelityAudit
+from study.analysis.fidelity import FidelityAudit, RungSummary
 from study.analysis.pareto import Pareto
-from study.analysis.rung_passage import RungSummary
 from study.engine.cost_report import CostReport
 from study.reports.importances import LEAST, Importances
 from study.spec.study_spec import ObjectiveMetric

@@ -5,11 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ssl_core.inspect.html_page import Html, badge, facts, note, section, strong, table, warning
-from study.analysis.ablation import from_confirmations
-from study.analysis.attribution import Attribution, from_trials
-from study.analysis.fidelity import fidelity_audit
+from study.analysis.attribution import Attribution, from_confirmations, from_trials
+from study.analysis.fidelity import fidelity_audit, rungs
 from study.analysis.pareto import pareto
-from study.analysis.rung_passage import rungs
 from study.analysis.words import clock_text, short, values_text
 from study.engine.cost_report import CostReport
 from study.record.trial_record import TrialRecord

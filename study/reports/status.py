@@ -16,16 +16,14 @@ from pydantic import Field
 from registry.tracking.cursor import Cursor, read_cursor
 from registry.tracking.names import STUDY_RUN
 from ssl_core.config import Config
-from study.analysis.rung_passage import RungSummary, rungs
+from study.analysis.fidelity import RungSummary, rungs
 from study.cluster.driver_lock import Holder, running_holder
 from study.engine.cost_report import CostReport, study_receipt
 from study.engine.ledger import JOURNAL, Ledger, read_ledger
-from study.engine.usage_counters import UsageCounters
+from study.engine.limits import UsageCounters
 from study.record.journal import count_lines
 from study.record.metrics_file import metrics_path
-from study.record.origin import Origin
-from study.record.trial_record import TrialRecord, configuration_of, leaders, ranked
-from study.record.verdict import Verdict
+from study.record.trial_record import Origin, TrialRecord, Verdict, configuration_of, leaders, ranked
 from study.reports.budget_use import budget_use
 from study.reports.live_state import read_totals
 

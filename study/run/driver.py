@@ -15,12 +15,11 @@ from registry.tracking.run_log import RunLog
 from ssl_core.errors import SplatsweepError, StudyError
 from study.cluster.cluster import Resources, largest_share, ray_cluster, slots, trial_resources
 from study.cluster.driver_lock import DriverLock, TakenOverError, hold_study
-from study.cluster.interrupt import Interrupt, LeaveLoop, watch_signals
-from study.cluster.tune_loop import WorkerGroup, tune_trials
+from study.cluster.tune_loop import Interrupt, LeaveLoop, WorkerGroup, tune_trials, watch_signals
 from study.engine.cost_report import settle
 from study.engine.ledger import Ledger, disk_errors, open_ledger
+from study.engine.limits import RunContext, StudyCallback
 from study.engine.meter import Meter
-from study.engine.run_context import RunContext, StudyCallback
 from study.engine.trial_manager import TrialManager
 from study.record.config_file import ConfigFile
 from study.record.full_disk import DiskWatch, FullDiskRetry
@@ -194,7 +193,7 @@ def _manager(run: DriverRun, workers: WorkerGroup, offered: Resources) -> tuple[
     room = slots(plan.spec, workers.per_trial, offered)
     meter = run.meter = Meter(run.clock, room, workers.per_trial["GPU"], ledger, run.began)
     largest = largest_share(workers.per_trial, offered)
-    context = RunContext(plan.folder, room, plan.check, run.clock, meter, largest)
+    context = RunContext(plan.folder, room, plan.check, meter, largest)
     progress = Progress(run.console, ledger, room, clock=run.clock)
     callbacks: list[StudyCallback] = [_configs(run), MetricsFile(plan.folder, run.disk_retry), progress]
     return TrialManager(ledger, plan.space, context, callbacks), progress

@@ -13,25 +13,17 @@ from study.record.trial_record import TrialRecord, leaders
 
 @dataclass(frozen=True)
 class StudySummary:
-    """How a study stands when `run_study` returns.
-
-    Attributes:
-        outcomes: count by outcome, unfinished ones under UNFINISHED.
-        leaders: the best trials, best first, whose checkpoints are under `folder/trials/<number>/best`.
-        reason: why no more trials were started.
-        interrupted: a signal ended it; the same command continues.
-        was_finished: nothing was left to do, and nothing was done.
-        run_id: of the parent MLflow run, None without a run log.
-    """
+    """How a study stands when `run_study` returns."""
 
     name: str
     folder: Path
-    outcomes: Mapping[str, int]
+    outcomes: Mapping[str, int]  # count by outcome, unfinished ones under UNFINISHED
+    # the best trials, best first, whose checkpoints are under `folder/trials/<number>/best`
     leaders: tuple[TrialRecord, ...]
-    reason: str
-    interrupted: bool = False
-    was_finished: bool = False
-    run_id: str | None = None
+    reason: str  # why no more trials were started
+    interrupted: bool = False  # a signal ended it; the same command continues
+    was_finished: bool = False  # nothing was left to do, and nothing was done
+    run_id: str | None = None  # of the parent MLflow run, None without a run log
     seconds: float = 0.0
 
     @property

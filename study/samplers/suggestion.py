@@ -16,9 +16,9 @@ from optuna.samplers._ga import BaseGASampler
 from optuna.trial import Trial, TrialState
 
 from search_spaces.space import SearchSpace
-from study.record.origin import Origin, OriginKind
-from study.samplers import cmaes, grid, quasi_random
-from study.samplers.proposal import Proposal
+from ssl_core.errors import SpaceError
+from study.record.trial_record import Origin, OriginKind
+from study.samplers.proposal import Proposal, check_cmaes, check_grid, next_of_cmaes, next_of_grid, next_of_sequence
 from study.samplers.sampler_view import NOTE, SamplerView
 from study.samplers.tpe import StudyTPE, window
 from study.samplers.view_storage import entry
@@ -31,20 +31,13 @@ _PRIVATE = ("fixed_params", "tpe:relative_params", "gp:relative_params")
 
 @dataclass(frozen=True)
 class Suggestion:
-    """What is written to the journal in one line.
+    """What is written to the journal in one line."""
 
-    Attributes:
-        params, distributions: in Optuna's terms.
-        values: the dotted config values they mean.
-        notes: of the sampler; those about the study have the prefix `study:`.
-        origin: where it came from.
-    """
-
-    params: dict[str, Any]
+    params: dict[str, Any]  # in Optuna's terms, as are their
     distributions: dict[str, BaseDistribution]
-    values: dict[str, Any]
-    notes: dict[str, Any]
-    origin: Origin
+    values: dict[str, Any]  # the dotted config values they mean
+    notes: dict[str, Any]  # of the sampler; those about the study have the prefix `study:`
+    origin: Origin  # where it came from
 
 
 def suggest(spec: StudySpec, space: SearchSpace, view: SamplerView, number: int) -> Suggestion:
@@ -56,7 +49,7 @@ def suggest(spec: StudySpec, space: SearchSpace, view: SamplerView, number: int)
     seed = sampler_seed(spec, number)
     kind, proposal = _by_hand(spec, space, view, number) or _by_method(spec, space, view, seed)
     origin = Origin(
-        kind="startup" if kind == "sampler" and (proposal.startup or _starting(spec, view)) else kind,
+        kind="startup" if kind == "sampler" and _starting(spec, view) else kind,
         sampler=spec.sampler.kind,
         seed=seed,
         known=view.known(),
@@ -86,11 +79,11 @@ def _by_hand(spec: StudySpec, space: SearchSpace, view: SamplerView, number: int
 def _by_method(spec: StudySpec, space: SearchSpace, view: SamplerView, seed: int) -> tuple[OriginKind, Proposal]:
     match spec.sampler:
         case CMAES():
-            return "sampler", cmaes.next_point(space, spec.sampler, seed, view)
+            return "sampler", next_of_cmaes(space, spec.sampler, seed, view)
         case GridSearch():
-            return "sampler", grid.next_point(space, spec.sampler.steps, spec.seed, view.storage.entries)
+            return "sampler", next_of_grid(space, spec.sampler.steps, spec.seed, view.storage.entries)
         case QuasiRandom():
-            return "sampler", quasi_random.next_point(space, spec.sampler.sequence, spec.seed, view.storage.entries)
+            return "sampler", next_of_sequence(space, spec.sampler.sequence, spec.seed, view.storage.entries)
         case _:
             return "sampler", Proposal()
 
@@ -148,3 +141,28 @@ def _ask(space: SearchSpace, view: SamplerView, sampler: BaseSampler, proposal: 
         kind: OriginKind = "sampler" if generation else "startup"
         origin = origin.model_copy(update={"kind": kind, "note": f"generation {generation}"})
     return Suggestion(trial.params, trial.distributions, values, notes, origin)
+
+
+def check_search(spec: StudySpec, space: SearchSpace) -> None:
+    """Refuse a sampler that cannot search this space, and points given by hand that do not lie in it.
+
+    Raises:
+        SpaceError: naming the space file, the key and the remedy.
+    """
+    match spec.sampler:
+        case CMAES():
+            if len(spec.vector) > 1:
+                raise SpaceError(
+                    f"{space.source}: CMA-ES follows one objective, the study names {len(spec.vector)}; "
+                    "use the sampler nsga2 or tpe, or take 'objectives' out"
+                )
+            check_cmaes(space)
+        case GridSearch():
+            check_grid(space, spec.sampler.steps)
+        case _:
+            pass
+    for number, point in enumerate(spec.enqueue, start=1):
+        try:
+            space.fixed_params(point)
+        except SpaceError as error:
+            raise SpaceError(f"{space.source}: study.enqueue, point {number}: {error}") from None

@@ -1,6 +1,6 @@
 """Optuna's TPE for studies that stop trials, at a cost that does not grow with the study.
 
-With one objective, good and bad are told apart by `study.samplers.fidelity_order`, which compares trials of different
+With one objective, good and bad are told apart by `study.samplers.view_storage`, which compares trials of different
 length fairly; the stock sampler puts every complete trial before every stopped one.
 
 Two things make the stock sampler slow in a wide space: it sorts and translates all trials anew for each parameter,

@@ -1,26 +1,111 @@
-"""An Optuna storage that holds what the sampler may know, and one trial that is being asked for."""
+"""An Optuna storage that holds what the sampler may know, and one trial that is being asked for.
 
-from collections.abc import Container, Sequence
+A scheduler lets configurations train for different numbers of epochs. Optuna's TPE ranks every complete trial above
+every stopped one: what lost narrowly at a late rung counts among the bad, below the mediocre ones that were let through
+while there was nothing to compare them with. Here two configurations are compared where both have been, by their best
+values up to the last epoch that both reached; a complete one stays as it ended. A configuration's score is the share of
+the others that it beats so (Copeland's method; ties count half). Complete ones among themselves have the order of their
+values.
+"""
+
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
-from optuna.storages import BaseStorage
+from optuna.storages import InMemoryStorage
 from optuna.study import StudyDirection
-from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
 
-from study.samplers.fidelity_order import Course, Courses
+Floats = NDArray[np.float64]
+Positions = NDArray[np.int64]
 
-_STUDY, _NAME = 0, "view"
+
+@dataclass(frozen=True)
+class Course:
+    """How far one configuration came."""
+
+    losses: Mapping[int, float]  # epoch -> best loss up to there, rising epochs; empty if it never had one
+    complete: bool  # it was trained to its end
+
+
+class Courses:
+    """Many of them as arrays: asked for scores again and again, with few changes in between."""
+
+    def __init__(self) -> None:
+        self._epochs = np.zeros(1, dtype=np.int64)  # that anything was said about, rising
+        self._best = np.full((0, 1), np.inf)  # [configurations, epochs], the last one carried on
+        self._ends = np.zeros(0, dtype=np.int64)
+        self._complete = np.zeros(0, dtype=bool)
+
+    def put(self, position: int, course: Course) -> None:
+        """At a place of its own, or in place of what was there."""
+        epochs = np.fromiter(course.losses, dtype=np.int64, count=len(course.losses))
+        self._widen(epochs)
+        self._lengthen(position + 1)
+        row = self._best[position]
+        row[:] = np.inf
+        for column, loss in zip(np.searchsorted(self._epochs, epochs), course.losses.values(), strict=True):
+            row[column:] = loss
+        self._ends[position], self._complete[position] = max(course.losses, default=0), course.complete
+
+    def scores(self, wanted: Sequence[int]) -> Floats:
+        """[len(wanted)] between 0 and 1: the share of the other wanted ones that each beats.
+
+        One without a loss beats none and is beaten by all. Takes about E n log n steps where stopped configurations
+        have E different last epochs.
+        """
+        places: Positions = np.asarray(wanted, dtype=np.int64)
+        wins = np.zeros(len(places))
+        known = np.isfinite(self._best[places, -1]) if len(places) else np.zeros(0, dtype=bool)
+        if known.any():
+            wins[known] = self._wins(places[known]) + np.count_nonzero(~known)
+        return wins / max(1, len(places) - 1)
+
+    def _wins(self, places: Positions) -> Floats:
+        beyond = int(self._epochs[-1]) + 1
+        ends = np.where(self._complete[places], beyond, self._ends[places])
+        wins = np.zeros(len(places))
+        for level in np.unique(ends):
+            here = self._best[places, np.searchsorted(self._epochs, level, side="right") - 1]
+            ended, later = ends == level, ends > level
+            # those that end here meet all that came so far, themselves left out; who went on meets those that end
+            wins[ended] += _beaten(here[ended], here[ended | later]) - 0.5
+            wins[later] += _beaten(here[later], here[ended])
+        return wins
+
+    def _widen(self, epochs: Positions) -> None:
+        """Columns for epochs that are new; each begins as the one before it."""
+        merged = np.union1d(self._epochs, epochs)
+        if len(merged) > len(self._epochs):
+            before = np.searchsorted(self._epochs, merged, side="right") - 1
+            self._best = np.where(before >= 0, self._best[:, np.maximum(before, 0)], np.inf)
+            self._epochs = merged
+
+    def _lengthen(self, rows: int) -> None:
+        more = 2 * rows - len(self._best) if rows > len(self._best) else 0
+        if more:
+            self._best = np.concatenate([self._best, np.full((more, self._best.shape[1]), np.inf)])
+            self._ends = np.concatenate([self._ends, np.zeros(more, dtype=np.int64)])
+            self._complete = np.concatenate([self._complete, np.zeros(more, dtype=bool)])
+
+
+def _beaten(own: Floats, others: Floats) -> Floats:
+    """For each of `own`, how many of `others` have a higher loss; equal ones count half."""
+    order = np.sort(others)
+    right, left = np.searchsorted(order, own, side="right"), np.searchsorted(order, own, side="left")
+    return np.asarray(len(order) - right + 0.5 * (right - left), dtype=np.float64)
+
+
 _START = datetime(2000, 1, 1)
 """Not a time: the view knows the order of things alone."""
 
 
-class ViewStorage(BaseStorage):
-    """One study, in memory. Entries are replaced as they are told; the trial asked for is the last and may vanish.
+class ViewStorage(InMemoryStorage):
+    """One study. Entries are replaced as they are told; the trial asked for is the last and may vanish.
 
     Attributes:
         entries: finished and running trials; id and number of each are its position.
@@ -30,57 +115,22 @@ class ViewStorage(BaseStorage):
     """
 
     def __init__(self, directions: Sequence[str]) -> None:
+        super().__init__()
+        self.create_new_study([StudyDirection[text.upper()] for text in directions], "view")
         self.entries: list[FrozenTrial] = []
-        self._internal: list[dict[str, float]] = []
         self.asked: FrozenTrial | None = None
         self.attrs: dict[str, Any] = {}
         self.window: Sequence[int] | None = None
+        self._internal: list[dict[str, float]] = []
         self._courses, self._seen = Courses(), list[FrozenTrial]()
-        self._directions = [StudyDirection[text.upper()] for text in directions]
-
-    # ---- the study
-
-    def create_new_study(self, directions: Sequence[StudyDirection], study_name: str | None = None) -> int:
-        """There is one already."""
-        raise NotImplementedError
-
-    def delete_study(self, study_id: int) -> None:
-        """Not of use here."""
-        raise NotImplementedError
-
-    def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
-        """Not of use here."""
-        raise NotImplementedError
 
     def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
         """A sampler's note."""
         self.attrs[key] = value
 
-    def get_study_id_from_name(self, study_name: str) -> int:
-        """The only one."""
-        return _STUDY
-
-    def get_study_name_from_id(self, study_id: int) -> str:
-        """The only one."""
-        return _NAME
-
-    def get_study_directions(self, study_id: int) -> list[StudyDirection]:
-        """One for each objective."""
-        return self._directions
-
-    def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
-        """None."""
-        return {}
-
     def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
         """Notes of samplers."""
         return dict(self.attrs)
-
-    def get_all_studies(self) -> list[FrozenStudy]:
-        """The only one."""
-        return [FrozenStudy(_NAME, None, {}, {}, _STUDY, directions=self._directions)]
-
-    # ---- trials
 
     def internal(self, position: int) -> dict[str, float]:
         """An entry's params as samplers calculate with them; an entry's params never change."""
@@ -99,7 +149,7 @@ class ViewStorage(BaseStorage):
             elif self._seen[position] is trial:
                 continue
             self._seen[position] = trial
-            self._courses.put(position, _course(trial, self._directions[0]))
+            self._courses.put(position, _course(trial, self.get_study_directions(0)[0]))
         return self._courses.scores(positions)
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
@@ -121,18 +171,6 @@ class ViewStorage(BaseStorage):
         trial = self.get_trial(trial_id)
         trial.params[param_name] = distribution.to_external_repr(param_value_internal)
         trial.distributions[param_name] = distribution
-
-    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
-        """Entries are replaced instead."""
-        raise NotImplementedError
-
-    def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
-        """Entries are replaced instead."""
-        raise NotImplementedError
-
-    def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
-        """Of the asked trial."""
-        self.get_trial(trial_id).user_attrs[key] = value
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         """Of the asked trial."""

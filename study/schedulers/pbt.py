@@ -10,17 +10,67 @@ side by side, so run as many trials at a time as it shall have members. All that
 epoch).
 """
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Mapping
 from random import Random
-from typing import Any, Protocol
+from typing import Any, Protocol, assert_never
 
-from search_spaces.parameter import Domain
+from search_spaces.parameter import Choice, Domain, FloatRange, IntRange, encode
 from search_spaces.space import SearchSpace
-from study.record.verdict import Verdict
-from study.schedulers.perturb import perturbed
-from study.schedulers.rung_order import Rung
+from study.record.trial_record import Verdict
+from study.schedulers.rung_order import Rule, Rung
 from study.spec.outcome import better
 from study.spec.scheduler_spec import PBT
+
+
+def perturbed(domain: Domain, value: Any, factor: float, resample: float, rng: Random) -> Any:
+    """A number times or divided by `factor`, a choice's neighbour; with chance `resample` a new draw.
+
+    What comes out lies in the domain, on its steps.
+    """
+    if rng.random() < resample:
+        return drawn(domain, rng)
+    up = rng.random() < 0.5
+    match domain:
+        case Choice():
+            places = [encode(choice) for choice in domain.values]
+            place = places.index(encode(value)) + (1 if up else -1)
+            return domain.values[min(max(place, 0), len(places) - 1)]
+        case FloatRange():
+            return _on_steps(domain, value * factor if up else value / factor)
+        case IntRange():
+            moved = value * factor if up else value / factor
+            least = value + domain.step if up else value - domain.step
+            return _whole(domain, max(moved, least) if up else min(moved, least))
+        case _:
+            assert_never(domain)
+
+
+def drawn(domain: Domain, rng: Random) -> Any:
+    """A value of the domain, uniform (in the logarithm where it says so)."""
+    match domain:
+        case Choice():
+            return rng.choice(domain.values)
+        case FloatRange():
+            if domain.kind == "log":
+                return _on_steps(domain, math.exp(rng.uniform(math.log(domain.low), math.log(domain.high))))
+            return _on_steps(domain, rng.uniform(domain.low, domain.high))
+        case IntRange():
+            return domain.low + domain.step * rng.randint(0, (domain.high - domain.low) // domain.step)
+        case _:
+            assert_never(domain)
+
+
+def _on_steps(domain: FloatRange, value: float) -> float:
+    value = min(max(value, domain.low), domain.high)
+    if domain.step is None:
+        return value
+    return min(domain.low + domain.step * round((value - domain.low) / domain.step), domain.high)
+
+
+def _whole(domain: IntRange, value: float) -> int:
+    value = min(max(value, domain.low), domain.high)
+    return min(domain.low + domain.step * round((value - domain.low) / domain.step), domain.high)
 
 
 class Population(Protocol):
@@ -31,16 +81,8 @@ class Population(Protocol):
         ...
 
 
-class PopulationBased:
-    """Scores of all trials at the epochs where they are compared.
-
-    Args:
-        spec: every, share, perturb, factor and resample.
-        direction: of the objective.
-        space: domains of the perturbed keys.
-        seed: of the study.
-        population: whom to take from.
-    """
+class PopulationBased(Rule):
+    """Scores of all trials at the epochs where they are compared."""
 
     def __init__(self, spec: PBT, direction: str, space: SearchSpace, seed: int, population: Population) -> None:
         self._spec, self._direction, self._seed, self._population = spec, direction, seed, population
@@ -77,13 +119,6 @@ class PopulationBased:
             reason=f"PBT after {epoch} epochs: {own:.4g} is among the worst {share} of {among} (the next has "
             f"{bar:.4g}); it goes on from trial {donor}, which had {scores.values[donor]:.4g}",
         )
-
-    def rebuild(self, curves: Iterable[tuple[int, Mapping[int, float]]]) -> None:
-        """Forget all and observe every curve again."""
-        self._scores.clear()
-        for number, curve in curves:
-            for epoch in sorted(curve):
-                self.observe(number, epoch, curve[epoch])
 
     def _donor(self, scores: Rung, share: int, rng: Random) -> int | None:
         least = scores.place(share)

@@ -1,15 +1,33 @@
-"""The trials that reached one epoch, kept in order: what every rule compares by.
-
-A rung of n trials is asked in O(log n) and filled in O(n) moves of a few bytes, so a verdict among 1,000 trials costs
-microseconds. Telling a trial's value again replaces it.
-"""
+"""How a scheduler is asked, and the rung that every one of them compares by."""
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+
+from study.record.trial_record import Verdict
+
+
+class Rule:
+    """A scheduler; this one lets every trial go on. Decisions depend on recorded curves only, never on a clock."""
+
+    def observe(self, number: int, epoch: int, value: float) -> None:
+        """A trial reported this objective (of the epoch, not the best so far). Told again, it replaces the first."""
+
+    def verdict(self, number: int, epoch: int) -> Verdict | None:
+        """Asked after `observe` of the same epoch; None lets the trial go on."""
+        return None
+
+    def rebuild(self, curves: Iterable[tuple[int, Mapping[int, float]]]) -> None:
+        """Observe every (number, epoch -> objective) curve: the rule is left as if it had seen every report."""
+        for number, curve in curves:
+            for epoch in sorted(curve):
+                self.observe(number, epoch, curve[epoch])
 
 
 class Rung:
-    """Values of trials, best first."""
+    """Values of the trials that reached one epoch, best first.
+
+    It is asked in O(log n) and filled in O(n) moves of a few bytes, so a verdict among 1,000 trials costs microseconds.
+    """
 
     def __init__(self, direction: str) -> None:
         self._sign = -1.0 if direction == "maximize" else 1.0

@@ -21,25 +21,15 @@ from ssl_core.config import Config
 
 @dataclass(frozen=True)
 class Usage:
-    """What a study has used and reached, over all its invocations.
+    """What a study has used and reached, over all its invocations."""
 
-    Attributes:
-        trials: that count (refused configurations do not).
-        seconds: wall time during which a driver ran it.
-        gpu_seconds: GPUs held times seconds.
-        epochs: reported by trials.
-        since_best: finished trials since the best of the finished ones.
-        best: best objective so far, None before the first.
-        maximize: direction of the objective.
-    """
-
-    trials: int = 0
-    seconds: float = 0.0
-    gpu_seconds: float = 0.0
-    epochs: int = 0
-    since_best: int = 0
-    best: float | None = None
-    maximize: bool = True
+    trials: int = 0  # that count (refused configurations do not)
+    seconds: float = 0.0  # wall time during which a driver ran it
+    gpu_seconds: float = 0.0  # GPUs held times seconds
+    epochs: int = 0  # reported by trials
+    since_best: int = 0  # finished trials since the best of the finished ones
+    best: float | None = None  # best objective so far, None before the first
+    maximize: bool = True  # direction of the objective
 
 
 @dataclass(frozen=True)
@@ -56,7 +46,6 @@ class Trials(Config):
     trials: int = Field(ge=1)
 
     def spent(self, spending: Usage) -> LimitReached | None:
-        """See `Budget`."""
         return LimitReached(f"all {self.trials} trials are done", False) if spending.trials >= self.trials else None
 
 
@@ -66,7 +55,6 @@ class Hours(Config):
     hours: float = Field(gt=0, allow_inf_nan=False)
 
     def spent(self, spending: Usage) -> LimitReached | None:
-        """See `Budget`."""
         return LimitReached(f"{self.hours:g} hours are over", True) if spending.seconds >= 3600 * self.hours else None
 
 
@@ -76,7 +64,6 @@ class GpuHours(Config):
     gpu_hours: float = Field(gt=0, allow_inf_nan=False)
 
     def spent(self, spending: Usage) -> LimitReached | None:
-        """See `Budget`."""
         over = spending.gpu_seconds >= 3600 * self.gpu_hours
         return LimitReached(f"{self.gpu_hours:g} GPU-hours are used", True) if over else None
 
@@ -87,7 +74,6 @@ class Epochs(Config):
     epochs: int = Field(ge=1)
 
     def spent(self, spending: Usage) -> LimitReached | None:
-        """See `Budget`."""
         return LimitReached(f"{self.epochs} epochs are trained", True) if spending.epochs >= self.epochs else None
 
 
@@ -97,7 +83,6 @@ class NoImprovement(Config):
     no_improvement: int = Field(ge=1)
 
     def spent(self, spending: Usage) -> LimitReached | None:
-        """See `Budget`."""
         over = spending.since_best >= self.no_improvement
         return LimitReached(f"{spending.since_best} trials in a row brought no new best", False) if over else None
 
@@ -108,7 +93,6 @@ class Target(Config):
     target: float = Field(allow_inf_nan=False)
 
     def spent(self, spending: Usage) -> LimitReached | None:
-        """See `Budget`."""
         if spending.best is None:
             return None
         reached = spending.best >= self.target if spending.maximize else spending.best <= self.target

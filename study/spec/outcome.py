@@ -34,27 +34,16 @@ class Outcome(StrEnum):
 
 
 class EpochReport(Config):
-    """What a trial sends to the director after each epoch, or when it ends without one.
+    """What a trial sends to the director after each epoch, or when it ends without one."""
 
-    Attributes:
-        number: trial number.
-        epoch: epochs done; 0 when it ended before the first.
-        epochs: epochs it wants to do; 0 when it never opened.
-        metrics: finite metrics of this epoch.
-        seconds: wall time of the epoch, opening included.
-        end: outcome when this was the last report.
-        reason: why, for a person, whenever `end` is not COMPLETE.
-        best_epoch, best_value: of the objective so far.
-    """
-
-    number: int
-    epoch: int = Field(default=0, ge=0)
-    epochs: int = Field(default=0, ge=0)
-    metrics: dict[str, float] = Field(default_factory=dict)
-    seconds: float = 0.0
-    end: Outcome | None = None
-    reason: str = ""
-    best_epoch: int | None = None
+    number: int  # trial number
+    epoch: int = Field(default=0, ge=0)  # epochs done; 0 when it ended before the first
+    epochs: int = Field(default=0, ge=0)  # epochs it wants to do; 0 when it never opened
+    metrics: dict[str, float] = Field(default_factory=dict)  # finite metrics of this epoch
+    seconds: float = 0.0  # wall time of the epoch, opening included
+    end: Outcome | None = None  # outcome when this was the last report
+    reason: str = ""  # why, for a person, whenever `end` is not COMPLETE
+    best_epoch: int | None = None  # so far, by the objective
     best_value: float | None = None
 
 

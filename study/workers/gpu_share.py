@@ -25,15 +25,10 @@ MOST = 64
 
 @dataclass(frozen=True)
 class MeasuredNeeds:
-    """What trials were found to need.
+    """What trials were found to need."""
 
-    Attributes:
-        peak_bytes: most that one of them reserved.
-        device_bytes: memory of the GPU, of the smallest one.
-    """
-
-    peak_bytes: float
-    device_bytes: float
+    peak_bytes: float  # most that one of them reserved
+    device_bytes: float  # memory of the GPU, of the smallest one
 
 
 def trials_per_gpu(measured: MeasuredNeeds, most: int | None = None) -> int:

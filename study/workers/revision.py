@@ -33,18 +33,9 @@ def digest_of(root: Path) -> str:
     return total.hexdigest()[:16]
 
 
-def require_revision(expected: str, here: str | None = None) -> None:
-    """Refuse to work for a driver of another revision.
-
-    Args:
-        expected: the driver's digest.
-        here: this process's, by default measured.
-
-    Raises:
-        StudyError: they differ.
-    """
-    found = here or code_digest()
-    if found != expected:
+def require_revision(expected: str) -> None:
+    """Refuse to work for a driver of another revision. Raises StudyError when this process's digest differs."""
+    if (found := code_digest()) != expected:
         raise StudyError(
             f"the worker on {socket.gethostname()} runs other code than the driver (revision {found}, the driver has "
             f"{expected}); bring {Path(__file__).resolve().parents[2]} there to the driver's revision, or submit the "

@@ -1,26 +1,50 @@
 """Runs trials one epoch at a time and turns every way they can fail into a report. Knows nothing of Ray."""
 
+import errno
 import gc
 import math
+import re
 import time
 import traceback
 from collections.abc import Mapping
 
-from ssl_core.errors import (
-    ConfigError,
-    DataError,
-    DivergedError,
-    MissingDependencyError,
-    StorageError,
-    StudyError,
-)
+from ssl_core.errors import ConfigError, DataError, DivergedError, MissingDependencyError, StorageError, StudyError
 from ssl_core.training.contract import Session
 from study.record.full_disk import FullDiskRetry, is_disk_full
 from study.spec.outcome import EpochReport, Outcome, better, finite_only, one_line
 from study.spec.trial_request import OpenSession, TrialRequest
-from study.workers.fencing import Attempt, FencingToken, StaleAttemptError
-from study.workers.memory import is_out_of_memory
-from study.workers.trial_folder import TrialFolder
+from study.workers.trial_folder import Attempt, FencingToken, StaleAttemptError, TrialFolder
+
+_TEXTS = re.compile(
+    "|".join(
+        (
+            r"\bOutOfMemoryError\b",  # torch's and Ray's
+            r"CUDA (error: )?out of memory",
+            r"HIP out of memory",
+            r"CU\w+_STATUS_ALLOC_FAILED",  # cuBLAS and cuDNN want a workspace of their own
+            r"\bMemoryError\b",  # Python's; numpy's is _ArrayMemoryError
+            r"\b_ArrayMemoryError\b",
+            r"std::bad_alloc",
+            r"DefaultCPUAllocator: (can't allocate|not enough) memory",
+            r"\[Errno 12\]|Cannot allocate memory",
+            r"due to the node running low on memory",  # Ray's memory monitor
+        )
+    )
+)
+
+
+def is_out_of_memory(error: BaseException | str) -> bool:
+    """Whether an exception, or the text of one that came from another process, says that memory ran out.
+
+    A worker that was killed by a signal does not say so: the kernel's OOM killer is one of several who send it, and
+    Ray's list of causes that it guesses at does not count.
+    """
+    if isinstance(error, str):
+        return _TEXTS.search(error) is not None
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return True
+    # the name counts too: torch's and Ray's are no MemoryError, and neither library is needed to tell
+    return is_out_of_memory(f"{type(error).__name__}: {error}")
 
 
 class TrialCrashedError(Exception):
@@ -47,10 +71,8 @@ class TrialRunner:
     """One slot's trials, one after the other.
 
     Args:
-        open_session: builds the session of a request.
         metric, direction: the objective, for deciding which epoch is the best.
         invocation: of the driver that hands out the trials; workers of earlier ones may not write any more.
-        patience: with a full disk.
     """
 
     def __init__(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from ssl_core.errors import StudyError
-from study.cluster.cluster_access import check_cluster, check_dashboard, ray_token
+from study.cluster.cluster import check_cluster, check_dashboard, ray_token
 from study.cluster.lock_file import differences, locked_versions, requirement_lines
 from study.cluster.submission import Submission, _Log, passed_on, runtime_environment
 from study.cluster.working_tree import sent_tree, tracked_files

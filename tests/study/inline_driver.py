@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 from study.engine.ledger import open_ledger
+from study.engine.limits import RunContext, StudyCallback
 from study.engine.meter import Meter
-from study.engine.run_context import RunContext, StudyCallback
 from study.engine.trial_manager import TrialManager
 from study.record.full_disk import FullDiskRetry
 from study.record.metrics_file import MetricsFile
@@ -30,7 +30,7 @@ def run_inline(
     ledger = open_ledger(plan.folder, plan.identity, plan.spec, plan.space, disk_retry)
     clock = clock or SystemClock()
     meter = Meter(clock, slots, 0.0, ledger)
-    context = RunContext(plan.folder, slots, plan.check, clock, meter, largest_share)
+    context = RunContext(plan.folder, slots, plan.check, meter, largest_share)
     manager = TrialManager(ledger, plan.space, context, [*(callbacks or []), MetricsFile(plan.folder, disk_retry)])
     busy: dict[int, TrialRunner] = {}
     while not manager.finished and manager.fatal is None:

@@ -12,8 +12,8 @@ from search_spaces.parameter import Choice, Domain, FloatRange, IntRange, Parame
 from search_spaces.space import SearchSpace
 from search_spaces.stored import StoredBase, stored_space
 from study.engine.ledger import Ledger, StudyIdentity, memory_ledger, open_ledger
-from study.record.verdict import Verdict
-from study.samplers.exhausted import SpaceExhaustedError
+from study.record.trial_record import Verdict
+from study.samplers.proposal import SpaceExhaustedError
 from study.samplers.sampler_view import SamplerView
 from study.spec.outcome import EpochReport, Outcome
 from study.spec.study_spec import StudySpec

@@ -4,9 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from study.record.origin import Origin
-from study.record.trial_record import TrialRecord
-from study.record.verdict import Verdict
+from study.record.trial_record import Origin, TrialRecord, Verdict
 from study.spec.outcome import Outcome
 
 GROUPS = ("normals", "opacity", "scale", "rotation", "sh_dc", "sh_rest")

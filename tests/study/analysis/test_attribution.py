@@ -6,10 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from study_records import CONFIRMS, GROUPS, feature_space, record, stop, synthetic_study
 
-from study.analysis.ablation import from_confirmations
-from study.analysis.attribution import from_trials
-from study.analysis.common_fidelity import rows, searched
-from study.analysis.covariates import columns_of
+from study.analysis.attribution import from_confirmations, from_trials
+from study.analysis.common_fidelity import columns_of, rows, searched
 from study.analysis.linear_effects import estimable, robust_effects
 from study.engine.feature_groups import feature_keys
 from study.record.trial_record import TrialRecord

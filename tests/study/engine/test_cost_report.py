@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from study.engine.cost_report import CostReport, receipt_of
-from study.engine.meter import Meter
-from study.engine.meter_file import TOTALS, TRIALS, MeterFile, TrialTime
+from study.engine.meter import TOTALS, TRIALS, Meter, MeterFile, TrialTime
 from study.spec.outcome import Outcome
 
 

@@ -8,15 +8,15 @@ from ssl_core.errors import StudyError
 from study.cluster.cluster import Resources, enlarged, largest_share, trial_resources
 from study.cluster.searcher import _last_words, machine_is_gone
 from study.engine.ledger import open_ledger
+from study.engine.limits import RunContext
 from study.engine.meter import Meter
-from study.engine.retry import MAX_LOSSES
-from study.engine.run_context import RunContext
+from study.engine.recovery import MAX_LOSSES
 from study.engine.trial_manager import TrialManager
 from study.run.driver import StudyPlan
 from study.spec.clock import SystemClock
 from study.spec.outcome import Outcome
 from study.spec.study_spec import StudySpec
-from study.workers.memory import is_out_of_memory
+from study.workers.trial_runner import is_out_of_memory
 
 HEAD = """The actor died unexpectedly before finishing this task.
 \tclass_name: WarmTrainable
@@ -80,7 +80,7 @@ def test_a_lost_machine_is_not_the_trials_crash(make_plan: MakePlan) -> None:
 def _manager(plan: StudyPlan) -> TrialManager:
     ledger = open_ledger(plan.folder, plan.identity, plan.spec, plan.space)
     clock = SystemClock()
-    return TrialManager(ledger, plan.space, RunContext(plan.folder, 1, None, clock, Meter(clock, 1, 0.0, ledger)), [])
+    return TrialManager(ledger, plan.space, RunContext(plan.folder, 1, None, Meter(clock, 1, 0.0, ledger)), [])
 
 
 def test_a_larger_share_is_of_what_the_trial_shares() -> None:

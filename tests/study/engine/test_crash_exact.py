@@ -16,10 +16,10 @@ from study_process import study_process
 
 from registry.tracking.run_log import open_run_log
 from study.engine.ledger import JOURNAL, read_ledger
-from study.engine.meter_file import MeterFile
+from study.engine.meter import MeterFile
 from study.record.journal import FileJournal
 from study.record.trial_record import TrialRecord
-from study.schedulers.asha import SuccessiveHalving
+from study.schedulers.rules import SuccessiveHalving
 from study.spec.scheduler_spec import ASHA
 
 Process = subprocess.Popen[str]

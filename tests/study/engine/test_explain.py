@@ -14,8 +14,7 @@ from ssl_core.errors import StudyError
 from study.commands.cli import app
 from study.engine.explain import Explanation, explain
 from study.engine.ledger import Ledger
-from study.record.origin import Origin
-from study.record.verdict import Verdict
+from study.record.trial_record import Origin, Verdict
 from study.reports.explain_text import explanation_text
 from study.spec.outcome import EpochReport, Outcome
 

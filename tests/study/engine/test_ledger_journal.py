@@ -31,8 +31,7 @@ from search_kit import (
 from ssl_core.errors import StorageError, StudyError
 from study.engine.ledger import JOURNAL, Ledger, open_ledger, read_ledger
 from study.record.journal import FileJournal, MemoryJournal
-from study.record.journal_lines import MORE, Op, study_attr
-from study.record.study_state import FORMAT
+from study.record.journal_lines import FORMAT, MORE, Op, study_attr
 from study.spec.outcome import EpochReport, Outcome
 
 space = space_of(WIDE)

@@ -15,7 +15,7 @@ from study.commands.cli import app
 from study.engine.ledger import JOURNAL
 from study.engine.replay import replay
 from study.record.journal_lines import Op
-from study.record.origin import Origin
+from study.record.trial_record import Origin
 from study.spec.outcome import Outcome
 
 Lines = list[dict[str, Any]]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from study.engine.retry import Again, GiveUp, after_death, already_failed
+from study.engine.recovery import Again, GiveUp, after_death, already_failed
 from study.record.trial_record import TrialRecord
 from study.spec.outcome import Outcome
 from study.spec.study_spec import StudySpec

@@ -17,7 +17,7 @@ from study.engine.ledger import read_ledger
 from study.engine.trial_manager import TrialManager
 from study.record.metrics_file import read_metrics
 from study.record.trial_record import TrialRecord, leaders
-from study.schedulers.asha import SuccessiveHalving
+from study.schedulers.rules import SuccessiveHalving
 from study.spec.outcome import EpochReport, Outcome
 
 MODES = ["good", "nan", "diverge", "raise", "raise_once", "infeasible"]

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from inline_driver import PowerCut, run_inline
 
 from study.engine.ledger import Ledger, open_ledger, read_ledger
+from study.engine.limits import RunContext
 from study.engine.meter import Meter
-from study.engine.run_context import RunContext
 from study.engine.trial_manager import TrialManager
-from study.forecast.simulated_clock import FakeClock
+from study.forecast.simulated_driver import FakeClock
 from study.record.metrics_file import MetricsFile, read_metrics
 from study.record.trial_record import TrialRecord, leaders
 from study.run.driver import StudyPlan
@@ -197,7 +197,7 @@ def test_an_epoch_that_is_told_again_took_its_time_once(make_plan: MakePlan) -> 
     plan = make_plan(trials=1, scheduler="none")
     ledger = open_ledger(plan.folder, plan.identity, plan.spec, plan.space)
     clock = FakeClock()
-    context = RunContext(plan.folder, 1, None, clock, Meter(clock, 1, 0.0, ledger))
+    context = RunContext(plan.folder, 1, None, Meter(clock, 1, 0.0, ledger))
     report = EpochReport(number=0, epoch=1, epochs=3, metrics={"val/probe": 0.5}, seconds=10.0)
     manager = TrialManager(ledger, plan.space, context, [Fuse(1)])
     assert manager.next_request() is not None

@@ -17,7 +17,7 @@ from inline_driver import PowerCut, run_inline
 from ssl_core.errors import ConfigError, InfeasibleError, StudyError
 from study.engine.ledger import read_ledger
 from study.engine.trial_manager import TrialManager
-from study.forecast.simulated_clock import FakeClock
+from study.forecast.simulated_driver import FakeClock
 from study.record.metrics_file import read_metrics
 from study.record.trial_record import TrialRecord, leaders
 from study.run.driver import StudyPlan

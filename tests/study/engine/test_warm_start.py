@@ -188,8 +188,7 @@ def test_what_the_sampler_is_told() -> None:
 
 
 def test_confirmations_are_kept_from_the_sampler_and_from_plots(tmp_path: Path) -> None:
-    from study.record.origin import Origin
-    from study.record.trial_record import leaders
+    from study.record.trial_record import Origin, leaders
 
     ledger = on_disk(tmp_path / "s", simple(), spec_of())
     finish(ledger, ledger.ask(simple()).number, 0.5)

@@ -9,7 +9,7 @@ import pytest
 from benchmarks.curves import TABLE
 from search_spaces.presets import preset_at
 from search_spaces.space import SearchSpace, load_space
-from study.forecast.landscapes import MOST_BETTER, RISE, SCATTER, Landscapes, _drawn, longest
+from study.forecast.landscapes import MOST_BETTER, RISE, SCATTER, Landscapes, drawn, longest
 from study.spec.study_spec import StudySpec
 
 SPACE = Path(__file__).resolve().parents[3] / "search_spaces" / "cross_modal_quick.yaml"
@@ -44,7 +44,7 @@ def test_the_figures_are_those_of_the_recorded_runs(metric: str) -> None:
 def test_most_of_the_space_is_worse_than_the_preset(number: int) -> None:
     space, spec = quick(), StudySpec(metric="val/probe")
     found = Landscapes(space, spec, 16).draw(number, np.random.default_rng(number))
-    pool = [found.distance(values) for values in _drawn(space, spec.seed)]
+    pool = [found.distance(values) for values in drawn(space, spec.seed, 64)]
     assert np.mean(np.array(pool) < found.distance(space.replay(space.base_params()))) <= MOST_BETTER
 
 
@@ -53,7 +53,7 @@ def test_a_preset_that_does_not_come_first_may_be_anywhere() -> None:
     base, worse = space.replay(space.base_params()), 0
     for number in range(20):
         found = Landscapes(space, spec, 16).draw(number, np.random.default_rng(number))
-        pool = np.array([found.distance(values) for values in _drawn(space, spec.seed)])
+        pool = np.array([found.distance(values) for values in drawn(space, spec.seed, 64)])
         worse += int((pool < found.distance(base)).mean() > MOST_BETTER)
     assert worse > 0
 
@@ -63,7 +63,7 @@ def test_rise_and_scatter_are_in_proportion(epochs: int) -> None:
     space, spec = quick(), StudySpec(metric="val/probe")
     for number in range(5):
         found = Landscapes(space, spec, epochs).draw(number, np.random.default_rng(number))
-        pool = _drawn(space, spec.seed)
+        pool = drawn(space, spec.seed, 64)
         spread = found.weight * np.std([found.distance(values) for values in pool])
         assert SCATTER[0] <= found.noise / spread <= SCATTER[1]
         if epochs > 1 and found.crossing < 0.05:

@@ -100,8 +100,8 @@ def test_the_base_is_taken_and_the_rest_is_spread(space):
     columns = Columns(space)
     pool = drawn(space, 100)
     rows = columns.rows(pool)
-    chosen = spread_out(rows, 5, columns.scales, first=17)
-    assert chosen[0] == 17
+    chosen = spread_out(rows, 5, columns.scales)
+    assert chosen[0] == 0
     assert len(set(chosen)) == 5
     assert {pool[n]["point_backbone.kind"] for n in chosen} == {"pointnet", "dgcnn"}
     points = {pool[n]["points.num_points"] for n in chosen}

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fake_plans import make_space
+from faulty_simulation import FaultyCurve, Mishap, simulate_mishaps
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,13 +15,9 @@ from benchmarks.recorded_runs import NearestRun, RecordedRun, RecordedRuns, coor
 from benchmarks.surrogate import Surrogate, leave_one_out, noise_curves
 from search_spaces.parameter import Choice, FloatRange, IntRange, Parameter
 from search_spaces.space import SearchSpace
-from ssl_core.errors import DataError
-from study.forecast.curve_families import PowerLaw, place
-from study.forecast.learning_curve import Curve, Mishap, draws
-from study.forecast.simulated_clock import FakeClock
-from study.forecast.simulated_study import simulate
-from study.forecast.simulated_worker import Timing
-from study.forecast.simulation import Simulation
+from ssl_core.errors import DataError, InfeasibleError
+from study.forecast.learning_curve import Curve, PowerLaw, draws, place
+from study.forecast.simulated_driver import FakeClock, Simulation
 from study.spec.outcome import Outcome
 from study.spec.study_spec import StudySpec
 
@@ -102,23 +99,25 @@ def test_late_curves_rest_first(space: SearchSpace) -> None:
 
 
 class Always:
-    """One curve for all."""
+    """One curve for all; without a mishap, none is opened."""
 
     def __init__(self, mishap: Mishap | None) -> None:
         self.mishap = mishap
 
     def curve(self, values: Any, seed: int) -> Curve:
-        return Curve(tuple({METRIC: 0.1 * epoch} for epoch in range(1, 5)), (10.0,) * 4, self.mishap)
+        if self.mishap is None:
+            raise InfeasibleError("refused")
+        return FaultyCurve(tuple({METRIC: 0.1 * epoch} for epoch in range(1, 5)), (10.0,) * 4, self.mishap)
 
 
 @pytest.mark.parametrize(
     ("mishap", "outcome", "epoch", "crashes", "seconds"),
     [
-        (None, Outcome.COMPLETE, 4, 0, 42),
+        (Mishap("crash", 3, times=0), Outcome.COMPLETE, 4, 0, 42),
         (Mishap("crash", 3, times=1), Outcome.COMPLETE, 4, 1, 54),
         (Mishap("crash", 3, times=2), Outcome.CRASHED, 2, 2, 44),
         (Mishap("diverge", 2), Outcome.DIVERGED, 1, 0, 22),
-        (Mishap("refuse"), Outcome.INFEASIBLE, 0, 0, 2),
+        (None, Outcome.INFEASIBLE, 0, 0, 2),
         (Mishap("oom", 1, share=2.0), Outcome.COMPLETE, 4, 1, 54),
     ],
     ids=lambda value: value.kind if isinstance(value, Mishap) else "",
@@ -127,7 +126,7 @@ def test_one_trial(
     space: SearchSpace, mishap: Mishap | None, outcome: Outcome, epoch: int, crashes: int, seconds: float
 ) -> None:
     spec = StudySpec(metric=METRIC, trials=1, max_refused=1, scheduler="none")
-    found = simulate(Simulation(space, spec, Always(mishap), timing=Timing(opening=2.0)))
+    found = simulate_mishaps(Simulation(space, spec, Always(mishap), opening=2.0))
     record = found.records[0]
     assert (record.outcome, record.epoch, record.crashes) == (outcome, epoch, crashes)
     assert found.seconds == pytest.approx(seconds)

@@ -4,15 +4,12 @@ from typing import Any
 
 import pytest
 from fake_plans import make_space
-from faulty_simulation import NodeLoss, simulate_deaths, simulate_losses
+from faulty_simulation import NodeLoss, Observed, WildLaw, simulate_deaths, simulate_losses, simulate_mishaps
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from search_spaces.space import SearchSpace
-from study.forecast.curve_families import PowerLaw
-from study.forecast.simulated_study import simulate
-from study.forecast.simulated_worker import Timing
-from study.forecast.simulation import Simulated, Simulation
+from study.forecast.simulated_driver import Simulation
 from study.spec.budget import Budget, Epochs, GpuHours, Hours, NoImprovement, Target, Trials
 from study.spec.outcome import Outcome
 from study.spec.sampler_spec import CMAES, GP, NSGA2, NSGA3, TPE, GridSearch, QuasiRandom, RandomSearch, SamplerSpec
@@ -48,13 +45,13 @@ def space(tmp_path_factory: pytest.TempPathFactory) -> SearchSpace:
 
 def scene(space: SearchSpace, curves: dict[str, Any] | None = None, slots: int = 2, **given: Any) -> Simulation:
     """Ten trials of nine epochs, unless said otherwise."""
-    around = {key: given.pop(key) for key in ("gpus_per_slot", "folder", "timing") if key in given}
+    around = {key: given.pop(key) for key in ("gpus_per_slot", "opening") if key in given}
     spec = StudySpec(**{"metric": "val/probe", "trials": 10, **given})
-    source = PowerLaw(space, metric="val/probe", epochs=9, **(curves or {}))
+    source = WildLaw(space, metric="val/probe", epochs=9, **(curves or {}))
     return Simulation(space, spec, source, slots=slots, **around)
 
 
-def story(found: Simulated) -> list[Any]:
+def story(found: Observed) -> list[Any]:
     """All that a study found, without when and by which road."""
     fields = {"number", "params", "values", "outcome", "curve", "best_epoch", "seed", "epoch", "epochs", "verdicts"}
     return [record.model_dump(include=fields) for record in found.records]
@@ -65,14 +62,14 @@ def story(found: Simulated) -> list[Any]:
 def test_every_kind_of_study(space: SearchSpace, sampler: SamplerSpec, scheduler: SchedulerSpec) -> None:
     trials = 6 if sampler.kind == "gp" else 10
     settled = {"sampler": sampler, "scheduler": scheduler, "trials": trials, "seed": 5}
-    found = simulate(scene(space, WILD, slots=3, **settled))
+    found = simulate_mishaps(scene(space, WILD, slots=3, **settled))
     assert_nothing_starves(found, slots=3, trials=trials)
     assert_best_is_monotone(found)
     assert_receipt_adds_up(found, slots=3)
-    assert story(simulate(scene(space, WILD, slots=3, **settled))) == story(found)
+    assert story(simulate_mishaps(scene(space, WILD, slots=3, **settled))) == story(found)
 
 
-def assert_nothing_starves(found: Simulated, slots: int, trials: int) -> None:
+def assert_nothing_starves(found: Observed, slots: int, trials: int) -> None:
     """Whoever was asked for ends, and no slot is free while something is left to start."""
     assert found.finished
     assert sum(record.spends_budget for record in found.records) == trials
@@ -82,14 +79,14 @@ def assert_nothing_starves(found: Simulated, slots: int, trials: int) -> None:
         assert point.running == min(slots, trials - point.ended)
 
 
-def assert_best_is_monotone(found: Simulated) -> None:
+def assert_best_is_monotone(found: Observed) -> None:
     bests = [point.best for point in found.points if point.best is not None]
     assert bests == sorted(bests)
     values = [value for record in found.records for value in record.curve.values()]
     assert found.best == max(values)
 
 
-def assert_receipt_adds_up(found: Simulated, slots: int) -> None:
+def assert_receipt_adds_up(found: Observed, slots: int) -> None:
     assert found.receipt.held == pytest.approx(slots * found.seconds, rel=1e-9)
     parts = found.receipt
     assert min(parts.useful, parts.stopped, parts.failed, parts.overhead) >= 0
@@ -98,8 +95,7 @@ def assert_receipt_adds_up(found: Simulated, slots: int) -> None:
 @QUICK
 @given(seed=seeds, slots=st.integers(1, 5), opening=st.floats(0, 20))
 def test_slots_are_never_idle_and_receipts_add_up(space: SearchSpace, seed: int, slots: int, opening: float) -> None:
-    timing = Timing(opening=opening, report=0.5)
-    found = simulate(scene(space, {**WILD, "landscape": seed}, slots, seed=seed, timing=timing, trials=12))
+    found = simulate_mishaps(scene(space, {**WILD, "landscape": seed}, slots, seed=seed, opening=opening, trials=12))
     assert_nothing_starves(found, slots, 12)
     assert_best_is_monotone(found)
     assert_receipt_adds_up(found, slots)
@@ -117,7 +113,7 @@ BUDGETS = st.one_of(
 @given(seed=seeds, slots=st.integers(1, 4), budget=BUDGETS)
 def test_no_budget_is_overspent(space: SearchSpace, seed: int, slots: int, budget: Budget) -> None:
     given_ = scene(space, {"noise": 0.02}, slots, seed=seed, trials=30, budget=budget, gpus_per_slot=0.5)
-    found = simulate(given_)
+    found = simulate_mishaps(given_)
     reached = moment_reached(found, budget, slots)
     if reached is None:
         assert "all 30 trials" in found.reason
@@ -134,7 +130,7 @@ def test_no_budget_is_overspent(space: SearchSpace, seed: int, slots: int, budge
     assert found.finished
 
 
-def moment_reached(found: Simulated, budget: Budget, slots: int) -> tuple[int, float] | None:
+def moment_reached(found: Observed, budget: Budget, slots: int) -> tuple[int, float] | None:
     """Place among what was told, and moment, when the limit was reached; worked out from the trace alone."""
     curves = {record.number: iter(sorted(record.curve.items())) for record in found.records}
     epochs = 0
@@ -163,7 +159,7 @@ def moment_reached(found: Simulated, budget: Budget, slots: int) -> tuple[int, f
 @given(seed=seeds, disk_retry=st.integers(1, 4), slots=st.integers(1, 3))
 def test_no_improvement_ends_a_study(space: SearchSpace, seed: int, disk_retry: int, slots: int) -> None:
     spec: dict[str, Any] = {"seed": seed, "trials": 40, "scheduler": "none", "sampler": "random"}
-    found = simulate(scene(space, {}, slots, budget=NoImprovement(no_improvement=disk_retry), **spec))
+    found = simulate_mishaps(scene(space, {}, slots, budget=NoImprovement(no_improvement=disk_retry), **spec))
     best, since = None, 0
     for told in found.told:
         if told.what == "started":
@@ -182,8 +178,8 @@ def test_a_driver_that_dies_changes_nothing(
 ) -> None:
     folder = tmp_path_factory.mktemp("studies") / "study"
     spec: dict[str, Any] = {"seed": seed, "trials": 8, "scheduler": kind}
-    undisturbed = simulate(scene(space, WILD, 1, **spec))
-    found, driven = simulate_deaths(scene(space, WILD, 1, **spec, folder=folder), deaths)
+    undisturbed = simulate_mishaps(scene(space, WILD, 1, **spec))
+    found, driven = simulate_deaths(scene(space, WILD, 1, **spec), folder, deaths)
     assert story(found) == story(undisturbed)
     assert found.reason == undisturbed.reason
     # an epoch that was being trained is trained again, and nothing else
@@ -198,7 +194,7 @@ def test_a_concurrent_study_survives_its_drivers(
     space: SearchSpace, tmp_path_factory: pytest.TempPathFactory, seed: int, deaths: list[int], slots: int
 ) -> None:
     folder = tmp_path_factory.mktemp("studies") / "study"
-    found, _ = simulate_deaths(scene(space, WILD, slots, seed=seed, folder=folder), deaths)
+    found, _ = simulate_deaths(scene(space, WILD, slots, seed=seed), folder, deaths)
     assert_best_is_monotone(found)
     assert sum(record.spends_budget for record in found.records) == 10
     assert all(record.told for record in found.records)
@@ -226,8 +222,8 @@ def test_asha_never_stops_the_winner_of_ordered_curves(
 ) -> None:
     halving = ASHA(grace=grace, reduction=reduction)
     given_ = scene(space, {"landscape": seed}, slots, seed=seed, trials=20, scheduler=halving, sampler="random")
-    found = simulate(given_)
-    assert isinstance(given_.curves, PowerLaw)
+    found = simulate_mishaps(given_)
+    assert isinstance(given_.curves, WildLaw)
     nearest = min(found.records, key=lambda record: given_.curves.distance(record.values))
     assert nearest.outcome is Outcome.COMPLETE
     assert found.points[-1].leader == nearest.number
@@ -238,7 +234,7 @@ def test_asha_never_stops_the_winner_of_ordered_curves(
 @given(seed=seeds, slots=st.integers(1, 4))
 def test_completed_configurations_are_repeated(space: SearchSpace, seed: int, slots: int) -> None:
     spec: dict[str, Any] = {"seed": seed, "repeats": 2, "trials": 14}
-    found = simulate(scene(space, {"noise": 0.02}, slots, **spec))
+    found = simulate_mishaps(scene(space, {"noise": 0.02}, slots, **spec))
     completed = [record for record in found.records if record.outcome is Outcome.COMPLETE]
     groups: dict[int, list[int]] = {}
     for record in completed:
@@ -250,7 +246,7 @@ def test_completed_configurations_are_repeated(space: SearchSpace, seed: int, sl
 @QUICK
 @given(seed=seeds, policy=st.sampled_from(["retry", "infeasible"]))
 def test_want_of_memory_never_kills_a_study(space: SearchSpace, seed: int, policy: str) -> None:
-    found = simulate(scene(space, {"hungry": 0.4}, 2, seed=seed, on_oom=policy, scheduler="none"))
+    found = simulate_mishaps(scene(space, {"hungry": 0.4}, 2, seed=seed, on_oom=policy, scheduler="none"))
     assert found.finished
     refused = [record for record in found.records if record.outcome is Outcome.INFEASIBLE]
     assert all(record.outcome in (Outcome.COMPLETE, Outcome.INFEASIBLE) for record in found.records)
@@ -259,5 +255,5 @@ def test_want_of_memory_never_kills_a_study(space: SearchSpace, seed: int, polic
 
 
 def test_trials_is_a_budget_too(space: SearchSpace) -> None:
-    found = simulate(scene(space, trials=None, budget=Trials(trials=4)))
+    found = simulate_mishaps(scene(space, trials=None, budget=Trials(trials=4)))
     assert len(found.records) == 4

@@ -6,17 +6,15 @@ from typing import Any
 
 import pytest
 from fake_plans import make_space
-from faulty_simulation import simulate_deaths
+from faulty_simulation import WildLaw, simulate_deaths, simulate_mishaps
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from search_spaces.space import SearchSpace
 from study.engine.explain import explain
 from study.engine.replay import replay
-from study.forecast.curve_families import PowerLaw
-from study.forecast.learning_curve import Curve
-from study.forecast.simulated_study import simulate
-from study.forecast.simulation import Simulated, Simulation
+from study.forecast.learning_curve import Curve, PowerLaw
+from study.forecast.simulated_driver import Simulated, Simulation
 from study.reports.status import read_status
 from study.spec.outcome import Outcome
 from study.spec.study_spec import Constraint, ObjectiveMetric, StudySpec
@@ -71,10 +69,10 @@ def test_a_driver_that_dies_loses_no_metric(
     folder = tmp_path_factory.mktemp("studies") / "study"
     several = {} if kind == "cmaes" else {"objectives": TWO}
     spec = StudySpec(metric=METRIC, trials=8, seed=seed, sampler=kind, constraints=BAND * bounded, **several)
-    law = PowerLaw(space, metric=METRIC, epochs=6, crossing=0.5, diverging=0.2, crashing=0.2, landscape=seed)
-    scene = Simulation(space, spec, Costed(law), folder=folder)
-    found, _ = simulate_deaths(scene, deaths)
-    undisturbed = simulate(replace(scene, folder=None))
+    law = WildLaw(space, metric=METRIC, epochs=6, crossing=0.5, diverging=0.2, crashing=0.2, landscape=seed)
+    scene = Simulation(space, spec, Costed(law))
+    found, _ = simulate_deaths(scene, folder, deaths)
+    undisturbed = simulate_mishaps(scene)
     assert story(found) == story(undisturbed)
     for record in (record for record in found.records if record.outcome is Outcome.COMPLETE):
         assert record.best_epoch is not None

@@ -13,7 +13,7 @@ from fake_sessions import FakeConfig, FakeSession
 from study_process import environment
 
 from ssl_core.errors import StorageError
-from study.record.full_disk import DiskWatch, FullDiskRetry, RetryingJournal, is_disk_full
+from study.record.full_disk import DiskWatch, FullDiskRetry, is_disk_full
 from study.record.journal import FileJournal
 from study.record.journal_lines import Line
 from study.record.metrics_file import MetricsFile, read_metrics
@@ -141,9 +141,9 @@ def test_the_journal_is_whole_after_the_wait(tmp_path: Path) -> None:
             super().append(group, sync=sync)
 
     path = tmp_path / "journal.log"
-    journal = RetryingJournal(Filling(path, writable=True), path, disk_retry(Hand(), []))
-    journal.append([{"op_code": 0, "study_name": "demo"}], sync=True)
-    journal.append([{"op_code": 2, "user_attr": {}}], sync=False)
+    journal, wait = Filling(path, writable=True), disk_retry(Hand(), [])
+    wait(lambda: journal.append([{"op_code": 0, "study_name": "demo"}], sync=True), path)
+    wait(lambda: journal.append([{"op_code": 2, "user_attr": {}}], sync=False), path)
     assert len(FileJournal(path, writable=False).read()) == 2
 
 

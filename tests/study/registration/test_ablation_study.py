@@ -13,7 +13,7 @@ from fake_sessions import FakeConfig, FakeSession
 from inline_driver import run_inline
 
 from search_spaces.space import load_space
-from study.analysis.ablation import from_confirmations
+from study.analysis.attribution import from_confirmations
 from study.engine.ledger import memory_ledger, read_ledger
 from study.record.trial_record import leaders
 from study.registration.assess import Assessed

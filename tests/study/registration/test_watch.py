@@ -13,7 +13,7 @@ from plain_client import NAME, PROTOCOL, another_bundle, edit_card, first_bundle
 from registry.tracking.run_log import open_run_log
 from registry.versions.fetching import pull
 from registry.versions.store import EncoderStore
-from study.cluster.interrupt import Interrupt
+from study.cluster.tune_loop import Interrupt
 from study.registration import job_run as judging
 from study.registration.evaluation_job import Answer, EvaluationJob
 from study.registration.job_run import judge

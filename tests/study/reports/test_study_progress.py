@@ -11,11 +11,10 @@ from inline_driver import run_inline
 from rich.console import Console
 from study_records import CONFIRMS, record, stop
 
-from study.analysis.rung_passage import RungSummary
+from study.analysis.fidelity import RungSummary
 from study.engine.ledger import Ledger, open_ledger, read_ledger
 from study.engine.meter import Meter
-from study.record.origin import Origin
-from study.record.trial_record import TrialRecord
+from study.record.trial_record import Origin, TrialRecord
 from study.reports.budget_use import Pace, budget_use, seconds_left
 from study.reports.live_panel import panel
 from study.reports.live_state import LiveState

@@ -24,7 +24,7 @@ from study.engine.cost_report import CostReport, study_receipt
 from study.engine.ledger import Ledger, disk_errors, read_ledger
 from study.reports.status import read_status
 from study.run.driver import StudyPlan, StudySummary, run_study
-from study.schedulers.asha import SuccessiveHalving
+from study.schedulers.rules import SuccessiveHalving
 from study.spec.outcome import EpochReport, Outcome
 from study.spec.scheduler_spec import ASHA
 

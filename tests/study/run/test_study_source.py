@@ -17,9 +17,7 @@ from study.engine.trial_manager import TrialManager
 from study.record.config_file import ConfigFile
 from study.record.journal import count_lines
 from study.record.metrics_file import metrics_path, read_metrics
-from study.record.origin import Origin
-from study.record.trial_record import TrialRecord
-from study.record.verdict import Verdict
+from study.record.trial_record import Origin, TrialRecord, Verdict
 from study.run.driver import StudyPlan
 from study.run.study_source import STATUS, Ending, StudySource, provenance_tags
 

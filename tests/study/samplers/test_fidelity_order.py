@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from study.samplers.fidelity_order import Course, Courses
+from study.samplers.view_storage import Course, Courses
 
 steps = st.lists(st.integers(0, 6), min_size=0, max_size=6)
 

@@ -8,11 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search_spaces.space import SearchSpace
-from study.record.verdict import Rule, Verdict
-from study.schedulers.asha import SuccessiveHalving
-from study.schedulers.median import MedianStopping
-from study.schedulers.rules import NoRule, build_rule
-from study.schedulers.rung_order import Rung
+from study.record.trial_record import Verdict
+from study.schedulers.rules import MedianStopping, SuccessiveHalving, build_rule
+from study.schedulers.rung_order import Rule, Rung
 from study.spec.scheduler_spec import ASHA, MedianRule, NoScheduler, SchedulerSpec
 
 VALUES = st.floats(-1, 1).map(lambda value: round(value, 2))
@@ -25,6 +23,13 @@ SPECS: st.SearchStrategy[SchedulerSpec] = ASHAS | MEDIANS
 Seen = dict[int, dict[int, float]]
 
 
+class NoPopulation:
+    """Has no checkpoint to give."""
+
+    def donor_values(self, number: int) -> None:
+        return None
+
+
 @pytest.fixture(scope="module")
 def space(tmp_path_factory: pytest.TempPathFactory) -> SearchSpace:
     return make_space(tmp_path_factory.mktemp("space"))
@@ -32,7 +37,7 @@ def space(tmp_path_factory: pytest.TempPathFactory) -> SearchSpace:
 
 def play(spec: SchedulerSpec, direction: str, curves: list[list[float]], space: SearchSpace) -> tuple[Rule, Seen, dict]:
     """Trials one epoch each in turn until stopped or done; the rule, what it saw, and its verdicts."""
-    rule = build_rule(spec, direction, space, 0)
+    rule = build_rule(spec, direction, space, 0, NoPopulation())
     seen: Seen = {}
     stopped: dict[int, Verdict] = {}
     for epoch in range(1, 1 + max(map(len, curves))):
@@ -90,8 +95,7 @@ def test_rebuilt_from_curves_in_any_order_it_decides_the_same(
     space: SearchSpace, spec: SchedulerSpec, direction: str, curves: list[list[float]], data: st.DataObject
 ) -> None:
     rule, seen, _ = play(spec, direction, curves, space)
-    again = build_rule(spec, direction, space, 0)
-    again.observe(99, 1, 5.0)
+    again = build_rule(spec, direction, space, 0, NoPopulation())
     again.rebuild(data.draw(st.permutations(list(seen.items()))))
     for number, curve in seen.items():
         for epoch in curve:
@@ -102,14 +106,14 @@ def test_rebuilt_from_curves_in_any_order_it_decides_the_same(
 def test_an_epoch_told_again_replaces_what_it_said(
     space: SearchSpace, spec: SchedulerSpec, direction: str, curves: list[list[float]], data: st.DataObject
 ) -> None:
-    first = build_rule(spec, direction, space, 0)
+    first = build_rule(spec, direction, space, 0, NoPopulation())
     whole = {number: dict(enumerate(curve, start=1)) for number, curve in enumerate(curves)}
     first.rebuild(whole.items())
     number = data.draw(st.sampled_from(sorted(whole)))
     epoch, value = data.draw(st.sampled_from(sorted(whole[number]))), data.draw(VALUES)
     first.observe(number, epoch, value)
     whole[number][epoch] = value
-    again = build_rule(spec, direction, space, 0)
+    again = build_rule(spec, direction, space, 0, NoPopulation())
     again.rebuild(whole.items())
     for other, curve in whole.items():
         for e in curve:
@@ -171,8 +175,8 @@ def test_ties_go_on(space: SearchSpace, count: int, value: float) -> None:
 
 
 def test_none_stops_nobody(space: SearchSpace) -> None:
-    rule = build_rule(NoScheduler(), "maximize", space, 0)
-    assert isinstance(rule, NoRule)
+    rule = build_rule(NoScheduler(), "maximize", space, 0, NoPopulation())
+    assert type(rule) is Rule
     rule.rebuild([(number, {1: float(number)}) for number in range(9)])
     rule.observe(0, 2, 0.0)
     assert rule.verdict(0, 2) is None

@@ -8,7 +8,7 @@ from search_kit import finish, in_memory, space_of, spec_of, view_facts
 
 from search_spaces.parameter import FloatRange, IntRange
 from ssl_core.errors import ConfigError, SpaceError
-from study.samplers.sampler_check import check_search
+from study.samplers.suggestion import check_search
 from study.spec.outcome import Outcome
 from study.spec.sampler_spec import GridSearch
 from study.spec.study_spec import Constraint, study_spec

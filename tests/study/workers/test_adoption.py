@@ -4,8 +4,7 @@ import threading
 from pathlib import Path
 
 from study.spec.outcome import EpochReport, Outcome
-from study.workers.fencing import Attempt, FencingToken
-from study.workers.trial_folder import TrialFolder
+from study.workers.trial_folder import Attempt, FencingToken, TrialFolder
 
 FILES = ("model", "training", "state")
 

@@ -10,9 +10,8 @@ from fake_sessions import FakeConfig, FakeSession, OpenFake
 
 from ssl_core.errors import StudyError
 from study.spec.trial_request import TrialRequest
-from study.workers.fencing import ATTEMPT, Attempt, FencingToken, StaleAttemptError
 from study.workers.revision import PACKAGES, code_digest, digest_of, require_revision
-from study.workers.trial_folder import TrialFolder
+from study.workers.trial_folder import ATTEMPT, Attempt, FencingToken, StaleAttemptError, TrialFolder
 from study.workers.trial_runner import TrialCrashedError, TrialRunner
 
 
@@ -87,7 +86,7 @@ def test_swapping_and_beginning_exclude_each_other(tmp_path: Path) -> None:
 def test_a_worker_that_was_stopped_in_the_middle_does_not_stop_its_successor(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("study.workers.fencing._PATIENCE", 0.3)
+    monkeypatch.setattr("study.workers.trial_folder._PATIENCE", 0.3)
     ready = multiprocessing.Event()
     process = multiprocessing.Process(target=_hold, args=(tmp_path, ready))
     process.start()

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from study.spec.outcome import one_line
-from study.workers.memory import is_out_of_memory
+from study.workers.trial_runner import is_out_of_memory
 
 ROOT = Path(__file__).resolve().parents[3]
 
