@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), *(str(ROOT / "tests" / part) for part in ("fuzz", "reference", "data", "study"))]
+sys.path[:0] = [str(ROOT), *(str(ROOT / "tests" / part) for part in ("fuzz", "reference", "ssl_core", "study"))]
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 

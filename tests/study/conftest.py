@@ -12,7 +12,9 @@ from fake_sessions import FakeConfig, OpenFake
 from study.run.driver import StudyPlan
 from study.spec.study_spec import StudySpec
 
-os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+HERE = Path(__file__).parent
+FOLDERS = [str(folder) for folder in (HERE, *sorted(HERE.iterdir())) if folder.is_dir()]  # workers import from all
+os.environ["PYTHONPATH"] = os.pathsep.join([*FOLDERS, os.environ.get("PYTHONPATH", "")])
 
 
 @pytest.fixture(scope="session")
