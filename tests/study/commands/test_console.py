@@ -9,7 +9,8 @@ from rich.console import Console
 
 from ssl_core.errors import RegistryError
 from ssl_core.evaluation.progress import EvaluationProgress
-from study import cli, console
+from study.commands import cli
+from study.reports import console
 
 HOSTILE = "see [/issue], [red]mine[/] :smile: \x1b[31m end"
 
