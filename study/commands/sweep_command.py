@@ -40,8 +40,7 @@ def sweep(
     It trains on --pack, or on a pack made of --data or --meshes; with none of them, of a procedural sample set. What
     is done is not done again.
     """
-    from study.registration.leaderboard import print_study, study_facts
-    from study.registration.sweep import Request, run_and_assess
+    from study.registration.sweep import Request, print_study, run_and_assess, study_facts
 
     request = Request(space, pack or "", name, trials, concurrency, assigned(assignments))
     if pack is None:

@@ -8,21 +8,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
-
-from registry.champions.adoption import completed
-from registry.champions.promote import evaluate_version, promote, promote_best
+from registry.champions.promote import evaluate_version, promote_best
 from registry.server.users import may_judge
 from registry.tracking.cursor import read_cursor
-from registry.tracking.run_log import RunLog, open_run_log
+from registry.tracking.run_log import RunLog
 from registry.versions.records import EncoderVersion, Lineage
 from registry.versions.store import EncoderStore
 from ssl_core.config import Config
 from ssl_core.data.dataset import Dataset
 from ssl_core.errors import MissingDependencyError, RegistryError, StudyError
-from ssl_core.evaluation.report import Table, TaskConfig
-from ssl_core.evaluation.task import task_named
-from ssl_core.evaluation.tasks.task_contract import Task
 from ssl_core.models.bundle import add_onnx
 from ssl_core.training.contract import AnyRecipe
 from ssl_core.training.device import choose_device
@@ -45,25 +39,6 @@ class Assessed(Config):
     status: str
     headline: str
     decision: str
-
-
-class EvaluationOutcome(Config):
-    """An evaluation for people and scripts: percent with half-widths, and the gate's reason."""
-
-    reference: str
-    rows: list[dict[str, Any]]
-    sections: list[Table] = Field(default_factory=list)
-    """title, column names and rows of each table besides"""
-    protocol: str
-    """version of the rules"""
-    complete: bool
-    """whether it answers all of the full protocol"""
-    left_out: dict[str, str] = Field(default_factory=dict)
-    """what of the full protocol it does not answer, by section, and why"""
-    decision: str = ""
-    seconds: float = 0.0
-    share_saved: float = 0.0
-    """of the time that it would have taken without features that were kept"""
 
 
 def assess_study(
@@ -200,36 +175,4 @@ def _assessed(version: EncoderVersion) -> Assessed:
         status=version.status,
         headline=version.evaluation.headline if version.evaluation else "",
         decision=version.decision.reason if version.decision else "",
-    )
-
-
-def evaluate_reference(
-    reference: str,
-    pack: Dataset,
-    home: Path,
-    tracking_uri: str | None,
-    *,
-    to_gate: bool,
-    ask: Callable[[Task], TaskConfig],
-) -> EvaluationOutcome:
-    """Evaluate a registered model on a pack, and put it before the gate if asked. Raises RegistryError.
-
-    `ask` says what is asked of models measured by a task.
-    """
-    with open_run_log(tracking_uri, home) as log, evaluation_progress() as tell:
-        store, device = EncoderStore(log), choose_device()
-        version = completed(store, store.resolve(reference))
-        config = ask(task_named(version.kind))
-        report = evaluate_version(store, pack, version, config, device=device, tell=tell)
-        decision = promote(store, pack, version, device=device, tell=tell).reason if to_gate else ""
-    return EvaluationOutcome(
-        reference=version.reference,
-        rows=report.overview(),
-        sections=report.tables(),
-        protocol=report.config.protocol,
-        complete=report.complete,
-        left_out=report.left_out,
-        decision=decision,
-        seconds=report.seconds,
-        share_saved=report.share_saved,
     )

@@ -25,8 +25,16 @@ from study.commands.cli import app
 from study.engine.ledger import open_ledger, read_ledger
 from study.record.config_file import ConfigFile
 from study.registration.assess import register_trial
-from study.registration.curve_differences import CurveDifference, compared, differences, measured
-from study.registration.rerun import Scratch, computing_on, rerun, retrain
+from study.registration.rerun import (
+    CurveDifference,
+    Scratch,
+    compared,
+    computing_on,
+    differences,
+    measured,
+    rerun,
+    retrain,
+)
 from study.registration.sweep import Request, plan_study
 from study.run.driver import run_study
 from study.run.mirror_process import MirrorProcess
