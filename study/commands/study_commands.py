@@ -19,7 +19,7 @@ Latest = Annotated[str | None, typer.Argument(help="study; the latest when left 
 def status(name: Latest = None, json: Json = False) -> None:
     """Every trial of a study with its outcome and reason; budget, rungs and receipt."""
     from study.reports.status import read_status
-    from study.reports.status_table import format_status
+    from study.reports.study_text import format_status
 
     status = read_status(study_folder(name or latest_study()))
     if json:
@@ -47,7 +47,7 @@ def why(
 ) -> None:
     """Where a trial's values came from, what was known then, and what ended it."""
     from study.engine.explain import explain
-    from study.reports.explain_text import explanation_text
+    from study.reports.study_text import explanation_text
 
     found = explain(study_folder(study), trial)
     if json:
@@ -59,7 +59,7 @@ def why(
 def replay(study: Latest = None, json: Json = False) -> None:
     """Work out every suggestion of a study again from its journal; exit code 1 when one differs."""
     from study.engine.replay import replay as replayed
-    from study.reports.explain_text import replay_text
+    from study.reports.study_text import replay_text
 
     found = replayed(study_folder(study or latest_study()))
     if json:

@@ -16,7 +16,7 @@ from study.engine.explain import Explanation, explain
 from study.engine.ledger import Ledger
 from study.record.origin import Origin
 from study.record.verdict import Verdict
-from study.reports.explain_text import explanation_text
+from study.reports.study_text import explanation_text
 from study.spec.outcome import EpochReport, Outcome
 
 

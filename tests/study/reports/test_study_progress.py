@@ -16,10 +16,8 @@ from study.engine.ledger import Ledger, open_ledger, read_ledger
 from study.engine.meter import Meter
 from study.record.origin import Origin
 from study.record.trial_record import TrialRecord
-from study.reports.budget_use import Pace, budget_use, seconds_left
-from study.reports.live_panel import panel
-from study.reports.live_state import LiveState
-from study.reports.study_progress import Progress
+from study.reports.live_state import LiveState, UsagePace, budget_use, seconds_left
+from study.reports.study_progress import Progress, panel
 from study.spec.budget import AllOf, AnyOf, Epochs, GpuHours, Hours, NoImprovement, Target, Trials, Usage
 from study.spec.outcome import EpochReport, Outcome
 
@@ -213,7 +211,7 @@ def test_gpu_hours_are_those_of_the_meter(make_plan: MakePlan, clock: FakeClock)
 
 
 SPENDING = Usage(trials=4, seconds=1800, gpu_seconds=3600, epochs=50, since_best=2, best=0.7)
-PACE = Pace(rate=0.5, under_way=10, running=2, usual=20, gpus=2)
+PACE = UsagePace(rate=0.5, under_way=10, running=2, usual=20, gpus=2)
 
 
 @pytest.mark.parametrize(
@@ -236,7 +234,7 @@ PACE = Pace(rate=0.5, under_way=10, running=2, usual=20, gpus=2)
 def test_time_left(budget: Any, seconds: float | None) -> None:
     assert seconds_left(budget, SPENDING, PACE) == seconds
     if not isinstance(budget, (Hours, NoImprovement, Target, AnyOf, AllOf)):
-        assert seconds_left(budget, SPENDING, Pace()) is None, "unknown before anything is measured"
+        assert seconds_left(budget, SPENDING, UsagePace()) is None, "unknown before anything is measured"
 
 
 def test_every_limit_is_listed() -> None:
