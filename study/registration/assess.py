@@ -24,7 +24,7 @@ from study.engine.cost_report import trial_receipt
 from study.record.metrics_file import Curves, read_metrics
 from study.record.trial_record import TrialRecord
 from study.reports.console import evaluation_progress
-from study.run.driver import StudyPlan, StudySummary
+from study.run.study_plan import StudyPlan, StudySummary
 from study.run.trial_opener import TrialOpener
 
 Say = Callable[[str], None]

@@ -20,8 +20,8 @@ from study.engine.cost_report import study_receipt
 from study.engine.ledger import Ledger, read_ledger
 from study.record.trial_record import ranked
 from study.reports.console import aside, errors, say, table
-from study.run.choices_check import check_choices
-from study.run.driver import StudyPlan, StudySummary, run_study
+from study.run.driver import run_study
+from study.run.study_plan import StudyPlan, StudySummary, check_choices
 from study.run.trial_opener import TrialOpener, keep_source, trial_opener
 from study.samplers.sampler_check import check_search
 from study.schedulers.pbt_check import check_perturbed

@@ -16,8 +16,7 @@ from study.engine.cost_report import study_receipt
 from study.engine.ledger import Ledger
 from study.record.trial_record import TrialRecord, leaders, ranked
 from study.reports.importances import LEAST, importances
-from study.reports.page_charts import Charts
-from study.reports.plots import MOST_PARAMETERS, MOST_POINTS, curves_plot, importance_plot, study_plots
+from study.reports.plots import MOST_PARAMETERS, MOST_POINTS, Charts, curves_plot, importance_plot, study_plots
 from study.reports.report_sections import (
     STATE_COLOUR,
     attribution_section,

@@ -28,9 +28,8 @@ from study.record.metrics_file import MetricsFile
 from study.record.trial_record import TrialRecord
 from study.reports.study_progress import Progress
 from study.run.mirror_process import HASTE, PATIENCE, MirrorProcess, behind, write_down
-from study.run.study_plan import StudyPlan
+from study.run.study_plan import StudyPlan, StudySummary, nothing_finished, summary_of
 from study.run.study_source import Ending
-from study.run.summary import StudySummary, nothing_finished, summary_of
 from study.spec.clock import Clock, SystemClock
 from study.spec.outcome import one_line
 from study.workers.gpu_share import measured_needs

@@ -115,7 +115,7 @@ def test_a_study_is_shown_whole(make_plan: MakePlan, log: RunLog) -> None:
     assert json.loads(study.data.tags["splatsweep.receipt"]) == study_receipt(ledger).model_dump(mode="json")
     assert study.data.metrics["receipt/held"] == study_receipt(ledger).held
     assert (study.info.end_time, study.data.tags["splatsweep.reason"]) == (ending.at, "done")
-    assert study.data.params["study.run.trial_opener"] == "5"
+    assert study.data.params["study.trials"] == "5"
     assert mirror.cursor.left(count_lines(plan.folder / JOURNAL)) == 0
 
 
