@@ -40,6 +40,18 @@ class Assessed(Config):
     headline: str
     decision: str
 
+    @classmethod
+    def of(cls, version: EncoderVersion) -> "Assessed":
+        """As the registry has it."""
+        return cls(
+            name=version.name,
+            version=version.version,
+            trial=version.lineage.trial,
+            status=version.status,
+            headline=version.evaluation.headline if version.evaluation else "",
+            decision=version.decision.reason if version.decision else "",
+        )
+
 
 def assess_study(
     plan: StudyPlan, opener: TrialOpener, pack: Dataset, summary: StudySummary, run_log: RunLog, say: Say
@@ -56,7 +68,7 @@ def assess_study(
         versions += register_trial(plan, opener, record, store, say)
     if not may_judge(run_log.tracking_uri):
         say("registered; who may promote there judges them (`splatsweep watch`)")
-        return [_assessed(version) for version in versions]
+        return [Assessed.of(version) for version in versions]
     ordered = promising_first(opener.recipe, summary, partial(read_metrics, plan.folder), versions)
     device = choose_device()
     for name in sorted({version.name for version in ordered}):
@@ -66,10 +78,10 @@ def assess_study(
             with evaluation_progress() as tell:
                 evaluate_version(store, pack, version, device=device, tell=tell)
         if waiting:
-            with evaluation_progress() as tell:  # of the champion, where it has no such report
-                # together: they share the chance of error
+            # together: they share the chance of error; the champion is evaluated where it has no such report
+            with evaluation_progress() as tell:
                 promote_best(store, pack, waiting, device=device, tell=tell)
-    return [_assessed(store.get(version.name, version.version)) for version in ordered]
+    return [Assessed.of(store.get(version.name, version.version)) for version in ordered]
 
 
 def promising_first(
@@ -164,15 +176,4 @@ def _lineage(plan: StudyPlan, record: TrialRecord, run_id: str) -> Lineage:
         pack_digest=plan.pack_digest,
         code_revision=plan.facts.get("code_revision", ""),
         environment_digest=plan.facts.get("environment_digest", ""),
-    )
-
-
-def _assessed(version: EncoderVersion) -> Assessed:
-    return Assessed(
-        name=version.name,
-        version=version.version,
-        trial=version.lineage.trial,
-        status=version.status,
-        headline=version.evaluation.headline if version.evaluation else "",
-        decision=version.decision.reason if version.decision else "",
     )

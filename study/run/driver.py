@@ -108,8 +108,6 @@ class DriverRun:
 
     Attributes:
         began: reading of the clock when the command began; the slots count as held from then on.
-        interrupt: the signals that came.
-        patience: with a full disk, until a signal comes.
         meter: once it is known how many slots there are.
     """
 

@@ -61,11 +61,10 @@ class MirrorProcess:
         self._tell("hurry")
 
     def leave(self, seconds: float) -> int:
-        """No trial runs any more and the journal says all: wait until it has arrived; says how much is left meanwhile.
+        """No trial runs any more and the journal says all: wait until it has arrived.
 
         Returns:
-            Facts that have not arrived: the time is over, or the server does not answer. The mirror goes on for a
-            minute; the rest is for the next command on this study.
+            Records that have not arrived in time. The mirror goes on for a minute; the next command sends the rest.
         """
         self._tell("leave")
         began = said = time.monotonic()
