@@ -174,10 +174,10 @@ def watch(
         watcher = Watcher(EncoderStore(log), WatchPlan(places, home(), uri, every=every), pool, tell)
         known = ", ".join(f"{digest} ({place})" for digest, place in places.items()) or "none"
         tell(Notice(kind="watching", reason=f"{log.tracking_uri}, {pool.slots} at a time, packs: {known}"))
-        tally = watcher.run(interrupt, once=once)
-    tell(Notice(kind="stopped", reason=f"{tally.judged} judged, {tally.refused} refused"))
-    if once and tally.failed:
-        raise RegistryError(f"{tally.failed} evaluations failed and were not tried again; the same command does")
+        counts = watcher.run(interrupt, once=once)
+    tell(Notice(kind="stopped", reason=f"{counts.judged} judged, {counts.refused} refused"))
+    if once and counts.failed:
+        raise RegistryError(f"{counts.failed} evaluations failed and were not tried again; the same command does")
 
 
 def _places(given: list[str] | None) -> dict[str, str]:

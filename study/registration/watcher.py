@@ -162,7 +162,7 @@ class Watcher:
     plan: WatchPlan
     pool: Pool
     say: Say
-    tally: WatchCounts = field(default_factory=WatchCounts)
+    counts: WatchCounts = field(default_factory=WatchCounts)
 
     def __post_init__(self) -> None:
         self._wake = threading.Event()
@@ -186,7 +186,7 @@ class Watcher:
                 break
             self._wait(interrupt)
             self._gather()
-        return self.tally
+        return self.counts
 
     def _look(self, once: bool) -> OpenWork | None:
         try:
@@ -246,8 +246,8 @@ class Watcher:
         match answer.outcome:
             case "judged" | "refused":
                 self._troubles.pop(reference)
-                self.tally.judged += answer.outcome == "judged"
-                self.tally.refused += answer.outcome == "refused"
+                self.counts.judged += answer.outcome == "judged"
+                self.counts.refused += answer.outcome == "refused"
                 self.say(Notice(kind=answer.outcome, reference=reference, reason=answer.reason, seconds=answer.seconds))
                 return
             case "busy":
@@ -264,7 +264,7 @@ class Watcher:
         pause = min(self.plan.every * 2**trouble.pauses, _LONGEST_PAUSE)
         trouble.pauses += 1
         trouble.not_before = time.monotonic() + pause
-        self.tally.failed += 1
+        self.counts.failed += 1
         again = f"{answer.reason}; tried again in {pause:.0f} s"
         self.say(Notice(kind=answer.outcome, reference=reference, reason=again, seconds=answer.seconds))
 
@@ -276,7 +276,7 @@ class Watcher:
         except (RegistryError, StorageError) as error:
             self._once(Notice(kind="trouble", reference=task.found.reference, reason=str(error)))
             return
-        self.tally.refused += 1
+        self.counts.refused += 1
         self.say(Notice(kind="refused", reference=task.found.reference, reason=reason))
 
     def _once(self, notice: Notice) -> None:

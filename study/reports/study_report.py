@@ -40,7 +40,7 @@ def write_report(ledger: Ledger, path: Path, state: str = "") -> Path:
     Args:
         ledger: of the study.
         path: file to write.
-        state: what to call the study's state; by default what an onlooker finds, which is `running` to its driver.
+        state: what to call the study's state; by default as another process sees it, which is `running` to its driver.
 
     Raises:
         StorageError: the place cannot be written.

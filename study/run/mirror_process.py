@@ -21,7 +21,7 @@ from study.record.journal import count_lines
 log = logging.getLogger(__name__)
 
 Say = Callable[[str], None]
-PATIENCE, HASTE = 120.0, 5.0
+END_SECONDS, INTERRUPTED_SECONDS = 120.0, 5.0
 """Seconds to wait for MLflow at the end of a study, and when it is interrupted."""
 SAY_EVERY, GIVE_UP = 5.0, 60.0
 """Seconds between words to a person who waits, and until a server that does not answer is left alone."""
