@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
@@ -12,11 +13,13 @@ from rich.text import Text
 
 from study.analysis.rung_passage import RungSummary
 from study.analysis.words import COLOURS, clock_text, short, values_text
-from study.engine.explain import Explanation, Seen
-from study.engine.replay import Replayed
 from study.reports.live_state import Use
 from study.reports.status import StudyStatus, TrialStatus
 from study.spec.outcome import Outcome
+
+if TYPE_CHECKING:  # and with them the samplers, which a status does without
+    from study.engine.explain import Explanation, Seen
+    from study.engine.replay import Replayed
 
 MOST = 50
 """Trials that a status lists; `--json` has all."""
@@ -146,7 +149,7 @@ def _use(use: Use) -> str:
     return f"{used} of {use.limit:g} {use.name.replace('_', ' ')}"
 
 
-def explanation_text(found: Explanation) -> Group:
+def explanation_text(found: "Explanation") -> Group:
     """Paragraphs, and a table of what the sampler had seen."""
     record = found.trial
     values = escape(values_text(record.params if record.values is None else record.values))
@@ -166,7 +169,7 @@ def explanation_text(found: Explanation) -> Group:
     return Group(*parts)
 
 
-def replay_text(found: Replayed) -> Group:
+def replay_text(found: "Replayed") -> Group:
     """One line of numbers, then one for each difference."""
     summary = (
         f"{found.exact} of {found.derived} suggestions re-derived, "
@@ -185,7 +188,7 @@ def _line(markup: str) -> Text:
     return Text.from_markup(markup, overflow="fold")
 
 
-def _origin(found: Explanation) -> str:
+def _origin(found: "Explanation") -> str:
     origin = found.origin
     if origin is None:
         return "nobody knows: another program wrote this trial"
@@ -205,7 +208,7 @@ def _origin(found: Explanation) -> str:
             return f"suggested by {origin.sampler}{note}, which {_knew(found)}"
 
 
-def _knew(found: Explanation) -> str:
+def _knew(found: "Explanation") -> str:
     origin = found.origin
     counts = {"COMPLETE": "complete", "PRUNED": "stopped or diverged", "FAIL": "failed"}
     known = [f"{count} {counts.get(state, state)}" for state, count in (origin.known if origin else {}).items()]
@@ -216,7 +219,7 @@ def _knew(found: Explanation) -> str:
     return f"knew {', '.join(known)}" if known else "knew of no trial"
 
 
-def _fate(found: Explanation) -> str:
+def _fate(found: "Explanation") -> str:
     record = found.trial
     best = f"best {found.metric} {short(record.best_value)} at epoch {record.best_epoch}" if record.curve else ""
     place = f", place {found.standing} of {found.comparable}" if found.standing else ""
@@ -231,7 +234,7 @@ def _fate(found: Explanation) -> str:
     return f"{record.outcome.value}, {ended}{tail}" + (f"; {best}{place}" if best else "")
 
 
-def _siblings(found: Explanation) -> str:
+def _siblings(found: "Explanation") -> str:
     told = [
         f"trial {other.number} (seed {other.seed}) {other.state}"
         + ("" if other.best is None else f" {short(other.best)}")
@@ -240,7 +243,7 @@ def _siblings(found: Explanation) -> str:
     return f"this is repeat {found.trial.repeat} of its configuration; beside it " + ", ".join(told)
 
 
-def _seen_table(found: Explanation) -> TextRows:
+def _seen_table(found: "Explanation") -> TextRows:
     cells = [
         [escape(seen.source), seen.told, _value(seen), escape(values_text(seen.params, brief=True))]
         for seen in found.seen[:SHOWN]
@@ -253,7 +256,7 @@ def _seen_table(found: Explanation) -> TextRows:
     )
 
 
-def _value(seen: Seen) -> str:
+def _value(seen: "Seen") -> str:
     if seen.values:
         return ", ".join(short(value) for value in seen.values)
     return ", ".join(f"{short(value)} by epoch {epoch}" for epoch, value in seen.progress.items())
