@@ -27,7 +27,7 @@ ROOMS = {  # each imports only from rooms before it; a file that lies in no room
     ),
 }  # fmt: skip
 HEAVY = {
-    "ray": ("study/cluster/", "study/datasets/", "study/registration/job_pools.py"),
+    "ray": ("study/cluster/", "study/datasets/"),
     "mlflow": ("registry/",),
     "optuna": ("search_spaces/", "study/"),
     "pyarrow": ("study/",),

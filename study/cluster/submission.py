@@ -22,8 +22,7 @@ from urllib.parse import urlsplit
 from search_spaces.space_file import read_space_file, recipe_at
 from ssl_core.errors import MissingDependencyError, StudyError
 from study.cluster.cluster import check_dashboard
-from study.cluster.lock_file import CHECKED, LOCK, requirement_lines
-from study.cluster.working_tree import ROOT, SentTree, sent_tree
+from study.cluster.working_tree import CHECKED, LOCK, ROOT, SentTree, requirement_lines, sent_tree
 from study.workers.revision import code_revision
 
 DASHBOARD = "http://127.0.0.1:8265"

@@ -1,69 +1,55 @@
-"""Who is champion, and why: promote, rollback, history, compare."""
+"""Who is champion, and why: promote, rollback, history, compare; watch has whatever is registered judged."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ssl_core.errors import IntegrityError, StorageError
-from study.reports.console import evaluation_progress, print_json, say, table
-from study.spec.home import home
+from ssl_core.errors import IntegrityError, PackError, RegistryError, StorageError
+from study.commands.options import Json, Reference, opened_store
+from study.reports.console import answer, aside, evaluation_progress, print_json, say, table
+from study.spec.home import home, packs
 
 if TYPE_CHECKING:
     from registry.champions.compare import Comparison
     from registry.champions.promotion_history import Line
-    from registry.versions.store import EncoderStore
+    from study.registration.watcher import Notice
 
-Json = Annotated[bool, typer.Option("--json", help="print JSON for scripts")]
+ModelName = Annotated[str, typer.Argument(help="registered model")]
 Reason = Annotated[str, typer.Option(help="why; it is written into the history")]
 
 
-def add_to(app: typer.Typer) -> None:
-    """Register the commands."""
-    app.command()(promote)
-    app.command()(rollback)
-    app.command()(history)
-    app.command()(compare)
-
-
-def promote(
-    reference: Annotated[str, typer.Argument(help="NAME@ALIAS or NAME/VERSION")], reason: Reason, json: Json = False
-) -> None:
+def promote(reference: Reference, reason: Reason, json: Json = False) -> None:
     """Make a registered encoder champion by hand; `evaluate` is the way through the gate."""
     from registry.champions.promote import promote_by_hand
 
-    with _store() as store:
+    with opened_store() as store:
         version = store.resolve(reference)
         decision = promote_by_hand(store, version, reason)
-    if json:
-        print_json({"reference": version.reference, **decision.model_dump(mode="json")})
-    else:
-        after = f" after version {decision.incumbent}" if decision.incumbent is not None else ""
-        say(f"{version.reference} is champion{after}: {decision.reason}")
+    after = f" after version {decision.incumbent}" if decision.incumbent is not None else ""
+    facts = {"reference": version.reference, **decision.model_dump(mode="json")}
+    answer(json, facts, f"{version.reference} is champion{after}: {decision.reason}")
 
 
-def rollback(name: Annotated[str, typer.Argument(help="registered model")], reason: Reason, json: Json = False) -> None:
+def rollback(name: ModelName, reason: Reason, json: Json = False) -> None:
     """Give the alias champion back to the version that had it before."""
     from registry.champions.promote import rollback as roll_back
 
-    with _store() as store:
+    with opened_store() as store:
         store.known(name)
         version = roll_back(store, name, reason)
-    if json:
-        print_json({"reference": version.reference, "reason": version.events[-1].reason})
-    else:
-        say(f"{version.reference} is champion again: {version.events[-1].reason}")
+    why = version.events[-1].reason
+    answer(json, {"reference": version.reference, "reason": why}, f"{version.reference} is champion again: {why}")
 
 
-def history(name: Annotated[str, typer.Argument(help="registered model")], json: Json = False) -> None:
+def history(name: ModelName, json: Json = False) -> None:
     """Every decision about a model's champion, from its promotion history."""
     from registry.champions.history_store import HistoryStore
     from registry.versions.records import CHAMPION
 
-    with _store() as store:
+    with opened_store() as store:
         store.known(name)
         holder, histories = store.with_alias(name, CHAMPION), HistoryStore(store, name)
         told, broken = histories.read(strict=False), None
@@ -92,8 +78,8 @@ def history(name: Annotated[str, typer.Argument(help="registered model")], json:
 
 
 def compare(
-    left: Annotated[str, typer.Argument(help="NAME@ALIAS or NAME/VERSION")],
-    right: Annotated[str, typer.Argument(help="NAME@ALIAS or NAME/VERSION")],
+    left: Reference,
+    right: Reference,
     pack: Annotated[str | None, typer.Option(help="evaluate both on this pack, where they are not yet")] = None,
     out: Annotated[Path | None, typer.Option(help="PNG to write; default: under the home folder")] = None,
     json: Json = False,
@@ -131,7 +117,7 @@ def _comparison(left: str, right: str, pack: str | None) -> "Comparison":
     from study.datasets.pack_storage import open_data
 
     opened = open_data(pack) if pack is not None else None
-    with _store() as store, evaluation_progress() as tell:
+    with opened_store() as store, evaluation_progress() as tell:
         versions = [store.resolve(reference) for reference in (left, right)]
         mine, theirs = (
             stored_report(store, version)
@@ -140,15 +126,6 @@ def _comparison(left: str, right: str, pack: str | None) -> "Comparison":
             for version in versions
         )
     return compare_reports(mine, theirs, (versions[0].reference, versions[1].reference))
-
-
-@contextmanager
-def _store() -> "Iterator[EncoderStore]":
-    from registry.tracking.run_log import open_run_log
-    from registry.versions.store import EncoderStore
-
-    with open_run_log(os.environ.get("MLFLOW_TRACKING_URI"), home()) as log:
-        yield EncoderStore(log)
 
 
 def _row(line: "Line") -> list[Any]:
@@ -168,3 +145,68 @@ def _row(line: "Line") -> list[Any]:
         apart,
         line.by,
     ]
+
+
+def watch(
+    pack: Annotated[
+        list[str] | None,
+        typer.Option(help="pack for versions that name it, and the first for those that name none; default: all here"),
+    ] = None,
+    every: Annotated[float, typer.Option(min=0.1, help="seconds between looks at the registry")] = 60.0,
+    workers: Annotated[int, typer.Option(min=1, help="evaluations at a time, unless RAY_ADDRESS is set")] = 1,
+    once: Annotated[bool, typer.Option("--once", help="judge what is open, then leave: for cron")] = False,
+    json: Annotated[bool, typer.Option("--json", help="one line of JSON per event")] = False,
+) -> None:
+    """Evaluate every registered encoder and put it before the gate, once per protocol and pack. Ctrl-C ends it."""
+    from registry.tracking.run_log import open_run_log
+    from registry.versions.store import EncoderStore
+    from study.cluster.tune_loop import Interrupt, watch_signals
+    from study.registration.job_pools import open_pool
+    from study.registration.watcher import Notice, Watcher, WatchPlan
+
+    tell = _print_line if json else _print_words
+    uri, places, interrupt = os.environ.get("MLFLOW_TRACKING_URI"), _places(pack), Interrupt()
+    with ExitStack() as stack:
+        log = stack.enter_context(open_run_log(uri, home()))
+        stack.enter_context(watch_signals(interrupt))
+        pool = open_pool(workers, home())
+        stack.callback(pool.close)
+        watcher = Watcher(EncoderStore(log), WatchPlan(places, home(), uri, every=every), pool, tell)
+        known = ", ".join(f"{digest} ({place})" for digest, place in places.items()) or "none"
+        tell(Notice(kind="watching", reason=f"{log.tracking_uri}, {pool.slots} at a time, packs: {known}"))
+        counts = watcher.run(interrupt, once=once)
+    tell(Notice(kind="stopped", reason=f"{counts.judged} judged, {counts.refused} refused"))
+    if once and counts.failed:
+        raise RegistryError(f"{counts.failed} evaluations failed and were not tried again; the same command does")
+
+
+def _places(given: list[str] | None) -> dict[str, str]:
+    """Digest to place of the packs asked for, or of those under the home folder."""
+    from ssl_core.data.dataset import open_dataset
+    from study.datasets.object_store import is_uri
+    from study.datasets.pack_storage import open_data
+
+    found: dict[str, str] = {}
+    for place in given or ():
+        absolute = place if is_uri(place) else str(Path(place).absolute())
+        found.setdefault(open_data(place).digest, absolute)
+    if given:
+        return found
+    for manifest in sorted(packs().glob("*/manifest.json")):
+        try:
+            found.setdefault(open_dataset(manifest.parent).digest, str(manifest.parent))
+        except PackError as error:
+            aside(str(error))
+    return found
+
+
+def _print_line(notice: "Notice") -> None:
+    """One notice as one line, at once: a script may wait for it."""
+    print(notice.to_json(), flush=True)
+
+
+def _print_words(notice: "Notice") -> None:
+    seconds = f" ({notice.seconds:.1f} s)" if notice.seconds is not None else ""
+    text = " ".join(part for part in (notice.kind, notice.reference) if part)
+    reason = f": {notice.reason}" if notice.reason else ""
+    say(f"{text}{seconds}{reason}")

@@ -6,26 +6,17 @@ import sys
 from io import TextIOWrapper
 
 import typer
-from rich.text import Text
 
 from ssl_core.errors import SplatsweepError
-from study.commands import (
-    champion_commands,
-    data_commands,
-    explain_commands,
-    import_command,
-    lineage_commands,
-    model_commands,
-    plan_command,
-    service_commands,
-    study_commands,
-    submit_command,
-    sweep_command,
-    train_command,
-    transfer_commands,
-    watch_command,
-)
-from study.reports.console import errors, printable
+from study.commands.champion_commands import compare, history, promote, rollback, watch
+from study.commands.data_commands import fetch, pack, push, sample, splat
+from study.commands.inspect_command import inspect
+from study.commands.lineage_commands import lineage, rerun
+from study.commands.model_commands import evaluate, import_checkpoint, models, pull, ui
+from study.commands.service_commands import backup, restore, serve, users_app
+from study.commands.study_commands import plan, replay, report, status, train, why
+from study.commands.sweep_command import submit, sweep
+from study.reports.console import aside, complain
 
 app = typer.Typer(
     help="Self-supervised pretraining studies over 3D Gaussian splats and images.",
@@ -33,20 +24,18 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-_PANELS = {
-    "Data": (data_commands, transfer_commands),
-    "Study": (sweep_command, plan_command, study_commands, explain_commands, train_command, submit_command),
-    "Registry": (model_commands, champion_commands, watch_command, lineage_commands, import_command),
-    "Service": (service_commands,),
-}
-for panel, parts in _PANELS.items():
-    for part in parts:
-        known = len(app.registered_commands), len(app.registered_groups)
-        part.add_to(app)
-        for command in app.registered_commands[known[0] :]:
-            command.rich_help_panel = panel
-        for group in app.registered_groups[known[1] :]:
-            group.rich_help_panel = panel
+PANELS = {
+    "Data": (sample, splat, pack, inspect, push, fetch),
+    "Study": (sweep, plan, status, report, why, replay, train, submit),
+    "Registry": (
+        models, evaluate, pull, ui, promote, rollback, history, compare, watch, lineage, rerun, import_checkpoint,
+    ),
+    "Service": (serve, backup, restore),
+}  # fmt: skip
+for panel, commands in PANELS.items():
+    for command in commands:
+        app.command(rich_help_panel=panel)(command)
+app.add_typer(users_app, name="users", rich_help_panel="Service")
 
 _INTERRUPTED = 130
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
@@ -65,10 +54,10 @@ def main() -> None:
             if isinstance(sys.stdout, TextIOWrapper):  # none where the caller closed it
                 sys.stdout.flush()  # here, where it may still be said that it cannot be
     except SplatsweepError as error:
-        _complain(str(error))
+        complain(str(error))
         sys.exit(error.exit_code)
     except ModuleNotFoundError as error:
-        _complain(f"the library '{error.name}' is not installed; run `make setup`")
+        complain(f"the library '{error.name}' is not installed; run `make setup`")
         sys.exit(2)
     except OSError as error:
         if error.filename is not None or error.errno not in (*_NO_ROOM, errno.EPIPE):
@@ -76,10 +65,10 @@ def main() -> None:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - what is left goes nowhere
         if error.errno == errno.EPIPE:
             sys.exit(1)  # whoever read has seen enough
-        _complain(f"the output cannot be written: {error.strerror}; free some space or send it elsewhere")
+        complain(f"the output cannot be written: {error.strerror}; free some space or send it elsewhere")
         sys.exit(2)
     except KeyboardInterrupt:
-        errors.print("interrupted; the same command continues where it stopped")
+        aside("interrupted; the same command continues where it stopped")
         sys.exit(_INTERRUPTED)
 
 
@@ -95,11 +84,6 @@ def _environment() -> None:
     except ModuleNotFoundError:
         return
     load_dotenv(".env", override=False)
-
-
-def _complain(text: str) -> None:
-    """One line. Names of files may hold what no terminal shows."""
-    errors.print(Text.assemble(("error:", "bold red"), f" {printable(text)}"), soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -1,26 +1,16 @@
-"""Data in: sample, splat, pack (and `inspect`, which has its own file)."""
+"""Data in, and between machines: sample, splat, pack, push, fetch."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from study.commands import inspect_command as inspect
-from study.reports.console import console, print_json, progress_bar
+from study.commands.options import Json
+from study.reports.console import answer, progress_bar, say
 
 if TYPE_CHECKING:
     from ssl_core.data.scene_pack import ScenePackConfig
     from ssl_core.meshes.household import HouseholdConfig
-
-Json = Annotated[bool, typer.Option("--json", help="print JSON for scripts")]
-
-
-def add_to(app: typer.Typer) -> None:
-    """Register the commands."""
-    app.command()(sample)
-    app.command()(splat)
-    app.command()(pack)
-    inspect.add_to(app)
 
 
 def sample(
@@ -44,7 +34,7 @@ def sample(
         seed=seed,
     )
     write_sample(out, config)
-    console.print(f"sample set at {out} (points/, images/)", soft_wrap=True)
+    say(f"sample set at {out} (points/, images/)")
 
 
 def write_sample(out: Path, config: "HouseholdConfig") -> None:
@@ -76,10 +66,7 @@ def splat(
     summary = splat_meshes(
         meshes, out, override(SplatConfig(), values), workers=workers, limit=limit, skip_bad=skip_bad
     )
-    if json:
-        print_json(summary)
-    else:
-        console.print(summary["text"], soft_wrap=True)
+    answer(json, summary, summary["text"])
 
 
 def pack(
@@ -131,10 +118,7 @@ def pack(
     config = validated(PackConfig, values)
     made, stats = pack_data(points, images, out, config, workers=workers, skip_bad=skip_bad, update=update)
     facts, run = describe_pack(made), describe_packing(stats)
-    if json:
-        print_json({**facts, "run": run})
-    else:
-        console.print(f"{format_pack(facts)}\n{format_packing(run)}", soft_wrap=True)
+    answer(json, {**facts, "run": run}, f"{format_pack(facts)}\n{format_packing(run)}")
 
 
 def _pack_scene(
@@ -148,7 +132,37 @@ def _pack_scene(
             scene, out, config, workers=workers, skip_bad=skip_bad, update=update, progress=progress
         )
     facts = describe_scene_pack(made)
-    if json:
-        print_json(facts)
-    else:
-        console.print(format_scene_pack(facts), soft_wrap=True)
+    answer(json, facts, format_scene_pack(facts))
+
+
+def push(
+    pack: Annotated[Path, typer.Argument(help="pack folder")],
+    uri: Annotated[str, typer.Argument(help="where to: s3://bucket/packs/name, file:///shared/packs/name")],
+    force: Annotated[bool, typer.Option("--force", help="replace another pack that is there")] = False,
+    json: Json = False,
+) -> None:
+    """Copy a pack to an object store or a shared folder; again: what is there is not sent again."""
+    from ssl_core.data.dataset import open_dataset
+    from study.datasets.pack_storage import push_pack
+
+    opened = open_dataset(pack)
+    done = push_pack(opened, uri, force=force)
+    size, there = done.bytes / 1e6, f", {len(done.skipped)} files were there" if done.skipped else ""
+    answer(
+        json,
+        {"uri": uri, "digest": opened.digest, "sent": done.sent, "skipped": done.skipped, "bytes": done.bytes,
+         "seconds": done.seconds},
+        f"pack {opened.digest} at {uri}: {size:,.1f} MB sent in {done.seconds:.1f} s "
+        f"({size / max(done.seconds, 1e-6):,.0f} MB/s){there}",
+    )  # fmt: skip
+
+
+def fetch(
+    uri: Annotated[str, typer.Argument(help="a pack's address; a study fetches by itself, this does it ahead")],
+    json: Json = False,
+) -> None:
+    """Bring a pack to this node's cache (SPLATSWEEP_CACHE) and say where it lies."""
+    from study.datasets.pack_storage import open_data
+
+    opened = open_data(uri)
+    answer(json, {"uri": uri, "digest": opened.digest, "folder": str(opened.path)}, str(opened.path))

@@ -1,39 +1,27 @@
 """Look inside: a file of Gaussians, a pack, or a scene's cameras."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
-from study.reports.console import console, print_json, printable
+from study.commands.options import Json
+from study.reports.console import answer, say
 
 if TYPE_CHECKING:
     from ssl_core.data.object_pack import Pack
     from ssl_core.data.scene_pack import ScenePack
     from ssl_core.files.image_files import Pixels
+    from ssl_core.scenes.camera_scene import CameraScene
 
 T = TypeVar("T")
-Json = Annotated[bool, typer.Option("--json", help="print JSON for scripts")]
 Kind = Literal["pack", "scene", "gaussians"]
+Found = tuple[dict[str, Any], str, Callable[[int], str]]
+"""Facts for scripts, text for people, and what makes a page with so many thumbnails of both."""
 
 PICTURES = 12
 """Images of a scene that its page shows."""
-
-
-@dataclass(frozen=True)
-class Inspection:
-    """What was found: facts for scripts, text for people, and how to make a page of both."""
-
-    facts: dict[str, Any]
-    text: str
-    page: Callable[[int], str]
-
-
-def add_to(app: typer.Typer) -> None:
-    """Register the command."""
-    app.command()(inspect)
 
 
 def inspect(
@@ -45,24 +33,20 @@ def inspect(
     """Say what a file of Gaussians, a pack or a scene's cameras hold."""
     match kind_of(path):
         case "pack":
-            found = _pack(path)
+            facts, text, page = _pack(path)
         case "scene":
-            found = _scene(Path(path))
+            facts, text, page = _scene(Path(path))
         case "gaussians":
-            found = _gaussians(Path(path))
+            facts, text, page = _gaussians(Path(path))
     if html is not None:
         from ssl_core.files.whole import atomic_write
 
-        page = found.page(thumbnails).encode()
+        content = page(thumbnails).encode()
         with atomic_write(html) as stream:
-            stream.write(page)
-    # names in files are anybody's: no markup, nothing that moves the cursor
-    if json:
-        print_json(found.facts)
-    else:
-        console.print(printable(found.text), soft_wrap=True, markup=False, emoji=False)
-        if html is not None:
-            console.print(f"page at {printable(str(html))}", soft_wrap=True, markup=False)
+            stream.write(content)
+    answer(json, facts, text)
+    if html is not None and not json:
+        say(f"page at {html}")
 
 
 def kind_of(path: str) -> Kind:
@@ -78,18 +62,15 @@ def kind_of(path: str) -> Kind:
     return "gaussians"
 
 
-def _pack(path: str) -> Inspection:
+def _pack(path: str) -> Found:
     from ssl_core.data.scene_pack import ScenePack
     from study.datasets.pack_storage import open_data
 
-    match open_data(path):
-        case ScenePack() as scene:
-            return _scene_pack(scene)
-        case objects:
-            return _object_pack(objects)
+    opened = open_data(path)
+    return _scene_pack(opened) if isinstance(opened, ScenePack) else _object_pack(opened)
 
 
-def _object_pack(pack: "Pack") -> Inspection:
+def _object_pack(pack: "Pack") -> Found:
     from ssl_core.inspect.pack_facts import describe_pack, format_pack
 
     facts = describe_pack(pack)
@@ -100,21 +81,46 @@ def _object_pack(pack: "Pack") -> Inspection:
 
         return pack_page(facts, pack_thumbnails(pack, thumbnails))
 
-    return Inspection(facts, format_pack(facts), page)
+    return facts, format_pack(facts), page
 
 
-def _scene_pack(pack: "ScenePack") -> Inspection:
+def _scene_pack(pack: "ScenePack") -> Found:
     from ssl_core.inspect.scene_facts import describe_scene_pack, format_scene_pack
 
     facts = describe_scene_pack(pack)
+    pictures = ((pack.image(i), pack.manifest.views[i].name) for i in _spread(range(len(pack))))
+    return facts, format_scene_pack(facts), lambda thumbnails: _scene_page(pack.scene(), facts, pictures, thumbnails)
 
-    def page(thumbnails: int) -> str:
-        from ssl_core.inspect.inspect_page import scene_page
 
-        shown = _spread(range(len(pack))) if thumbnails else ()
-        return scene_page(pack.scene(), facts, [_picture(pack.image(i), pack.manifest.views[i].name) for i in shown])
+def _scene(path: Path) -> Found:
+    from ssl_core.inspect.scene_facts import describe_scene, format_scene
+    from ssl_core.scenes.camera_files import read_scene
 
-    return Inspection(facts, format_scene_pack(facts), page)
+    scene = read_scene(path)
+    facts = describe_scene(scene)
+    return facts, format_scene(facts), lambda thumbnails: _scene_page(scene, facts, _pictures(scene), thumbnails)
+
+
+def _pictures(scene: "CameraScene") -> "Iterator[tuple[Pixels, str]]":
+    """Of some of its views; those that cannot be read are left out."""
+    from contextlib import suppress
+
+    from ssl_core.errors import ImageError
+    from ssl_core.files.image_files import read_image
+
+    for image, name in _spread([(view.image, view.name) for view in scene.views if view.image is not None]):
+        with suppress(ImageError):
+            yield read_image(image), name
+
+
+def _scene_page(
+    scene: "CameraScene", facts: dict[str, Any], pictures: "Iterator[tuple[Pixels, str]]", thumbnails: int
+) -> str:
+    from ssl_core.inspect.inspect_page import scene_page
+    from ssl_core.inspect.thumbnails import data_uri, shrunk
+
+    shown = [(data_uri(shrunk(image, 160)), name) for image, name in pictures] if thumbnails else []
+    return scene_page(scene, facts, shown)
 
 
 def _spread(items: Sequence[T]) -> Sequence[T]:
@@ -122,13 +128,7 @@ def _spread(items: Sequence[T]) -> Sequence[T]:
     return items[:: max(1, len(items) // PICTURES)][:PICTURES]
 
 
-def _picture(image: "Pixels", name: str) -> tuple[str, str]:
-    from ssl_core.inspect.thumbnails import data_uri, shrunk
-
-    return data_uri(shrunk(image, 160)), name
-
-
-def _gaussians(path: Path) -> Inspection:
+def _gaussians(path: Path) -> Found:
     from ssl_core.inspect.gaussian_facts import format_inspection, inspect_gaussians
 
     facts = inspect_gaussians(path)
@@ -140,33 +140,4 @@ def _gaussians(path: Path) -> Inspection:
 
         return file_page(facts, cloud_pictures(read_gaussians(path).cloud) if thumbnails else ())
 
-    return Inspection(facts, format_inspection(facts), page)
-
-
-def _scene(path: Path) -> Inspection:
-    from ssl_core.inspect.scene_facts import describe_scene, format_scene
-    from ssl_core.scenes.camera_files import read_scene
-    from ssl_core.scenes.camera_scene import CameraScene
-
-    scene = read_scene(path)
-    facts = describe_scene(scene)
-
-    def page(thumbnails: int) -> str:
-        from ssl_core.inspect.inspect_page import scene_page
-
-        return scene_page(scene, facts, _pictures(scene) if thumbnails else ())
-
-    def _pictures(scene: CameraScene) -> list[tuple[str, str]]:
-        from ssl_core.errors import ImageError
-        from ssl_core.files.image_files import read_image
-
-        pictures = []
-        for view in _spread([view for view in scene.views if view.image is not None]):
-            try:
-                assert view.image is not None
-                pictures.append(_picture(read_image(view.image), view.name))
-            except ImageError:
-                continue
-        return pictures
-
-    return Inspection(facts, format_scene(facts), page)
+    return facts, format_inspection(facts), page

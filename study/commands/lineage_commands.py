@@ -1,6 +1,5 @@
 """Where an encoder came from, what saw a pack, and whether a training can be had again."""
 
-import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,20 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ssl_core.errors import ConfigError, PackError
-from study.reports.console import errors, print_json, printable, say, table
+from study.commands.options import Json, Reference, opened_store
+from study.reports.console import aside, print_json, say, table
 from study.spec.home import home
 
 if TYPE_CHECKING:
     from registry.versions.lineage import PackTrace, Trace
     from registry.versions.records import EncoderVersion
-
-Json = Annotated[bool, typer.Option("--json", help="print JSON for scripts")]
-
-
-def add_to(app: typer.Typer) -> None:
-    """Register the commands."""
-    app.command()(lineage)
-    app.command()(rerun)
 
 
 def lineage(
@@ -33,37 +25,30 @@ def lineage(
     """Where an encoder came from; or every encoder that saw a pack, or came from a study."""
     if sum(given is not None for given in (reference, pack, study)) != 1:
         raise ConfigError("name one thing: an encoder (NAME@ALIAS or NAME/VERSION), --pack or --study")
-    from registry.tracking.run_log import open_run_log
     from registry.versions.lineage import of_pack, of_study, trace
-    from registry.versions.store import EncoderStore
 
-    with open_run_log(os.environ.get("MLFLOW_TRACKING_URI"), home()) as log:
-        store = EncoderStore(log)
+    with opened_store() as store:
         if reference is not None:
             traced = trace(store, reference)
-            print_json(traced.model_dump(mode="json")) if json else print_trace(traced)
+            print_json(traced.model_dump(mode="json")) if json else _print_trace(traced)
         elif pack is not None:
-            seen = of_pack(store, digest_of(pack))
-            print_json(seen.model_dump(mode="json")) if json else print_pack(seen)
+            seen = of_pack(store, _digest_of(pack))
+            print_json(seen.model_dump(mode="json")) if json else _print_pack(seen)
         elif study is not None:
             versions = of_study(store, study)
-            print_json([v.model_dump(mode="json") for v in versions]) if json else print_study(study, versions)
+            print_json([v.model_dump(mode="json") for v in versions]) if json else _print_study(study, versions)
 
 
 def rerun(
-    reference: Annotated[str, typer.Argument(help="NAME@ALIAS or NAME/VERSION")],
+    reference: Reference,
     pack: Annotated[str | None, typer.Option(help="its pack, where that lies elsewhere now")] = None,
     tolerance: Annotated[float, typer.Option(min=0, help="differences of metrics that are taken for equal")] = 0.0,
     json: Json = False,
 ) -> None:
     """Train an encoder again from its lineage; exit code 1 when other metrics or weights come out."""
-    from registry.tracking.run_log import open_run_log
-    from registry.versions.store import EncoderStore
     from study.registration.rerun import rerun as trained_again
 
-    with open_run_log(os.environ.get("MLFLOW_TRACKING_URI"), home()) as log:
-        store = EncoderStore(log)
-        aside = lambda text: errors.print(printable(text), soft_wrap=True)  # noqa: E731
+    with opened_store() as store:
         found = trained_again(store, reference, home(), pack=pack, tolerance=tolerance, say=aside)
     if json:
         extra = {"bit_equal": found.bit_equal, "agrees": found.agrees, "verdict": found.verdict}
@@ -76,14 +61,14 @@ def rerun(
         raise typer.Exit(1)
 
 
-def print_trace(traced: "Trace") -> None:
+def _print_trace(traced: "Trace") -> None:
     """An encoder's origins, one line each."""
-    table(traced.version.reference, ["what", "value"], [[name, value] for name, value in trace_rows(traced) if value])
+    table(traced.version.reference, ["what", "value"], [[name, value] for name, value in _trace_rows(traced) if value])
     for gap in traced.recorded.gaps:
         say(f"missing: {gap}")
 
 
-def trace_rows(traced: "Trace") -> list[tuple[str, str]]:
+def _trace_rows(traced: "Trace") -> list[tuple[str, str]]:
     """Name and text of everything known; empty texts for what is not."""
     version, recorded, origin = traced.version, traced.recorded, traced.version.lineage
     environment, receipt = recorded.environment, version.receipt or {}
@@ -105,7 +90,10 @@ def trace_rows(traced: "Trace") -> list[tuple[str, str]]:
         ("pack", f"{origin.pack_digest} {recorded.pack}".strip()),
         ("code", origin.code_revision),
         ("environment", "" if environment is None else f"Python {environment.python}, {libraries}"),
-        ("machine", "" if environment is None else machine_text(environment.system, environment.processor)),
+        (
+            "machine",
+            "" if environment is None else ", ".join(filter(None, [environment.system, environment.processor])),
+        ),
         ("lock", "" if environment is None else environment.lock_digest),
         ("threads", "" if recorded.threads is None else str(recorded.threads)),
         ("cost", ", ".join(f"{name} {value:.4g}" for name, value in receipt.items())),
@@ -117,12 +105,7 @@ def trace_rows(traced: "Trace") -> list[tuple[str, str]]:
     ]
 
 
-def machine_text(system: str, processor: str) -> str:
-    """Both, where both are known."""
-    return f"{system}, {processor}" if processor else system
-
-
-def print_pack(seen: "PackTrace") -> None:
+def _print_pack(seen: "PackTrace") -> None:
     """Encoders that saw a pack."""
     if not seen.encoders:
         say(f"no registered encoder saw pack {seen.pack_digest}")
@@ -136,7 +119,7 @@ def print_pack(seen: "PackTrace") -> None:
         say(f"studies on it: {', '.join(seen.studies)}")
 
 
-def print_study(study: str, versions: "tuple[EncoderVersion, ...]") -> None:
+def _print_study(study: str, versions: "tuple[EncoderVersion, ...]") -> None:
     """Encoders of a study."""
     columns = ["encoder", "trial", "seed", "config", "pack", "status", "test accuracy"]
     rows: list[list[Any]] = [
@@ -147,7 +130,7 @@ def print_study(study: str, versions: "tuple[EncoderVersion, ...]") -> None:
     table(f"encoders of study {study}", columns, rows)
 
 
-def digest_of(pack: str) -> str:
+def _digest_of(pack: str) -> str:
     """Digest of a pack given by folder, address or the digest itself; only its manifest is read.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What was learnt: models, evaluate, pull, and the MLflow pages."""
+"""What was learnt: models, evaluate, pull, the MLflow pages, and models that others trained: import-checkpoint."""
 
 import os
 from enum import StrEnum
@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ssl_core.errors import ConfigError, InfeasibleError
-from study.reports.console import evaluation_progress, print_json, say, table
+from study.commands.options import Json, Reference, opened_store
+from study.reports.console import answer, evaluation_progress, print_json, say, table
 from study.spec.home import home
 
 if TYPE_CHECKING:
     from ssl_core.data.dataset import Dataset
-    from ssl_core.evaluation.report import TaskConfig
-    from ssl_core.evaluation.tasks.task_contract import Task
-
-Json = Annotated[bool, typer.Option("--json", help="print JSON for scripts")]
+    from ssl_core.evaluation.report import Report
+    from ssl_core.models.imported import Imported
 
 
 class Protocol(StrEnum):
@@ -27,12 +26,19 @@ class Protocol(StrEnum):
     REFERENCE = "reference"
 
 
-def add_to(app: typer.Typer) -> None:
-    """Register the commands."""
-    app.command()(models)
-    app.command()(evaluate)
-    app.command()(pull)
-    app.command()(ui)
+class ForeignModel(StrEnum):
+    """What a checkpoint holds that was not trained here."""
+
+    POINTNET = "pointnet_cls"
+    POINTNET2_MSG = "pointnet2_cls_msg"
+    RESNET18 = "resnet18"
+    RESNET34 = "resnet34"
+    RESNET50 = "resnet50"
+
+    @property
+    def of_points(self) -> bool:
+        """The cross-modal reference's; the others are plain image weights."""
+        return self in (ForeignModel.POINTNET, ForeignModel.POINTNET2_MSG)
 
 
 def models(
@@ -40,11 +46,7 @@ def models(
     json: Json = False,
 ) -> None:
     """Registered encoders: versions, aliases, status and test accuracy."""
-    from registry.tracking.run_log import open_run_log
-    from registry.versions.store import EncoderStore
-
-    with open_run_log(os.environ.get("MLFLOW_TRACKING_URI"), home()) as log:
-        store = EncoderStore(log)
+    with opened_store() as store:
         found = store.list() if name is None else store.known(name)
     if json:
         print_json([version.model_dump(mode="json") for version in found])
@@ -59,7 +61,7 @@ def models(
 
 
 def evaluate(
-    reference: Annotated[str, typer.Argument(help="NAME@ALIAS or NAME/VERSION")],
+    reference: Reference,
     pack: Annotated[str, typer.Option(help="pack whose test split is used: a folder, or a URI such as s3://…")],
     promote: Annotated[bool, typer.Option(help="let the gate decide about the alias champion")] = True,
     protocol: Annotated[
@@ -79,46 +81,59 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Evaluate a registered model on a pack's test split, beside what its kind has to beat."""
+    from registry.champions.adoption import completed
+    from registry.champions.promote import evaluate_version
+    from registry.champions.promote import promote as put_before_gate
+    from ssl_core.evaluation.task import task_named
+    from ssl_core.training.device import choose_device
     from study.datasets.pack_storage import open_data
-    from study.registration.assess import evaluate_reference
 
     if no_fine_tuning and protocol is not Protocol.FULL:
         raise ConfigError("--no-fine-tuning goes with --protocol full; the other protocols have none")
-    opened, uri = open_data(pack), os.environ.get("MLFLOW_TRACKING_URI")
+    opened = open_data(pack)
     if protocol is Protocol.REFERENCE:
-        print_table(reference, opened, uri, json)
+        _print_reference_table(reference, opened, json)
         return
-
-    def ask(task: "Task") -> "TaskConfig":
+    with opened_store() as store, evaluation_progress() as tell:
+        device, version = choose_device(), completed(store, store.resolve(reference))
+        task = task_named(version.kind)
         if protocol is Protocol.GATE:
-            return task.config()
-        return task.without_training() if no_fine_tuning else task.full()
-
-    outcome = evaluate_reference(reference, opened, home(), uri, to_gate=promote, ask=ask)
+            config = task.config()
+        else:
+            config = task.without_training() if no_fine_tuning else task.full()
+        report = evaluate_version(store, opened, version, config, device=device, tell=tell)
+        decision = put_before_gate(store, opened, version, device=device, tell=tell).reason if promote else ""
     if json:
-        print_json(outcome.model_dump(mode="json"))
+        print_json({"reference": version.reference, "rows": report.overview(), "sections": report.tables(),
+                    "protocol": report.config.protocol, "complete": report.complete, "left_out": report.left_out,
+                    "decision": decision, "seconds": report.seconds, "share_saved": report.share_saved})  # fmt: skip
         return
-    print_rows(outcome.rows)
-    for title, columns, rows in outcome.sections:
-        table(title, list(columns), [list(row) for row in rows])
-    if protocol is Protocol.FULL and not outcome.complete:
-        gaps = "; ".join(f"{name.replace('_', ' ')}: {reason}" for name, reason in sorted(outcome.left_out.items()))
+    _print_report(report)
+    if protocol is Protocol.FULL and not report.complete:
+        gaps = "; ".join(f"{name.replace('_', ' ')}: {reason}" for name, reason in sorted(report.left_out.items()))
         say(f"not a complete evaluation by the full protocol, left out: {gaps}")
-    saved = f", {100 * outcome.share_saved:.0f} % saved by kept features" if outcome.share_saved else ""
-    say(f"{outcome.seconds:.0f} s{saved}")
-    if outcome.decision:
-        say(outcome.decision)
+    saved = f", {100 * report.share_saved:.0f} % saved by kept features" if report.share_saved else ""
+    say(f"{report.seconds:.0f} s{saved}")
+    if decision:
+        say(decision)
 
 
-def print_table(reference: str, pack: "Dataset", tracking_uri: str | None, json: bool) -> None:
+def _print_report(report: "Report") -> None:
+    """What was measured as tables. What the intervals are over is left to --json: a terminal is 80 wide."""
+    rows = report.overview()
+    columns = [name for name in rows[0] if name != "over"] if rows else []
+    table("", columns, [[row[column] for column in columns] for row in rows])
+    for title, names, cells in report.tables():
+        table(title, list(names), [list(row) for row in cells])
+
+
+def _print_reference_table(reference: str, pack: "Dataset", json: bool) -> None:
     """The cross-modal reference's SVM table of a registered encoder; nothing is stored and the gate is not asked."""
-    from registry.tracking.run_log import open_run_log
     from registry.versions.evaluation import reference_table_of
-    from registry.versions.store import EncoderStore
     from ssl_core.training.device import choose_device
 
-    with open_run_log(tracking_uri, home()) as log, evaluation_progress() as tell:
-        report, times = reference_table_of(EncoderStore(log), reference, pack, device=choose_device(), tell=tell)
+    with opened_store() as store, evaluation_progress() as tell:
+        report, times = reference_table_of(store, reference, pack, device=choose_device(), tell=tell)
     rows = report.by_views()
     if json:
         seconds = {"forward": round(times.forward, 3), "data": round(times.data, 3)}
@@ -129,14 +144,7 @@ def print_table(reference: str, pack: "Dataset", tracking_uri: str | None, json:
     names = list(rows[0])
     title = f"linear SVM, test accuracy in percent, by views and labels ({report.test_objects} test objects)"
     table(title, names, [[row[name] for name in names] for row in rows])
-    share = f"{100 * times.forward_share:.0f} % of it in the encoder"
-    say(f"features: {times.forward + times.data:.1f} s, {share}")
-
-
-def print_rows(rows: list[dict[str, Any]]) -> None:
-    """What was measured as a table. What the intervals are over is left to --json: a terminal is 80 wide."""
-    columns = [name for name in rows[0] if name != "over"] if rows else []
-    table("", columns, [[row[column] for column in columns] for row in rows])
+    say(f"features: {times.forward + times.data:.1f} s, {100 * times.forward_share:.0f} % of it in the encoder")
 
 
 def pull(
@@ -148,23 +156,18 @@ def pull(
     json: Json = False,
 ) -> None:
     """Fetch a registered encoder; checksums are verified before the folder appears."""
-    from registry.tracking.run_log import open_run_log
     from registry.versions.fetching import pull as fetch
     from registry.versions.offline import pull_offline
-    from registry.versions.store import EncoderStore
 
     if source is not None:
         folder = pull_offline(source, to, reference)
     else:
-        with open_run_log(os.environ.get("MLFLOW_TRACKING_URI"), home()) as log:
-            folder = fetch(EncoderStore(log), reference, to)
+        with opened_store() as store:
+            folder = fetch(store, reference, to)
     sizes = {file: file.stat().st_size for file in sorted(folder.rglob("*")) if file.is_file()}
-    if json:
-        files = {str(file.relative_to(folder)): size for file, size in sizes.items()}
-        print_json({"reference": reference, "folder": str(folder), "files": files})
-        return
-    for file, size in sizes.items():
-        say(f"{file}  {size:,} bytes")
+    files = {str(file.relative_to(folder)): size for file, size in sizes.items()}
+    facts = {"reference": reference, "folder": str(folder), "files": files}
+    answer(json, facts, "\n".join(f"{file}  {size:,} bytes" for file, size in sizes.items()))
 
 
 def ui(port: Annotated[int, typer.Option(min=1, max=65535)] = 5000) -> None:
@@ -172,3 +175,89 @@ def ui(port: Annotated[int, typer.Option(min=1, max=65535)] = 5000) -> None:
     from registry.server.pages import serve_pages
 
     serve_pages(os.environ.get("MLFLOW_TRACKING_URI"), home(), port, announce=say)
+
+
+def import_checkpoint(
+    file: Annotated[Path, typer.Argument(help="best_model.pth of the cross-modal reference, or image weights")],
+    model: Annotated[
+        ForeignModel, typer.Option(help="the reference's point network, or the ResNet of plain image weights")
+    ],
+    features: Annotated[
+        str | None,
+        typer.Option(help="input columns of the point network: xyz[,normals][,reference_color][,scale,rotation]"),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(help="register as NAME-points and NAME-image; default cross-modal, or the ResNet's name"),
+    ] = None,
+    pack: Annotated[str | None, typer.Option(help="evaluate on this pack's test split and ask the gate")] = None,
+    num_points: Annotated[int | None, typer.Option(help="points per object (2048)")] = None,
+    alpha_threshold: Annotated[float | None, typer.Option(help="keep Gaussians with alpha above this (0.574)")] = None,
+    sampling: Annotated[str | None, typer.Option(help="fps, uniform or uniform_with_replacement (fps)")] = None,
+    image_size: Annotated[int | None, typer.Option(help="side of the image encoder's input in pixels (224)")] = None,
+    normalisation: Annotated[
+        str | None, typer.Option(help="of plain image weights: imagenet (its mean and std), half or none (imagenet)")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Register the encoders of a checkpoint that was not trained here; every tensor of it must find its place."""
+    from registry.champions.promote import promote
+    from registry.versions.import_checkpoint import check_pack, register_imported
+    from ssl_core.training.device import choose_device
+    from study.datasets.pack_storage import open_pack
+
+    given = {
+        "features": None if features is None else [part.strip() for part in features.split(",")],
+        "num_points": num_points,
+        "alpha_threshold": alpha_threshold,
+        "sampling": sampling,
+        "image_size": image_size,
+        "normalisation": normalisation,
+    }
+    imported = _imported(file, model, {key: value for key, value in given.items() if value is not None})
+    opened = None if pack is None else open_pack(pack)
+    if opened is not None:
+        check_pack(imported, opened)
+    stem, recipe = name or ("cross-modal" if model.of_points else model.value), "cross_modal" if model.of_points else ""
+    with opened_store() as store:
+        versions = register_imported(store, imported, stem, recipe)
+        decisions = []
+        if opened is not None:
+            with evaluation_progress() as tell:
+                device = choose_device()
+                decisions = [promote(store, opened, version, device=device, tell=tell) for version in versions]
+        versions = [store.get(version.name, version.version) for version in versions]
+    if json:
+        print_json({
+            "report": {"summary": imported.report.summary, **imported.report.model_dump(mode="json")},
+            "versions": [version.model_dump(mode="json") for version in versions],
+            "decisions": [decision.model_dump(mode="json") for decision in decisions],
+        })  # fmt: skip
+        return
+    report = imported.report
+    rows = [[p.part, p.tensors, p.encoder, len(p.beside), p.kept_as or "-"] for p in report.placements]
+    table(f"{report.file}: {report.summary}", ["network", "tensors", "in an encoder", "kept beside", "as"], rows)
+    for line in (*report.left, *report.notes):
+        say(f"note: {line}")
+    for version in versions:
+        say(f"{version.reference}  {version.feature_dim} features, {version.status}")
+    for decision in decisions:
+        say(decision.reason)
+    if not decisions:
+        say("not evaluated yet: give --pack, or run `splatsweep evaluate NAME/VERSION --pack PACK`")
+
+
+def _imported(file: Path, model: ForeignModel, values: dict[str, Any]) -> "Imported":
+    """The encoders of the file. Raises ConfigError, also for an option that this kind of file has no use for."""
+    from ssl_core.config import validated
+    from ssl_core.models.image_weights import ImageImport, import_image_weights
+    from ssl_core.models.reference_checkpoint import ReferenceImport, import_reference_checkpoint
+
+    kind = ReferenceImport if model.of_points else ImageImport
+    for key in values:
+        if key not in kind.model_fields:
+            raise ConfigError(f"--{key.replace('_', '-')} has no meaning for --model {model.value}; leave it out")
+    settings = {"model": model.value, **values}
+    if model.of_points:
+        return import_reference_checkpoint(file, validated(ReferenceImport, settings))
+    return import_image_weights(file, validated(ImageImport, settings))

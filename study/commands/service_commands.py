@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from study.reports.console import print_json, say, table
+from study.commands.options import Json
+from study.reports.console import answer, print_json, say, table
 from study.spec.home import home
 
-Json = Annotated[bool, typer.Option("--json", help="print JSON for scripts")]
 Home = Annotated[Path | None, typer.Option("--home", help="home folder; default SPLATSWEEP_HOME, or runs")]
 
 
@@ -25,17 +25,6 @@ class RoleName(StrEnum):
 users_app = typer.Typer(
     help="users of a served registry: readers pull, trainers register, owners promote", no_args_is_help=True
 )
-
-
-def add_to(app: typer.Typer) -> None:
-    """Register the commands."""
-    app.command()(serve)
-    app.command()(backup)
-    app.command()(restore)
-    users_app.command("add")(add)
-    users_app.command("list")(list_users)
-    users_app.command("remove")(remove)
-    app.add_typer(users_app, name="users")
 
 
 def serve(
@@ -66,10 +55,8 @@ def backup(
 
     with places_of(home_folder or home(), "embedded" if embedded else None) as places:
         done = write(places, file)
-    if json:
-        print_json({"file": str(file), **done.model_dump(mode="json")})
-    else:
-        say(f"{file}: the databases and {done.files:,} artifacts, {done.bytes / 1e6:,.1f} MB")
+    text = f"{file}: the databases and {done.files:,} artifacts, {done.bytes / 1e6:,.1f} MB"
+    answer(json, {"file": str(file), **done.model_dump(mode="json")}, text)
 
 
 def restore(
@@ -86,12 +73,11 @@ def restore(
     made = manifest_of(file)
     with places_of(home_folder or home(), made.kind, stopped=True, engine=made.engine) as places:
         done = read(places, file, force=force)
-    if json:
-        print_json({"file": str(file), **done.model_dump(mode="json")})
-    else:
-        say(f"restored the databases and {done.files:,} artifacts of {done.made}")
+    text = f"restored the databases and {done.files:,} artifacts of {done.made}"
+    answer(json, {"file": str(file), **done.model_dump(mode="json")}, text)
 
 
+@users_app.command()
 def add(
     name: Annotated[str, typer.Argument(help="the user's name")],
     role: Annotated[RoleName, typer.Option(help="reader: looks and pulls; trainer: registers; owner: promotes")],
@@ -108,14 +94,12 @@ def add(
     users = open_users(where, os.environ)
     password = users.add(name, role.value, renew=new_password)
     file = write_access(service_folder(where), users.address, name, password) if password else None
-    if json:
-        print_json({"name": name, "role": role.value, "file": str(file) if file else None})
-        return
-    say(f"{name} is {role.value}")
-    if file:
-        say(f"address, name and password for this user: {file}")
+    told = f"\naddress, name and password for this user: {file}" if file else ""
+    facts = {"name": name, "role": role.value, "file": str(file) if file else None}
+    answer(json, facts, f"{name} is {role.value}{told}")
 
 
+@users_app.command("list")
 def list_users(home_folder: Home = None, json: Json = False) -> None:
     """Users and their roles."""
     from registry.server.users import open_users
@@ -129,6 +113,7 @@ def list_users(home_folder: Home = None, json: Json = False) -> None:
     )
 
 
+@users_app.command()
 def remove(
     name: Annotated[str, typer.Argument(help="the user's name")], home_folder: Home = None, json: Json = False
 ) -> None:
@@ -139,7 +124,4 @@ def remove(
     where = home_folder or home()
     open_users(where, os.environ).remove(name)
     (service_folder(where) / "users" / f"{name}.env").unlink(missing_ok=True)
-    if json:
-        print_json({"name": name, "removed": True})
-    else:
-        say(f"{name} is removed")
+    answer(json, {"name": name, "removed": True}, f"{name} is removed")

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from ssl_core.errors import SplatsweepError, StudyError
-from study.cluster.lock_file import CHECKED, LOCK, differences
+from study.cluster.working_tree import CHECKED, LOCK, differences
 
 
 def check_landing() -> None:

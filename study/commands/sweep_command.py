@@ -1,26 +1,26 @@
-"""`sweep`: the whole journey in one command, from data to judged models. `make sweep` runs it."""
+"""The whole journey in one command, from data to judged models: sweep, and submit, which has a cluster run it."""
 
-from collections.abc import Callable
+import os
+import shlex
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from study.commands.options import Assignments, Concurrency, Json, StudyName, TrialCount
-from study.reports.console import console, errors, print_json
+from ssl_core.errors import ConfigError
+from study.commands.options import Assignments, Concurrency, Json, SpaceFile, StudyName, TrialCount, assigned
+from study.reports.console import aside, print_json, say
 from study.spec.home import checked_name, home, packs, study_name
 
 if TYPE_CHECKING:
+    from study.cluster.submission import Environment, SubmittedJob
     from study.registration.sweep import Request
 
 SHIPPED = Path(__file__).resolve().parents[2] / "search_spaces" / "cross_modal_quick.yaml"
 Say = Callable[[str], None]
-
-
-def add_to(app: typer.Typer) -> None:
-    """Register the command."""
-    app.command()(sweep)
 
 
 def sweep(
@@ -40,16 +40,11 @@ def sweep(
     It trains on --pack, or on a pack made of --data or --meshes; with none of them, of a procedural sample set. What
     is done is not done again.
     """
-    from ssl_core.config import parse_assignment
-    from ssl_core.errors import ConfigError
-    from study.registration.leaderboard import print_study, study_facts
-    from study.registration.sweep import Request, run_and_assess
+    from study.registration.sweep import Request, print_study, run_and_assess, study_facts
 
-    say: Say = lambda text: (errors if json else console).print(text, soft_wrap=True)  # noqa: E731
-    overrides = dict(parse_assignment(text) for text in assignments or [])
-    request = Request(space, pack or "", name, trials, concurrency, overrides)
+    request = Request(space, pack or "", name, trials, concurrency, assigned(assignments))
     if pack is None:
-        request = _of_data(request, data, meshes, None if dry_run else say)
+        request = _of_data(request, data, meshes, None if dry_run else aside if json else say)
     elif data or meshes:
         raise ConfigError("give --pack, or --data or --meshes to make one")
     if dry_run:
@@ -69,41 +64,42 @@ def _would_run(request: "Request") -> dict[str, object]:
     from study.registration.sweep import plan_study
 
     if not request.pack:
-        return {"study": request.name, "pack": None, **_checked(request)}
+        checked = _checked(request.space, request.trials, request.concurrency, request.overrides)
+        return {"study": request.name, "pack": None, **checked}
     plan, _, opened = plan_study(request)
     return {"study": plan.name, "pack": opened.digest, "spec": plan.spec.model_dump(mode="json"),
             "space": plan.space.digest, "base": plan.space.base_config.model_dump(mode="json")}  # fmt: skip
 
 
-def _of_data(request: "Request", data: Path | None, meshes: Path | None, say: Say | None) -> "Request":
-    """The request with its pack, made if need be, and its name. Without `say` a pack that is not there is not made."""
+def _of_data(request: "Request", data: Path | None, meshes: Path | None, tell: Say | None) -> "Request":
+    """The request with its pack, made if need be, and its name. Without `tell` a pack that is not there is not made."""
     label = checked_name(request.name or (data or meshes or Path("sample")).resolve().name.removesuffix(".zip"))
     named = replace(request, name=study_name(request.name, request.space, label))
-    _checked(named)  # before hours of splatting and packing
+    _checked(request.space, request.trials, request.concurrency, request.overrides)  # before hours of splatting
     out = packs() / label
-    if say is not None:
-        _pack(_data(data, meshes, label, say), out, say)
-    return replace(named, pack=out) if say is not None or (out / "manifest.json").is_file() else named
+    if tell is not None:
+        _pack(_data(data, meshes, label, tell), out, tell)
+    return replace(named, pack=out) if tell is not None or (out / "manifest.json").is_file() else named
 
 
-def _checked(request: "Request") -> dict[str, object]:
+def _checked(
+    space: Path, trials: int | None, concurrency: int | None, overrides: Mapping[str, Any] | None
+) -> dict[str, object]:
     """Spec and space as JSON values. Raises SpaceError, ConfigError for a space file that cannot be searched."""
     from search_spaces.presets import preset_at
     from search_spaces.space import load_space
     from study.samplers.suggestion import check_search
     from study.spec.study_spec import study_spec
 
-    space = load_space(request.space, preset_at, request.overrides)
-    spec = study_spec(space.study, {"trials": request.trials, "concurrency": request.concurrency}, request.space)
-    check_search(spec, space)
-    return {"spec": spec.model_dump(mode="json"), "space": space.digest,
-            "base": space.base_config.model_dump(mode="json")}  # fmt: skip
+    loaded = load_space(space, preset_at, overrides)
+    spec = study_spec(loaded.study, {"trials": trials, "concurrency": concurrency}, space)
+    check_search(spec, loaded)
+    return {"spec": spec.model_dump(mode="json"), "space": loaded.digest,
+            "base": loaded.base_config.model_dump(mode="json")}  # fmt: skip
 
 
-def _data(data: Path | None, meshes: Path | None, label: str, say: Say) -> Path:
+def _data(data: Path | None, meshes: Path | None, label: str, tell: Say) -> Path:
     """A folder with points/ and perhaps images/."""
-    from ssl_core.errors import ConfigError
-
     if data and meshes:
         raise ConfigError("give --data or --meshes, not both")
     if data:
@@ -113,14 +109,14 @@ def _data(data: Path | None, meshes: Path | None, label: str, say: Say) -> Path:
         from study.datasets.splat_jobs import splat_meshes
 
         folder = home() / "splats" / label
-        say(splat_meshes(meshes, folder, SplatConfig(), workers=0, limit=0, skip_bad=False)["text"])
+        tell(splat_meshes(meshes, folder, SplatConfig(), workers=0, limit=0, skip_bad=False)["text"])
         return folder
     from ssl_core.meshes.household import HouseholdConfig
     from study.commands.data_commands import write_sample
 
     folder = home() / "sample"
     write_sample(folder, HouseholdConfig())
-    say(f"sample set at {folder} (points/, images/)")
+    tell(f"sample set at {folder} (points/, images/)")
     return folder
 
 
@@ -138,13 +134,106 @@ def data_parts(data: Path) -> tuple[Path, Path | None]:
     return part("points") or data, part("images")
 
 
-def _pack(folder: Path, out: Path, say: Say) -> None:
+def _pack(folder: Path, out: Path, tell: Say) -> None:
     from ssl_core.data.object_pack import PackConfig
     from study.datasets.pack_jobs import describe_packing, format_packing, pack_data
 
     points, images = data_parts(folder)
     if images is None:
-        errors.print(f"no images/ in {folder}: views are rendered from the Gaussians")
+        aside(f"no images/ in {folder}: views are rendered from the Gaussians")
     pack, stats = pack_data(points, images, out, PackConfig())
-    say(f"pack {out}: {len(pack.manifest.objects)} objects, digest {pack.digest}")
-    say(format_packing(describe_packing(stats)))
+    tell(f"pack {out}: {len(pack.manifest.objects)} objects, digest {pack.digest}")
+    tell(format_packing(describe_packing(stats)))
+
+
+def submit(
+    space: SpaceFile,
+    pack: Annotated[str, typer.Option(help="a folder that all nodes see, or an address (s3://...)")],
+    name: StudyName = None,
+    trials: TrialCount = None,
+    concurrency: Concurrency = None,
+    assignments: Assignments = None,
+    environment: Annotated[
+        str, typer.Option(help="nodes: what they have; lock: built from requirements.lock")
+    ] = "nodes",
+    follow: Annotated[bool, typer.Option("--follow/--no-follow", help="show the log until the job ends")] = True,
+    json: Annotated[
+        bool, typer.Option("--json", help="print JSON for scripts; the log goes to standard error")
+    ] = False,
+) -> None:
+    """Run a study as a job of the Ray cluster at RAY_API_SERVER_ADDRESS, with this working tree.
+
+    The same command follows a job that runs, and continues a study whose job has ended.
+    """
+    from study.cluster.submission import Submission, dashboard_address, open_client, passed_on
+    from study.cluster.submission import submit as start
+    from study.datasets.pack_storage import place_name
+
+    _checked(space, trials, concurrency, assigned(assignments))
+    if "://" not in pack and not Path(pack).is_absolute():
+        raise ConfigError(
+            f"--pack {pack} is a path of this machine; give an absolute path that all nodes see, or push it: "
+            f"splatsweep push {pack} s3://bucket/{Path(pack).name}"
+        )
+    study = study_name(name, space, place_name(pack))
+    arguments = ["--pack", pack, "--name", study]
+    for option, value in (("--trials", trials), ("--concurrency", concurrency)):
+        arguments += [option, str(value)] if value is not None else []
+    for text in assignments or []:
+        arguments += ["--set", text]
+    submission = Submission(study, space, tuple(arguments), _environment(environment))
+    address = dashboard_address()
+    client = open_client(address)
+    env, local = passed_on(os.environ)
+    job = start(client, submission, env)
+    _announce(job, study, address, sorted(env), local)
+    code = _follow(client, job.id, address, json) if follow else None
+    if json:
+        sent = {"files": job.sent.files, "bytes": job.sent.bytes, "digest": job.sent.digest} if job.sent else None
+        facts = {"study": study, "job": job.id, "dashboard": address, "joined": job.joined, "sent": sent}
+        print_json({**facts, "exit_code": code})
+    if code:
+        raise typer.Exit(code)
+
+
+def _environment(text: str) -> "Environment":
+    match text:
+        case "nodes" | "lock":
+            return text
+        case _:
+            raise ConfigError(f"--environment {text}: choose nodes or lock")
+
+
+def _announce(job: "SubmittedJob", study: str, address: str, passed: list[str], local: list[str]) -> None:
+    if job.joined:
+        other = "" if job.same else " with other arguments, which count until it ends"
+        aside(f"study {study} is run by job {job.id}{other}; nothing was sent")
+        return
+    assert job.sent is not None
+    aside(f"job {job.id} at {address}: {job.sent.files} files, {job.sent.bytes / 1e6:.1f} MB, tree {job.sent.digest}")
+    if passed:
+        aside(f"passed on: {', '.join(passed)}")
+    if local:
+        aside(f"of this machine only, not passed on: {', '.join(local)}")
+
+
+def _follow(client: object, job: str, address: str, json: bool) -> int:
+    """Show the log; Ctrl-C leaves the job running."""
+    from study.cluster.submission import follow
+
+    stream = sys.stderr if json else sys.stdout
+
+    def write(text: str) -> None:
+        stream.write(text)
+        stream.flush()
+
+    try:
+        return follow(client, job, write)
+    except KeyboardInterrupt:
+        ray = ".venv/bin/ray" if Path(".venv/bin/ray").exists() else "ray"
+        stop = shlex.join([ray, "job", "stop", job, "--address", address])
+        tell = aside if json else say
+        tell(
+            f"\ndetached; job {job} goes on. Follow it: the same command. Stop it (the study can be continued): {stop}"
+        )
+        return 130

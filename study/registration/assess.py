@@ -8,21 +8,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
-
-from registry.champions.adoption import completed
-from registry.champions.promote import evaluate_version, promote, promote_best
+from registry.champions.promote import evaluate_version, promote_best
 from registry.server.users import may_judge
 from registry.tracking.cursor import read_cursor
-from registry.tracking.run_log import RunLog, open_run_log
+from registry.tracking.run_log import RunLog
 from registry.versions.records import EncoderVersion, Lineage
 from registry.versions.store import EncoderStore
 from ssl_core.config import Config
 from ssl_core.data.dataset import Dataset
 from ssl_core.errors import MissingDependencyError, RegistryError, StudyError
-from ssl_core.evaluation.report import Table, TaskConfig
-from ssl_core.evaluation.task import task_named
-from ssl_core.evaluation.tasks.task_contract import Task
 from ssl_core.models.bundle import add_onnx
 from ssl_core.training.contract import AnyRecipe
 from ssl_core.training.device import choose_device
@@ -30,7 +24,7 @@ from study.engine.cost_report import trial_receipt
 from study.record.metrics_file import Curves, read_metrics
 from study.record.trial_record import TrialRecord
 from study.reports.console import evaluation_progress
-from study.run.driver import StudyPlan, StudySummary
+from study.run.study_plan import StudyPlan, StudySummary
 from study.run.trial_opener import TrialOpener
 
 Say = Callable[[str], None]
@@ -46,24 +40,17 @@ class Assessed(Config):
     headline: str
     decision: str
 
-
-class EvaluationOutcome(Config):
-    """An evaluation for people and scripts: percent with half-widths, and the gate's reason."""
-
-    reference: str
-    rows: list[dict[str, Any]]
-    sections: list[Table] = Field(default_factory=list)
-    """title, column names and rows of each table besides"""
-    protocol: str
-    """version of the rules"""
-    complete: bool
-    """whether it answers all of the full protocol"""
-    left_out: dict[str, str] = Field(default_factory=dict)
-    """what of the full protocol it does not answer, by section, and why"""
-    decision: str = ""
-    seconds: float = 0.0
-    share_saved: float = 0.0
-    """of the time that it would have taken without features that were kept"""
+    @classmethod
+    def of(cls, version: EncoderVersion) -> "Assessed":
+        """As the registry has it."""
+        return cls(
+            name=version.name,
+            version=version.version,
+            trial=version.lineage.trial,
+            status=version.status,
+            headline=version.evaluation.headline if version.evaluation else "",
+            decision=version.decision.reason if version.decision else "",
+        )
 
 
 def assess_study(
@@ -81,7 +68,7 @@ def assess_study(
         versions += register_trial(plan, opener, record, store, say)
     if not may_judge(run_log.tracking_uri):
         say("registered; who may promote there judges them (`splatsweep watch`)")
-        return [_assessed(version) for version in versions]
+        return [Assessed.of(version) for version in versions]
     ordered = promising_first(opener.recipe, summary, partial(read_metrics, plan.folder), versions)
     device = choose_device()
     for name in sorted({version.name for version in ordered}):
@@ -91,10 +78,10 @@ def assess_study(
             with evaluation_progress() as tell:
                 evaluate_version(store, pack, version, device=device, tell=tell)
         if waiting:
-            with evaluation_progress() as tell:  # of the champion, where it has no such report
-                # together: they share the chance of error
+            # together: they share the chance of error; the champion is evaluated where it has no such report
+            with evaluation_progress() as tell:
                 promote_best(store, pack, waiting, device=device, tell=tell)
-    return [_assessed(store.get(version.name, version.version)) for version in ordered]
+    return [Assessed.of(store.get(version.name, version.version)) for version in ordered]
 
 
 def promising_first(
@@ -189,47 +176,4 @@ def _lineage(plan: StudyPlan, record: TrialRecord, run_id: str) -> Lineage:
         pack_digest=plan.pack_digest,
         code_revision=plan.facts.get("code_revision", ""),
         environment_digest=plan.facts.get("environment_digest", ""),
-    )
-
-
-def _assessed(version: EncoderVersion) -> Assessed:
-    return Assessed(
-        name=version.name,
-        version=version.version,
-        trial=version.lineage.trial,
-        status=version.status,
-        headline=version.evaluation.headline if version.evaluation else "",
-        decision=version.decision.reason if version.decision else "",
-    )
-
-
-def evaluate_reference(
-    reference: str,
-    pack: Dataset,
-    home: Path,
-    tracking_uri: str | None,
-    *,
-    to_gate: bool,
-    ask: Callable[[Task], TaskConfig],
-) -> EvaluationOutcome:
-    """Evaluate a registered model on a pack, and put it before the gate if asked. Raises RegistryError.
-
-    `ask` says what is asked of models measured by a task.
-    """
-    with open_run_log(tracking_uri, home) as log, evaluation_progress() as tell:
-        store, device = EncoderStore(log), choose_device()
-        version = completed(store, store.resolve(reference))
-        config = ask(task_named(version.kind))
-        report = evaluate_version(store, pack, version, config, device=device, tell=tell)
-        decision = promote(store, pack, version, device=device, tell=tell).reason if to_gate else ""
-    return EvaluationOutcome(
-        reference=version.reference,
-        rows=report.overview(),
-        sections=report.tables(),
-        protocol=report.config.protocol,
-        complete=report.complete,
-        left_out=report.left_out,
-        decision=decision,
-        seconds=report.seconds,
-        share_saved=report.share_saved,
     )

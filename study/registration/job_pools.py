@@ -9,44 +9,23 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
 
-from ssl_core.errors import ConfigError
-from study.registration.evaluation_job import Answer, EvaluationJob
+from ssl_core.errors import ConfigError, StudyError
+from study.cluster.ray_tasks import RayTasks
+from study.registration.evaluation_job import Answer, EvaluationJob, judge
 
 LIMIT_SECONDS = 6 * 3600.0
 """An evaluation that takes longer is ended; the protocol takes minutes."""
 _LEAVE_SECONDS = 10.0
 
 
-class Pool(Protocol):
+class Pool:
     """Does `slots` jobs at a time. Answers never raise."""
 
-    slots: int
-
-    def submit(self, job: EvaluationJob) -> "Future[Answer]":
-        """Begin a job, or queue it."""
-        ...
-
-    def close(self) -> None:
-        """End the jobs that are under way; each gives its claim back if it can."""
-        ...
-
-
-class ProcessPool:
-    """Worker processes, started when first needed and kept: features of random twins are kept in them.
-
-    Args:
-        slots: processes. log: file for what they print. limit: seconds for one job.
-    """
-
-    def __init__(self, slots: int, log: Path, limit: float = LIMIT_SECONDS) -> None:
-        self.slots, self._log, self._limit = slots, log, limit
-        self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
-        self._all: list[_Worker] = []
-        self._closed = threading.Event()
+    def __init__(self, slots: int) -> None:
+        self.slots = slots
         self._threads = ThreadPoolExecutor(slots, thread_name_prefix="judging")
 
     def submit(self, job: EvaluationJob) -> "Future[Answer]":
@@ -54,11 +33,33 @@ class ProcessPool:
         return self._threads.submit(self._do, job)
 
     def close(self) -> None:
-        """End the workers; a job under way is answered as failed."""
+        """End the jobs that are under way; each gives its claim back if it can."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
+
+    def _do(self, job: EvaluationJob) -> Answer:
+        raise NotImplementedError
+
+
+class ProcessPool(Pool):
+    """Worker processes, started when first needed and kept: features of random twins are kept in them.
+
+    Args:
+        slots: processes. log: file for what they print. limit: seconds for one job.
+    """
+
+    def __init__(self, slots: int, log: Path, limit: float = LIMIT_SECONDS) -> None:
+        super().__init__(slots)
+        self._log, self._limit = log, limit
+        self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+        self._all: list[_Worker] = []
+        self._closed = threading.Event()
+
+    def close(self) -> None:
+        """End the workers; a job under way is answered as trouble."""
         self._closed.set()
         for worker in list(self._all):
             worker.end()
-        self._threads.shutdown(wait=True, cancel_futures=True)
+        super().close()
 
     def _do(self, job: EvaluationJob) -> Answer:
         if self._closed.is_set():
@@ -138,61 +139,31 @@ class _Worker:
         self._process.kill()
 
 
-class RayPool:
-    """Tasks of one CPU each on the cluster that `RAY_ADDRESS` names: they queue where trials leave room.
+class RayPool(Pool):
+    """Tasks of the Ray cluster. Packs and the registry have to be places that every node sees, as for a study."""
 
-    Packs and the registry have to be places that every node sees, as for a study.
-    """
-
-    def __init__(self, cluster: AbstractContextManager[Any]) -> None:
-        import ray
-
-        self._open = ExitStack()
-        offered = self._open.enter_context(cluster)
-        self.slots = max(1, int(offered.cpus))
-        self._remote = ray.remote(num_cpus=1, max_retries=0)(_judge_text)
-        self._refs: set[Any] = set()
-        self._threads = ThreadPoolExecutor(self.slots, thread_name_prefix="judging")
-
-    def submit(self, job: EvaluationJob) -> "Future[Answer]":
-        """Begin a job, or queue it."""
-        return self._threads.submit(self._do, job)
+    def __init__(self) -> None:
+        self._tasks = RayTasks(_judge_text)
+        super().__init__(self._tasks.slots)
 
     def close(self) -> None:
         """Cancel what is under way and leave the cluster."""
-        import ray
-
-        for ref in list(self._refs):
-            with suppress(Exception):
-                ray.cancel(ref, force=False)
-        self._threads.shutdown(wait=True, cancel_futures=True)
-        self._open.close()
+        self._tasks.cancel()
+        super().close()
+        self._tasks.close()
 
     def _do(self, job: EvaluationJob) -> Answer:
-        import ray
-
-        ref = self._remote.remote(job.to_json())
-        self._refs.add(ref)
         try:
-            return Answer.from_json(ray.get(ref))
-        except Exception as error:  # a lost node, a worker out of memory, a cancelled task: Ray has a class for each
-            reason = " ".join(str(error).split())[:300]
-            return Answer(outcome="failed", reason=f"its Ray task ended ({type(error).__name__}: {reason})")
-        finally:
-            self._refs.discard(ref)
+            return Answer.from_json(self._tasks.ask(job.to_json()))
+        except (StudyError, ConfigError) as error:
+            return Answer(outcome="failed", reason=str(error))
 
 
 def _judge_text(text: str) -> str:
     """In a Ray worker."""
-    from study.registration.job_run import judge
-
     return judge(EvaluationJob.from_json(text)).to_json()
 
 
 def open_pool(workers: int, home: Path) -> Pool:
     """Ray tasks where `RAY_ADDRESS` is set, else processes here. Raises StudyError if no cluster answers there."""
-    if os.environ.get("RAY_ADDRESS"):
-        from study.cluster.cluster import ray_cluster
-
-        return RayPool(ray_cluster())
-    return ProcessPool(workers, home / "watch.log")
+    return RayPool() if os.environ.get("RAY_ADDRESS") else ProcessPool(workers, home / "watch.log")

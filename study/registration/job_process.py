@@ -10,8 +10,6 @@ import sys
 import threading
 from types import FrameType
 
-from study.registration.evaluation_job import EvaluationJob
-
 
 def main() -> None:
     """Answer jobs until the input ends."""
@@ -20,7 +18,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _leave)
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(lines,), daemon=True).start()
-    from study.registration.job_run import judge
+    from study.registration.evaluation_job import EvaluationJob, judge
 
     while True:
         answer = judge(EvaluationJob.from_json(lines.get()))

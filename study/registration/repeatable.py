@@ -1,21 +1,28 @@
-"""All that it takes to train a registered encoder's trial again: from its MLflow run, or from its study's folder."""
+"""A registered encoder's trial as it was, from its MLflow run or its study's folder, and opened again."""
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from registry.versions.environment import Environment, differences, environment_here
 from registry.versions.lineage import Trace
 from registry.versions.recorded import Curves, plain_digest, read_curves
-from registry.versions.records import Lineage, optional
+from registry.versions.records import EncoderVersion, Lineage, optional
 from registry.versions.store import EncoderStore
 from ssl_core.config import Config, override
-from ssl_core.errors import ConfigError, StudyError
+from ssl_core.data.dataset import Dataset
+from ssl_core.errors import ConfigError, PackError, StudyError
 from ssl_core.recipes.recipe_source import RecipeSource
-from ssl_core.training.contract import AnyRecipe
+from ssl_core.training.config import RecipeConfig
+from ssl_core.training.contract import AnyRecipe, Session
+from ssl_core.training.cost_names import DEVICE_MEMORY
+from ssl_core.training.stages import Stages
+from study.datasets.pack_storage import needed_files, open_data
 from study.engine.ledger import read_ledger
 from study.record.metrics_file import read_metrics
-from study.run.trial_opener import kept_source
+from study.run.trial_opener import derived_root, kept_source
 from study.spec.home import checked_name
 
 
@@ -138,3 +145,44 @@ def _notes(environment: Environment | None) -> tuple[str, ...]:
     if environment is None:
         return ("the environment was not recorded, or not as it was when the encoder was registered",)
     return differences(environment, environment_here())
+
+
+def open_again(trial: Repeatable, version: EncoderVersion, pack: str | None) -> tuple[Session, str, list[str]]:
+    """The trial from its beginning, on the kind of device it had, its name, and what there is to say about that.
+
+    Args:
+        pack: its place now, where it is another.
+
+    Raises:
+        StudyError: where its pack lay was not recorded. PackError: it is not to be had.
+    """
+    on_gpu, notes = DEVICE_MEMORY in trial.curves, []
+    device = "cuda" if on_gpu and torch.cuda.is_available() else "cpu"
+    if on_gpu:
+        notes.append(
+            "it was trained on a GPU, which does not promise the same bits twice"
+            if device == "cuda"
+            else "it was trained on a GPU; here there is none, and a CPU rounds differently"
+        )
+    if trial.threads is None:
+        notes.append("how many threads it had was not recorded; it has one now")
+    config = trial.config
+    if isinstance(config, RecipeConfig):
+        config = override(config, {"training.device": device})
+    data = _opened(version, pack or trial.pack, trial.config.to_json())
+    stages = Stages(trial.recipe, derived_root(), trial.recipe_source.source_digest)
+    return stages.open(config, data, version.lineage.seed), device, notes
+
+
+def _opened(version: EncoderVersion, place: str, asked: str) -> Dataset:
+    wanted = version.lineage.pack_digest
+    remedy = f"give the pack {wanted} that {version.reference} was trained on with --pack"
+    if not place:
+        raise StudyError(f"where the pack lay was not recorded; {remedy}")
+    try:
+        opened = open_data(place, needed_files(asked), wanted)
+    except PackError as error:
+        raise PackError(f"{error}; {remedy}") from None
+    if opened.digest != wanted:
+        raise PackError(f"{place} holds pack {opened.digest}; {remedy}")
+    return opened

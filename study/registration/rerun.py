@@ -19,27 +19,72 @@ from registry.versions.lineage import trace
 from registry.versions.recorded import Curves
 from registry.versions.records import EncoderVersion
 from registry.versions.store import EncoderStore
-from ssl_core.config import Config, override
-from ssl_core.data.dataset import Dataset
-from ssl_core.errors import CheckpointError, PackError, StudyError
+from ssl_core.config import Config
+from ssl_core.errors import CheckpointError
 from ssl_core.files.whole import standing
 from ssl_core.models.bundle import WEIGHTS, read_card
 from ssl_core.models.weights_file import file_sha256
 from ssl_core.training.checkpoint import has_checkpoint, replace_checkpoint
-from ssl_core.training.config import RecipeConfig
 from ssl_core.training.contract import Session
-from ssl_core.training.cost_names import DEVICE_MEMORY
-from ssl_core.training.stages import Stages
-from study.datasets.pack_storage import needed_files, open_data
+from ssl_core.training.cost_names import PARAMETERS
 from study.record.metrics_file import MetricsFile, read_metrics
 from study.record.trial_record import TrialRecord
-from study.registration.curve_differences import CurveDifference, compared, differences, largest
-from study.registration.repeatable import Repeatable, repeatable
-from study.run.trial_opener import derived_root
+from study.registration.repeatable import open_again, repeatable
 from study.spec.outcome import EpochReport, finite_only
-from study.workers.revision import code_digest
+from study.workers.revision import code_digest, code_revision
 
 Say = Callable[[str], None]
+
+
+_OF_THE_CLOCK = ("seconds/", "train/samples_per_second", "train/data_wait", "cost/")
+
+
+class CurveDifference(Config):
+    """A metric that is not what it was; None stands for a value that is not there."""
+
+    epoch: int
+    metric: str
+    recorded: float | None
+    found: float | None
+
+    @property
+    def size(self) -> float:
+        """Absolute; infinite where a value is missing."""
+        if self.recorded is None or self.found is None:
+            return float("inf")
+        return abs(self.found - self.recorded)
+
+    def __str__(self) -> str:
+        if self.recorded is None or self.found is None:
+            which = "was not recorded" if self.recorded is None else "is not reported any more"
+            return f"{self.metric} {which}"
+        return f"{self.metric} was {self.recorded!r}, is {self.found!r} (differs by {self.size:.3g})"
+
+
+def measured(metric: str) -> bool:
+    """Whether a metric is the machine's rather than the training's: times, rates, memory."""
+    return metric.startswith(_OF_THE_CLOCK) and metric != PARAMETERS
+
+
+def compared(recorded: Curves) -> list[str]:
+    """Metrics that a second training must give again."""
+    return sorted(name for name in recorded if not measured(name))
+
+
+def differences(recorded: Curves, found: Curves, tolerance: float = 0.0) -> list[CurveDifference]:
+    """All differences larger than `tolerance` in the epochs that `found` has, by epoch and metric.
+
+    Metrics that only `found` has are passed over: a later version of the code may report more.
+    """
+    epochs = sorted({epoch for curve in found.values() for epoch in curve})
+    every = [
+        CurveDifference(
+            epoch=epoch, metric=name, recorded=recorded[name].get(epoch), found=found.get(name, {}).get(epoch)
+        )
+        for epoch in epochs
+        for name in compared(recorded)
+    ]
+    return [one for one in every if one.recorded != one.found and one.size > tolerance]
 
 
 class Rerun(Config):
@@ -134,7 +179,7 @@ def rerun(
     registered = pull(store, version.reference, scratch.folder / "registered")
     threads, epochs = trial.threads or 1, trial.epochs
     with computing_on(threads):
-        session, device, notes = _session(version, trial, pack)
+        session, device, notes = open_again(trial, version, pack)
 
         def told(epoch: int, found: Curves) -> None:
             first = next(iter(differences(trial.curves, found, tolerance)), None)
@@ -155,7 +200,7 @@ def rerun(
         tolerance=tolerance,
         differing=len(beyond),
         first=next(iter(beyond), None),
-        largest=largest(differences(trial.curves, curves)),
+        largest=max(differences(trial.curves, curves), key=lambda one: one.size, default=None),
         same_bundle=_same(registered, again),
         weights=weight_difference(registered / WEIGHTS, again / WEIGHTS),
         notes=(*notes, *trial.notes, *_other_code(version)),
@@ -215,43 +260,7 @@ def computing_on(threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _session(version: EncoderVersion, trial: Repeatable, pack: str | None) -> tuple[Session, str, list[str]]:
-    """The trial from its beginning, on the kind of device it had, and what there is to say about that."""
-    on_gpu, notes = DEVICE_MEMORY in trial.curves, []
-    device = "cuda" if on_gpu and torch.cuda.is_available() else "cpu"
-    if on_gpu:
-        notes.append(
-            "it was trained on a GPU, which does not promise the same bits twice"
-            if device == "cuda"
-            else "it was trained on a GPU; here there is none, and a CPU rounds differently"
-        )
-    if trial.threads is None:
-        notes.append("how many threads it had was not recorded; it has one now")
-    config = (
-        override(trial.config, {"training.device": device}) if isinstance(trial.config, RecipeConfig) else trial.config
-    )
-    opened = _open(version, pack or trial.pack, trial.config.to_json())
-    stages = Stages(trial.recipe, derived_root(), trial.recipe_source.source_digest)
-    return stages.open(config, opened, version.lineage.seed), device, notes
-
-
-def _open(version: EncoderVersion, place: str, asked: str) -> Dataset:
-    wanted = version.lineage.pack_digest
-    remedy = f"give the pack {wanted} that {version.reference} was trained on with --pack"
-    if not place:
-        raise StudyError(f"where the pack lay was not recorded; {remedy}")
-    try:
-        opened = open_data(place, needed_files(asked), wanted)
-    except PackError as error:
-        raise PackError(f"{error}; {remedy}") from None
-    if opened.digest != wanted:
-        raise PackError(f"{place} holds pack {opened.digest}; {remedy}")
-    return opened
-
-
 def _other_code(version: EncoderVersion) -> list[str]:
-    from study.workers.revision import code_revision
-
     then, now = version.lineage.code_revision, code_revision()
     if then == now and not then.endswith("+changes"):
         return []

@@ -1,5 +1,6 @@
-"""One study from a space file and a pack to judged encoders: what `sweep` does."""
+"""One study from a space file and a pack to judged encoders, and what is said of it: what `sweep` does."""
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,10 +12,15 @@ from registry.versions.environment import facts as environment_facts
 from search_spaces.presets import preset_at
 from search_spaces.space import load_space
 from ssl_core.data.dataset import Dataset
+from study.analysis.attribution import Attribution, from_confirmations, from_trials
+from study.analysis.words import values_text
 from study.datasets.pack_storage import needed_files, open_data, place_name
-from study.reports.console import errors
-from study.run.choices_check import check_choices
-from study.run.driver import StudyPlan, StudySummary, run_study
+from study.engine.cost_report import study_receipt
+from study.engine.ledger import Ledger, read_ledger
+from study.record.trial_record import ranked
+from study.reports.console import aside, errors, say, table
+from study.run.driver import run_study
+from study.run.study_plan import StudyPlan, StudySummary, check_choices
 from study.run.trial_opener import TrialOpener, keep_source, trial_opener
 from study.samplers.suggestion import check_search
 from study.schedulers.pbt_check import check_perturbed
@@ -24,6 +30,9 @@ from study.workers.revision import code_revision
 
 if TYPE_CHECKING:
     from study.registration.assess import Assessed
+
+_SHOWN = 10
+"""Trials of the table at the end."""
 
 
 @dataclass(frozen=True)
@@ -78,9 +87,86 @@ def run_and_assess(request: Request) -> "tuple[StudyPlan, StudySummary, list[Ass
         summary = run_study(plan, log, errors)
         if summary.interrupted:
             return plan, summary, []
-        from study.registration.assess import (
-            assess_study,  # pictures and probes: two seconds that a study begins without
+        from study.registration.assess import assess_study  # two seconds of imports that a study begins without
+
+        return plan, summary, assess_study(plan, opener, pack, summary, log, aside)
+
+
+def study_facts(plan: StudyPlan, summary: StudySummary, judged: "list[Assessed]") -> dict[str, Any]:
+    """What came of a study, for scripts."""
+    ledger = read_ledger(plan.folder)
+    receipt = study_receipt(ledger)
+    return {
+        "study": plan.name,
+        "outcomes": dict(summary.outcomes),
+        "reason": summary.reason,
+        "interrupted": summary.interrupted,
+        "was_finished": summary.was_finished,
+        "seconds": summary.seconds,
+        "best": [{"trial": r.number, plan.spec.metric: r.best_value, "values": r.values} for r in summary.leaders],
+        "receipt": {**receipt.model_dump(mode="json"), "held": receipt.held},
+        "groups": [gain.model_dump(mode="json") for gain in _attribution(ledger).gains],
+        "encoders": [item.model_dump(mode="json") for item in judged],
+    }
+
+
+def print_study(plan: StudyPlan, summary: StudySummary, judged: "list[Assessed]", request: Request) -> None:
+    """Leaderboard, registered encoders with test accuracies, next commands."""
+    if summary.interrupted:
+        return
+    if summary.was_finished:
+        say(f"study {plan.name} is finished already; nothing was run again")
+    ledger = read_ledger(plan.folder)
+    records = ranked([record for record in ledger.records() if not record.confirms], plan.spec.direction)
+    rows = [
+        [r.number, r.state, "-" if r.best_value is None else f"{r.best_value:.4f}", f"{r.epoch}/{r.epochs}",
+         values_text(r.values or {}, brief=True)]
+        for r in records[:_SHOWN]
+    ]  # fmt: skip
+    columns = ["trial", "outcome", plan.spec.metric, "epochs", "values"]
+    table(f"{plan.name}: best of {len(records)} trials", columns, rows)
+    _print_groups(_attribution(ledger), plan.spec.metric)
+    if judged:
+        _print_judged(judged)
+    say("\nnext:")
+    say("  look          make ui        (and make report: one page about this study)")
+    if judged:
+        champions = sorted((item.name for item in judged if item.status == "champion"), reverse=True)
+        reference = f"{champions[0]}@champion" if champions else f"{judged[-1].name}@candidate"
+        say(f"  pull          make pull MODEL={reference} TO=pulled")
+    if plan.spec.planned is not None:
+        say(
+            f"  bigger study  .venv/bin/splatsweep sweep {request.space} --pack {request.pack} --name {plan.name} "
+            f"--trials {4 * plan.spec.planned}"
         )
 
-        say = lambda text: errors.print(text, soft_wrap=True)  # noqa: E731
-        return plan, summary, assess_study(plan, opener, pack, summary, log, say)
+
+def _print_judged(judged: "list[Assessed]") -> None:
+    table(
+        "registered models, evaluated on the test split",
+        ["model", "version", "trial", "status", "found (against its baseline)"],
+        [[item.name, item.version, item.trial, item.status, item.headline] for item in judged],
+    )
+    for item in judged:
+        say(f"  {item.name} v{item.version}: {item.decision}")
+
+
+def _attribution(ledger: Ledger) -> Attribution:
+    """What feature groups are worth: at the winner where that was confirmed, else by the trials of the search."""
+    records, direction = ledger.records(), ledger.spec.direction
+    space = json.loads(ledger.attrs.get("space", "{}"))
+    confirmed = from_confirmations(records, space, direction)
+    if confirmed is not None and confirmed.gains:
+        return confirmed
+    return from_trials(records, space, direction) or Attribution(source="trials")
+
+
+def _print_groups(found: Attribution, metric: str) -> None:
+    if not any(gain.matters for gain in found.gains):
+        return  # the report has the table; nothing in it is sure
+    source = "confirmed at the winner" if found.source == "confirmations" else f"by {len(found.trials)} trials"
+    table(
+        f"what feature groups are worth, {source}: gain in {metric}",
+        ["group", "gain", "95 % interval, for all together"],
+        [[gain.name, f"{gain.gain:+.3g}", f"{gain.low:+.3g} … {gain.high:+.3g}"] for gain in found.gains],
+    )

@@ -6,21 +6,24 @@ two of them share the work (`registry.champions.evaluation_claims`).
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from registry.champions.pending import all_versions, refuse
+from registry.champions.evaluation_claims import claim_in, work_key
+from registry.champions.pending import UNFIT, PendingVersion, all_versions, refuse
+from registry.versions.records import kind_of
 from registry.versions.store import EncoderStore
 from ssl_core.config import Config
 from ssl_core.errors import RegistryError, StorageError
-from ssl_core.evaluation.task import AnyConfig
+from ssl_core.evaluation.report import TaskConfig
+from ssl_core.evaluation.task import AnyConfig, task_named
+from ssl_core.evaluation.tasks.probing_config import EvaluationConfig
 from study.cluster.tune_loop import Interrupt
 from study.registration.evaluation_job import Answer, EvaluationJob
 from study.registration.job_pools import Pool
-from study.registration.open_work import OpenEvaluation, OpenWork, plan_agenda
 
 Kind = Literal["watching", "judging", "judged", "refused", "passed over", "failed", "trouble", "stopped"]
 STRANGERS = (
@@ -61,6 +64,74 @@ class WatchPlan:
     every: float = 60.0
 
 
+@dataclass(frozen=True)
+class OpenEvaluation:
+    """A version to be judged on a pack."""
+
+    found: PendingVersion
+    work: str
+    pack_digest: str
+
+
+@dataclass(frozen=True)
+class OpenWork:
+    """What can begin, from the registry as it stands, and what this watcher cannot do.
+
+    Attributes:
+        tasks: to begin, in this order.
+        without_pack: reference to the digest of the pack that it names and that is not here ("" for none named).
+        strangers: number of versions that are not of our kind.
+    """
+
+    tasks: tuple[OpenEvaluation, ...] = ()
+    without_pack: Mapping[str, str] = field(default_factory=dict)
+    strangers: int = 0
+
+
+def find_open_work(
+    versions: Sequence[PendingVersion],
+    packs: Sequence[str],
+    protocol: TaskConfig | None,
+    running: Collection[str] = (),
+) -> OpenWork:
+    """The open work of this moment: not what is judged, unfit, claimed by another process, or waits for its champion.
+
+    Args:
+        versions: all of the registry.
+        packs: digests of the packs that are here; the first is for versions that name none.
+        protocol: that is asked for; None: what the gate asks of a version's kind.
+        running: references that this watcher has under way.
+    """
+    tasks: list[OpenEvaluation] = []
+    without_pack: dict[str, str] = {}
+    champions_first = sorted(versions, key=lambda found: (found.name, not found.champion, found.version))
+    open_champions: set[str] = set()
+    for found in champions_first:
+        if not found.ours or UNFIT in found.tags:
+            continue
+        digest = found.pack_digest or next(iter(packs), "")
+        if digest not in packs:
+            without_pack[found.reference] = found.pack_digest
+            continue
+        work = work_key(digest, (protocol or asked_of(found)).digest())
+        if found.judgement(work) is not None:
+            continue
+        if found.champion:
+            open_champions.add(found.name)
+        waits = found.name in open_champions and not found.champion  # for its champion's evaluation
+        if found.reference not in running and claim_in(found.tags, work) is None and not waits:
+            tasks.append(OpenEvaluation(found, work, digest))
+    return OpenWork(tuple(tasks), without_pack, strangers=sum(not found.ours for found in versions))
+
+
+def asked_of(found: PendingVersion) -> TaskConfig:
+    """What the gate asks of a version's kind; one that does not say it is taken for an encoder until it is fetched."""
+    try:
+        return task_named(kind_of(found.tags)).config()
+    except RegistryError:
+        return EvaluationConfig()
+
+
 @dataclass
 class WatchCounts:
     """What a watcher did while it ran."""
@@ -91,7 +162,7 @@ class Watcher:
     plan: WatchPlan
     pool: Pool
     say: Say
-    tally: WatchCounts = field(default_factory=WatchCounts)
+    counts: WatchCounts = field(default_factory=WatchCounts)
 
     def __post_init__(self) -> None:
         self._wake = threading.Event()
@@ -115,7 +186,7 @@ class Watcher:
                 break
             self._wait(interrupt)
             self._gather()
-        return self.tally
+        return self.counts
 
     def _look(self, once: bool) -> OpenWork | None:
         try:
@@ -126,14 +197,7 @@ class Watcher:
             self._once(Notice(kind="trouble", reason=str(error)))
             return None
         self._said = {text for text in self._said if not text.startswith("trouble ")}
-        packs = list(self.plan.packs)
-        open_work = plan_agenda(
-            versions,
-            packs,
-            self.plan.protocol,
-            default_pack=packs[0] if packs else None,
-            running=self._running.keys(),
-        )
+        open_work = find_open_work(versions, list(self.plan.packs), self.plan.protocol, self._running.keys())
         for reference, digest in open_work.without_pack.items():
             wanted = f"it was trained on pack {digest}, which is not here" if digest else "it names no pack"
             self._once(Notice(kind="passed over", reference=reference, reason=f"{wanted}; give one with --pack"))
@@ -182,10 +246,8 @@ class Watcher:
         match answer.outcome:
             case "judged" | "refused":
                 self._troubles.pop(reference)
-                if answer.outcome == "judged":
-                    self.tally.judged += 1
-                else:
-                    self.tally.refused += 1
+                self.counts.judged += answer.outcome == "judged"
+                self.counts.refused += answer.outcome == "refused"
                 self.say(Notice(kind=answer.outcome, reference=reference, reason=answer.reason, seconds=answer.seconds))
                 return
             case "busy":
@@ -202,7 +264,7 @@ class Watcher:
         pause = min(self.plan.every * 2**trouble.pauses, _LONGEST_PAUSE)
         trouble.pauses += 1
         trouble.not_before = time.monotonic() + pause
-        self.tally.failed += 1
+        self.counts.failed += 1
         again = f"{answer.reason}; tried again in {pause:.0f} s"
         self.say(Notice(kind=answer.outcome, reference=reference, reason=again, seconds=answer.seconds))
 
@@ -214,7 +276,7 @@ class Watcher:
         except (RegistryError, StorageError) as error:
             self._once(Notice(kind="trouble", reference=task.found.reference, reason=str(error)))
             return
-        self.tally.refused += 1
+        self.counts.refused += 1
         self.say(Notice(kind="refused", reference=task.found.reference, reason=reason))
 
     def _once(self, notice: Notice) -> None:

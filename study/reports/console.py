@@ -18,6 +18,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from ssl_core.evaluation.progress import EvaluationProgress, Tell
 
@@ -29,6 +30,21 @@ errors = Console(stderr=True, highlight=False, markup=False, emoji=False)
 def say(text: str) -> None:
     """A line, or several, on standard output, broken nowhere else: a path stays one word."""
     console.print(printable(text), soft_wrap=True)
+
+
+def aside(text: str) -> None:
+    """The same on standard error, beside what a script reads."""
+    errors.print(printable(text), soft_wrap=True)
+
+
+def complain(text: str) -> None:
+    """Why a command ends: one line on standard error."""
+    errors.print(Text.assemble(("error:", "bold red"), f" {printable(text)}"), soft_wrap=True)
+
+
+def answer(json: bool, facts: Any, text: str) -> None:
+    """What a command found: `facts` for a script, else `text` for a person."""
+    print_json(facts) if json else say(text)
 
 
 def print_json(value: Any) -> None:
@@ -112,7 +128,7 @@ class _Lines:
             return
         self._said, left = now, spent * (stand.total - stand.done) / stand.done
         text = f"{100 * stand.done / stand.total:.0f} % after {spent:.0f} s, about {left:.0f} s left"
-        errors.print(printable(f"{_words(stand)}: {text}"), soft_wrap=True)
+        aside(f"{_words(stand)}: {text}")
 
 
 def _words(stand: EvaluationProgress) -> str:

@@ -1,22 +1,115 @@
-"""What a live view shows, kept up to date by single events: nothing here grows with the number of trials."""
+"""How a study stands, kept up to date by single events: use of its budget, running trials, rungs, best, time left."""
 
 from collections import Counter, deque
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import assert_never
 
+from ssl_core.config import Config
 from ssl_core.errors import ConfigError
 from study.analysis.fidelity import RungSummary, rung_epochs, rungs
 from study.engine.ledger import Ledger
 from study.engine.limits import UsageCounters
 from study.engine.meter import TOTALS, MeterTotals
 from study.record.trial_record import TrialRecord
-from study.reports.budget_use import UsagePace
-from study.spec.budget import Usage
+from study.spec.budget import AllOf, AnyOf, Budget, Epochs, GpuHours, Hours, NoImprovement, Target, Trials, Usage
 from study.spec.clock import Clock
 from study.spec.outcome import EpochReport, Outcome, better
 
 RECENT = 200
 """Reports over which the pace is taken."""
+
+
+class Use(Config):
+    """One limit of a study.
+
+    Attributes:
+        name: of the limit, as in the spec.
+        used: so far, in the limit's unit: trials that have ended, hours, GPU-hours, epochs, trials since the best; of a
+            target the best objective, None before the first.
+        limit: where it ends.
+        share: used, in [0, 1]; None for a target, which has no beginning.
+    """
+
+    name: str
+    used: float | None
+    limit: float
+    share: float | None
+
+
+@dataclass(frozen=True)
+class UsagePace:
+    """How fast a study goes.
+
+    Attributes:
+        rate: epochs per second over all slots; 0 when not known yet.
+        under_way: epochs left of running trials.
+        running: trials that are.
+        usual: epochs of a trial that has ended, on average.
+        gpus: held at present.
+    """
+
+    rate: float = 0.0
+    under_way: float = 0.0
+    running: int = 0
+    usual: float = 0.0
+    gpus: float = 0.0
+
+
+def budget_use(budget: Budget, spending: Usage) -> list[Use]:
+    """Every limit in a budget, in the order written; `spending.trials` counts those that have ended."""
+    match budget:
+        case Trials():
+            return [_use("trials", spending.trials, budget.trials)]
+        case Hours():
+            return [_use("hours", spending.seconds / 3600, budget.hours)]
+        case GpuHours():
+            return [_use("gpu_hours", spending.gpu_seconds / 3600, budget.gpu_hours)]
+        case Epochs():
+            return [_use("epochs", spending.epochs, budget.epochs)]
+        case NoImprovement():
+            return [_use("no_improvement", spending.since_best, budget.no_improvement)]
+        case Target():
+            return [Use(name="target", used=spending.best, limit=budget.target, share=None)]
+        case AnyOf():
+            return [use for part in budget.any for use in budget_use(part, spending)]
+        case AllOf():
+            return [use for part in budget.all for use in budget_use(part, spending)]
+        case _:
+            assert_never(budget)
+
+
+def _use(name: str, used: float, limit: float) -> Use:
+    return Use(name=name, used=used, limit=limit, share=min(1.0, used / limit))
+
+
+def seconds_left(budget: Budget, spending: Usage, pace: UsagePace) -> float | None:
+    """An estimate from the present pace; None where nothing is known."""
+    match budget:
+        case Trials():
+            waiting = max(0, budget.trials - spending.trials - pace.running)
+            return _at(pace.rate, pace.under_way + waiting * pace.usual)
+        case Hours():
+            return max(0.0, 3600 * budget.hours - spending.seconds)
+        case GpuHours():
+            return _at(pace.gpus, 3600 * budget.gpu_hours - spending.gpu_seconds)
+        case Epochs():
+            return _at(pace.rate, budget.epochs - spending.epochs)
+        case NoImprovement() | Target():
+            return None
+        case AnyOf():
+            known = [left for part in budget.any if (left := seconds_left(part, spending, pace)) is not None]
+            return min(known, default=None)
+        case AllOf():
+            every = [seconds_left(part, spending, pace) for part in budget.all]
+            known = [left for left in every if left is not None]
+            return max(known) if len(known) == len(every) else None
+        case _:
+            assert_never(budget)
+
+
+def _at(rate: float, amount: float) -> float | None:
+    return max(0.0, amount) / rate if rate > 0 else None
 
 
 @dataclass
@@ -101,9 +194,7 @@ class LiveState:
         if record.verdicts and record.verdicts[-1].action == "stop":
             verdict = record.verdicts[-1]
             rung = self.rungs.get(verdict.rung, RungSummary(epoch=verdict.rung, reached=1, passed=1))
-            self.rungs[verdict.rung] = rung.model_copy(
-                update={"stopped": rung.stopped + 1, "passed": rung.passed - 1, "bar": verdict.bar}
-            )
+            self._change(rung, stopped=rung.stopped + 1, passed=rung.passed - 1, bar=verdict.bar)
         self._see_end(record)
 
     # ---- what they add up to
@@ -122,16 +213,12 @@ class LiveState:
         seconds = max(self._before + self.clock.monotonic() - self.began, self._meter.seconds)
         return replace(self._counters.spending(seconds, self._meter.gpu_seconds), trials=self.done)
 
-    @property
-    def _gpus(self) -> float:
-        return self.slots * self._meter.gpus
-
     def pace(self) -> UsagePace:
         """How fast it goes."""
         usual = self._ended_epochs / self._ended_trials if self._ended_trials else float(self._longest)
         searching = [trial.record for trial in self.running.values() if not trial.record.confirms]
         left = sum(max(0.0, (record.epochs or usual) - record.epoch) for record in searching)
-        return UsagePace(self.rate(), left, len(searching), usual, self._gpus)
+        return UsagePace(self.rate(), left, len(searching), usual, self.slots * self._meter.gpus)
 
     def rate(self) -> float:
         """Epochs per second over the last reports."""
@@ -169,13 +256,14 @@ class LiveState:
         # an epoch without a value is not compared
         if report.epoch in record.curve and report.epoch in rung_epochs(self.spec.scheduler, report.epochs):
             rung = self.rungs.get(report.epoch, RungSummary(epoch=report.epoch))
-            self.rungs[report.epoch] = rung.model_copy(update={"reached": rung.reached + 1, "passed": rung.passed + 1})
+            self._change(rung, reached=rung.reached + 1, passed=rung.passed + 1)
         for verdict in record.verdicts[len(before.verdicts) :]:
             if verdict.action == "exploit" and verdict.rung in self.rungs:
                 rung = self.rungs[verdict.rung]
-                self.rungs[verdict.rung] = rung.model_copy(
-                    update={"redirected": rung.redirected + 1, "bar": verdict.bar}
-                )
+                self._change(rung, redirected=rung.redirected + 1, bar=verdict.bar)
+
+    def _change(self, rung: RungSummary, **changes: float) -> None:
+        self.rungs[rung.epoch] = rung.model_copy(update=changes)
 
 
 def read_totals(folder: Path) -> MeterTotals:

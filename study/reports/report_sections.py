@@ -11,8 +11,8 @@ from study.analysis.pareto import pareto
 from study.analysis.words import clock_text, short, values_text
 from study.engine.cost_report import CostReport
 from study.record.trial_record import TrialRecord
-from study.reports.page_charts import Charts
 from study.reports.plots import (
+    Charts,
     attribution_plot,
     fidelity_plot,
     pareto_plot,
@@ -143,7 +143,7 @@ def receipt_section(receipt: CostReport, charts: Charts) -> str:
         ("useful", receipt.useful, "training of trials that ran to their end, or still may"),
         ("stopped", receipt.stopped, "training of trials that the scheduler ended"),
         ("failed", receipt.failed, "training that diverged, crashed or was lost"),
-        ("overhead", receipt.overhead, "start-up, data, checkpoints, waiting, empty slots"),
+        ("overhead", receipt.overhead, "start-up, data, stages, checkpoints, waiting, empty slots"),
     )
     columns = [("", False), ("slot time", True), ("share", True), ("GPU-hours", True), ("what", False)]
     rows = [

@@ -18,29 +18,17 @@ from registry.tracking.names import STUDY_RUN
 from ssl_core.config import Config
 from study.analysis.fidelity import RungSummary, rungs
 from study.cluster.driver_lock import Holder, running_holder
-from study.engine.cost_report import CostReport, study_receipt
+from study.engine.cost_report import study_receipt
 from study.engine.ledger import JOURNAL, Ledger, read_ledger
 from study.engine.limits import UsageCounters
 from study.record.journal import count_lines
 from study.record.metrics_file import metrics_path
 from study.record.trial_record import Origin, TrialRecord, Verdict, configuration_of, leaders, ranked
-from study.reports.budget_use import budget_use
-from study.reports.live_state import read_totals
+from study.reports.live_state import Use, budget_use, read_totals
+
+_DIGITS = {"gpu_hours": 6}
 
 State = Literal["running", "interrupted", "finished"]
-
-
-class BudgetStatus(Config):
-    """One limit of the study: its name in the spec, how much is used, where it ends.
-
-    `used` is in the limit's unit: trials that have ended, hours, GPU-hours, epochs, trials since the best; of a target
-    the best objective, None before the first. `share` is `used` in [0, 1], None for a target.
-    """
-
-    name: str
-    used: float | None
-    limit: float
-    share: float | None
 
 
 class ReceiptStatus(Config):
@@ -150,7 +138,7 @@ class StudyStatus(Config):
     tracking_uri: str | None
     tracking: TrackingStatus
     planned: int | None
-    budget: tuple[BudgetStatus, ...]
+    budget: tuple[Use, ...]
     counts: dict[str, int]
     seconds: float
     wall_seconds: float
@@ -170,7 +158,7 @@ def read_status(folder: Path) -> StudyStatus:
     ledger = read_ledger(folder)
     records, spec, attrs = ledger.records(), ledger.spec, ledger.attrs
     kept = tuple(record.number for record in leaders(records, spec.direction, spec.top_k))
-    cursor = read_cursor(folder)
+    cursor, receipt = read_cursor(folder), study_receipt(ledger)
     return StudyStatus(
         study=ledger.name,
         folder=str(ledger.folder),
@@ -189,7 +177,9 @@ def read_status(folder: Path) -> StudyStatus:
         counts=dict(Counter(record.state for record in records)),
         seconds=round(sum(record.seconds for record in records), 3),
         wall_seconds=round(read_totals(folder).seconds, 3),
-        receipt=_receipt(study_receipt(ledger)),
+        receipt=ReceiptStatus(
+            **{name: round(getattr(receipt, name), _DIGITS.get(name, 3)) for name in ReceiptStatus.model_fields}
+        ),
         rungs=rungs(records, spec.scheduler),
         best=kept[0] if kept else None,
         leaders=kept,
@@ -205,24 +195,12 @@ def study_state(ledger: Ledger, records: Sequence[TrialRecord]) -> State:
     return "interrupted" if unfinished or not ledger.attrs.get("closed") else "finished"
 
 
-def budget_status(ledger: Ledger, records: Sequence[TrialRecord]) -> tuple[BudgetStatus, ...]:
+def budget_status(ledger: Ledger, records: Sequence[TrialRecord]) -> tuple[Use, ...]:
     """Use of every limit of the study."""
     totals = read_totals(ledger.folder)
     spending = UsageCounters(ledger.spec.direction, records).spending(totals.seconds, totals.gpu_seconds)
     over = sum(record.outcome is not None and record.spends_budget for record in records)
-    uses = budget_use(ledger.spec.limit, replace(spending, trials=over))
-    return tuple(BudgetStatus(name=use.name, used=use.used, limit=use.limit, share=use.share) for use in uses)
-
-
-def _receipt(receipt: CostReport) -> ReceiptStatus:
-    return ReceiptStatus(
-        useful=round(receipt.useful, 3),
-        stopped=round(receipt.stopped, 3),
-        failed=round(receipt.failed, 3),
-        overhead=round(receipt.overhead, 3),
-        held=round(receipt.held, 3),
-        gpu_hours=round(receipt.gpu_hours, 6),
-    )
+    return tuple(budget_use(ledger.spec.limit, replace(spending, trials=over)))
 
 
 def _tracking(cursor: Cursor, folder: Path) -> TrackingStatus:

@@ -16,8 +16,7 @@ from study.engine.cost_report import study_receipt
 from study.engine.ledger import Ledger
 from study.record.trial_record import TrialRecord, leaders, ranked
 from study.reports.importances import LEAST, importances
-from study.reports.page_charts import Charts
-from study.reports.plots import MOST_PARAMETERS, MOST_POINTS, curves_plot, importance_plot, study_plots
+from study.reports.plots import MOST_PARAMETERS, MOST_POINTS, Charts, curves_plot, importance_plot, study_plots
 from study.reports.report_sections import (
     STATE_COLOUR,
     attribution_section,
@@ -41,7 +40,7 @@ def write_report(ledger: Ledger, path: Path, state: str = "") -> Path:
     Args:
         ledger: of the study.
         path: file to write.
-        state: what to call the study's state; by default what an onlooker finds, which is `running` to its driver.
+        state: what to call the study's state; by default as another process sees it, which is `running` to its driver.
 
     Raises:
         StorageError: the place cannot be written.
@@ -76,42 +75,51 @@ def _search_sections(records: list[TrialRecord], space: dict[str, Any], ledger: 
     """Optuna's plots of the search, each with what it takes and what it leaves out."""
     metric, direction = ledger.spec.metric, ledger.spec.direction
     study = as_optuna(records, space, direction)
-    found = importances(study)
-    shown = _with_curves(records, direction)
+    found, shown = importances(study), _with_curves(records, direction)
     valued = as_optuna(records, space, direction, stopped_too=True)
-    plots = study_plots(study, valued, found.order(), metric)
+    plots = {
+        **study_plots(study, valued, found.order(), metric),
+        "curves": curves_plot(as_optuna(shown, space, direction), metric),
+        "importances": importance_plot(found),
+    }
+
+    def figures(title: str, names: tuple[str, ...], about: str, height: int = 400) -> str:
+        return section(title, *(charts.place(name, plots.get(name), height) for name in names), note(about))
+
     few = "" if "edf" in plots else f"At least {LEAST} complete trials are needed."
-    bars = 140 + 46 * len(found.order())
+    some = f"{MOST_POINTS} of the {len(records)} trials, taken evenly and numbered anew. "
+    ends = "PRUNED: stopped by the scheduler; FAIL: infeasible, diverged, crashed, or a confirmation."
     return [
-        section(
+        figures(
             "History",
-            charts.place("history", plots.get("history")),
-            note("Trials that completed or were stopped." if "history" in plots else "No trial has a value yet."),
+            ("history",),
+            "Trials that completed or were stopped." if "history" in plots else "No trial has a value yet.",
         ),
-        section(
-            "Learning curves",
-            charts.place("curves", curves_plot(as_optuna(shown, space, direction), metric)),
-            note(_curve_note(records, sum(bool(record.curve) for record in shown))),
-        ),
-        section("What mattered", charts.place("importances", importance_plot(found), bars), note(found.note)),
-        section(
+        figures("Learning curves", ("curves",), _curve_note(records, sum(bool(record.curve) for record in shown))),
+        figures("What mattered", ("importances",), found.note, 140 + 46 * len(found.order())),
+        figures(
             "Parameters one by one",
-            charts.place("slice", plots.get("slice")),
-            note(few or f"Complete trials; the {MOST_PARAMETERS} most important parameters where there are more."),
+            ("slice",),
+            few or f"Complete trials; the {MOST_PARAMETERS} most important parameters where there are more.",
         ),
-        section(
+        figures(
             "The two most important parameters",
-            charts.place("contour", plots.get("contour")),
-            charts.place("rank", plots.get("rank")),
-            note(few or ("" if "rank" in plots else "Fewer than two parameters varied.")),
+            ("contour", "rank"),
+            few or ("" if "rank" in plots else "Fewer than two parameters varied."),
         ),
-        section(
+        figures(
             "Parallel coordinates",
-            charts.place("parallel", plots.get("parallel"), 430),
-            note("" if "parallel" in plots else "At least two trials with a value are needed."),
+            ("parallel",),
+            "" if "parallel" in plots else "At least two trials with a value are needed.",
+            430,
         ),
-        section("Distribution of final values", charts.place("edf", plots.get("edf")), note(few)),
-        _timeline(records, charts.place("timeline", plots.get("timeline"), min(900, 160 + 14 * len(records)))),
+        figures("Distribution of final values", ("edf",), few),
+        figures(
+            "Timeline",
+            ("timeline",),
+            (some if len(records) > MOST_POINTS else "") + ends,
+            min(900, 160 + 14 * len(records)),
+        ),
     ]
 
 
@@ -131,12 +139,6 @@ def _curve_note(records: list[TrialRecord], shown: int) -> str:
     without = f" Without a value, so not shown: trial {numbers_text(silent)}." if silent else ""
     stopped = f"{counts['STOPPED']} of all {len(records)} were stopped."
     return f"{some}{stopped}{without} Click a trial in the legend to hide it, twice to see it alone."
-
-
-def _timeline(records: list[TrialRecord], drawn: str) -> str:
-    some = f"{MOST_POINTS} of the {len(records)} trials, taken evenly and numbered anew. "
-    states = "PRUNED: stopped by the scheduler; FAIL: infeasible, diverged, crashed, or a confirmation."
-    return section("Timeline", drawn, note((some if len(records) > MOST_POINTS else "") + states))
 
 
 def _subtitle(ledger: Ledger, state: str) -> str:

@@ -1,4 +1,4 @@
-"""Runs a study: the ledger is opened, Ray is started, the director directs; on every way out the study is usable.
+"""Runs a study: opens its ledger, starts Ray, lets the trial manager decide; on every way out the study is usable.
 
 The same call continues a study that was interrupted, does nothing for one that is finished, and adds trials to
 one whose budget was raised.
@@ -26,10 +26,9 @@ from study.record.full_disk import DiskWatch, FullDiskRetry
 from study.record.metrics_file import MetricsFile
 from study.record.trial_record import TrialRecord
 from study.reports.study_progress import Progress
-from study.run.mirror_process import HASTE, PATIENCE, MirrorProcess, behind, write_down
-from study.run.study_plan import StudyPlan
+from study.run.mirror_process import END_SECONDS, INTERRUPTED_SECONDS, MirrorProcess, behind, write_down
+from study.run.study_plan import StudyPlan, StudySummary, nothing_finished, summary_of
 from study.run.study_source import Ending
-from study.run.summary import StudySummary, nothing_finished, summary_of
 from study.spec.clock import Clock, SystemClock
 from study.spec.outcome import one_line
 from study.workers.gpu_share import measured_needs
@@ -65,7 +64,10 @@ def run_study(plan: StudyPlan, run_log: RunLog | None, console: Console | None =
         to_tell = run_log is not None and behind(ledger, run_log)
         if not was_finished or not ledger.attrs.get("closed") or to_tell:
             run = DriverRun(plan, ledger, console, lock, clock, began, interrupt, disk_retry)
-            run.mirror = _mirror(run, run_log)
+            if run_log is not None:
+                with disk_errors(plan.folder):
+                    write_down(ledger, run.configs, plan.space.source)
+                    run.mirror = MirrorProcess(run_log, ledger, run.say)
             try:
                 if not was_finished:
                     ending = _run_trials(run)
@@ -108,8 +110,6 @@ class DriverRun:
 
     Attributes:
         began: reading of the clock when the command began; the slots count as held from then on.
-        interrupt: the signals that came.
-        patience: with a full disk, until a signal comes.
         meter: once it is known how many slots there are.
     """
 
@@ -124,13 +124,18 @@ class DriverRun:
     mirror: MirrorProcess | None = None
     meter: Meter | None = None
 
+    @property
+    def configs(self) -> ConfigFile:
+        """Keeps the settings of each trial."""
+        return ConfigFile(self.plan.folder, self.plan.space, self.disk_retry)
+
     def say(self, text: str) -> None:
-        """Tell whoever watches."""
+        """A line for a person."""
         self.console.print(text, soft_wrap=True, highlight=False)
 
 
 def _is_finished(ledger: Ledger) -> bool:
-    """Whether there is nothing to do, as far as that can be said without a director, and so without Ray."""
+    """Whether there is nothing to do, as far as that can be said without a trial manager, and so without Ray."""
     records = ledger.records()
     spec = ledger.spec
     if not all(record.outcome is not None and record.told for record in records):
@@ -138,24 +143,12 @@ def _is_finished(ledger: Ledger) -> bool:
     if ledger.attrs.get("closed") == spec.digest():
         return True
     if spec.budget is not None or spec.planned is None or spec.confirm_features or spec.repeats > 1:
-        return False  # the director knows
+        return False  # the trial manager knows
     return sum(record.spends_budget for record in records) >= spec.planned
 
 
-def _mirror(run: DriverRun, run_log: RunLog | None) -> MirrorProcess | None:
-    if run_log is None:
-        return None
-    with disk_errors(run.plan.folder):
-        write_down(run.ledger, _configs(run), run.plan.space.source)
-        return MirrorProcess(run_log, run.ledger, run.say)
-
-
-def _configs(run: DriverRun) -> ConfigFile:
-    return ConfigFile(run.plan.folder, run.plan.space, run.disk_retry)
-
-
 def _run_trials(run: DriverRun) -> Left:
-    """Start Ray and let the director run the trials."""
+    """Start Ray and let the trial manager run the trials."""
     plan, ledger, spec, interrupt = run.plan, run.ledger, run.plan.spec, run.interrupt
     before = ledger.records()
     # written before anything is started: workers of an earlier invocation know by it that they are
@@ -195,7 +188,7 @@ def _manager(run: DriverRun, workers: WorkerGroup, offered: Resources) -> tuple[
     largest = largest_share(workers.per_trial, offered)
     context = RunContext(plan.folder, room, plan.check, meter, largest)
     progress = Progress(run.console, ledger, room, clock=run.clock)
-    callbacks: list[StudyCallback] = [_configs(run), MetricsFile(plan.folder, run.disk_retry), progress]
+    callbacks: list[StudyCallback] = [run.configs, MetricsFile(plan.folder, run.disk_retry), progress]
     return TrialManager(ledger, plan.space, context, callbacks), progress
 
 
@@ -254,6 +247,6 @@ def _leave(run: DriverRun, left: Left) -> None:
         # for the settings it ran to its end with; with others, a larger budget for example, there is more to do
         ledger.set_attr("closed", ledger.spec.digest())
     if mirror is not None:
-        mirror.leave(HASTE if left.interrupted else PATIENCE)
+        mirror.leave(INTERRUPTED_SECONDS if left.interrupted else END_SECONDS)
     if left.interrupted and left.error is None:
         run.say(f"study {ledger.name} is interrupted; the same command continues it")

@@ -21,7 +21,7 @@ from study.record.journal import count_lines
 log = logging.getLogger(__name__)
 
 Say = Callable[[str], None]
-PATIENCE, HASTE = 120.0, 5.0
+END_SECONDS, INTERRUPTED_SECONDS = 120.0, 5.0
 """Seconds to wait for MLflow at the end of a study, and when it is interrupted."""
 SAY_EVERY, GIVE_UP = 5.0, 60.0
 """Seconds between words to a person who waits, and until a server that does not answer is left alone."""
@@ -61,11 +61,10 @@ class MirrorProcess:
         self._tell("hurry")
 
     def leave(self, seconds: float) -> int:
-        """No trial runs any more and the journal says all: wait until it has arrived; says how much is left meanwhile.
+        """No trial runs any more and the journal says all: wait until it has arrived.
 
         Returns:
-            Facts that have not arrived: the time is over, or the server does not answer. The mirror goes on for a
-            minute; the rest is for the next command on this study.
+            Records that have not arrived in time. The mirror goes on for a minute; the next command sends the rest.
         """
         self._tell("leave")
         began = said = time.monotonic()

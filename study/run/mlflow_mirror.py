@@ -37,7 +37,7 @@ LINGER = 60.0
 LOCK = "mirror.lock"
 NICENESS = 10
 ENVIRONMENT = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # the mirror has its own patience
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # the mirror tries again by itself
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # it would ask for the run each time
 }

@@ -9,7 +9,7 @@ from typing import Any
 from registry.tracking.names import STUDY_RUN, RunState, RunStatus
 from registry.tracking.run_view import Point, RunView
 from ssl_core.config import Config
-from study.engine.cost_report import CostReport, study_receipt
+from study.engine.cost_report import study_receipt
 from study.engine.history import History, checked, existing_journal
 from study.engine.ledger import Ledger
 from study.record.config_file import config_path
@@ -27,6 +27,8 @@ STATUS: Mapping[Outcome, RunStatus] = {
     Outcome.CRASHED: "FAILED",
 }
 INTERRUPTED = "interrupted; the same command continues it"
+RECEIPT = ("useful", "stopped", "failed", "overhead", "held", "gpu_hours")
+"""Of it, what are metrics `receipt/…`."""
 MOST_LINES = 1000
 """Of the journal that are taken in at a time."""
 
@@ -154,7 +156,7 @@ class StudySource:
             receipt = study_receipt(self._ledger)
             tags["splatsweep.receipt"] = receipt.to_json()
             step = sum(record.outcome is not None for record in records)
-            points += [Point(key, value, ending.at, step) for key, value in _receipt_metrics(receipt).items()]
+            points += [Point(f"receipt/{name}", float(getattr(receipt, name)), ending.at, step) for name in RECEIPT]
             files |= {"receipt.json": receipt.to_json(), "report.html": self._folder / "report.html"}
         started = [record.started for record in records if record.started]
         return RunView(
@@ -278,12 +280,6 @@ def _totals(records: Iterable[TrialRecord], direction: str) -> list[Point]:
             totals["study/best"] = best
         points += [Point(key, value, _milliseconds(record.ended), step) for key, value in totals.items()]
     return points
-
-
-def _receipt_metrics(receipt: CostReport) -> dict[str, float]:
-    """Slot-seconds as metrics `receipt/…`."""
-    names = ("useful", "stopped", "failed", "overhead", "held", "gpu_hours")
-    return {f"receipt/{name}": float(getattr(receipt, name)) for name in names}
 
 
 def _milliseconds(at: datetime | None) -> int:

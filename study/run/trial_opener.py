@@ -16,7 +16,7 @@ from ssl_core.training.contract import AnyRecipe, Session
 from ssl_core.training.stages import Stages
 from study.datasets.object_store import is_uri
 from study.datasets.pack_storage import needed_files, open_data
-from study.reports.console import errors
+from study.reports.console import aside
 from study.spec.home import home
 from study.spec.trial_request import TrialRequest
 
@@ -72,7 +72,7 @@ class TrialOpener:
         return {stage.name: stages.folder(stage, config, data) for stage in self.recipe.stages}
 
     def _stages(self) -> Stages:
-        return Stages(self.recipe, Path(self.derived), self.source.source_digest, _say)
+        return Stages(self.recipe, Path(self.derived), self.source.source_digest, aside)
 
     def _open_data(self, config: Config) -> Dataset:
         pack = _mapped(self.pack, needed_files(config.to_json()), self.pack_digest)
@@ -117,10 +117,6 @@ def kept_source(recipe: str, folder: Path) -> RecipeSource:
 def derived_root() -> Path:
     """Where stages of all studies lie: beside them, on the same storage."""
     return home().absolute() / "derived"
-
-
-def _say(text: str) -> None:
-    errors.print(text, soft_wrap=True, markup=False)
 
 
 @lru_cache(maxsize=2)

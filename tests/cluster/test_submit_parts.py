@@ -10,9 +10,8 @@ from typer.testing import CliRunner
 
 from ssl_core.errors import StudyError
 from study.cluster.cluster import check_cluster, check_dashboard, ray_token
-from study.cluster.lock_file import differences, locked_versions, requirement_lines
 from study.cluster.submission import Submission, _Log, passed_on, runtime_environment
-from study.cluster.working_tree import sent_tree, tracked_files
+from study.cluster.working_tree import differences, locked_versions, requirement_lines, sent_tree, tracked_files
 from study.commands.cli import app
 from study.commands.submitted_job import check_landing
 

@@ -16,7 +16,6 @@ from ssl_core.errors import IntegrityError, RegistryError
 from ssl_core.evaluation.protocol import LabelSetting
 from ssl_core.evaluation.sections.all_sections import NO_SECTIONS
 from ssl_core.evaluation.tasks.probing_config import EvaluationConfig
-from study.commands import champion_commands as judging
 from study.commands.cli import app
 
 NAME = "cross-modal-points"
@@ -31,9 +30,7 @@ TINY = EvaluationConfig(
 
 
 def run(*words: str):
-    """The command's result; `judging` is added where the command line does not have it."""
-    if not any(command.callback is judging.history for command in app.registered_commands):
-        judging.add_to(app)
+    """The command's result."""
     return CliRunner().invoke(app, list(words))
 
 

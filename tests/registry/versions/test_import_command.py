@@ -4,11 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-import typer
 from typer.testing import CliRunner
 
 from ssl_core.errors import ConfigError
-from study.commands import import_command as importing
+from study.commands.cli import app
 from tests.ssl_core.models.reference_checkpoints import IMAGE, random_checkpoint, saved
 
 
@@ -18,13 +17,10 @@ def file(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def run(home, monkeypatch):
-    """Runs the command, its only one, with the arguments given."""
-    monkeypatch.setenv("SPLATSWEEP_HOME", str(home))
+def run(tmp_path, monkeypatch):
+    """Runs the command with the arguments given."""
+    monkeypatch.setenv("SPLATSWEEP_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    app = typer.Typer()
-    app.callback()(lambda: None)
-    importing.add_to(app)
 
     def call(*arguments: object):
         words = [str(argument) for argument in arguments]

@@ -19,7 +19,8 @@ from ssl_core.inspect.thumbnails import MAX_DRAWN, cloud_of, cloud_pictures, mos
 from ssl_core.scenes.camera_files import read_scene
 from ssl_core.scenes.cameras import orbit_cameras
 from study.commands.cli import app
-from study.commands.inspect_command import kind_of, printable
+from study.commands.inspect_command import kind_of
+from study.reports.console import printable
 
 NASTY = "<script>alert(1)</script>\"'&\x1b[2J[/red]"
 VOID = {"meta", "img", "br"}

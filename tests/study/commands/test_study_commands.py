@@ -15,8 +15,7 @@ from study.cluster.driver_lock import hold_study
 from study.commands.cli import main
 from study.engine.ledger import JOURNAL
 from study.reports.status import read_status
-from study.reports.status_table import format_status
-from study.reports.text_table import NARROW
+from study.reports.study_text import NARROW, format_status
 from study.spec.home import checked_name, study_name
 
 

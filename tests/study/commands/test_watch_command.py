@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from registry.tracking.run_log import open_run_log
 from ssl_core.errors import SplatsweepError
-from study.commands import watch_command as watch
+from study.commands.champion_commands import watch
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> typer.Typer:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("SPLATSWEEP_HOME", str(tmp_path / "home"))
     made = typer.Typer()
-    watch.add_to(made)
+    made.command()(watch)
     return made
 
 

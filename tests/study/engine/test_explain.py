@@ -15,7 +15,7 @@ from study.commands.cli import app
 from study.engine.explain import Explanation, explain
 from study.engine.ledger import Ledger
 from study.record.trial_record import Origin, Verdict
-from study.reports.explain_text import explanation_text
+from study.reports.study_text import explanation_text
 from study.spec.outcome import EpochReport, Outcome
 
 

@@ -20,7 +20,7 @@ from study.engine.replay import replay
 from study.record.journal_lines import Op
 from study.record.metrics_file import metrics_path, read_metrics
 from study.reports.status import read_status
-from study.reports.status_table import format_status
+from study.reports.study_text import format_status
 
 space = space_of(WIDE)
 spec = spec_of("tpe", repeats=2)

@@ -17,8 +17,7 @@ from study.analysis.attribution import from_confirmations
 from study.engine.ledger import memory_ledger, read_ledger
 from study.record.trial_record import leaders
 from study.registration.assess import Assessed
-from study.registration.leaderboard import print_study, study_facts
-from study.registration.sweep import Request
+from study.registration.sweep import Request, print_study, study_facts
 from study.reports.status import read_status
 from study.reports.study_report import write_report
 from study.run.driver import StudyPlan, StudySummary

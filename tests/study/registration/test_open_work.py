@@ -7,7 +7,7 @@ from registry.champions.evaluation_claims import Claim, work_key
 from registry.champions.pending import PendingVersion
 from ssl_core.evaluation.tasks.novel_view import NovelViewConfig
 from ssl_core.evaluation.tasks.probing_config import EvaluationConfig
-from study.registration.open_work import OpenWork, plan_agenda
+from study.registration.watcher import OpenWork, find_open_work
 
 PACK, OTHER, PROTOCOL = "a" * 16, "b" * 16, EvaluationConfig(draw_seed=3)
 WORK = work_key(PACK, PROTOCOL.digest())
@@ -20,8 +20,10 @@ def found(version: int, name: str = "points", champion: bool = False, kind: bool
     return PendingVersion(name, version, ours, KIND if kind else {}, champion=champion)
 
 
-def open_work(*versions: PendingVersion, default: str | None = PACK, running: tuple[str, ...] = ()) -> OpenWork:
-    return plan_agenda(versions, [PACK, OTHER], PROTOCOL, default_pack=default, running=running)
+def open_work(
+    *versions: PendingVersion, packs: tuple[str, ...] = (PACK, OTHER), running: tuple[str, ...] = ()
+) -> OpenWork:
+    return find_open_work(versions, packs, PROTOCOL, running)
 
 
 def references(made: OpenWork) -> list[str]:
@@ -50,22 +52,20 @@ def test_each_gets_the_pack_that_it_names():
     made = open_work(found(1), found(2, pack_digest=OTHER), found(3, pack_digest="e" * 16))
     assert [task.pack_digest for task in made.tasks] == [PACK, OTHER]
     assert made.without_pack == {"points/3": "e" * 16}
-    assert open_work(found(1), default=None).without_pack == {"points/1": ""}
+    assert open_work(found(1), packs=()).without_pack == {"points/1": ""}
 
 
 def test_the_champion_goes_first_and_alone():
     made = open_work(found(1), found(2, champion=True), found(3, "image"))
     assert references(made) == ["image/3", "points/2"]
-    assert made.later == ("points/1",)
     done = found(2, champion=True, **{f"judged.{WORK}": DONE})
     assert references(open_work(found(1), done)) == ["points/1"]
 
 
 def test_a_claimed_version_is_left_until_its_claim_ends():
-    for minutes, claimed in ((1, ("points/1",)), (-1, ())):
+    for minutes, claimed in ((1, True), (-1, False)):
         claim = Claim(who="another 1 1 1", until=datetime.now(UTC) + timedelta(minutes=minutes))
         made = open_work(found(1, **{f"claim.{WORK}": claim.to_json()}))
-        assert made.claimed == claimed
         assert references(made) == ([] if claimed else ["points/1"])
 
 
@@ -73,6 +73,6 @@ def test_each_kind_is_asked_what_the_gate_asks_of_it():
     """Versions of before the cards, of every kind, and one that says nothing we know."""
     kinds = ({"modality": "image"}, {"card": "point_encoder"}, {"card": "scene_field"}, {"card": "hologram"}, {})
     versions = [found(number, **tags) for number, tags in enumerate(kinds, start=1)]
-    tasks = plan_agenda(versions, [PACK], None, default_pack=PACK).tasks
+    tasks = find_open_work(versions, [PACK], None).tasks
     probing, drawing = (work_key(PACK, config.digest()) for config in (EvaluationConfig(), NovelViewConfig()))
     assert [task.work for task in tasks] == [probing, probing, drawing, probing, probing]

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import typer
 import yaml
 from inline_driver import run_inline
 from test_crash_recipe import TINY
@@ -22,12 +21,20 @@ from ssl_core.data.object_pack import Pack
 from ssl_core.errors import PackError, RegistryError, StudyError
 from ssl_core.recipes.cross_modal import CROSS_MODAL
 from ssl_core.training.session import TrainedSession
-from study.commands import lineage_commands as commands
+from study.commands.cli import app
 from study.engine.ledger import open_ledger, read_ledger
 from study.record.config_file import ConfigFile
 from study.registration.assess import register_trial
-from study.registration.curve_differences import CurveDifference, compared, differences, measured
-from study.registration.rerun import Scratch, computing_on, rerun, retrain
+from study.registration.rerun import (
+    CurveDifference,
+    Scratch,
+    compared,
+    computing_on,
+    differences,
+    measured,
+    rerun,
+    retrain,
+)
 from study.registration.sweep import Request, plan_study
 from study.run.driver import run_study
 from study.run.mirror_process import MirrorProcess
@@ -209,8 +216,7 @@ def test_what_cannot_be_trained_again_says_why(
 def test_the_commands(studied: Studied, tag: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPLATSWEEP_HOME", str(studied.home))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    app, version = typer.Typer(), studied.stopped[0]
-    commands.add_to(app)
+    version = studied.stopped[0]
 
     def run(*words: str, code: int = 0) -> str:
         done = CliRunner().invoke(app, words)

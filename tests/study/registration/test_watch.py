@@ -14,9 +14,8 @@ from registry.tracking.run_log import open_run_log
 from registry.versions.fetching import pull
 from registry.versions.store import EncoderStore
 from study.cluster.tune_loop import Interrupt
-from study.registration import job_run as judging
-from study.registration.evaluation_job import Answer, EvaluationJob
-from study.registration.job_run import judge
+from study.registration import evaluation_job as judging
+from study.registration.evaluation_job import Answer, EvaluationJob, judge
 from study.registration.watcher import Notice, WatchCounts, Watcher, WatchPlan
 
 

@@ -11,7 +11,6 @@ from plain_client import NAME, PROTOCOL, another_bundle, first_bundle, register
 from test_watch import Desk
 
 from registry.tracking.run_log import open_run_log
-from study.cluster.cluster import ray_cluster
 from study.registration.evaluation_job import EvaluationJob
 from study.registration.job_pools import RayPool
 
@@ -25,7 +24,7 @@ def desk(tmp_path: Path, tiny_pack: Any) -> Desk:
 
 @pytest.fixture
 def pool() -> Iterator[RayPool]:
-    opened = RayPool(ray_cluster())
+    opened = RayPool()
     yield opened
     opened.close()
 
@@ -55,7 +54,7 @@ def test_a_task_that_dies_is_a_failed_job(desk: Desk, pool: RayPool) -> None:
     def die(text: str) -> str:
         os._exit(7)
 
-    pool._remote = ray.remote(num_cpus=1, max_retries=0)(die)
+    pool._tasks._remote = ray.remote(num_cpus=1, max_retries=0)(die)
     answer = pool.submit(job_of(desk)).result(timeout=60)
     assert answer.outcome == "failed"
     assert "its Ray task ended" in answer.reason
@@ -71,10 +70,10 @@ def test_leaving_cancels_what_is_under_way(desk: Desk) -> None:
             time.sleep(0.1)
         return text
 
-    pool = RayPool(ray_cluster())
-    pool._remote = ray.remote(num_cpus=1, max_retries=0)(wait)
+    pool = RayPool()
+    pool._tasks._remote = ray.remote(num_cpus=1, max_retries=0)(wait)
     under_way = pool.submit(job_of(desk))
-    while not pool._refs:
+    while not pool._tasks._refs:
         pass
     pool.close()
     assert under_way.result(timeout=5).outcome == "failed"

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import plotly.graph_objects as go
 
 from ssl_core.inspect.html_page import page
-from study.reports.page_charts import Charts
+from study.reports.plots import Charts
 
 NASTY = "</script><!--<script>alert(1)</script><img src=x onerror=alert(1)><a href='x'>"
 

@@ -15,10 +15,8 @@ from study.analysis.fidelity import RungSummary
 from study.engine.ledger import Ledger, open_ledger, read_ledger
 from study.engine.meter import Meter
 from study.record.trial_record import Origin, TrialRecord
-from study.reports.budget_use import UsagePace, budget_use, seconds_left
-from study.reports.live_panel import panel
-from study.reports.live_state import LiveState
-from study.reports.study_progress import Progress
+from study.reports.live_state import LiveState, UsagePace, budget_use, seconds_left
+from study.reports.study_progress import Progress, panel
 from study.spec.budget import AllOf, AnyOf, Epochs, GpuHours, Hours, NoImprovement, Target, Trials, Usage
 from study.spec.outcome import EpochReport, Outcome
 

@@ -23,8 +23,8 @@ from study.record.metrics_file import MetricsFile, metrics_path, read_metrics
 from study.record.trial_record import TrialRecord
 from study.reports.importances import importances
 from study.reports.status import StudyStatus, TrackingStatus, read_status
-from study.reports.status_table import format_status
 from study.reports.study_report import write_report
+from study.reports.study_text import format_status
 from study.spec.outcome import EpochReport
 from study.spec.study_spec import StudySpec
 

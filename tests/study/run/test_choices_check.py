@@ -14,7 +14,7 @@ from ssl_core.data.object_pack import Pack, PackConfig
 from ssl_core.errors import InfeasibleError
 from ssl_core.gaussians.ply import write_gaussian_ply
 from ssl_core.packing.pack_writer import write_pack
-from study.run.choices_check import check_choices
+from study.run.study_plan import check_choices
 from study.run.trial_opener import trial_opener
 from tests.reference.gaussian_ply import read_gaussian_ply
 

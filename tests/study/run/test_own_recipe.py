@@ -21,9 +21,8 @@ from study.engine.ledger import open_ledger, read_ledger, study_tags
 from study.forecast.stage_plan import stage_forecast
 from study.record.config_file import ConfigFile
 from study.registration.assess import register_trial
-from study.registration.leaderboard import print_study
 from study.registration.rerun import rerun
-from study.registration.sweep import Request, plan_study
+from study.registration.sweep import Request, plan_study, print_study
 from study.run.mirror_process import MirrorProcess
 from study.run.trial_opener import keep_source
 from study.spec.outcome import Outcome

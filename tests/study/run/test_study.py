@@ -44,7 +44,7 @@ def test_outcomes_agree_everywhere(make_plan: MakePlan, tmp_path: Path) -> None:
     with open_run_log(None, tmp_path) as log:
         summary, text = run(plan, log)
         assert_agreement(plan.folder, log)
-        best = summary.best
+        best = summary.leaders[0]
         assert best is not None
         best_run = read_cursor(plan.folder).run_of(best.number)
         kept = [item.path for item in log.client.list_artifacts(best_run, "checkpoint")]
