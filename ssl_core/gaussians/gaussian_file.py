@@ -10,8 +10,8 @@ from ssl_core.errors import GaussianFileError
 from ssl_core.files.source import Source, as_source
 from ssl_core.gaussians import ply
 from ssl_core.gaussians.formats import sog, splat, spz
+from ssl_core.gaussians.formats.bounded_reading import looks_like, opened
 from ssl_core.gaussians.formats.decoded_file import MAX_GAUSSIANS, SUFFIXES, GaussianFile, GaussianFormat
-from ssl_core.gaussians.formats.streams import looks_like, opened
 
 
 def read_gaussians(place: Source | Path | str, limit: int = MAX_GAUSSIANS) -> GaussianFile:
@@ -54,7 +54,7 @@ def gaussian_format(source: Source) -> GaussianFormat:
 
 def _refuse_disguise(source: Source, expected: str, own: tuple[str, ...]) -> None:
     """Refuse a file that starts as another kind does. The readers of .ply and .splat look for themselves."""
-    with opened(source, GaussianFileError) as stream:
+    with opened(source) as stream:
         found = looks_like(stream.read(32))
     if found and not found.startswith(own):
         raise GaussianFileError(f"{source}: is not {expected}: it looks like {found}; give it its own ending")

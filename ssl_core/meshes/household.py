@@ -5,7 +5,6 @@ real data.
 """
 
 import difflib
-from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,24 +14,10 @@ from scipy.spatial.transform import Rotation
 from ssl_core.config import Config
 from ssl_core.errors import ConfigError
 from ssl_core.gaussians.gaussian_cloud import SH_C0, SH_REST, GaussianCloud
-from ssl_core.meshes.household_fixtures import bathtub, monitor, toilet
-from ssl_core.meshes.household_furniture import desk, dresser, night_stand, table
+from ssl_core.meshes.household_objects import MAKERS
 from ssl_core.meshes.household_parts import combined
-from ssl_core.meshes.household_seats import bed, chair, sofa
 from ssl_core.meshes.mesh import Mesh, face_areas, sample_surface
 
-MAKERS: dict[str, Callable[[np.random.Generator], list[Mesh]]] = {
-    "bathtub": bathtub,
-    "bed": bed,
-    "chair": chair,
-    "desk": desk,
-    "dresser": dresser,
-    "monitor": monitor,
-    "night_stand": night_stand,
-    "sofa": sofa,
-    "table": table,
-    "toilet": toilet,
-}
 CLASSES: tuple[str, ...] = tuple(MAKERS)
 """The ten class names of ModelNet10, sorted."""
 

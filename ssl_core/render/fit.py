@@ -16,9 +16,12 @@ from torch import Tensor
 from ssl_core.config import Config
 from ssl_core.errors import DataError, DivergedError
 from ssl_core.gaussians.gaussian_cloud import GaussianCloud
-from ssl_core.render.adam import Adam
 from ssl_core.render.gaussian_raster import Backend, GaussianTensors, render_gaussians
 from ssl_core.scenes.cameras import Camera
+
+BETAS = (0.9, 0.999)
+EPSILON = 1e-15
+"""As Kerbl et al. 2023: gradients of a mean over pixels are tiny, and a larger one would drown them."""
 
 
 class FitConfig(Config):
@@ -110,6 +113,31 @@ def mean_psnr(
             error = (drawn.image.clamp(0, 1) - target).square().mean().item()
             values.append(-10 * math.log10(max(error, 1e-12)))
     return float(np.mean(values))
+
+
+class Adam:
+    """Adam with one learning rate per column: moves `parameters` [N, D] in place; `rates` [D] are the learning rates.
+
+    Kingma & Ba 2015, "Adam: A Method for Stochastic Optimization", algorithm 1. Why not torch.optim: its first use in a
+    process loads torch's compiler, which takes seconds, as long as fitting one object does.
+    """
+
+    def __init__(self, parameters: Tensor, rates: Tensor) -> None:
+        self.parameters = parameters
+        self.rates = rates
+        self.steps = 0
+        self._mean = torch.zeros_like(parameters, requires_grad=False)
+        self._square = torch.zeros_like(parameters, requires_grad=False)
+
+    @torch.no_grad()
+    def step(self, gradient: Tensor, share: float = 1.0) -> None:
+        """One update along `gradient` [N, D], with `share` of every rate."""
+        self.steps += 1
+        self._mean.lerp_(gradient, 1 - BETAS[0])
+        self._square.lerp_(gradient * gradient, 1 - BETAS[1])
+        mean = self._mean / (1 - BETAS[0] ** self.steps)
+        root = (self._square / (1 - BETAS[1] ** self.steps)).sqrt_().add_(EPSILON)
+        self.parameters.sub_(mean.div_(root).mul_(self.rates * share))
 
 
 def _flatten(cloud: GaussianCloud, device: str | torch.device) -> Tensor:

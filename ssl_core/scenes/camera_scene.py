@@ -7,8 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ssl_core.scenes.cameras import Camera
-from ssl_core.scenes.lens import Distortion
+from ssl_core.scenes.cameras import Camera, Distortion
 
 SceneFormat = Literal["inria", "blender", "nerfstudio", "instant-ngp", "colmap binary", "colmap text"]
 SceneSplit = Literal["train", "val", "test"]

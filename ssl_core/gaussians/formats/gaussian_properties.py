@@ -1,7 +1,6 @@
 """The names that the parameters of Gaussians have in files, and the values that no file may give them."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
@@ -52,10 +51,8 @@ def named_columns(cloud: GaussianCloud, stored_rest: int | None = None) -> list[
     ]
 
 
-def check_gaussians(
-    place: Any, cloud: GaussianCloud, kind: type[GaussianFileError], stored_rest: int | None = None
-) -> None:
-    """Refuse values that no Gaussian may have; `place` is named in the error, which is a `kind`.
+def check_gaussians(cloud: GaussianCloud, stored_rest: int | None = None) -> None:
+    """Refuse values that no Gaussian may have.
 
     Raises:
         GaussianFileError: a value is NaN or infinite (each property with its count), or a quaternion is zero.
@@ -64,11 +61,11 @@ def check_gaussians(
     for rows in row_blocks(len(cloud)):
         arrays = (cloud.xyz, cloud.opacity_logits, cloud.log_scales, cloud.quaternions, cloud.sh_dc, cloud.sh_rest)
         if not all(np.isfinite(array[rows]).all() for array in arrays):
-            raise kind(f"{place}: {_not_finite(cloud, stored_rest)}")
+            raise GaussianFileError(_not_finite(cloud, stored_rest))
     zero = ~cloud.quaternions.any(axis=1)
     if zero.any():
-        raise kind(
-            f"{place}: rot_0 to rot_3 are all zero for {int(zero.sum())} of {len(cloud)} Gaussians "
+        raise GaussianFileError(
+            f"rot_0 to rot_3 are all zero for {int(zero.sum())} of {len(cloud)} Gaussians "
             f"(first: {int(np.argmax(zero))}); a quaternion may have any norm but zero: drop these Gaussians"
         )
 

@@ -1,16 +1,30 @@
-"""Quaternions stored as their three smallest components and the index of the largest.
+"""Opacities and quaternions as compressed files store them.
 
-The largest component of a unit quaternion is at least 1/2 and may be taken positive (q and -q are one rotation), so
-it follows from the others, which lie within +-sqrt(1/2).
+Opacities are one byte. Quaternions are their three smallest components and the index of the largest, which is at least
+1/2 and may be taken positive (q and -q are one rotation): it follows from the others, which lie within +-sqrt(1/2).
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ssl_core.gaussians.gaussian_cloud import Floats
+
 Doubles = NDArray[np.float64]
 
+_ALPHAS = np.clip(np.arange(256) / 255, 1 / 510, 1 - 1 / 510)
+_LOGITS: Floats = np.log(_ALPHAS / (1 - _ALPHAS)).astype(np.float32)
 _OTHERS = np.array([[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]])
 """Indices of the three stored components, ascending, by index of the largest."""
+
+
+def logits_of_bytes(alphas: NDArray[np.uint8]) -> tuple[Floats, tuple[str, ...]]:
+    """Opacity logits of alpha = byte / 255, and a note when some were 0 or 255.
+
+    Their logits would be infinite; half a quantisation step (1/510) inside is taken instead.
+    """
+    extreme = int(np.count_nonzero((alphas == 0) | (alphas == 255)))
+    note = f"opacities of {extreme:,} Gaussians are stored as 0 or 1; they are read as 1/510 within"
+    return _LOGITS[alphas], (note,) if extreme else ()
 
 
 def restore_largest(largest: NDArray[np.integer], three: Doubles) -> Doubles:
