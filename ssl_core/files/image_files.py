@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from ssl_core.errors import DataError, ImageError
-from ssl_core.files.source import FileSource, Source, as_source, read_bytes
+from ssl_core.files.source import DAMAGED, FileSource, Source, as_source, read_bytes
 from ssl_core.files.whole import atomic_write
 
 T = TypeVar("T")
@@ -31,20 +31,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "PPM")
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
 
-DECODING = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    LookupError,
-    EOFError,
-    ArithmeticError,
-    AttributeError,
-    AssertionError,
-    RuntimeError,
-    struct.error,
-    zlib.error,
-)
+DECODING = (*DAMAGED, OSError, SyntaxError, TypeError, ArithmeticError, AttributeError, AssertionError)
 """What a decoder may raise on damaged bytes; the library passes on whatever it met."""
 
 _PNG, _MAX_CHUNKS = b"\x89PNG\r\n\x1a\n", 100_000

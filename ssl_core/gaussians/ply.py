@@ -27,6 +27,7 @@ from ssl_core.gaussians.formats.gaussian_properties import (
     INRIA_PROPERTIES,
     NEEDED,
     STORED_REST,
+    check_count,
     check_gaussians,
     named_columns,
 )
@@ -53,11 +54,7 @@ def decode(source: Source, limit: int) -> GaussianFile:
         vertex = _vertex_header(header)
         check_nothing_left(header)
         stored_rest = _count_rest(vertex)
-        if vertex.count > limit:
-            raise PlyError(
-                f"has {vertex.count:,} Gaussians, more than the {limit:,} allowed here; "
-                "thin it out, or split it into objects"
-            )
+        check_count(vertex.count, limit)
         cloud = _read_cloud(source, stream, header, vertex, stored_rest)
     degree = STORED_REST.index(stored_rest)
     notes = ("spherical harmonics of degree 4 were cut to degree 3",) if degree > 3 else ()

@@ -16,7 +16,7 @@ from ssl_core.errors import ConfigError
 from ssl_core.gaussians.gaussian_cloud import SH_C0, SH_REST, GaussianCloud
 from ssl_core.meshes.household_objects import MAKERS
 from ssl_core.meshes.household_parts import combined
-from ssl_core.meshes.mesh import Mesh, face_areas, sample_surface
+from ssl_core.meshes.mesh import Mesh, face_areas, face_normals, sample_surface
 
 CLASSES: tuple[str, ...] = tuple(MAKERS)
 """The ten class names of ModelNet10, sorted."""
@@ -63,8 +63,7 @@ def household_cloud(mesh: Mesh, n: int, rng: np.random.Generator) -> GaussianClo
     """
     floaters = round(n * FLOATER_SHARE)
     points, faces = sample_surface(mesh, n, rng)
-    a, b, c = np.moveaxis(mesh.triangles()[faces], 1, 0)
-    normals = np.cross(b - a, c - a)
+    normals = face_normals(mesh)[faces]
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
     spread = 0.4 * np.sqrt(face_areas(mesh).sum() / n)
     scales = spread * np.exp(rng.normal(0, 0.25, (n, 3))) * (1.0, 1.0, 0.1)

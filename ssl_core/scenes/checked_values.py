@@ -137,15 +137,9 @@ def pinhole(
     centre: tuple[float, float],
     size: tuple[float, float],
 ) -> Camera:
-    """A camera in our axes.
+    """A camera in our axes; all but the pose is in pixels, with pixel centres at +0.5. `where` names file and frame.
 
-    Args:
-        where: file and frame, for refusals.
-        rotation: [3, 3] world -> camera, of `from_camera_to_world` or a unit quaternion.
-        translation: [3] world -> camera.
-        focal: pixels.
-        centre: pixels, centres at +0.5.
-        size: width and height in pixels.
+    The pose, [3, 3] and [3], takes world to camera; it is of `from_camera_to_world` or a unit quaternion.
 
     Raises:
         CameraError: a number no camera can have.

@@ -35,12 +35,8 @@ class _Place:
 def write_household(out: Path, config: HouseholdConfig, progress: Progress | None = None) -> None:
     """Write `out/points/...` and `out/images/...`; objects that are already whole are not made again.
 
-    An object depends on the seed, its class, split and number, so a set can be continued or enlarged.
-
-    Args:
-        out: folder of the set.
-        config: sizes, counts and seed.
-        progress: called with (objects done, objects in all).
+    An object depends on the seed, its class, split and number, so a set can be continued or enlarged. `progress` is
+    called with (objects done, objects in all).
 
     Raises:
         LayoutError: `out` holds a set with other settings, or a larger one.

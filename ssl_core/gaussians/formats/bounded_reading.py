@@ -63,7 +63,7 @@ def looks_like(start: bytes) -> str:
 
 @contextmanager
 def naming(place: object, kind: type[GaussianFileError] = GaussianFileError) -> Iterator[None]:
-    """What the block refuses becomes a `kind` that begins with `place`; errors of a source name it already."""
+    """Put `place` before what the block refuses, as a `kind`; errors of a source name it already."""
     try:
         yield
     except GaussianFileError as error:
@@ -149,11 +149,7 @@ def columns_at(block: Bytes, rows: int, row_size: int, offset: int, dtype: np.dt
 def check_claim(count: int, limit: int, unpacked: int, size: int) -> None:
     """Refuse a count of Gaussians that is zero, above `limit`, or out of all proportion to the file.
 
-    Args:
-        count: Gaussians claimed.
-        limit: the most allowed.
-        unpacked: bytes that this many need without compression.
-        size: bytes of the file.
+    They need `unpacked` bytes without compression; the file has `size`.
     """
     if count == 0:
         raise GaussianFileError("claims 0 Gaussians; train or export it again")

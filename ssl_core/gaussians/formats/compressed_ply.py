@@ -18,7 +18,7 @@ from ssl_core.errors import PlyError
 from ssl_core.files.source import Source
 from ssl_core.gaussians.formats.bounded_reading import Bytes, columns_at, finish, read_blocks, skip
 from ssl_core.gaussians.formats.decoded_file import GaussianFile
-from ssl_core.gaussians.formats.gaussian_properties import STORED_REST, check_gaussians, rest_names
+from ssl_core.gaussians.formats.gaussian_properties import STORED_REST, check_count, check_gaussians, rest_names
 from ssl_core.gaussians.formats.ply_header import PlyElementHeader, PlyHeader
 from ssl_core.gaussians.formats.quantised import logits_of_bytes, restore_largest
 from ssl_core.gaussians.gaussian_cloud import SH_C0, SH_REST, GaussianCloud, empty_cloud
@@ -99,10 +99,7 @@ def _check_header(header: PlyHeader, limit: int) -> int:
     names = [one.name for one in header.elements]
     if names.index("chunk") > names.index("vertex"):
         raise PlyError("has element 'chunk' behind 'vertex'; it must come first: export it again")
-    if vertex.count > limit:
-        raise PlyError(
-            f"has {vertex.count:,} Gaussians, more than the {limit:,} allowed here; thin it out, or split it"
-        )
+    check_count(vertex.count, limit)
     return 0 if sh is None else _check_harmonics(sh, vertex.count)
 
 

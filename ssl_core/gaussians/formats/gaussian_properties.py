@@ -1,7 +1,5 @@
 """The names that the parameters of Gaussians have in files, and the values that no file may give them."""
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from ssl_core.errors import GaussianFileError
@@ -35,9 +33,7 @@ def rest_names(stored: int, kept: int) -> list[tuple[str, ...]]:
 def named_columns(cloud: GaussianCloud, stored_rest: int | None = None) -> list[tuple[tuple[str, ...], Floats]]:
     """Views of the cloud's arrays, [N, names], with the names that a .ply has for their columns.
 
-    Args:
-        cloud: the Gaussians; writing to the views writes to it.
-        stored_rest: number of f_rest properties in the file, where it has a higher degree than the cloud.
+    `stored_rest` is the number of f_rest properties in the file, where it has a higher degree than the cloud.
     """
     kept = cloud.sh_rest.shape[1]
     rest = rest_names(3 * kept if stored_rest is None else stored_rest, kept)
@@ -58,7 +54,8 @@ def check_gaussians(cloud: GaussianCloud, stored_rest: int | None = None) -> Non
         GaussianFileError: a value is NaN or infinite (each property with its count), or a quaternion is zero.
     """
     # Row blocks: a mask of a whole cloud would be a quarter of its size.
-    for rows in row_blocks(len(cloud)):
+    for first in range(0, len(cloud), _ROWS):
+        rows = slice(first, first + _ROWS)
         arrays = (cloud.xyz, cloud.opacity_logits, cloud.log_scales, cloud.quaternions, cloud.sh_dc, cloud.sh_rest)
         if not all(np.isfinite(array[rows]).all() for array in arrays):
             raise GaussianFileError(_not_finite(cloud, stored_rest))
@@ -70,9 +67,12 @@ def check_gaussians(cloud: GaussianCloud, stored_rest: int | None = None) -> Non
         )
 
 
-def row_blocks(count: int, rows: int = _ROWS) -> Iterator[slice]:
-    """Slices of at most `rows` that cover `count` rows."""
-    return (slice(first, min(first + rows, count)) for first in range(0, count, rows))
+def check_count(count: int, limit: int) -> None:
+    """Refuse more Gaussians than `limit`. Raises GaussianFileError."""
+    if count > limit:
+        raise GaussianFileError(
+            f"has {count:,} Gaussians, more than the {limit:,} allowed here; thin it out, or split it into objects"
+        )
 
 
 def _not_finite(cloud: GaussianCloud, stored_rest: int | None) -> str:

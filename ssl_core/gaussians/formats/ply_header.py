@@ -100,16 +100,10 @@ def read_header(source: Source, stream: BinaryIO) -> PlyHeader:
         what = f"it looks like {found}" if found else "it does not start with 'ply'"
         raise PlyError(f"is not a .ply file ({what}); give a Gaussian .ply")
     line_end = b"\r" if first.group(1) == b"\r" else b"\n"
-    end, searched = None, 0
-    while end is None and len(start) <= HEADER_LIMIT:
-        end = _END[line_end].search(start, searched)
-        if end is None:
-            # The line may straddle two reads; it is short.
-            searched = max(0, len(start) - 64)
-            more = stream.read(8192)
-            if not more:
-                break
-            start += more
+    end = _END[line_end].search(start)
+    if end is None:
+        start += stream.read(HEADER_LIMIT)
+        end = _END[line_end].search(start)
     if end is None:
         raise PlyError("the header never ends (no 'end_header' line); the file is truncated or no .ply")
     stream.seek(end.end())

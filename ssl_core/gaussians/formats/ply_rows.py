@@ -167,11 +167,7 @@ def text_rows(
 ) -> Iterator[tuple[slice, Bytes]]:
     """Blocks of rows as doubles, side by side: the element's scalars in order, lists left out.
 
-    Args:
-        lines: those of the rows, and whatever follows them.
-        number: of the line before the first.
-        element: whose rows they are.
-        is_last: only empty lines may follow.
+    `number` is that of the line before the first; behind the last element only empty lines may follow.
 
     Raises:
         PlyError: too few rows or too many, or a line with a value too many, too few or that is no number; names it.

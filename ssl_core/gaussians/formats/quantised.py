@@ -28,12 +28,7 @@ def logits_of_bytes(alphas: NDArray[np.uint8]) -> tuple[Floats, tuple[str, ...]]
 
 
 def restore_largest(largest: NDArray[np.integer], three: Doubles) -> Doubles:
-    """Unit quaternions [N, 4] in the order of components that the format has.
-
-    Args:
-        largest: index of the component left out, 0 to 3, [N].
-        three: the other components in ascending order of index, [N, 3].
-    """
+    """Unit quaternions [N, 4] of the index of the component left out, 0 to 3, [N], and the others ascending, [N, 3]."""
     quaternions = np.zeros((len(three), 4))
     np.put_along_axis(quaternions, _OTHERS[largest], three, axis=1)
     # Damaged bits can make the three longer than one; then the largest is 0 and the norm still not.

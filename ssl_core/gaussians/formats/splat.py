@@ -11,7 +11,7 @@ from ssl_core.errors import GaussianFileError
 from ssl_core.files.source import Source
 from ssl_core.gaussians.formats.bounded_reading import Bytes, finish, looks_like, opened, read_blocks
 from ssl_core.gaussians.formats.decoded_file import GaussianFile
-from ssl_core.gaussians.formats.gaussian_properties import check_gaussians
+from ssl_core.gaussians.formats.gaussian_properties import check_count, check_gaussians
 from ssl_core.gaussians.formats.quantised import logits_of_bytes
 from ssl_core.gaussians.gaussian_cloud import SH_C0, Floats, GaussianCloud, empty_cloud
 
@@ -44,10 +44,7 @@ def decode(source: Source, limit: int) -> GaussianFile:
                 f"is {source.size} bytes long, {over} more than {count} records of {size}; "
                 "it is truncated or no .splat: copy or export it again"
             )
-        if count > limit:
-            raise GaussianFileError(
-                f"has {count:,} Gaussians, more than the {limit:,} allowed here; thin it out, or split it"
-            )
+        check_count(count, limit)
         cloud, alphas = empty_cloud(count, 0), np.empty(count, dtype=np.uint8)
         for rows, block in read_blocks(stream, count, size):
             _fill(cloud, alphas, rows, block)
