@@ -45,8 +45,7 @@ def read_image(place: Source | Path | str) -> Pixels:
     Transparency is laid over white, 16 bits are brought to 8, of several frames the first is taken. Orientation tags
     are not followed: pixels are as they are stored, as cameras' intrinsics count them.
 
-    Raises:
-        ImageError: missing, empty, no image, damaged, more than MAX_BYTES or more than MAX_PIXELS. Names the file.
+    Raises ImageError: missing, empty, no image, damaged, more than MAX_BYTES or more than MAX_PIXELS. Names the file.
     """
     source = as_source(place)
     try:
@@ -158,8 +157,7 @@ def encode_image(image: Pixels, codec: Codec) -> bytes:
 
     Both lose a little of every picture. The same pixels and the same version of the library give the same bytes.
 
-    Raises:
-        ImageError: not uint8 [H, W, 3], or larger than the codec knows (WebP: 16,383 pixels a side).
+    Raises ImageError: not uint8 [H, W, 3], or larger than the codec knows (WebP: 16,383 pixels a side).
     """
     _check("image", image)
     buffer = io.BytesIO()

@@ -46,8 +46,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
 
     Missing parent folders are made. The temporary name starts with a dot: readers of a folder never take it.
 
-    Raises:
-        StorageError: the disk is full or may not be written.
+    Raises StorageError: the disk is full or may not be written.
     """
     temporary = _beside(path)
     try:
@@ -68,8 +67,7 @@ def whole_folder(folder: Path, *, remedy: str = REMEDY, sole_writer: bool = True
     An older `folder` is replaced. Missing parents are made. A `sole_writer` first removes what killed writers left
     beside it; `remedy` is what to do when the disk refuses.
 
-    Raises:
-        StorageError: the disk is full or may not be written.
+    Raises StorageError: the disk is full or may not be written.
     """
     temporary = _beside(folder)
     try:
@@ -87,8 +85,7 @@ def whole_folder(folder: Path, *, remedy: str = REMEDY, sole_writer: bool = True
 def put_in_place(made: Path, folder: Path) -> None:
     """Rename `made` to `folder`, replacing an older one. A crash leaves the old or the new one, at `standing(folder)`.
 
-    Raises:
-        OSError: as renaming does.
+    Raises OSError: as renaming does.
     """
     older = _older(folder)
     if folder.exists():
@@ -144,8 +141,7 @@ def derived_folder(root: Path, address: str, make: Callable[[Path], None], *, sa
 def locked(folder: Path, say: Say | None = None, remedy: str = REMEDY) -> Iterator[None]:
     """One process at a time for `folder`; the others wait as long as it lives.
 
-    Raises:
-        StorageError: the lock file cannot be written, or the file system has no locks.
+    Raises StorageError: the lock file cannot be written, or the file system has no locks.
     """
     lock = FileLock(folder.with_name(f"{folder.name}.lock"))
     try:

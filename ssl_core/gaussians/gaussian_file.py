@@ -11,7 +11,7 @@ from ssl_core.files.source import Source, as_source
 from ssl_core.gaussians import ply
 from ssl_core.gaussians.formats import sog, splat, spz
 from ssl_core.gaussians.formats.bounded_reading import looks_like, opened
-from ssl_core.gaussians.formats.decoded_file import MAX_GAUSSIANS, SUFFIXES, GaussianFile, GaussianFormat
+from ssl_core.gaussians.gaussian_cloud import MAX_GAUSSIANS, SUFFIXES, GaussianFile, GaussianFormat
 
 
 def read_gaussians(place: Source | Path | str, limit: int = MAX_GAUSSIANS) -> GaussianFile:

@@ -22,7 +22,6 @@ from ssl_core.files.source import Source
 from ssl_core.files.whole import atomic_write
 from ssl_core.gaussians.formats.bounded_reading import columns_at, finish, naming, opened
 from ssl_core.gaussians.formats.compressed_ply import decode_compressed, is_compressed
-from ssl_core.gaussians.formats.decoded_file import GaussianFile
 from ssl_core.gaussians.formats.gaussian_properties import (
     INRIA_PROPERTIES,
     NEEDED,
@@ -33,7 +32,7 @@ from ssl_core.gaussians.formats.gaussian_properties import (
 )
 from ssl_core.gaussians.formats.ply_header import PlyElementHeader, PlyHeader, check_nothing_left, read_header
 from ssl_core.gaussians.formats.ply_rows import Rows, open_rows
-from ssl_core.gaussians.gaussian_cloud import SH_REST, Floats, GaussianCloud, empty_cloud
+from ssl_core.gaussians.gaussian_cloud import SH_REST, Floats, GaussianCloud, GaussianFile, empty_cloud
 
 FLOATS = ("float", "float32", "double", "float64")
 

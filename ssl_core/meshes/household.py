@@ -39,8 +39,7 @@ class HouseholdConfig(Config):
 def household_mesh(class_name: str, rng: np.random.Generator) -> Mesh:
     """A random object of a class in metres, standing on z = 0 and turned at random about the z axis.
 
-    Raises:
-        ConfigError: there is no such class.
+    Raises ConfigError: there is no such class.
     """
     maker = MAKERS.get(class_name)
     if maker is None:

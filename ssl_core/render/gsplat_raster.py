@@ -24,8 +24,7 @@ def rasterise(
     Of centres [N, 3], quaternions [N, 4] wxyz, standard deviations [N, 3] (not logarithms), opacities [N] in [0, 1]
     (not logits) and colours [N, C].
 
-    Raises:
-        MissingDependencyError: gsplat is not installed, or the tensors are not on a CUDA device.
+    Raises MissingDependencyError: gsplat is not installed, or the tensors are not on a CUDA device.
     """
     rasterization = _gsplat()
     if not xyz.is_cuda:

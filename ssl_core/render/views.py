@@ -44,8 +44,7 @@ def rendered_views(
     The cameras stand around the object and above it, where up is the cloud's z axis: a cloud with another
     axis up is seen lying on its side, as whole and as large.
 
-    Raises:
-        DataError: the cloud is empty, or no view is asked for.
+    Raises DataError: the cloud is empty, or no view is asked for.
     """
     if len(cloud) == 0:
         raise DataError("the cloud has no Gaussians to draw; lower the threshold that emptied it")

@@ -100,8 +100,7 @@ def look_at(position: Sequence[float] | NDArray[Any], target: Sequence[float] | 
 
     Looking straight up or down, the world's y axis is up in the image.
 
-    Raises:
-        DataError: both points coincide.
+    Raises DataError: both points coincide.
     """
     eye = np.asarray(position, dtype=np.float64)
     forward = np.asarray(target, dtype=np.float64) - eye
@@ -140,8 +139,7 @@ def orbit_cameras(
     another azimuth and elevation phase, so that sets with different seeds do not repeat each other's views.
     Deterministic.
 
-    Raises:
-        DataError: no camera asked for, or a radius, field of view or elevation that is no orbit.
+    Raises DataError: no camera asked for, or a radius, field of view or elevation that is no orbit.
     """
     low, high = elevations
     if count < 1 or image_size < 1 or radius <= 0 or not 0 < fov_degrees < 180 or not -90 <= low <= high <= 90:

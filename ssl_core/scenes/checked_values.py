@@ -141,8 +141,7 @@ def pinhole(
 
     The pose, [3, 3] and [3], takes world to camera; it is of `from_camera_to_world` or a unit quaternion.
 
-    Raises:
-        CameraError: a number no camera can have.
+    Raises CameraError: a number no camera can have.
     """
     width, height = (_side(value, where) for value in size)
     if not all(1e-6 < value <= FARTHEST for value in focal):
@@ -162,8 +161,7 @@ def from_camera_to_world(rotation: Floats, position: Floats, where: str) -> tupl
 
     What rounding did to the rotation is taken out.
 
-    Raises:
-        CameraError: `rotation` is none, or the position is absurdly far.
+    Raises CameraError: `rotation` is none, or the position is absurdly far.
     """
     inverse = _orthonormal(rotation, where).T
     _check_place(position, where)

@@ -24,8 +24,7 @@ def read_colmap(folder: Path, ending: Literal[".bin", ".txt"]) -> CameraScene:
 
     Pictures are looked for from the folder above `sparse`; those of a model under `distorted` in input/ first.
 
-    Raises:
-        CameraError: as `read_scene`; names the file and the offset, line or image.
+    Raises CameraError: as `read_scene`; names the file and the offset, line or image.
     """
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused
         file, points_file = folder / f"images{ending}", folder / f"points3D{ending}"

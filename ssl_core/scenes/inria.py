@@ -19,11 +19,7 @@ from ssl_core.scenes.scene_images import SceneImages
 
 
 def read_inria(path: Path, content: list[Any]) -> CameraScene:
-    """The views of a parsed cameras.json.
-
-    Raises:
-        CameraError: as `read_scene`; names the entry.
-    """
+    """The views of a parsed cameras.json. Raises CameraError: as `read_scene`; names the entry."""
     if not 0 < len(content) <= MAX_VIEWS:
         raise CameraError(f"{path}: lists {len(content):,} cameras; expected 1 to {MAX_VIEWS:,}")
     images = SceneImages(path.parent)
@@ -53,8 +49,7 @@ def _view(entry: Any, where: str, images: SceneImages) -> CameraView:
 def write_inria(path: Path, names: Sequence[str], cameras: Sequence[Camera]) -> None:
     """Write cameras.json; principal points are the middle, as the format has it.
 
-    Raises:
-        StorageError: the disk is full or not writable.
+    Raises StorageError: the disk is full or not writable.
     """
     entries = [
         {

@@ -42,8 +42,7 @@ Values = Mapping[str, Any]
 def read_transforms(path: Path, files: Sequence[tuple[Path, SceneSplit | None, Any]]) -> CameraScene:
     """The views of one or more files of the same folder, in order: (file, the split its name says, its parsed content).
 
-    Raises:
-        CameraError: as `read_scene`; names the frame.
+    Raises CameraError: as `read_scene`; names the frame.
     """
     images = SceneImages(files[0][0].parent)
     views: dict[str, CameraView] = {}
@@ -109,8 +108,7 @@ def _focal_lengths(frame: Values, top: Values, where: str, width: int, height: i
     In each place fl_x and fl_y come before camera_angle_x and camera_angle_y (radians), these before instant-ngp's
     x_fov and y_fov (degrees); a frame's own value of any spelling comes before the file's.
 
-    Raises:
-        CameraError: neither is given, or an angle is not between 0 and 180 degrees.
+    Raises CameraError: neither is given, or an angle is not between 0 and 180 degrees.
     """
     across = _focal((frame, top), "x", width, where)
     down = _focal((frame, top), "y", height, where)
@@ -139,8 +137,7 @@ def _focal(places: tuple[Values, Values], axis: Literal["x", "y"], side: int, wh
 def _lens(values: Values, where: str) -> Distortion | None:
     """The lens. k3 and k4 of a perspective camera are further coefficients of the radial polynomial, as in nerfstudio.
 
-    Raises:
-        CameraError: a camera model that is neither perspective nor fisheye.
+    Raises CameraError: a camera model that is neither perspective nor fisheye.
     """
     model = values.get("camera_model")
     if model is not None and model not in PERSPECTIVE + FISHEYE:

@@ -76,8 +76,7 @@ def naming(place: object, kind: type[GaussianFileError] = GaussianFileError) -> 
 def opened(source: Source, kind: type[GaussianFileError] = GaussianFileError) -> Iterator[BinaryIO]:
     """The source as a stream; whatever cannot be read, here or in the block, is one `kind` of error that names it.
 
-    Raises:
-        GaussianFileError: missing, empty, unreadable, a damaged member of an archive, or what the block refuses.
+    Raises GaussianFileError: missing, empty, unreadable, a damaged member of an archive, or what the block refuses.
     """
     with naming(source, kind):
         try:
@@ -102,8 +101,7 @@ def opened(source: Source, kind: type[GaussianFileError] = GaussianFileError) ->
 def read_blocks(stream: BinaryIO, rows: int, row_size: int) -> Iterator[tuple[slice, Bytes]]:
     """The next `rows` rows of `row_size` bytes: (which rows, their bytes [n * row_size]), in one buffer used again.
 
-    Raises:
-        GaussianFileError: the stream ends before.
+    Raises GaussianFileError: the stream ends before.
     """
     if row_size == 0:
         return
@@ -175,8 +173,7 @@ def gunzip(content: bytes, at_most: int) -> bytearray:
 
     The result grows as bytes come out; nothing is allocated on a claim.
 
-    Raises:
-        GaussianFileError: truncated, damaged, followed by other bytes, or longer than `at_most`.
+    Raises GaussianFileError: truncated, damaged, followed by other bytes, or longer than `at_most`.
     """
     inflater = zlib.decompressobj(wbits=_GZIP)
     unpacked = bytearray()
@@ -211,8 +208,7 @@ def gunzip(content: bytes, at_most: int) -> bytearray:
 def unzstd(name: str, frame: bytes, size: int) -> bytes:
     """One zstd frame of exactly `size` bytes when unpacked, and nothing after it; `name` is the stream's, for errors.
 
-    Raises:
-        GaussianFileError: damaged, truncated, of another size, or followed by other bytes.
+    Raises GaussianFileError: damaged, truncated, of another size, or followed by other bytes.
     """
     import zstandard
 

@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 from ssl_core.errors import PlyError
 from ssl_core.files.source import Source
 from ssl_core.gaussians.formats.bounded_reading import Bytes, columns_at, finish, read_blocks, skip
-from ssl_core.gaussians.formats.decoded_file import GaussianFile
 from ssl_core.gaussians.formats.gaussian_properties import STORED_REST, check_count, check_gaussians, rest_names
 from ssl_core.gaussians.formats.ply_header import PlyElementHeader, PlyHeader
 from ssl_core.gaussians.formats.quantised import logits_of_bytes, restore_largest
-from ssl_core.gaussians.gaussian_cloud import SH_C0, SH_REST, GaussianCloud, empty_cloud
+from ssl_core.gaussians.gaussian_cloud import SH_C0, SH_REST, GaussianCloud, GaussianFile, empty_cloud
 
 CHUNK = 256
 PACKED = ("packed_position", "packed_rotation", "packed_scale", "packed_color")
@@ -57,7 +56,7 @@ def decode_compressed(source: Source, stream: BinaryIO, header: PlyHeader, limit
     stored_rest = _check_header(header, limit)
     count = sum(one.count for one in header.elements if one.name == "vertex")
     cloud = empty_cloud(count, min(stored_rest // 3, SH_REST[-1]))
-    bounds: dict[str, Doubles] = {}
+    bounds = np.empty(0)
     alphas = np.empty(count, dtype=np.uint8)
     for element in header.elements:
         match element.name:
@@ -126,8 +125,8 @@ def _check_types(element: PlyElementHeader, names: tuple[str, ...], kinds: tuple
             )
 
 
-def _read_bounds(stream: BinaryIO, header: PlyHeader, chunk: PlyElementHeader) -> dict[str, Doubles]:
-    """Bounds by kind ("", "scale_", "rgb"): [2, chunks, 3], least and largest; "rgb" is 0 to 1 where not stored."""
+def _read_bounds(stream: BinaryIO, header: PlyHeader, chunk: PlyElementHeader) -> Doubles:
+    """Least and largest centres, scales and colours, [3, 2, chunks, 3]; colours are 0 to 1 where not stored."""
     names = tuple(name for name in (*BOUNDS, *COLOUR_BOUNDS) if name in chunk.types)
     table = np.empty((chunk.count, len(names)))
     for rows, block in read_blocks(stream, chunk.count, chunk.row_size):
@@ -135,8 +134,9 @@ def _read_bounds(stream: BinaryIO, header: PlyHeader, chunk: PlyElementHeader) -
     # Kind, end, chunk, axis.
     bounds = table.reshape(chunk.count, -1, 2, 3).transpose(1, 2, 0, 3)
     _check_bounds(names, table, bounds)
-    unit = np.stack([np.zeros((chunk.count, 3)), np.ones((chunk.count, 3))])
-    return {"": bounds[0], "scale_": bounds[1], "rgb": bounds[2] if len(bounds) > 2 else unit}
+    if len(bounds) == 3:
+        return bounds
+    return np.concatenate([bounds, [[np.zeros((chunk.count, 3)), np.ones((chunk.count, 3))]]])
 
 
 def _check_bounds(names: tuple[str, ...], table: Doubles, bounds: Doubles) -> None:
@@ -163,21 +163,21 @@ def _read_vertices(
     stream: BinaryIO,
     header: PlyHeader,
     vertex: PlyElementHeader,
-    bounds: dict[str, Doubles],
+    bounds: Doubles,
     cloud: GaussianCloud,
     alphas: Bytes,
 ) -> None:
     """Fill all but the harmonics; opacities stay bytes, in `alphas`."""
     for rows, block in read_blocks(stream, vertex.count, vertex.row_size):
         position, rotation, scale, colour = _columns(header, vertex, block, PACKED)
-        chunk = np.arange(rows.start, rows.stop) // CHUNK
-        cloud.xyz[rows] = _between(bounds[""][:, chunk], _units_11_10_11(position))
-        cloud.log_scales[rows] = _between(bounds["scale_"][:, chunk], _units_11_10_11(scale))
+        centres, scales, colours = bounds[:, :, np.arange(rows.start, rows.stop) // CHUNK]
+        cloud.xyz[rows] = _between(centres, _units_11_10_11(position))
+        cloud.log_scales[rows] = _between(scales, _units_11_10_11(scale))
         cloud.quaternions[rows] = _quaternions(rotation)
         rgb = np.stack([colour >> shift & 255 for shift in (24, 16, 8)], axis=1) / 255
         # A colour bound near float32's limit overflows here and is refused later, by name.
         with np.errstate(over="ignore"):
-            cloud.sh_dc[rows] = (_between(bounds["rgb"][:, chunk], rgb) - 0.5) / SH_C0
+            cloud.sh_dc[rows] = (_between(colours, rgb) - 0.5) / SH_C0
         alphas[rows] = colour & 255
 
 

@@ -50,8 +50,7 @@ def named_columns(cloud: GaussianCloud, stored_rest: int | None = None) -> list[
 def check_gaussians(cloud: GaussianCloud, stored_rest: int | None = None) -> None:
     """Refuse values that no Gaussian may have.
 
-    Raises:
-        GaussianFileError: a value is NaN or infinite (each property with its count), or a quaternion is zero.
+    Raises GaussianFileError: a value is NaN or infinite (each property with its count), or a quaternion is zero.
     """
     # Row blocks: a mask of a whole cloud would be a quarter of its size.
     for first in range(0, len(cloud), _ROWS):

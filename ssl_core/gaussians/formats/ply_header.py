@@ -90,8 +90,7 @@ class PlyHeader:
 def read_header(source: Source, stream: BinaryIO) -> PlyHeader:
     """Read the header, check that the file can hold what it promises, and leave `stream` at the data.
 
-    Raises:
-        PlyError: no .ply, not understood, or shorter than its header says.
+    Raises PlyError: no .ply, not understood, or shorter than its header says.
     """
     start = stream.read(8192)
     first = re.match(rb"ply[ \t]*(\r?\n|\r)", start)

@@ -51,8 +51,7 @@ class Rows:
 def open_rows(source: Source, stream: BinaryIO, header: PlyHeader, name: str) -> Rows:
     """The rows of element `name`, which the header has; `stream` stands where the header ends.
 
-    Raises:
-        PlyError: here or while blocks are taken: truncated, a line of text that is no row, or lists beyond the file.
+    Raises PlyError: here or while blocks are taken: truncated, a line of text that is no row, or lists beyond the file.
     """
     place = [element.name for element in header.elements].index(name)
     before, element = header.elements[:place], header.elements[place]
@@ -89,8 +88,7 @@ def read_body(stream: BinaryIO, header: PlyHeader) -> Bytes:
 def _scalars(header: PlyHeader, element: PlyElementHeader, content: Bytes, at: int) -> tuple[Bytes, int]:
     """The element's rows without their lists, moved together within `content`, and the first byte after the element.
 
-    Raises:
-        PlyError: a list ends behind the file or has a negative length, or there are too many lists.
+    Raises PlyError: a list ends behind the file or has a negative length, or there are too many lists.
     """
     if not element.has_lists:
         end = at + element.count * element.row_size
@@ -140,8 +138,7 @@ def _layout(header: PlyHeader, element: PlyElementHeader) -> list[tuple[int, str
 def text_lines(stream: BinaryIO, line_end: bytes) -> Iterator[bytes]:
     """The lines of the rest of the stream, without their ends.
 
-    Raises:
-        PlyError: the last line has no end (a number cut in half still looks like a number), or a line never ends.
+    Raises PlyError: the last line has no end (a number cut in half still looks like a number), or a line never ends.
     """
     pending = b""
     while chunk := stream.read(BLOCK):
@@ -169,8 +166,7 @@ def text_rows(
 
     `number` is that of the line before the first; behind the last element only empty lines may follow.
 
-    Raises:
-        PlyError: too few rows or too many, or a line with a value too many, too few or that is no number; names it.
+    Raises PlyError: too few rows or too many, or a line with a value too many, too few or that is no number; names it.
     """
     first = 0
     while first < element.count:

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from ssl_core.errors import GaussianFileError
 from ssl_core.files.source import Source, read_bytes
 from ssl_core.gaussians.formats.bounded_reading import check_claim, naming, one_line
-from ssl_core.gaussians.formats.decoded_file import GaussianFile
 from ssl_core.gaussians.formats.quantised import logits_of_bytes, unpack_bytes
 from ssl_core.gaussians.formats.sog_bundle import (
     MAX_META_BYTES,
@@ -25,7 +24,7 @@ from ssl_core.gaussians.formats.sog_bundle import (
     image_size,
     open_bundle,
 )
-from ssl_core.gaussians.gaussian_cloud import SH_REST, Floats, GaussianCloud
+from ssl_core.gaussians.gaussian_cloud import SH_REST, Floats, GaussianCloud, GaussianFile
 
 Doubles = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -277,8 +276,7 @@ class _Section:
 def read_meta(text: bytes) -> SogMeta:
     """Parse and check meta.json.
 
-    Raises:
-        GaussianFileError: no JSON, an unknown version, or a key that is missing or out of range; names the key.
+    Raises GaussianFileError: no JSON, an unknown version, or a key that is missing or out of range; names the key.
     """
     try:
         parsed = json.loads(text.decode())

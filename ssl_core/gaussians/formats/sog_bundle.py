@@ -43,8 +43,7 @@ class SogBundle:
     def read(self, name: str, limit: int) -> bytes:
         """The bytes of a member, at most `limit`.
 
-        Raises:
-            GaussianFileError: no plain name, no such member, an impossible size, encrypted or damaged.
+        Raises GaussianFileError: no plain name, no such member, an impossible size, encrypted or damaged.
         """
         if not name or name in (".", "..") or any(mark in name for mark in "/\\\0:"):
             raise GaussianFileError(
@@ -87,8 +86,7 @@ class SogBundle:
 def open_bundle(content: bytes) -> SogBundle:
     """Open the archive and find meta.json, in its root or in its one top-level folder.
 
-    Raises:
-        GaussianFileError: no zip archive, too many entries, a name twice, no meta.json.
+    Raises GaussianFileError: no zip archive, too many entries, a name twice, no meta.json.
     """
     # The library makes an object of some hundred bytes per entry, so they are counted before.
     entries = content.count(b"PK\x01\x02")
@@ -128,8 +126,7 @@ def _folder(names: list[str]) -> str:
 def image_size(name: str, content: bytes) -> tuple[int, int]:
     """Width and height that the image claims; nothing is decoded.
 
-    Raises:
-        GaussianFileError: neither a still lossless WebP nor a PNG of 8 bits per channel.
+    Raises GaussianFileError: neither a still lossless WebP nor a PNG of 8 bits per channel.
     """
     if content[:8] == _PNG and content[12:16] == b"IHDR" and len(content) >= 33:
         width, height, depth, colour = struct.unpack_from(">IIBB", content, 16)
@@ -142,11 +139,7 @@ def image_size(name: str, content: bytes) -> tuple[int, int]:
 
 
 def decode_image(name: str, content: bytes) -> Pixels:
-    """Pixels [H, W, 4]; without alpha, it is 255.
-
-    Raises:
-        GaussianFileError: damaged; names the image.
-    """
+    """Pixels [H, W, 4]; without alpha, it is 255. Raises GaussianFileError: damaged; names the image."""
     try:
         with Image.open(io.BytesIO(content), formats=("WEBP", "PNG")) as image:
             if image.size != image_size(name, content) or image.mode not in ("RGB", "RGBA"):

@@ -7,8 +7,9 @@ extension names others; they are brought to the RDF axes (x right, y down, z for
 """
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +17,8 @@ from numpy.typing import NDArray
 from ssl_core.errors import GaussianFileError
 from ssl_core.files.source import Source, read_bytes
 from ssl_core.gaussians.formats.bounded_reading import GZIP_MAGIC, check_claim, gunzip, gunzip_head, naming, unzstd
-from ssl_core.gaussians.formats.decoded_file import GaussianFile
 from ssl_core.gaussians.formats.quantised import logits_of_bytes, unpack_10_bits
-from ssl_core.gaussians.gaussian_cloud import SH_REST, Floats, GaussianCloud
+from ssl_core.gaussians.gaussian_cloud import SH_REST, Floats, GaussianCloud, GaussianFile
 
 Bytes = NDArray[np.uint8]
 
@@ -226,11 +226,8 @@ def _read_gzip(content: bytes, limit: int) -> SpzContent:
             f"{version} and SH degree {degree} need {end:,}; the count is wrong or the file cut: export it again"
         )
     view = memoryview(unpacked)
-    streams = {}
-    offset = _HEAD.size
-    for name, size in sizes.items():
-        streams[name] = view[offset : offset + size]
-        offset += size
+    ends = accumulate(sizes.values(), initial=_HEAD.size)
+    streams = {name: view[first:last] for name, (first, last) in zip(sizes, pairwise(ends), strict=True)}
     return SpzContent(header, streams, _extensions(bytes(view[end:])))
 
 
@@ -252,11 +249,11 @@ def _read_zstd(content: bytes, limit: int) -> SpzContent:
             f"{f' to {_HEAD_4.size + MAX_EXTENSION_BYTES}' if flags & EXTENSIONS else ' without extensions'}: "
             "export it again"
         )
-    streams = dict(_frames(content, toc, sizes))
+    streams = _unzstd_all(content, toc, sizes)
     return SpzContent(header, streams, _extensions(content[_HEAD_4.size : toc]))
 
 
-def _frames(content: bytes, toc: int, sizes: dict[str, int]) -> Iterator[tuple[str, bytes]]:
+def _unzstd_all(content: bytes, toc: int, sizes: dict[str, int]) -> dict[str, bytes]:
     """Each attribute unpacked, after the table of sizes was found to describe the file to its last byte."""
     first = toc + _SIZES.size * len(sizes)
     if first > len(content):
@@ -276,10 +273,9 @@ def _frames(content: bytes, toc: int, sizes: dict[str, int]) -> Iterator[tuple[s
             f"is {len(content):,} bytes long where its table of streams (offset {toc}) asks for "
             f"{first + sum(packed):,}; it is truncated or has bytes after its end: copy it again"
         )
-    offset = first
-    for (name, size), compressed in zip(sizes.items(), packed, strict=True):
-        yield name, unzstd(name, content[offset : offset + compressed], size)
-        offset += compressed
+    ends = accumulate(packed, initial=first)
+    frames = [content[start:end] for start, end in pairwise(ends)]
+    return {name: unzstd(name, frame, sizes[name]) for name, frame in zip(sizes, frames, strict=True)}
 
 
 def _check_header(header: SpzHeader, limit: int, size: int, *, versions: tuple[int, ...], reserved: bool) -> None:
