@@ -81,11 +81,7 @@ def fit_gaussians(
 
 
 def mean_psnr(
-    cloud: GaussianCloud,
-    images: NDArray[np.float32],
-    cameras: Sequence[Camera],
-    *,
-    device: str | torch.device = "cpu",
+    cloud: GaussianCloud, images: NDArray[np.float32], cameras: Sequence[Camera], *, device: str | torch.device = "cpu"
 ) -> float:
     """Mean over views of the peak signal-to-noise ratio, in dB; images as in `fit_gaussians`."""
     gaussians = GaussianTensors.from_cloud(cloud, device=device)

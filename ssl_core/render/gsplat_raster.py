@@ -1,9 +1,8 @@
 """gsplat behind the project's rasteriser signature; the only file that imports it (Apache-2.0, optional extra `gpu`).
 
-gsplat builds its CUDA code at the first call: that takes minutes and needs nvcc and g++. Set
-TORCH_EXTENSIONS_DIR to keep the build, and TORCH_CUDA_ARCH_LIST where it is built without a visible device.
-Tests marked `gpu` compare it with the torch rasteriser and need a CUDA device; so far this file has been
-read and type-checked, not run on one.
+gsplat builds its CUDA code at the first call: that takes minutes and needs nvcc and g++. Set TORCH_EXTENSIONS_DIR to
+keep the build, and TORCH_CUDA_ARCH_LIST where it is built without a visible device. Tests marked `gpu` compare it with
+the torch rasteriser and need a CUDA device; so far this file has been read and type-checked, not run on one.
 """
 
 from typing import Any

@@ -1,9 +1,8 @@
 """A tile rasteriser for Gaussians in plain torch: any device, float32 or float64, any number of channels.
 
-Within a tile log alpha is a quadratic in the pixel's place, so all Gaussians of all tiles are evaluated by
-one matrix product with a fixed basis [P, 6], and the gradient comes back by another. Compositing is a
-prefix sum of log(1 - alpha) over depth. Tiles with similar numbers of Gaussians are padded to the same
-length and done together.
+Within a tile log alpha is a quadratic in the pixel's place, so all Gaussians of all tiles are evaluated by one matrix
+product with a fixed basis [P, 6], and the gradient comes back by another. Compositing is a prefix sum of log(1 - alpha)
+over depth. Tiles with similar numbers of Gaussians are padded to the same length and done together.
 
 Front-to-back compositing and its constants are those of Kerbl et al. 2023, equation 3, as gsplat 1.5.3 has them.
 """
@@ -122,8 +121,7 @@ def _groups(tile: Tensor, tiles: int) -> list[tuple[Tensor, Tensor]]:
 
 
 def _coefficients(projected: Projected, log_alphas: Tensor, gaussian: Tensor, tile: Tensor, columns: int) -> Tensor:
-    """[M, 6] of log alpha = c . (u^2, uv, v^2, u, v, 1), with u, v in pixels from the middle of the pair's
-    tile.
+    """[M, 6] of log alpha = c . (u^2, uv, v^2, u, v, 1), with u, v in pixels from the middle of the pair's tile.
 
     Local coordinates keep the terms small, so that float32 is accurate wherever the tile lies.
     """

@@ -134,10 +134,9 @@ def orbit_cameras(
 ) -> list[Camera]:
     """`count` cameras around the origin, every prefix well spread; the defaults just frame the unit sphere.
 
-    Azimuths follow the van der Corput sequence (the first 2^k are evenly spaced), elevations the golden-ratio
-    sequence, uniform in area over `elevations` (degrees above the horizon). `seed` turns the whole set to
-    another azimuth and elevation phase, so that sets with different seeds do not repeat each other's views.
-    Deterministic.
+    Azimuths follow the van der Corput sequence (the first 2^k are evenly spaced), elevations the golden-ratio sequence,
+    uniform in area over `elevations` (degrees above the horizon). `seed` turns the whole set to another azimuth and
+    elevation phase, so that sets with different seeds do not repeat each other's views. Deterministic.
 
     Raises DataError: no camera asked for, or a radius, field of view or elevation that is no orbit.
     """

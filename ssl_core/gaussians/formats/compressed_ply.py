@@ -160,12 +160,7 @@ def _check_bounds(names: tuple[str, ...], table: Doubles, bounds: Doubles) -> No
 
 
 def _read_vertices(
-    stream: BinaryIO,
-    header: PlyHeader,
-    vertex: PlyElementHeader,
-    bounds: Doubles,
-    cloud: GaussianCloud,
-    alphas: Bytes,
+    stream: BinaryIO, header: PlyHeader, vertex: PlyElementHeader, bounds: Doubles, cloud: GaussianCloud, alphas: Bytes
 ) -> None:
     """Fill all but the harmonics; opacities stay bytes, in `alphas`."""
     for rows, block in read_blocks(stream, vertex.count, vertex.row_size):

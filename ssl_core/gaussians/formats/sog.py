@@ -148,9 +148,8 @@ class _Images:
         bands = widths.get(width, 0)
         if not bands or not max(1, harmonics.count) <= COLUMNS * height <= MAX_PALETTE:
             raise GaussianFileError(
-                f"image {name!r} is {width} x {height}; shN needs a width of "
-                f"{' or '.join(map(str, widths))} and {max(1, -(-harmonics.count // COLUMNS))} to "
-                f"{MAX_PALETTE // COLUMNS} rows: export it again"
+                f"image {name!r} is {width} x {height}; shN needs a width of {' or '.join(map(str, widths))} and "
+                f"{max(1, -(-harmonics.count // COLUMNS))} to {MAX_PALETTE // COLUMNS} rows: export it again"
             )
         return decode_image(name, content).reshape(height * COLUMNS, SH_REST[bands], 4)
 
