@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ssl_core.errors import CameraError
-from ssl_core.scenes.camera_scene import CameraScene, SceneSplit
+from ssl_core.scenes.cameras import CameraScene, SceneSplit
 from ssl_core.scenes.checked_values import read_json
 from ssl_core.scenes.colmap import read_colmap
 from ssl_core.scenes.inria import read_inria

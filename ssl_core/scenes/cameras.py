@@ -1,4 +1,4 @@
-"""Pinhole cameras, lenses, and the orbits that the project looks at objects from.
+"""Pinhole cameras, lenses, the views and scenes made of them, and the orbits that the project looks at objects from.
 
 OpenCV axes: x right, y down, z forward; `viewmat` takes world to camera; pixel centres lie at +0.5. The world's z axis
 points up, as in ModelNet.
@@ -7,6 +7,7 @@ points up, as in ModelNet.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +16,12 @@ from numpy.typing import NDArray
 from ssl_core.errors import DataError
 
 Floats = NDArray[np.float64]
+
+SceneFormat = Literal["inria", "blender", "nerfstudio", "instant-ngp", "colmap binary", "colmap text"]
+SceneSplit = Literal["train", "val", "test"]
+
+MAX_VIEWS = 50_000
+"""More views in one scene are refused: a file must not take minutes."""
 
 GOLDEN_FRACTION = (math.sqrt(5.0) - 1.0) / 2.0
 
@@ -93,6 +100,55 @@ def distortion(
     if kind == "perspective" and not any((*radial, *tangential, *denominator)):
         return None
     return Distortion(kind, radial, tangential, denominator)
+
+
+@dataclass(frozen=True, eq=False)
+class CameraView:
+    """One picture's camera.
+
+    Args:
+        name: as the file writes it; untrusted text.
+        camera: the pinhole, in our axes.
+        image: its picture, inside the scene's folder, where there is one.
+        distortion: what the lens adds to the pinhole; None for nothing.
+        split: where files say it.
+    """
+
+    name: str
+    camera: Camera
+    image: Path | None = None
+    distortion: Distortion | None = None
+    split: SceneSplit | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class ScenePoints:
+    """A sparse cloud: xyz [N, 3] float64 in the cameras' world, colours [N, 3] uint8."""
+
+    xyz: NDArray[np.float64]
+    colours: NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.xyz)
+
+
+@dataclass(frozen=True, eq=False)
+class CameraScene:
+    """What camera files hold.
+
+    Args:
+        path: the file or model folder that was read.
+        format: what wrote it.
+        views: at least one, names unique, in the file's order (COLMAP: by name).
+        points: COLMAP's sparse cloud, where it has one.
+        notes: what a reader of the numbers should know, one sentence each.
+    """
+
+    path: Path
+    format: SceneFormat
+    views: tuple[CameraView, ...]
+    points: ScenePoints | None = None
+    notes: tuple[str, ...] = ()
 
 
 def look_at(position: Sequence[float] | NDArray[Any], target: Sequence[float] | NDArray[Any]) -> Floats:

@@ -9,8 +9,7 @@ from typing import Literal
 import numpy as np
 
 from ssl_core.errors import CameraError
-from ssl_core.scenes.camera_scene import CameraScene, CameraView, SceneFormat
-from ssl_core.scenes.cameras import Floats
+from ssl_core.scenes.cameras import CameraScene, CameraView, Floats, SceneFormat
 from ssl_core.scenes.checked_values import pinhole, quoted
 from ssl_core.scenes.colmap_tables import ColmapCamera, ColmapImage, read_cameras, read_images, read_points
 from ssl_core.scenes.scene_images import FOLDERS, SceneImages

@@ -19,8 +19,7 @@ from typing import Any, BinaryIO, TypeVar
 import numpy as np
 
 from ssl_core.errors import CameraError
-from ssl_core.scenes.camera_scene import MAX_VIEWS, ScenePoints
-from ssl_core.scenes.cameras import Distortion, distortion
+from ssl_core.scenes.cameras import MAX_VIEWS, Distortion, ScenePoints, distortion
 from ssl_core.scenes.checked_values import FARTHEST
 
 T = TypeVar("T")

@@ -12,8 +12,7 @@ from typing import Any
 
 from ssl_core.errors import CameraError
 from ssl_core.files.whole import atomic_write
-from ssl_core.scenes.camera_scene import MAX_VIEWS, CameraScene, CameraView
-from ssl_core.scenes.cameras import Camera
+from ssl_core.scenes.cameras import MAX_VIEWS, Camera, CameraScene, CameraView
 from ssl_core.scenes.checked_values import from_camera_to_world, mapping, matrix, number, pinhole, quoted, text, vector
 from ssl_core.scenes.scene_images import SceneImages
 

@@ -14,8 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ssl_core.errors import CameraError
-from ssl_core.scenes.camera_scene import MAX_VIEWS, CameraScene, CameraView, SceneFormat, SceneSplit
-from ssl_core.scenes.cameras import Distortion, distortion
+from ssl_core.scenes.cameras import MAX_VIEWS, CameraScene, CameraView, Distortion, SceneFormat, SceneSplit, distortion
 from ssl_core.scenes.checked_values import (
     FLIP_YZ,
     MAX_SIDE,

@@ -146,7 +146,7 @@ def _gaussians(path: Path) -> Inspection:
 def _scene(path: Path) -> Inspection:
     from ssl_core.inspect.scene_facts import describe_scene, format_scene
     from ssl_core.scenes.camera_files import read_scene
-    from ssl_core.scenes.camera_scene import CameraScene
+    from ssl_core.scenes.cameras import CameraScene
 
     scene = read_scene(path)
     facts = describe_scene(scene)

@@ -17,9 +17,15 @@ from numpy.typing import NDArray
 from ssl_core.errors import PlyError
 from ssl_core.files.source import Source
 from ssl_core.gaussians.formats.bounded_reading import Bytes, columns_at, finish, read_blocks, skip
-from ssl_core.gaussians.formats.gaussian_properties import STORED_REST, check_count, check_gaussians, rest_names
+from ssl_core.gaussians.formats.gaussian_properties import (
+    STORED_REST,
+    check_count,
+    check_gaussians,
+    logits_of_bytes,
+    rest_names,
+    restore_largest,
+)
 from ssl_core.gaussians.formats.ply_header import PlyElementHeader, PlyHeader
-from ssl_core.gaussians.formats.quantised import logits_of_bytes, restore_largest
 from ssl_core.gaussians.gaussian_cloud import SH_C0, SH_REST, GaussianCloud, GaussianFile, empty_cloud
 
 CHUNK = 256

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ssl_core.errors import GaussianFileError
 from ssl_core.files.source import Source, read_bytes
 from ssl_core.gaussians.formats.bounded_reading import check_claim, naming, one_line
-from ssl_core.gaussians.formats.quantised import logits_of_bytes, unpack_bytes
+from ssl_core.gaussians.formats.gaussian_properties import logits_of_bytes, unpack_bytes
 from ssl_core.gaussians.formats.sog_bundle import (
     MAX_META_BYTES,
     META,

@@ -10,8 +10,7 @@ import numpy as np
 from ssl_core.errors import GaussianFileError
 from ssl_core.files.source import Source
 from ssl_core.gaussians.formats.bounded_reading import Bytes, finish, looks_like, opened, read_blocks
-from ssl_core.gaussians.formats.gaussian_properties import check_count, check_gaussians
-from ssl_core.gaussians.formats.quantised import logits_of_bytes
+from ssl_core.gaussians.formats.gaussian_properties import check_count, check_gaussians, logits_of_bytes
 from ssl_core.gaussians.gaussian_cloud import SH_C0, Floats, GaussianCloud, GaussianFile, empty_cloud
 
 _RECORD = np.dtype([("xyz", "<f4", 3), ("scales", "<f4", 3), ("rgba", "u1", 4), ("rotation", "u1", 4)])

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ssl_core.errors import GaussianFileError
 from ssl_core.files.source import Source, read_bytes
 from ssl_core.gaussians.formats.bounded_reading import GZIP_MAGIC, check_claim, gunzip, gunzip_head, naming, unzstd
-from ssl_core.gaussians.formats.quantised import logits_of_bytes, unpack_10_bits
+from ssl_core.gaussians.formats.gaussian_properties import logits_of_bytes, unpack_10_bits
 from ssl_core.gaussians.gaussian_cloud import SH_REST, Floats, GaussianCloud, GaussianFile
 
 Bytes = NDArray[np.uint8]
