@@ -2,7 +2,7 @@
 
 A trial that keeps only Gaussians above a higher alpha than the pack's, or wants more points than its orders have,
 needs farthest-point orders of its own; samplers that look at opacities need them side by side and not 56 bytes apart.
-Both are derived folders (`files.derived`) in `<pack>/derived/`, or, where that may not be written, in
+Both are derived folders (`files.whole`) in `<pack>/derived/`, or, where that may not be written, in
 `$SPLATSWEEP_CACHE` or `~/.cache/splatsweep`. Each holds `values.bin`: the values of all objects, one after the other,
 with holes where an object was not asked for. The digests of the pack and of the objects asked for are in the name.
 """
@@ -21,7 +21,7 @@ from ssl_core.data.object_pack import Pack
 from ssl_core.data.point_columns import sigmoid
 from ssl_core.data.sampling import farthest_point_order, farthest_point_orders
 from ssl_core.errors import StorageError
-from ssl_core.files.derived import derived_folder
+from ssl_core.files.whole import derived_folder
 
 Indices = NDArray[np.int64]
 

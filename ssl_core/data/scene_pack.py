@@ -26,8 +26,7 @@ from ssl_core.data.pack_arrays import open_array
 from ssl_core.data.pack_views import Codec
 from ssl_core.errors import PackError
 from ssl_core.files.image_files import decode_image
-from ssl_core.scenes.camera_scene import CameraScene, CameraView, SceneFormat, ScenePoints
-from ssl_core.scenes.cameras import Camera
+from ssl_core.scenes.cameras import Camera, CameraScene, CameraView, SceneFormat, ScenePoints
 
 Pixels = NDArray[np.uint8]
 ViewSplit = Literal["train", "val", "test"]

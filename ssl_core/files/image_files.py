@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from ssl_core.errors import DataError, ImageError
-from ssl_core.files.source import FileSource, Source, as_source, read_bytes
+from ssl_core.files.source import DAMAGED, FileSource, Source, as_source, read_bytes
 from ssl_core.files.whole import atomic_write
 
 T = TypeVar("T")
@@ -31,20 +31,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "PPM")
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
 
-DECODING = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    LookupError,
-    EOFError,
-    ArithmeticError,
-    AttributeError,
-    AssertionError,
-    RuntimeError,
-    struct.error,
-    zlib.error,
-)
+DECODING = (*DAMAGED, OSError, SyntaxError, TypeError, ArithmeticError, AttributeError, AssertionError)
 """What a decoder may raise on damaged bytes; the library passes on whatever it met."""
 
 _PNG, _MAX_CHUNKS = b"\x89PNG\r\n\x1a\n", 100_000
@@ -58,8 +45,7 @@ def read_image(place: Source | Path | str) -> Pixels:
     Transparency is laid over white, 16 bits are brought to 8, of several frames the first is taken. Orientation tags
     are not followed: pixels are as they are stored, as cameras' intrinsics count them.
 
-    Raises:
-        ImageError: missing, empty, no image, damaged, more than MAX_BYTES or more than MAX_PIXELS. Names the file.
+    Raises ImageError: missing, empty, no image, damaged, more than MAX_BYTES or more than MAX_PIXELS. Names the file.
     """
     source = as_source(place)
     try:
@@ -171,8 +157,7 @@ def encode_image(image: Pixels, codec: Codec) -> bytes:
 
     Both lose a little of every picture. The same pixels and the same version of the library give the same bytes.
 
-    Raises:
-        ImageError: not uint8 [H, W, 3], or larger than the codec knows (WebP: 16,383 pixels a side).
+    Raises ImageError: not uint8 [H, W, 3], or larger than the codec knows (WebP: 16,383 pixels a side).
     """
     _check("image", image)
     buffer = io.BytesIO()

@@ -108,8 +108,7 @@ def as_source(place: Source | Path | str) -> Source:
 def read_bytes(source: Source, limit: int) -> bytes:
     """All bytes of a source, at most `limit`: what it claims is checked before anything is read.
 
-    Raises:
-        DataError: larger than `limit`, longer or shorter than claimed, or damaged; names the source.
+    Raises DataError: larger than `limit`, longer or shorter than claimed, or damaged; names the source.
     """
     size = source.size
     if size > limit:
@@ -127,8 +126,7 @@ def read_bytes(source: Source, limit: int) -> bytes:
 def open_archive(path: Path) -> zipfile.ZipFile:
     """The archive, kept open by this process: its directory is parsed once, however many members are read.
 
-    Raises:
-        OSError, or one of DAMAGED: no such file, or no archive.
+    Raises OSError, or one of DAMAGED: no such file, or no archive.
     """
     found = path.stat()
     # A forked process would share the position in the file with its parent: it opens the archive for itself.

@@ -1,4 +1,4 @@
-"""A cloud of 3D Gaussians as plain arrays, in the parameters that .ply files store.
+"""A cloud of 3D Gaussians as plain arrays, in the parameters that .ply files store, and what a file of them held.
 
 Names say the activation state: `opacity_logits` go through a sigmoid, `log_scales` through an exponential,
 `quaternions` are wxyz and of any non-zero norm. Conventions follow Kerbl et al. 2023, "3D Gaussian Splatting
@@ -6,7 +6,7 @@ for Real-Time Radiance Field Rendering" (https://arxiv.org/abs/2308.04079).
 """
 
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,13 @@ from scipy.special import expit
 from ssl_core.errors import DataError
 
 Floats = NDArray[np.float32]
+
+GaussianFormat = Literal["ply", "compressed_ply", "splat", "spz", "sog"]
+SUFFIXES = (".ply", ".splat", ".spz", ".sog")
+"""Endings of files that may hold Gaussians; `.compressed.ply` is a .ply by name and told apart by its header."""
+
+MAX_GAUSSIANS = 3_000_000
+"""More in one object are refused before their arrays are made: 236 bytes each, and a worker has 1.5 GB."""
 
 SH_C0 = 0.28209479177387814
 """The constant spherical harmonic: colour = 0.5 + SH_C0 * sh_dc."""
@@ -35,8 +42,7 @@ class GaussianCloud:
         sh_dc: constant colour coefficient, [N, 3].
         sh_rest: higher colour coefficients, [N, K, 3] with K = 0, 3, 8 or 15 for degree 0 to 3.
 
-    Raises:
-        DataError: an array does not have its shape.
+    Raises DataError: an array does not have its shape.
     """
 
     xyz: Floats
@@ -92,3 +98,20 @@ def empty_cloud(count: int, rest: int) -> GaussianCloud:
     """Arrays for `count` Gaussians with `rest` coefficients per channel, not yet filled."""
     shapes = ((count, 3), (count,), (count, 3), (count, 4), (count, 3), (count, rest, 3))
     return GaussianCloud(*(np.empty(shape, dtype=np.float32) for shape in shapes))
+
+
+@dataclass(frozen=True, eq=False)
+class GaussianFile:
+    """What a file held.
+
+    Args:
+        cloud: its Gaussians, SH degree at most 3.
+        format: the kind of file.
+        sh_degree: degree stored in the file, which may be above the cloud's.
+        notes: what the format or its degree cost, one sentence each: "quaternions have 8 bits per component".
+    """
+
+    cloud: GaussianCloud
+    format: GaussianFormat
+    sh_degree: int
+    notes: tuple[str, ...] = ()

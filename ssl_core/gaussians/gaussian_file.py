@@ -4,14 +4,18 @@ A decoder is a module with `decode(source, limit) -> GaussianFile`; the closed l
 """
 
 from pathlib import Path, PurePosixPath
-from typing import assert_never
 
 from ssl_core.errors import GaussianFileError
 from ssl_core.files.source import Source, as_source
 from ssl_core.gaussians import ply
 from ssl_core.gaussians.formats import sog, splat, spz
-from ssl_core.gaussians.formats.decoded_file import MAX_GAUSSIANS, SUFFIXES, GaussianFile, GaussianFormat
-from ssl_core.gaussians.formats.streams import looks_like, opened
+from ssl_core.gaussians.formats.bounded_reading import looks_like, opened
+from ssl_core.gaussians.gaussian_cloud import MAX_GAUSSIANS, SUFFIXES, GaussianFile, GaussianFormat
+
+_FORMATS: dict[str, GaussianFormat] = {".ply": "ply", ".splat": "splat", ".spz": "spz", ".sog": "sog"}
+_DECODERS = {"ply": ply.decode, "splat": splat.decode, "spz": spz.decode, "sog": sog.decode}
+_OWN_STARTS = {"spz": ("gzip", "a .spz"), "sog": ("a zip",)}
+"""What files of a format look like. The readers of .ply and .splat look for themselves."""
 
 
 def read_gaussians(place: Source | Path | str, limit: int = MAX_GAUSSIANS) -> GaussianFile:
@@ -23,38 +27,17 @@ def read_gaussians(place: Source | Path | str, limit: int = MAX_GAUSSIANS) -> Ga
     """
     source = as_source(place)
     kind = gaussian_format(source)
-    match kind:
-        case "ply" | "compressed_ply":
-            return ply.decode(source, limit)
-        case "splat":
-            return splat.decode(source, limit)
-        case "spz":
-            _refuse_disguise(source, "a .spz", ("gzip", "a .spz"))
-            return spz.decode(source, limit)
-        case "sog":
-            _refuse_disguise(source, "a .sog", ("a zip",))
-            return sog.decode(source, limit)
-        case _:
-            assert_never(kind)
+    if kind in _OWN_STARTS:
+        with opened(source) as stream:
+            found = looks_like(stream.read(32))
+            if found and not found.startswith(_OWN_STARTS[kind]):
+                raise GaussianFileError(f"is not a .{kind}: it looks like {found}; give it its own ending")
+    return _DECODERS[kind](source, limit)
 
 
 def gaussian_format(source: Source) -> GaussianFormat:
     """The format by ending. Raises GaussianFileError for an unknown one."""
-    match PurePosixPath(source.name).suffix.lower():
-        case ".ply":
-            return "ply"
-        case ".splat":
-            return "splat"
-        case ".spz":
-            return "spz"
-        case ".sog":
-            return "sog"
-    raise GaussianFileError(f"{source}: is no known file of Gaussians; expected one of {', '.join(SUFFIXES)}")
-
-
-def _refuse_disguise(source: Source, expected: str, own: tuple[str, ...]) -> None:
-    """Refuse a file that starts as another kind does. The readers of .ply and .splat look for themselves."""
-    with opened(source, GaussianFileError) as stream:
-        found = looks_like(stream.read(32))
-    if found and not found.startswith(own):
-        raise GaussianFileError(f"{source}: is not {expected}: it looks like {found}; give it its own ending")
+    suffix = PurePosixPath(source.name).suffix.lower()
+    if suffix not in _FORMATS:
+        raise GaussianFileError(f"{source}: is no known file of Gaussians; expected one of {', '.join(SUFFIXES)}")
+    return _FORMATS[suffix]

@@ -20,19 +20,19 @@ from ssl_core.config import nearest
 from ssl_core.errors import PlyError
 from ssl_core.files.source import Source
 from ssl_core.files.whole import atomic_write
+from ssl_core.gaussians.formats.bounded_reading import columns_at, finish, naming, opened
 from ssl_core.gaussians.formats.compressed_ply import decode_compressed, is_compressed
-from ssl_core.gaussians.formats.decoded_file import GaussianFile
 from ssl_core.gaussians.formats.gaussian_properties import (
     INRIA_PROPERTIES,
     NEEDED,
     STORED_REST,
+    check_count,
     check_gaussians,
     named_columns,
 )
 from ssl_core.gaussians.formats.ply_header import PlyElementHeader, PlyHeader, check_nothing_left, read_header
 from ssl_core.gaussians.formats.ply_rows import Rows, open_rows
-from ssl_core.gaussians.formats.streams import columns_at, finish, opened
-from ssl_core.gaussians.gaussian_cloud import SH_REST, Floats, GaussianCloud, empty_cloud
+from ssl_core.gaussians.gaussian_cloud import SH_REST, Floats, GaussianCloud, GaussianFile, empty_cloud
 
 FLOATS = ("float", "float32", "double", "float64")
 
@@ -48,16 +48,12 @@ def decode(source: Source, limit: int) -> GaussianFile:
         header = read_header(source, stream)
         if is_compressed(header):
             compressed = decode_compressed(source, stream, header, limit)
-            check_nothing_left(source, header)
+            check_nothing_left(header)
             return compressed
-        vertex = _vertex_header(source, header)
-        check_nothing_left(source, header)
-        stored_rest = _count_rest(source, vertex)
-        if vertex.count > limit:
-            raise PlyError(
-                f"{source}: has {vertex.count:,} Gaussians, more than the {limit:,} allowed here; "
-                "thin it out, or split it into objects"
-            )
+        vertex = _vertex_header(header)
+        check_nothing_left(header)
+        stored_rest = _count_rest(vertex)
+        check_count(vertex.count, limit)
         cloud = _read_cloud(source, stream, header, vertex, stored_rest)
     degree = STORED_REST.index(stored_rest)
     notes = ("spherical harmonics of degree 4 were cut to degree 3",) if degree > 3 else ()
@@ -75,9 +71,10 @@ def write_gaussian_ply(path: Path, cloud: GaussianCloud) -> None:
         StorageError: the disk is full or not writable.
     """
     path = Path(path)
-    if len(cloud) == 0:
-        raise PlyError(f"{path}: not written: the cloud has no Gaussians; lower the threshold that emptied it")
-    check_gaussians(f"{path}: not written", cloud, PlyError)
+    with naming(f"{path}: not written", PlyError):
+        if len(cloud) == 0:
+            raise PlyError("the cloud has no Gaussians; lower the threshold that emptied it")
+        check_gaussians(cloud)
     rest = cloud.padded(3).sh_rest.transpose(0, 2, 1).reshape(len(cloud), 45)
     columns = [
         cloud.xyz,
@@ -94,11 +91,11 @@ def write_gaussian_ply(path: Path, cloud: GaussianCloud) -> None:
         PlyData([PlyElement.describe(rows, "vertex")], byte_order="<").write(stream)
 
 
-def _vertex_header(source: Source, header: PlyHeader) -> PlyElementHeader:
+def _vertex_header(header: PlyHeader) -> PlyElementHeader:
     """The `vertex` element, which has rows and every needed property as a float."""
     vertex = header.element("vertex")
     if vertex is None or vertex.count == 0:
-        raise PlyError(f"{source}: has no vertices, so no Gaussians; train or export it again")
+        raise PlyError("has no vertices, so no Gaussians; train or export it again")
     missing = [name for name in NEEDED if name not in vertex.types]
     if missing:
         # Looking for near names is slow, and a header may name tens of thousands.
@@ -106,31 +103,27 @@ def _vertex_header(source: Source, header: PlyHeader) -> PlyElementHeader:
         others = islice((name for name in shown if name not in NEEDED), 200)
         hint = nearest(missing[0], others)
         raise PlyError(
-            f"{source}: lacks property '{missing[0]}'{hint or ' and nothing like it'}"
+            f"lacks property '{missing[0]}'{hint or ' and nothing like it'}"
             f" ({len(missing)} of {len(NEEDED)} needed are missing: {', '.join(missing)}); "
             "a Gaussian .ply has centre, f_dc, opacity, scale and rot: export it from a splat trainer"
         )
     for name, kind in vertex.types.items():
         if (name in NEEDED or re.fullmatch(r"f_rest_\d+", name)) and kind not in FLOATS:
-            raise PlyError(
-                f"{source}: property '{name[:40]}' is of type {kind}; expected float or double: export it again"
-            )
+            raise PlyError(f"property '{name[:40]}' is of type {kind}; expected float or double: export it again")
     return vertex
 
 
-def _count_rest(source: Source, vertex: PlyElementHeader) -> int:
+def _count_rest(vertex: PlyElementHeader) -> int:
     """Number of f_rest properties, which are f_rest_0 to f_rest_{n-1} of some degree."""
     found = {name for name in vertex.types if re.fullmatch(r"f_rest_\d+", name)}
     if len(found) not in STORED_REST:
         raise PlyError(
-            f"{source}: has {len(found)} f_rest properties; expected {', '.join(map(str, STORED_REST[:-1]))} or "
+            f"has {len(found)} f_rest properties; expected {', '.join(map(str, STORED_REST[:-1]))} or "
             f"{STORED_REST[-1]} (SH degree 0, 1, 2, 3 or 4): export it with one of these degrees"
         )
     gap = next((i for i in range(len(found)) if f"f_rest_{i}" not in found), None)
     if gap is not None:
-        raise PlyError(
-            f"{source}: lacks property 'f_rest_{gap}' though it has {len(found)} f_rest properties; export it again"
-        )
+        raise PlyError(f"lacks property 'f_rest_{gap}' though it has {len(found)} f_rest properties; export it again")
     return len(found)
 
 
@@ -148,12 +141,12 @@ def _read_cloud(
                 table[at] = columns_at(block, at.stop - at.start, rows.row_size, offset, dtype, table.shape[1])
     finish(source, stream)
     if header.format != "ascii":
-        _check_byte_order(source, header, cloud)
-    check_gaussians(source, cloud, PlyError, stored_rest)
+        _check_byte_order(header, cloud)
+    check_gaussians(cloud, stored_rest)
     return cloud
 
 
-def _check_byte_order(source: Source, header: PlyHeader, cloud: GaussianCloud) -> None:
+def _check_byte_order(header: PlyHeader, cloud: GaussianCloud) -> None:
     """Refuse a file whose header names the wrong byte order: swapped bytes are often numbers too, of any size.
 
     Only where many values have no believable size as they stand and nearly all have one when swapped.
@@ -164,7 +157,7 @@ def _check_byte_order(source: Source, header: PlyHeader, cloud: GaussianCloud) -
     values = np.unique(values[values != 0])
     if len(values) >= 8 and _believable(values) < 0.6 and _believable(values.byteswap()) > 0.95:
         raise PlyError(
-            f"{source}: the values of x to rot_3 make sense only with their bytes swapped: the header's "
+            f"the values of x to rot_3 make sense only with their bytes swapped: the header's "
             f"'{header.format}' is wrong; export it again, or correct that word"
         )
 

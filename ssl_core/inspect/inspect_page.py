@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ssl_core.inspect import html_page as html
 from ssl_core.inspect.charts import WIDTH, box_plots, histogram, plan
 from ssl_core.inspect.gaussian_facts import vector_text
-from ssl_core.scenes.camera_scene import CameraScene
+from ssl_core.scenes.cameras import CameraScene
 
 if TYPE_CHECKING:  # the renderer brings torch
     from ssl_core.inspect.thumbnails import Thumbnails

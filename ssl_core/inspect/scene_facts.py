@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ssl_core.data.scene_pack import ScenePack
 from ssl_core.inspect.gaussian_facts import vector_text
-from ssl_core.scenes.camera_scene import CameraScene
+from ssl_core.scenes.cameras import CameraScene
 
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 SHOWN = 12

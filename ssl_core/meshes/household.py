@@ -5,7 +5,6 @@ real data.
 """
 
 import difflib
-from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,24 +14,10 @@ from scipy.spatial.transform import Rotation
 from ssl_core.config import Config
 from ssl_core.errors import ConfigError
 from ssl_core.gaussians.gaussian_cloud import SH_C0, SH_REST, GaussianCloud
-from ssl_core.meshes.household_fixtures import bathtub, monitor, toilet
-from ssl_core.meshes.household_furniture import desk, dresser, night_stand, table
+from ssl_core.meshes.household_objects import MAKERS
 from ssl_core.meshes.household_parts import combined
-from ssl_core.meshes.household_seats import bed, chair, sofa
-from ssl_core.meshes.mesh import Mesh, face_areas, sample_surface
+from ssl_core.meshes.mesh import Mesh, face_areas, face_normals, sample_surface
 
-MAKERS: dict[str, Callable[[np.random.Generator], list[Mesh]]] = {
-    "bathtub": bathtub,
-    "bed": bed,
-    "chair": chair,
-    "desk": desk,
-    "dresser": dresser,
-    "monitor": monitor,
-    "night_stand": night_stand,
-    "sofa": sofa,
-    "table": table,
-    "toilet": toilet,
-}
 CLASSES: tuple[str, ...] = tuple(MAKERS)
 """The ten class names of ModelNet10, sorted."""
 
@@ -54,8 +39,7 @@ class HouseholdConfig(Config):
 def household_mesh(class_name: str, rng: np.random.Generator) -> Mesh:
     """A random object of a class in metres, standing on z = 0 and turned at random about the z axis.
 
-    Raises:
-        ConfigError: there is no such class.
+    Raises ConfigError: there is no such class.
     """
     maker = MAKERS.get(class_name)
     if maker is None:
@@ -78,8 +62,7 @@ def household_cloud(mesh: Mesh, n: int, rng: np.random.Generator) -> GaussianClo
     """
     floaters = round(n * FLOATER_SHARE)
     points, faces = sample_surface(mesh, n, rng)
-    a, b, c = np.moveaxis(mesh.triangles()[faces], 1, 0)
-    normals = np.cross(b - a, c - a)
+    normals = face_normals(mesh)[faces]
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
     spread = 0.4 * np.sqrt(face_areas(mesh).sum() / n)
     scales = spread * np.exp(rng.normal(0, 0.25, (n, 3))) * (1.0, 1.0, 0.1)

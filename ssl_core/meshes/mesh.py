@@ -47,10 +47,15 @@ class Mesh:
         return replace(self, vertices=((self.vertices - centre) / radius).astype(np.float32))
 
 
+def face_normals(mesh: Mesh) -> NDArray[np.float64]:
+    """Normals of the faces, [F, 3], twice as long as their areas."""
+    a, b, c = np.moveaxis(mesh.triangles(), 1, 0)
+    return np.cross(b - a, c - a)
+
+
 def face_areas(mesh: Mesh) -> NDArray[np.float64]:
     """Areas of the faces, [F], squared object units."""
-    a, b, c = np.moveaxis(mesh.triangles(), 1, 0)
-    return np.asarray(np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2)
+    return np.asarray(np.linalg.norm(face_normals(mesh), axis=1) / 2)
 
 
 def sample_surface(mesh: Mesh, n: int, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -74,14 +79,16 @@ def read_off(path: Path) -> Mesh:
         MeshError: missing, no OFF file, truncated, an index beyond the vertices, a vertex that is not finite,
             or no face with an area.
     """
-    path = Path(path)
-    counts, lines = _read_lines(path)
-    vertices = _vertices(path, lines[: counts[0]])
-    faces, colours = _faces(path, lines[counts[0] : counts[0] + counts[1]])
-    if faces.size and (faces.min() < 0 or faces.max() >= len(vertices)):
-        bad = faces.max() if faces.max() >= len(vertices) else faces.min()
-        raise MeshError(f"{path}: a face names vertex {bad} of {len(vertices)} (counted from 0); export it again")
-    return _without_degenerate(path, Mesh(vertices.astype(np.float32), faces, colours))
+    try:
+        counts, lines = _read_lines(Path(path))
+        vertices = _vertices(lines[: counts[0]])
+        faces, colours = _faces(lines[counts[0] : counts[0] + counts[1]])
+        if faces.size and (faces.min() < 0 or faces.max() >= len(vertices)):
+            bad = faces.max() if faces.max() >= len(vertices) else faces.min()
+            raise MeshError(f"a face names vertex {bad} of {len(vertices)} (counted from 0); export it again")
+        return _without_degenerate(Mesh(vertices.astype(np.float32), faces, colours))
+    except MeshError as error:
+        raise MeshError(f"{path}: {error}") from None
 
 
 def _read_lines(path: Path) -> tuple[tuple[int, int], list[str]]:
@@ -89,82 +96,78 @@ def _read_lines(path: Path) -> tuple[tuple[int, int], list[str]]:
     try:
         text = path.read_bytes().decode("ascii", errors="replace")
     except OSError as error:
-        raise MeshError(f"{path}: cannot be opened: {error.strerror or error}; check the path") from None
+        raise MeshError(f"cannot be opened: {error.strerror or error}; check the path") from None
     lines = [line for line in (raw.partition("#")[0].strip() for raw in text.splitlines()) if line]
     if not lines or not lines[0].startswith("OFF"):
-        raise MeshError(f"{path}: is not an OFF mesh (it does not start with 'OFF'); give ModelNet's .off files")
+        raise MeshError("is not an OFF mesh (it does not start with 'OFF'); give ModelNet's .off files")
     if lines[0] == "OFF":
         del lines[0]
     else:
         lines[0] = lines[0].removeprefix("OFF")
     counts = lines[0].split() if lines else []
     if len(counts) < 2 or not all(count.isdecimal() and len(count) < 16 for count in counts[:2]):
-        raise MeshError(
-            f"{path}: expected the counts of vertices and faces after 'OFF', found {counts[:3]}; replace it"
-        )
+        raise MeshError(f"expected the counts of vertices and faces after 'OFF', found {counts[:3]}; replace it")
     vertices, faces = int(counts[0]), int(counts[1])
     if len(lines) - 1 < vertices + faces:
         raise MeshError(
-            f"{path}: is truncated: {vertices} vertices and {faces} faces are promised, "
+            f"is truncated: {vertices} vertices and {faces} faces are promised, "
             f"{len(lines) - 1} lines follow; copy it again"
         )
     return (vertices, faces), lines[1:]
 
 
-def _vertices(path: Path, lines: list[str]) -> NDArray[np.float64]:
+def _vertices(lines: list[str]) -> NDArray[np.float64]:
     if not lines:
-        raise MeshError(f"{path}: has no vertices; replace it")
+        raise MeshError("has no vertices; replace it")
     try:
         vertices = np.loadtxt(lines, dtype=np.float64, usecols=(0, 1, 2), comments=None, ndmin=2)
     except (ValueError, IndexError) as error:
-        raise MeshError(f"{path}: a vertex is not three numbers: {error}; export it again") from None
+        raise MeshError(f"a vertex is not three numbers: {error}; export it again") from None
     finite = (np.abs(vertices) < np.finfo(np.float32).max).all(axis=1)
     if not finite.all():
-        raise MeshError(f"{path}: {int((~finite).sum())} vertices are NaN or infinite; export it again")
+        raise MeshError(f"{int((~finite).sum())} vertices are NaN or infinite; export it again")
     return vertices
 
 
-def _faces(path: Path, lines: list[str]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def _faces(lines: list[str]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Triangles [F, 3] and colours [F, 3]; polygons with the same number of corners are read together."""
     groups: dict[tuple[int, bool], list[str]] = {}
     for line in lines:
         fields = line.split()
         corners = int(fields[0]) if fields[0].isdecimal() and len(fields[0]) < 6 else -1
         if not 0 <= corners <= MAX_CORNERS or len(fields) < corners + 1:
-            raise MeshError(f"{path}: this is not a face: {line[:60]!r}; the file is damaged, copy it again")
+            raise MeshError(f"this is not a face: {line[:60]!r}; the file is damaged, copy it again")
         groups.setdefault((corners, len(fields) >= corners + 4), []).append(line)
     faces, colours = [np.empty((0, 3), np.int64)], [np.empty((0, 3), np.float32)]
     for (corners, coloured), members in groups.items():
         if corners < 3:
             continue
-        polygons, tints = _polygons(path, members, corners, coloured)
+        polygons, tints = _polygons(members, corners, coloured)
         fans = [polygons[:, [0, i, i + 1]] for i in range(1, corners - 1)]
         faces.append(np.concatenate(fans))
         colours.append(np.tile(tints, (corners - 2, 1)))
     return np.concatenate(faces), np.concatenate(colours)
 
 
-def _polygons(
-    path: Path, lines: list[str], corners: int, coloured: bool
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def _polygons(lines: list[str], corners: int, coloured: bool) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     try:
         indices = np.loadtxt(lines, dtype=np.int64, usecols=range(1, corners + 1), comments=None, ndmin=2)
         if not coloured:
             return indices, np.full((len(lines), 3), GREY, np.float32)
         tints = np.loadtxt(lines, np.float64, usecols=range(corners + 1, corners + 4), comments=None, ndmin=2)
     except (ValueError, IndexError) as error:
-        raise MeshError(f"{path}: a face with {corners} corners is damaged: {error}; copy it again") from None
+        raise MeshError(f"a face with {corners} corners is damaged: {error}; copy it again") from None
     # Colours are written either in 0..1 or in 0..255.
     scale = 255.0 if tints.max() > 1 else 1.0
     return indices, np.nan_to_num(np.clip(tints / scale, 0, 1), nan=GREY).astype(np.float32)
 
 
-def _without_degenerate(path: Path, mesh: Mesh) -> Mesh:
+def _without_degenerate(mesh: Mesh) -> Mesh:
     if len(mesh.faces):
         corners = mesh.triangles().reshape(-1, 3)
         extent = float(np.linalg.norm(corners.max(axis=0) - corners.min(axis=0)))
         keep = face_areas(mesh) > DEGENERATE * extent**2
         mesh = replace(mesh, faces=mesh.faces[keep], face_colours=mesh.face_colours[keep])
     if not len(mesh.faces):
-        raise MeshError(f"{path}: has no face with an area; replace it")
+        raise MeshError("has no face with an area; replace it")
     return mesh

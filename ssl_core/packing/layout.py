@@ -8,7 +8,7 @@
     MESHES/<class>/<split>/<name>.off                                         ModelNet
 
 POINTS and IMAGES are folders, .zip archives, or folders of .zip archives, which are read in place (`listing`).
-Gaussians may have any of the endings `decoded_file.SUFFIXES`; an object with several counts once, by the first of
+Gaussians may have any of the endings `gaussian_cloud.SUFFIXES`; an object with several counts once, by the first of
 them. Folders and files whose names start with a dot are never looked at. Whatever does not fit is a `Problem`; a person
 decides whether to go on without it.
 """

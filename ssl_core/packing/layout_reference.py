@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from ssl_core.files.image_files import SUFFIXES as IMAGE_SUFFIXES
 from ssl_core.files.source import FileSource, Source
-from ssl_core.gaussians.formats.decoded_file import SUFFIXES
+from ssl_core.gaussians.gaussian_cloud import SUFFIXES
 from ssl_core.packing.listing import Listing
 from ssl_core.packing.objects import SAFE_NAME, SPLITS, Problem, SplatObject, unsafe_name
 

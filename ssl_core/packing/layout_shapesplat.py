@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from ssl_core.errors import DataError, LayoutError
 from ssl_core.files.source import FileSource, Source, read_bytes
-from ssl_core.gaussians.formats.decoded_file import SUFFIXES
+from ssl_core.gaussians.gaussian_cloud import SUFFIXES
 from ssl_core.packing.layout_reference import PART_LABELS, ViewFiles, with_extras
 from ssl_core.packing.listing import Listing
 from ssl_core.packing.objects import SAFE_NAME, SHOWN, Problem, SplatObject, summed, unsafe_name

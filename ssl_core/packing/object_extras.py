@@ -13,8 +13,8 @@ from ssl_core.files.image_files import MAX_BYTES, decode_image, resize_image
 from ssl_core.files.source import Source, read_bytes
 from ssl_core.packing.objects import SplatObject
 from ssl_core.scenes.cameras import Camera
+from ssl_core.scenes.checked_values import MAX_JSON_BYTES, parse_json_bytes
 from ssl_core.scenes.inria import read_inria
-from ssl_core.scenes.json_values import MAX_JSON_BYTES, parse_json_bytes
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float64]

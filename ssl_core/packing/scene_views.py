@@ -12,9 +12,7 @@ from ssl_core.data.scene_pack import ScenePackConfig, ViewSplit
 from ssl_core.errors import ImageError
 from ssl_core.files.image_files import MAX_BYTES, decode_image, decode_with_mask, encode_image, resize_image
 from ssl_core.files.source import FileSource, read_bytes
-from ssl_core.scenes.camera_scene import CameraView
-from ssl_core.scenes.cameras import Camera
-from ssl_core.scenes.lens import Distortion
+from ssl_core.scenes.cameras import Camera, CameraView, Distortion
 
 Pixels = NDArray[np.uint8]
 

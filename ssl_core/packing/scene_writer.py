@@ -23,8 +23,7 @@ from ssl_core.packing.join import BlockWriter, write_array
 from ssl_core.packing.pack_folder import building, forget_assembly, move_into_place, real_place
 from ssl_core.packing.scene_views import StoredView, ViewEntry, stored_view
 from ssl_core.scenes.camera_files import read_scene
-from ssl_core.scenes.camera_scene import CameraScene, CameraView
-from ssl_core.scenes.cameras import Camera
+from ssl_core.scenes.cameras import Camera, CameraScene, CameraView
 from ssl_core.scenes.scene_images import SceneImages
 
 Progress = Callable[[int, int], None]

@@ -16,9 +16,12 @@ from torch import Tensor
 from ssl_core.config import Config
 from ssl_core.errors import DataError, DivergedError
 from ssl_core.gaussians.gaussian_cloud import GaussianCloud
-from ssl_core.render.adam import Adam
-from ssl_core.render.gaussian_raster import Backend, GaussianTensors, render_gaussians
+from ssl_core.render.gaussian_raster import GaussianTensors, render_gaussians
 from ssl_core.scenes.cameras import Camera
+
+BETAS = (0.9, 0.999)
+EPSILON = 1e-15
+"""As Kerbl et al. 2023: gradients of a mean over pixels are tiny, and a larger one would drown them."""
 
 
 class FitConfig(Config):
@@ -38,12 +41,7 @@ class FitConfig(Config):
 
 @dataclass(frozen=True)
 class FitResult:
-    """What a fit gives.
-
-    Args:
-        cloud: the fitted Gaussians.
-        losses: [steps] mean absolute error of each step's view.
-    """
+    """The fitted Gaussians, and the mean absolute error of each step's view, [steps]."""
 
     cloud: GaussianCloud
     losses: NDArray[np.float32]
@@ -56,19 +54,10 @@ def fit_gaussians(
     config: FitConfig,
     *,
     device: str | torch.device = "cpu",
-    background: float = 1.0,
-    backend: Backend = "auto",
 ) -> FitResult:
-    """Move `init` until it looks like `images`.
+    """Move `init` until it looks like `images`, which are on white.
 
-    Args:
-        images: [V, H, W, 3] float32 in [0, 1].
-        cameras: V.
-        init: the first Gaussians.
-        config: steps and rates.
-        device: where to fit.
-        background: grey level behind the object.
-        backend: see `render_gaussians`.
+    Images are [V, H, W, 3] float32 in [0, 1], with one camera each.
 
     Raises:
         DataError: no views, or not one camera per view.
@@ -81,7 +70,7 @@ def fit_gaussians(
     targets = torch.as_tensor(images, dtype=torch.float32, device=device)
     losses = np.zeros(config.steps, dtype=np.float32)
     for step, view in enumerate(_view_order(len(cameras), config)):
-        drawn = render_gaussians(_tensors(parameters), cameras[view], background=(background,) * 3, backend=backend)
+        drawn = render_gaussians(_tensors(parameters), cameras[view])
         loss = (drawn.image - targets[view]).abs().mean()
         losses[step] = loss.item()
         if not math.isfinite(losses[step]):
@@ -92,24 +81,43 @@ def fit_gaussians(
 
 
 def mean_psnr(
-    cloud: GaussianCloud,
-    images: NDArray[np.float32],
-    cameras: Sequence[Camera],
-    *,
-    device: str | torch.device = "cpu",
-    background: float = 1.0,
-    backend: Backend = "auto",
+    cloud: GaussianCloud, images: NDArray[np.float32], cameras: Sequence[Camera], *, device: str | torch.device = "cpu"
 ) -> float:
     """Mean over views of the peak signal-to-noise ratio, in dB; images as in `fit_gaussians`."""
     gaussians = GaussianTensors.from_cloud(cloud, device=device)
     values = []
     with torch.no_grad():
         for image, camera in zip(images, cameras, strict=True):
-            drawn = render_gaussians(gaussians, camera, background=(background,) * 3, backend=backend)
+            drawn = render_gaussians(gaussians, camera)
             target = torch.as_tensor(image, device=device)
             error = (drawn.image.clamp(0, 1) - target).square().mean().item()
             values.append(-10 * math.log10(max(error, 1e-12)))
     return float(np.mean(values))
+
+
+class Adam:
+    """Adam with one learning rate per column: moves `parameters` [N, D] in place; `rates` [D] are the learning rates.
+
+    Kingma & Ba 2015, "Adam: A Method for Stochastic Optimization", algorithm 1. Why not torch.optim: its first use in a
+    process loads torch's compiler, which takes seconds, as long as fitting one object does.
+    """
+
+    def __init__(self, parameters: Tensor, rates: Tensor) -> None:
+        self.parameters = parameters
+        self.rates = rates
+        self.steps = 0
+        self._mean = torch.zeros_like(parameters, requires_grad=False)
+        self._square = torch.zeros_like(parameters, requires_grad=False)
+
+    @torch.no_grad()
+    def step(self, gradient: Tensor, share: float = 1.0) -> None:
+        """One update along `gradient` [N, D], with `share` of every rate."""
+        self.steps += 1
+        self._mean.lerp_(gradient, 1 - BETAS[0])
+        self._square.lerp_(gradient * gradient, 1 - BETAS[1])
+        mean = self._mean / (1 - BETAS[0] ** self.steps)
+        root = (self._square / (1 - BETAS[1] ** self.steps)).sqrt_().add_(EPSILON)
+        self.parameters.sub_(mean.div_(root).mul_(self.rates * share))
 
 
 def _flatten(cloud: GaussianCloud, device: str | torch.device) -> Tensor:

@@ -24,8 +24,7 @@ Backend = Literal["auto", "torch", "gsplat"]
 
 @dataclass(frozen=True)
 class GaussianTensors:
-    """N Gaussians on a device, in the parameters that are optimised. Exactly one of `colours` and `sh` is
-    given.
+    """N Gaussians on a device, in the parameters that are optimised. Exactly one of `colours` and `sh` is given.
 
     Args:
         xyz: [N, 3] centres, world units.
@@ -92,11 +91,8 @@ def render_gaussians(
 ) -> Rendering:
     """Draw `gaussians` as `camera` sees them; differentiable in every tensor of `gaussians`.
 
-    Args:
-        gaussians: what to draw; its device and dtype are the picture's (gsplat: float32 on CUDA only).
-        camera: the view.
-        background: one value per channel.
-        backend: "auto" takes gsplat for CUDA tensors where it is installed, the torch rasteriser otherwise.
+    Their device and dtype are the picture's (gsplat: float32 on CUDA only); `background` has one value per channel.
+    Backend "auto" takes gsplat for CUDA tensors where it is installed, the torch rasteriser otherwise.
 
     Raises:
         DataError: as many background values as channels are needed.

@@ -1,10 +1,8 @@
-"""gsplat behind the project's rasteriser signature; the only file that imports it (Apache-2.0, optional
-extra `gpu`).
+"""gsplat behind the project's rasteriser signature; the only file that imports it (Apache-2.0, optional extra `gpu`).
 
-gsplat builds its CUDA code at the first call: that takes minutes and needs nvcc and g++. Set
-TORCH_EXTENSIONS_DIR to keep the build, and TORCH_CUDA_ARCH_LIST where it is built without a visible device.
-Tests marked `gpu` compare it with the torch rasteriser and need a CUDA device; so far this file has been
-read and type-checked, not run on one.
+gsplat builds its CUDA code at the first call: that takes minutes and needs nvcc and g++. Set TORCH_EXTENSIONS_DIR to
+keep the build, and TORCH_CUDA_ARCH_LIST where it is built without a visible device. Tests marked `gpu` compare it with
+the torch rasteriser and need a CUDA device; so far this file has been read and type-checked, not run on one.
 """
 
 from typing import Any
@@ -20,21 +18,12 @@ from ssl_core.scenes.cameras import Camera
 def rasterise(
     xyz: Tensor, quaternions: Tensor, scales: Tensor, opacities: Tensor, colours: Tensor, camera: Camera
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Draw N Gaussians on CUDA.
+    """[H, W, C] colours without background, [H, W] alpha, [H, W] mean depth (0 where nothing is seen), on CUDA.
 
-    Args:
-        xyz: [N, 3].
-        quaternions: [N, 4] wxyz.
-        scales: [N, 3] standard deviations (not logarithms).
-        opacities: [N] in [0, 1] (not logits).
-        colours: [N, C].
-        camera: the view.
+    Of centres [N, 3], quaternions [N, 4] wxyz, standard deviations [N, 3] (not logarithms), opacities [N] in [0, 1]
+    (not logits) and colours [N, C].
 
-    Returns:
-        [H, W, C] colours without background, [H, W] alpha, [H, W] mean depth (0 where nothing is seen).
-
-    Raises:
-        MissingDependencyError: gsplat is not installed, or the tensors are not on a CUDA device.
+    Raises MissingDependencyError: gsplat is not installed, or the tensors are not on a CUDA device.
     """
     rasterization = _gsplat()
     if not xyz.is_cuda:

@@ -1,9 +1,8 @@
 """Pictures of triangle meshes: a z-buffer by spans, vectorised over all faces of a mesh.
 
 A face becomes one span per pixel row it crosses, a span becomes the pixels it covers. So only covered
-pixels are ever touched, and long thin triangles (CAD meshes are full of them) cost no more than others and
-need no subdivision. 1/z is affine on the screen, so interpolating it along edges and spans is perspective-
-correct.
+pixels are ever touched, and long thin triangles (CAD meshes are full of them) cost no more than others and need no
+subdivision. 1/z is affine on the screen, so interpolating it along edges and spans is perspective-correct.
 """
 
 from collections.abc import Iterable
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ssl_core.meshes.mesh import Mesh
+from ssl_core.meshes.mesh import Mesh, face_normals
 from ssl_core.scenes.cameras import Camera
 
 NEAR = 1e-3
@@ -43,8 +42,7 @@ def baked_colours(mesh: Mesh) -> NDArray[np.float32]:
 
     Two-sided: the winding of CAD meshes says little about inside and outside.
     """
-    a, b, c = (mesh.vertices[mesh.faces[:, k]].astype(np.float64) for k in range(3))
-    normals = np.cross(b - a, c - a)
+    normals = face_normals(mesh)
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-30)
     light = AMBIENT + (1 - AMBIENT) * np.abs(normals @ (LIGHT / np.linalg.norm(LIGHT)))
     colours: NDArray[np.float32] = (mesh.face_colours * light[:, None]).astype(np.float32)
@@ -54,15 +52,10 @@ def baked_colours(mesh: Mesh) -> NDArray[np.float32]:
 def render_mesh_views(
     mesh: Mesh, cameras: Iterable[Camera], *, background: float = 1.0, supersample: int = 2
 ) -> list[MeshView]:
-    """Views of `mesh` with its light baked into the faces.
+    """Views of `mesh` (world units) with its light baked into the faces, before a grey `background`.
 
-    Args:
-        mesh: in world units.
-        cameras: one per view.
-        background: grey level behind the mesh.
-        supersample: subsamples per pixel and axis, averaged.
-
-    A face with a corner behind the camera is left out (no near clipping).
+    `supersample` subsamples per pixel and axis are averaged. A face with a corner behind the camera is left out (no
+    near clipping).
     """
     colours = np.concatenate([baked_colours(mesh), np.full((1, 3), background, dtype=np.float32)])
     return [_view(mesh, camera, colours, supersample) for camera in cameras]
@@ -123,8 +116,7 @@ def _z_buffer(
 def _spans(
     corners: NDArray[np.float64], y: NDArray[np.float64], width: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    """First column [R], columns [R], and q, slope [R] of 1/z = q + slope * column, for row y of each
-    triangle."""
+    """First column [R], columns [R], and q, slope [R] of 1/z = q + slope * column, for row y of each triangle."""
     top, middle, bottom = corners[:, 0], corners[:, 1], corners[:, 2]
     long_side = _at(top, bottom, y)
     upper = (y < middle[:, 1])[:, None]

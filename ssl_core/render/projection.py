@@ -15,8 +15,7 @@ NEAR = 0.01
 DILATION = 0.3
 """Square pixels added to both screen variances: no Gaussian is narrower than a pixel ("classic" mode)."""
 FRUSTUM_MARGIN = 1.3
-"""The Jacobian is taken at most this many half-widths off the axis: beyond, the affine approximation
-explodes."""
+"""The Jacobian is taken at most this many half-widths off the axis: beyond, the affine approximation explodes."""
 
 
 @dataclass(frozen=True)

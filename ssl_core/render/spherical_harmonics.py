@@ -1,7 +1,6 @@
 """View-dependent colour: real spherical harmonics of degree 0 to 3 in the order that Gaussian .ply files use.
 
-The basis is the one of Sloan, "Stupid Spherical Harmonics Tricks" (2008), with the signs of Kerbl et al.
-2023.
+The basis is the one of Sloan, "Stupid Spherical Harmonics Tricks" (2008), with the signs of Kerbl et al. 2023.
 """
 
 import math
@@ -43,8 +42,7 @@ def sh_basis(directions: Tensor, count: int) -> Tensor:
 
 
 def sh_colours(sh: Tensor, xyz: Tensor, camera_position: Tensor) -> Tensor:
-    """Coefficients [N, count, 3] at centres [N, 3] seen from a point [3] -> colours [N, 3], not below
-    zero."""
+    """Coefficients [N, count, 3] at centres [N, 3] seen from a point [3] -> colours [N, 3], not below zero."""
     if sh.shape[1] == 1:
         return (C0 * sh[:, 0] + 0.5).clamp_min(0)
     directions = torch.nn.functional.normalize(xyz - camera_position, dim=-1)

@@ -1,12 +1,10 @@
 """A tile rasteriser for Gaussians in plain torch: any device, float32 or float64, any number of channels.
 
-Within a tile log alpha is a quadratic in the pixel's place, so all Gaussians of all tiles are evaluated by
-one matrix product with a fixed basis [P, 6], and the gradient comes back by another. Compositing is a
-prefix sum of log(1 - alpha) over depth. Tiles with similar numbers of Gaussians are padded to the same
-length and done together.
+Within a tile log alpha is a quadratic in the pixel's place, so all Gaussians of all tiles are evaluated by one matrix
+product with a fixed basis [P, 6], and the gradient comes back by another. Compositing is a prefix sum of log(1 - alpha)
+over depth. Tiles with similar numbers of Gaussians are padded to the same length and done together.
 
-Front-to-back compositing and its constants are those of Kerbl et al. 2023, equation 3, as gsplat 1.5.3 has
-them.
+Front-to-back compositing and its constants are those of Kerbl et al. 2023, equation 3, as gsplat 1.5.3 has them.
 """
 
 import math
@@ -40,14 +38,12 @@ SMALL = 128
 
 @dataclass(frozen=True)
 class Bins:
-    """Which Gaussians are drawn in which tile.
+    """Which Gaussians are drawn in which tile: M pairs (Gaussian, tile), sorted by tile, then by depth.
 
     Args:
-        gaussian: [M] Gaussian of each (Gaussian, tile) pair; pairs are sorted by tile, then by depth.
-        tile: [M] tile of each pair, row-major.
+        gaussian: [M].
+        tile: [M], row-major in `rows` of `columns` tiles.
         groups: for every group of tiles (tile indices [B], pair indices [B, K]); M stands for padding.
-        columns: tiles per row.
-        rows: tiles per column.
     """
 
     gaussian: Tensor
@@ -60,17 +56,9 @@ class Bins:
 def rasterise(
     projected: Projected, log_alphas: Tensor, features: Tensor, width: int, height: int
 ) -> tuple[Tensor, Tensor]:
-    """Composite `features` front to back.
+    """Composite `features` [N, F] of N Gaussians on the screen front to back; `log_alphas` [N] are their log opacities.
 
-    Args:
-        projected: N Gaussians on the screen.
-        log_alphas: [N] logarithm of the opacities.
-        features: [N, F] colours or anything else.
-        width: pixels.
-        height: pixels.
-
-    Returns:
-        [H, W, F] sum of weight x feature (no background) and [H, W] sum of weights.
+    Returns [H, W, F] sum of weight x feature (no background) and [H, W] sum of weights.
     """
     bins = bin_gaussians(projected, log_alphas.detach(), width, height)
     coefficients = _coefficients(projected, log_alphas, bins.gaussian, bins.tile, bins.columns)
@@ -133,8 +121,7 @@ def _groups(tile: Tensor, tiles: int) -> list[tuple[Tensor, Tensor]]:
 
 
 def _coefficients(projected: Projected, log_alphas: Tensor, gaussian: Tensor, tile: Tensor, columns: int) -> Tensor:
-    """[M, 6] of log alpha = c . (u^2, uv, v^2, u, v, 1), with u, v in pixels from the middle of the pair's
-    tile.
+    """[M, 6] of log alpha = c . (u^2, uv, v^2, u, v, 1), with u, v in pixels from the middle of the pair's tile.
 
     Local coordinates keep the terms small, so that float32 is accurate wherever the tile lies.
     """
@@ -204,8 +191,7 @@ def _weights(coefficients: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _sum_in_front(x: Tensor) -> Tensor:
-    """Exclusive prefix sum over dim 1 of [B, K, P]; a triangular product where K is small, which is
-    faster."""
+    """Exclusive prefix sum over dim 1 of [B, K, P]; a triangular product where K is small, which is faster."""
     if x.shape[1] > SMALL:
         return x.cumsum(1) - x
     return x.new_ones(x.shape[1], x.shape[1]).tril_(-1) @ x

@@ -16,8 +16,7 @@ from ssl_core.scenes.cameras import Camera, orbit_cameras
 SOLID = 0.3
 """Gaussians with an alpha above this say where the object is."""
 OUTLIERS = 0.01
-"""Share of the Gaussians, on either side, that may lie outside the frame: floaters must not shrink the
-object."""
+"""Share of the Gaussians, on either side, that may lie outside the frame: floaters must not shrink the object."""
 
 EDGE = 2.0
 """Standard deviations from its centre at which a Gaussian counts as ended."""
@@ -32,11 +31,9 @@ class RenderedViews:
     cameras: list[Camera]
 
 
-def render_views(
-    cloud: GaussianCloud, count: int, image_size: int, *, device: str | torch.device = "cpu"
-) -> NDArray[np.uint8]:
+def render_views(cloud: GaussianCloud, count: int, image_size: int) -> NDArray[np.uint8]:
     """The images of `rendered_views`, uint8 [V, H, W, 3]."""
-    return rendered_views(cloud, count, image_size, device=device).images
+    return rendered_views(cloud, count, image_size).images
 
 
 def rendered_views(
@@ -47,8 +44,7 @@ def rendered_views(
     The cameras stand around the object and above it, where up is the cloud's z axis: a cloud with another
     axis up is seen lying on its side, as whole and as large.
 
-    Raises:
-        DataError: the cloud is empty, or no view is asked for.
+    Raises DataError: the cloud is empty, or no view is asked for.
     """
     if len(cloud) == 0:
         raise DataError("the cloud has no Gaussians to draw; lower the threshold that emptied it")

@@ -10,12 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from ssl_core.errors import CameraError
-from ssl_core.scenes.camera_scene import CameraScene, SceneSplit
+from ssl_core.scenes.cameras import CameraScene, SceneSplit
+from ssl_core.scenes.checked_values import read_json
 from ssl_core.scenes.colmap import read_colmap
 from ssl_core.scenes.inria import read_inria
-from ssl_core.scenes.json_values import read_json
 from ssl_core.scenes.scene_images import image_size
-from ssl_core.scenes.transforms import SplitFile, open_splits, read_transforms
+from ssl_core.scenes.transforms import read_transforms
 
 SPLIT_FILES: tuple[tuple[SceneSplit, str], ...] = (
     ("train", "transforms_train.json"),
@@ -47,7 +47,7 @@ def _read(path: Path) -> CameraScene:
     if not _is(path):
         raise CameraError(f"{path}: there is no such camera file; check the path")
     if _MODEL_FILES.fullmatch(path.name):
-        return _read_model(path.parent, path.suffix)
+        return read_colmap(path.parent, ".bin" if path.suffix == ".bin" else ".txt")
     if path.suffix.lower() == ".json":
         return _read_json(path)
     raise CameraError(
@@ -63,8 +63,8 @@ def _read_folder(path: Path) -> CameraScene:
     if _is(path / "transforms.json"):
         return _read_json(path / "transforms.json")
     if _is(path / SPLIT_FILES[0][1]):
-        found = [(split, path / name) for split, name in SPLIT_FILES if _is(path / name)]
-        return read_transforms(path, open_splits(found))
+        files = [(path / name, split) for split, name in SPLIT_FILES if _is(path / name)]
+        return read_transforms(path, [(file, split, read_json(file)) for file, split in files])
     if _is(path / "cameras.json"):
         return _read_json(path / "cameras.json")
     if _has_model(path / "colmap/sparse/0"):
@@ -101,9 +101,8 @@ def _has_model(folder: Path) -> bool:
     return any(_is(folder / f"cameras{ending}") for ending in (".bin", ".txt"))
 
 
-def _read_model(folder: Path, ending: str = "") -> CameraScene:
-    binary = _is(folder / "cameras.bin") if not ending else ending == ".bin"
-    return read_colmap(folder, "binary" if binary else "text")
+def _read_model(folder: Path) -> CameraScene:
+    return read_colmap(folder, ".bin" if _is(folder / "cameras.bin") else ".txt")
 
 
 def _read_json(path: Path) -> CameraScene:
@@ -112,4 +111,4 @@ def _read_json(path: Path) -> CameraScene:
     if isinstance(content, list):
         return read_inria(path, content)
     split = next((split for split, name in SPLIT_FILES if name == path.name), None)
-    return read_transforms(path, [SplitFile(path, split, content)])
+    return read_transforms(path, [(path, split, content)])

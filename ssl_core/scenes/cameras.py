@@ -1,18 +1,27 @@
-"""Pinhole cameras and the orbits that the project looks at objects from.
+"""Pinhole cameras, lenses, the views and scenes made of them, and the orbits that the project looks at objects from.
 
-OpenCV axes: x right, y down, z forward; `viewmat` takes world to camera; pixel centres lie at +0.5. The
-world's z axis points up, as in ModelNet.
+OpenCV axes: x right, y down, z forward; `viewmat` takes world to camera; pixel centres lie at +0.5. The world's z axis
+points up, as in ModelNet.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ssl_core.errors import DataError
+
+Floats = NDArray[np.float64]
+
+SceneFormat = Literal["inria", "blender", "nerfstudio", "instant-ngp", "colmap binary", "colmap text"]
+SceneSplit = Literal["train", "val", "test"]
+
+MAX_VIEWS = 50_000
+"""More views in one scene are refused: a file must not take minutes."""
 
 GOLDEN_FRACTION = (math.sqrt(5.0) - 1.0) / 2.0
 
@@ -28,25 +37,126 @@ class Camera:
         height: pixels.
     """
 
-    viewmat: NDArray[np.float64]
-    K: NDArray[np.float64]
+    viewmat: Floats
+    K: Floats
     width: int
     height: int
 
     @property
-    def position(self) -> NDArray[np.float64]:
+    def position(self) -> Floats:
         """[3] camera centre in world coordinates."""
-        centre: NDArray[np.float64] = -self.viewmat[:3, :3].T @ self.viewmat[:3, 3]
+        centre: Floats = -self.viewmat[:3, :3].T @ self.viewmat[:3, 3]
         return centre
 
 
-def look_at(position: Sequence[float] | NDArray[Any], target: Sequence[float] | NDArray[Any]) -> NDArray[np.float64]:
+@dataclass(frozen=True)
+class Distortion:
+    """Polynomials of the distance from the optical axis, as COLMAP and OpenCV define them.
+
+    Args:
+        kind: `perspective`: of r = tan(angle); `fisheye`: of the angle itself, in radians.
+        radial: coefficients of r^2, r^4, r^6, ...: k1, k2, ...
+        tangential: p1, p2; perspective only.
+        denominator: coefficients under the fraction, k4 to k6 of OpenCV's rational model; perspective only.
+    """
+
+    kind: Literal["perspective", "fisheye"]
+    radial: tuple[float, ...]
+    tangential: tuple[float, float] = (0.0, 0.0)
+    denominator: tuple[float, ...] = ()
+
+    def __call__(self, xy: NDArray[Any]) -> Floats:
+        """[N, 2] x/z, y/z of the ideal pinhole -> [N, 2] of this lens."""
+        x, y = np.asarray(xy, dtype=np.float64).T
+        square = x * x + y * y
+        if self.kind == "fisheye":
+            distance = np.sqrt(square)
+            angle = np.arctan(distance)
+            near = distance < 1e-12
+            factor = angle * _polynomial(self.radial, angle * angle) / np.where(near, 1.0, distance)
+            return np.stack([x, y], axis=1) * np.where(near, 1.0, factor)[:, None]
+        factor = _polynomial(self.radial, square) / _polynomial(self.denominator, square)
+        p1, p2 = self.tangential
+        u = x * factor + 2 * p1 * x * y + p2 * (square + 2 * x * x)
+        v = y * factor + 2 * p2 * x * y + p1 * (square + 2 * y * y)
+        return np.stack([u, v], axis=1)
+
+
+def _polynomial(coefficients: tuple[float, ...], x: Floats) -> Floats:
+    """1 + c1 x + c2 x^2 + ..."""
+    value = np.zeros_like(x)
+    for coefficient in reversed(coefficients):
+        value = (value + coefficient) * x
+    return 1 + value
+
+
+def distortion(
+    kind: Literal["perspective", "fisheye"],
+    radial: tuple[float, ...],
+    tangential: tuple[float, float] = (0.0, 0.0),
+    denominator: tuple[float, ...] = (),
+) -> Distortion | None:
+    """The lens, or None for a pinhole: a perspective one without any coefficient. An ideal fisheye bends too."""
+    if kind == "perspective" and not any((*radial, *tangential, *denominator)):
+        return None
+    return Distortion(kind, radial, tangential, denominator)
+
+
+@dataclass(frozen=True, eq=False)
+class CameraView:
+    """One picture's camera.
+
+    Args:
+        name: as the file writes it; untrusted text.
+        camera: the pinhole, in our axes.
+        image: its picture, inside the scene's folder, where there is one.
+        distortion: what the lens adds to the pinhole; None for nothing.
+        split: where files say it.
+    """
+
+    name: str
+    camera: Camera
+    image: Path | None = None
+    distortion: Distortion | None = None
+    split: SceneSplit | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class ScenePoints:
+    """A sparse cloud: xyz [N, 3] float64 in the cameras' world, colours [N, 3] uint8."""
+
+    xyz: NDArray[np.float64]
+    colours: NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.xyz)
+
+
+@dataclass(frozen=True, eq=False)
+class CameraScene:
+    """What camera files hold.
+
+    Args:
+        path: the file or model folder that was read.
+        format: what wrote it.
+        views: at least one, names unique, in the file's order (COLMAP: by name).
+        points: COLMAP's sparse cloud, where it has one.
+        notes: what a reader of the numbers should know, one sentence each.
+    """
+
+    path: Path
+    format: SceneFormat
+    views: tuple[CameraView, ...]
+    points: ScenePoints | None = None
+    notes: tuple[str, ...] = ()
+
+
+def look_at(position: Sequence[float] | NDArray[Any], target: Sequence[float] | NDArray[Any]) -> Floats:
     """[4, 4] world -> camera of a camera at `position` that looks at `target`, z axis of the world up.
 
     Looking straight up or down, the world's y axis is up in the image.
 
-    Raises:
-        DataError: both points coincide.
+    Raises DataError: both points coincide.
     """
     eye = np.asarray(position, dtype=np.float64)
     forward = np.asarray(target, dtype=np.float64) - eye
@@ -63,7 +173,7 @@ def look_at(position: Sequence[float] | NDArray[Any], target: Sequence[float] | 
     return viewmat
 
 
-def intrinsics(image_size: int, fov_degrees: float) -> NDArray[np.float64]:
+def intrinsics(image_size: int, fov_degrees: float) -> Floats:
     """[3, 3] of a square image with its principal point in the middle."""
     focal = image_size / 2 / math.tan(math.radians(fov_degrees) / 2)
     return np.array([[focal, 0.0, image_size / 2], [0.0, focal, image_size / 2], [0.0, 0.0, 1.0]])
@@ -80,13 +190,11 @@ def orbit_cameras(
 ) -> list[Camera]:
     """`count` cameras around the origin, every prefix well spread; the defaults just frame the unit sphere.
 
-    Azimuths follow the van der Corput sequence (the first 2^k are evenly spaced), elevations the golden-ratio
-    sequence, uniform in area over `elevations` (degrees above the horizon). `seed` turns the whole set to
-    another azimuth and elevation phase, so that sets with different seeds do not repeat each other's views.
-    Deterministic.
+    Azimuths follow the van der Corput sequence (the first 2^k are evenly spaced), elevations the golden-ratio sequence,
+    uniform in area over `elevations` (degrees above the horizon). `seed` turns the whole set to another azimuth and
+    elevation phase, so that sets with different seeds do not repeat each other's views. Deterministic.
 
-    Raises:
-        DataError: no camera asked for, or a radius, field of view or elevation that is no orbit.
+    Raises DataError: no camera asked for, or a radius, field of view or elevation that is no orbit.
     """
     low, high = elevations
     if count < 1 or image_size < 1 or radius <= 0 or not 0 < fov_degrees < 180 or not -90 <= low <= high <= 90:

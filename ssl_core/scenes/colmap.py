@@ -9,50 +9,36 @@ from typing import Literal
 import numpy as np
 
 from ssl_core.errors import CameraError
-from ssl_core.scenes import colmap_binary, colmap_text
-from ssl_core.scenes.camera_scene import CameraScene, CameraView, ScenePoints
-from ssl_core.scenes.checked_camera import FARTHEST, Floats, pinhole
-from ssl_core.scenes.colmap_models import ColmapCamera, ColmapImage
-from ssl_core.scenes.json_values import quoted
+from ssl_core.scenes.cameras import CameraScene, CameraView, Floats, SceneFormat
+from ssl_core.scenes.checked_values import pinhole, quoted
+from ssl_core.scenes.colmap_tables import ColmapCamera, ColmapImage, read_cameras, read_images, read_points
 from ssl_core.scenes.scene_images import FOLDERS, SceneImages
 
 NOT_UNIT = 1e-3
 """A quaternion further from norm 1 is worth a note; COLMAP normalises all of them, and so do we."""
 
 
-def read_colmap(folder: Path, form: Literal["binary", "text"]) -> CameraScene:
+def read_colmap(folder: Path, ending: Literal[".bin", ".txt"]) -> CameraScene:
     """The model in `folder`; views in the order of their names.
 
     Pictures are looked for from the folder above `sparse`; those of a model under `distorted` in input/ first.
 
-    Raises:
-        CameraError: as `read_scene`; names the file and the offset, line or image.
+    Raises CameraError: as `read_scene`; names the file and the offset, line or image.
     """
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused
-        return _read(folder, form)
-
-
-def _read(folder: Path, form: Literal["binary", "text"]) -> CameraScene:
-    tables = colmap_binary if form == "binary" else colmap_text
-    ending = "bin" if form == "binary" else "txt"
-    cameras = tables.read_cameras(folder / f"cameras.{ending}")
-    rows = tables.read_images(folder / f"images.{ending}")
-    if not rows:
-        raise CameraError(f"{folder / f'images.{ending}'}: has no image; the reconstruction is empty")
-    points_file = folder / f"points3D.{ending}"
-    notes = []
-    points: ScenePoints | None = None
-    if points_file.is_file():
-        points = _checked(tables.read_points(points_file), points_file)
-    else:
-        notes.append(f"there is no points3D.{ending}: no sparse points")
-    lengths = np.hypot.reduce([row.quaternion for row in rows.values()], axis=1)
-    if (off := int((np.abs(lengths - 1) > NOT_UNIT).sum())) > 0:
-        notes.append(f"{off} quaternions were not of norm 1 and were normalised")
-    images = _images(folder)
-    views = _views(rows, cameras, images, folder / f"images.{ending}")
-    form_name: Literal["colmap binary", "colmap text"] = "colmap binary" if form == "binary" else "colmap text"
-    return CameraScene(folder, form_name, views, points, (*notes, *images.notes(len(views))))
+        file, points_file = folder / f"images{ending}", folder / f"points3D{ending}"
+        cameras, rows = read_cameras(folder / f"cameras{ending}"), read_images(file)
+        if not rows:
+            raise CameraError(f"{file}: has no image; the reconstruction is empty")
+        points = read_points(points_file) if points_file.is_file() else None
+        notes = [] if points is not None else [f"there is no {points_file.name}: no sparse points"]
+        lengths = np.hypot.reduce([row.quaternion for row in rows.values()], axis=1)
+        if (off := int((np.abs(lengths - 1) > NOT_UNIT).sum())) > 0:
+            notes.append(f"{off} quaternions were not of norm 1 and were normalised")
+        images = _images(folder)
+        views = _views(rows, cameras, images, file)
+    form: SceneFormat = "colmap binary" if ending == ".bin" else "colmap text"
+    return CameraScene(folder, form, views, points, (*notes, *images.notes(len(views))))
 
 
 def _views(
@@ -81,7 +67,7 @@ def _views(
     return tuple(views.values())
 
 
-def _rotation(quaternion: tuple[float, float, float, float], where: str) -> Floats:
+def _rotation(quaternion: tuple[float, ...], where: str) -> Floats:
     """[3, 3] of wxyz of any norm but zero."""
     norm = np.hypot.reduce(quaternion)
     if not (np.isfinite(norm) and norm > 1e-12):
@@ -105,10 +91,3 @@ def _images(folder: Path) -> SceneImages:
     for name in ("sparse", "distorted" if distorted else "colmap"):
         root = root.parent if root.name == name else root
     return SceneImages(root, ("input", *FOLDERS) if distorted else FOLDERS)
-
-
-def _checked(points: ScenePoints, path: Path) -> ScenePoints:
-    wrong = ~(np.abs(points.xyz) <= FARTHEST).all(axis=1)
-    if wrong.any():
-        raise CameraError(f"{path}: {int(wrong.sum()):,} points are not finite or absurdly far; write the model again")
-    return points

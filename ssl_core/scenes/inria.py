@@ -12,19 +12,13 @@ from typing import Any
 
 from ssl_core.errors import CameraError
 from ssl_core.files.whole import atomic_write
-from ssl_core.scenes.camera_scene import MAX_VIEWS, CameraScene, CameraView
-from ssl_core.scenes.cameras import Camera
-from ssl_core.scenes.checked_camera import from_camera_to_world, pinhole
-from ssl_core.scenes.json_values import mapping, matrix, number, quoted, text, vector
+from ssl_core.scenes.cameras import MAX_VIEWS, Camera, CameraScene, CameraView
+from ssl_core.scenes.checked_values import from_camera_to_world, mapping, matrix, number, pinhole, quoted, text, vector
 from ssl_core.scenes.scene_images import SceneImages
 
 
 def read_inria(path: Path, content: list[Any]) -> CameraScene:
-    """The views of a parsed cameras.json.
-
-    Raises:
-        CameraError: as `read_scene`; names the entry.
-    """
+    """The views of a parsed cameras.json. Raises CameraError: as `read_scene`; names the entry."""
     if not 0 < len(content) <= MAX_VIEWS:
         raise CameraError(f"{path}: lists {len(content):,} cameras; expected 1 to {MAX_VIEWS:,}")
     images = SceneImages(path.parent)
@@ -54,8 +48,7 @@ def _view(entry: Any, where: str, images: SceneImages) -> CameraView:
 def write_inria(path: Path, names: Sequence[str], cameras: Sequence[Camera]) -> None:
     """Write cameras.json; principal points are the middle, as the format has it.
 
-    Raises:
-        StorageError: the disk is full or not writable.
+    Raises StorageError: the disk is full or not writable.
     """
     entries = [
         {

@@ -82,11 +82,7 @@ class SceneImages:
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """Width and height from the file's header; no pixel is decoded.
-
-    Raises:
-        CameraError: no readable image.
-    """
+    """Width and height from the file's header; no pixel is decoded. Raises CameraError: no readable image."""
     try:
         with Image.open(path, formats=FORMATS) as image:
             return image.size

@@ -1,106 +1,169 @@
 """`transforms.json` and its kin: Blender's NeRF scenes, nerfstudio and instant-ngp.
 
 All have `frames` with `file_path` and `transform_matrix`, camera to world with OpenGL's camera axes (x right, y up,
-looking along -z). Intrinsics stand beside `frames` or in a frame, which then counts for that frame.
+looking along -z). Intrinsics stand beside `frames` or in a frame, which then counts for that frame, in many spellings.
 Descriptions: bmild/nerf `load_blender.py`; docs.nerf.studio "Data conventions"; NVlabs/instant-ngp
 `docs/nerf_dataset_tips.md` and its `nerf_loader.cu` for what it accepts.
 """
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from ssl_core.errors import CameraError
-from ssl_core.scenes.camera_scene import MAX_VIEWS, CameraScene, CameraView, SceneFormat, SceneSplit
-from ssl_core.scenes.checked_camera import FLIP_YZ, from_camera_to_world, pinhole
-from ssl_core.scenes.json_values import mapping, matrix, quoted, read_json, text
+from ssl_core.scenes.cameras import MAX_VIEWS, CameraScene, CameraView, Distortion, SceneFormat, SceneSplit, distortion
+from ssl_core.scenes.checked_values import (
+    FLIP_YZ,
+    MAX_SIDE,
+    from_camera_to_world,
+    mapping,
+    matrix,
+    optional_number,
+    pinhole,
+    quoted,
+    text,
+)
 from ssl_core.scenes.scene_images import SceneImages, image_size
-from ssl_core.scenes.transforms_lens import Scope, centre_of, focal_of, lens_of, size_of
+
+PERSPECTIVE = ("PERSPECTIVE", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV")
+FISHEYE = ("FISHEYE", "OPENCV_FISHEYE", "SIMPLE_RADIAL_FISHEYE", "RADIAL_FISHEYE")
+COEFFICIENTS = ("k1", "k2", "k3", "k4", "p1", "p2")
+NO_PINHOLE = ("is_equirectangular", "is_latlong", "ftheta_p0")
+INTRINSICS = ("w", "h", "cx", "cy", "camera_model", "is_fisheye", *COEFFICIENTS, *NO_PINHOLE)
+"""Keys whose value in the frame counts, else the one beside the frames."""
+
+Values = Mapping[str, Any]
 
 
-@dataclass(frozen=True, eq=False)
-class SplitFile:
-    """A parsed transforms file and the split its name says."""
+def read_transforms(path: Path, files: Sequence[tuple[Path, SceneSplit | None, Any]]) -> CameraScene:
+    """The views of one or more files of the same folder, in order: (file, the split its name says, its parsed content).
 
-    path: Path
-    split: SceneSplit | None
-    content: Any
-
-
-def open_splits(files: Sequence[tuple[SceneSplit, Path]]) -> list[SplitFile]:
-    """Parse them. Raises CameraError."""
-    return [SplitFile(path, split, read_json(path)) for split, path in files]
-
-
-def read_transforms(path: Path, files: Sequence[SplitFile]) -> CameraScene:
-    """The views of one or more parsed files of the same folder, in order.
-
-    Raises:
-        CameraError: as `read_scene`; names the frame.
+    Raises CameraError: as `read_scene`; names the frame.
     """
-    root = files[0].path.parent
-    images = SceneImages(root)
+    images = SceneImages(files[0][0].parent)
     views: dict[str, CameraView] = {}
     notes: dict[str, None] = {}
     formats: list[SceneFormat] = []
-    for file in files:
-        top = mapping(file.content, str(file.path))
+    for file, split, content in files:
+        top = mapping(content, str(file))
         frames = top.get("frames")
         if not isinstance(frames, list) or not 0 < len(frames) <= MAX_VIEWS:
-            raise CameraError(f"{file.path}: has no list of frames; expected 1 to {MAX_VIEWS:,} of them")
+            raise CameraError(f"{file}: has no list of frames; expected 1 to {MAX_VIEWS:,} of them")
         formats.append(_format(top, frames[0]))
         notes |= dict.fromkeys(_notes(top, frames))
         for i, frame in enumerate(frames):
-            view = _view(top, frame, f"{file.path}: frames[{i}]", images, file.split)
+            view = _view(top, frame, f"{file}: frames[{i}]", images, split)
             if view.name in views:
                 raise CameraError(
-                    f"{file.path}: frames[{i}] has the file_path {quoted(view.name)} of one before it; name each once"
+                    f"{file}: frames[{i}] has the file_path {quoted(view.name)} of one before it; name each once"
                 )
             views[view.name] = view
     return CameraScene(path, formats[0], tuple(views.values()), notes=(*notes, *images.notes(len(views))))
 
 
-def _view(top: Mapping[str, Any], frame: Any, where: str, images: SceneImages, split: SceneSplit | None) -> CameraView:
-    values = mapping(frame, where)
-    name = text(values, "file_path", where)
+def _view(top: Values, frame: Any, where: str, images: SceneImages, split: SceneSplit | None) -> CameraView:
+    frame = mapping(frame, where)
+    name = text(frame, "file_path", where)
     where = f"{where} ({quoted(name)})"
-    key = "transform_matrix_start" if "transform_matrix" not in values and _rolls(values) else "transform_matrix"
-    pose = matrix(values, key, where, (3, 4), 4)
+    rolls = "transform_matrix" not in frame and "transform_matrix_start" in frame
+    key = "transform_matrix_start" if rolls else "transform_matrix"
+    pose = matrix(frame, key, where, (3, 4), 4)
     if len(pose) == 4 and np.abs(pose[3] - (0, 0, 0, 1)).max() > 1e-6:
         raise CameraError(f"{where}: the last row of {key} is not 0 0 0 1; write camera to world, row by row")
     rotation, translation = from_camera_to_world(pose[:3, :3] @ FLIP_YZ, pose[:3, 3], where)
-    scope = Scope(values, top, where)
-    claimed = size_of(scope)
+    values = {key: top.get(key) if frame.get(key) is None else frame[key] for key in INTRINSICS}
+    claimed = _size(values, where)
     image = images.find(name, claimed)
-    if claimed is None and image is None:
+    if claimed is not None:
+        width, height = claimed
+    elif image is not None:
+        width, height = image_size(image)
+    else:
         raise CameraError(f"{where}: gives no w and h and its image is not under {images.root}; add either")
-    width, height = claimed or image_size(image)  # type: ignore[arg-type]
-    camera = pinhole(
-        where, rotation, translation, focal_of(scope, width, height), centre_of(scope, width, height), (width, height)
-    )
-    return CameraView(name, camera, image, lens_of(scope), split)
+    focal = _focal_lengths(frame, top, where, width, height)
+    cx, cy = (optional_number(values, key, where) for key in ("cx", "cy"))
+    centre = (width / 2 if cx is None else cx, height / 2 if cy is None else cy)
+    camera = pinhole(where, rotation, translation, focal, centre, (width, height))
+    return CameraView(name, camera, image, _lens(values, where), split)
 
 
-def _rolls(frame: Mapping[str, Any]) -> bool:
-    return "transform_matrix_start" in frame
+def _size(values: Values, where: str) -> tuple[int, int] | None:
+    """Width and height where both are given; instant-ngp writes them with a decimal point."""
+    width, height = (optional_number(values, key, where) for key in "wh")
+    if width is None or height is None:
+        return None
+    for key, side in (("w", width), ("h", height)):
+        if not 1 <= side <= MAX_SIDE or not side.is_integer():
+            raise CameraError(f"{where}: {key} is {side:g}; expected a whole number from 1 to {MAX_SIDE:,}")
+    return int(width), int(height)
 
 
-def _format(top: Mapping[str, Any], frame: Any) -> SceneFormat:
+def _focal_lengths(frame: Values, top: Values, where: str, width: int, height: int) -> tuple[float, float]:
+    """Horizontal and vertical focal length in pixels; one that is not given equals the other.
+
+    In each place fl_x and fl_y come before camera_angle_x and camera_angle_y (radians), these before instant-ngp's
+    x_fov and y_fov (degrees); a frame's own value of any spelling comes before the file's.
+
+    Raises CameraError: neither is given, or an angle is not between 0 and 180 degrees.
+    """
+    across = _focal((frame, top), "x", width, where)
+    down = _focal((frame, top), "y", height, where)
+    either = across if across is not None else down
+    if either is None:
+        raise CameraError(f"{where}: gives no focal length; add fl_x in pixels or camera_angle_x in radians")
+    return either, either if down is None else down
+
+
+def _focal(places: tuple[Values, Values], axis: Literal["x", "y"], side: int, where: str) -> float | None:
+    for values in places:
+        focal = optional_number(values, f"fl_{axis}", where)
+        if focal is not None:
+            return focal
+        angle = optional_number(values, f"camera_angle_{axis}", where)
+        degrees = optional_number(values, f"{axis}_fov", where)
+        if angle is None and degrees is not None:
+            angle = math.radians(degrees)
+        if angle is not None:
+            if not 1e-6 < angle < math.pi - 1e-6:
+                raise CameraError(f"{where}: a field of view of {angle:g} radians; expected above 0, below pi")
+            return side / 2 / math.tan(angle / 2)
+    return None
+
+
+def _lens(values: Values, where: str) -> Distortion | None:
+    """The lens. k3 and k4 of a perspective camera are further coefficients of the radial polynomial, as in nerfstudio.
+
+    Raises CameraError: a camera model that is neither perspective nor fisheye.
+    """
+    model = values.get("camera_model")
+    if model is not None and model not in PERSPECTIVE + FISHEYE:
+        known = ", ".join(PERSPECTIVE + FISHEYE)
+        raise CameraError(f"{where}: camera_model {quoted(model)} is not supported; expected one of {known}")
+    for key in NO_PINHOLE:
+        if values.get(key):
+            raise CameraError(f"{where}: {key} asks for a lens that is no pinhole; undistort the images first")
+    k1, k2, k3, k4, p1, p2 = (optional_number(values, key, where) or 0.0 for key in COEFFICIENTS)
+    if model in FISHEYE or values.get("is_fisheye") is True:
+        return distortion("fisheye", (k1, k2, k3, k4))
+    return distortion("perspective", (k1, k2, k3, k4), (p1, p2))
+
+
+def _format(top: Values, frame: Any) -> SceneFormat:
     keys = {*top, *(frame if isinstance(frame, dict) else ())}
     if "aabb_scale" in keys:
         return "instant-ngp"
     return "nerfstudio" if keys & {"fl_x", "camera_model", "applied_transform", "ply_file_path"} else "blender"
 
 
-def _notes(top: Mapping[str, Any], frames: list[Any]) -> list[str]:
+def _notes(top: Values, frames: list[Any]) -> list[str]:
     notes = []
     if "applied_transform" in top or "applied_scale" in top:
         notes.append("the poses have nerfstudio's applied_transform or applied_scale in them, which was left as it is")
     if "aabb_scale" in top and ("scale" in top or "offset" in top):
         notes.append("instant-ngp would apply the file's scale and offset to the poses, which were left as they are")
-    if any(isinstance(frame, dict) and _rolls(frame) for frame in frames):
+    if any(isinstance(frame, dict) and "transform_matrix_start" in frame for frame in frames):
         notes.append("rolling-shutter frames count with their first pose")
     return notes

@@ -1,7 +1,6 @@
 """Writes the procedural household set, views and Gaussians, in the cross-modal reference's layout."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,28 +18,11 @@ Progress = Callable[[int, int], None]
 SETTINGS = "household.json"
 
 
-@dataclass(frozen=True)
-class _Place:
-    """One object of the set."""
-
-    class_name: str
-    split: str
-    number: int
-
-    @property
-    def name(self) -> str:
-        return f"{self.class_name}_{self.number:04d}"
-
-
 def write_household(out: Path, config: HouseholdConfig, progress: Progress | None = None) -> None:
     """Write `out/points/...` and `out/images/...`; objects that are already whole are not made again.
 
-    An object depends on the seed, its class, split and number, so a set can be continued or enlarged.
-
-    Args:
-        out: folder of the set.
-        config: sizes, counts and seed.
-        progress: called with (objects done, objects in all).
+    An object depends on the seed, its class, split and number, so a set can be continued or enlarged. `progress` is
+    called with (objects done, objects in all).
 
     Raises:
         LayoutError: `out` holds a set with other settings, or a larger one.
@@ -49,13 +31,13 @@ def write_household(out: Path, config: HouseholdConfig, progress: Progress | Non
     out = Path(out)
     _claim(out, config)
     places = [
-        _Place(class_name, split, number)
+        (class_name, split, number)
         for class_name in CLASSES
         for split in SPLITS
         for number in range(1, _count(config, split) + 1)
     ]
-    for done, place in enumerate(places, start=1):
-        _write_object(out, place, config)
+    for done, (class_name, split, number) in enumerate(places, start=1):
+        _write_object(out, class_name, split, number, config)
         if progress is not None:
             progress(done, len(places))
 
@@ -82,15 +64,15 @@ def _claim(out: Path, config: HouseholdConfig) -> None:
         stream.write(config.to_json().encode() + b"\n")
 
 
-def _write_object(out: Path, place: _Place, config: HouseholdConfig) -> None:
+def _write_object(out: Path, class_name: str, split: str, number: int, config: HouseholdConfig) -> None:
     """Views first, Gaussians last: an object with its .ply is whole."""
-    at = place.class_name, place.split, place.name
+    at = class_name, split, f"{class_name}_{number:04d}"
     ply = ply_path(out / "points", *at)
     views = [view_path(out / "images", *at, index) for index in range(config.views)]
     if ply.exists() and all(view.exists() for view in views):
         return
-    rng = np.random.default_rng([config.seed, CLASSES.index(place.class_name), SPLITS.index(place.split), place.number])
-    mesh = household_mesh(place.class_name, rng).normalised()
+    rng = np.random.default_rng([config.seed, CLASSES.index(class_name), SPLITS.index(split), number])
+    mesh = household_mesh(class_name, rng).normalised()
     cameras = orbit_cameras(config.views, config.image_size)
     write_views(out / "images", at, cameras, render_mesh_views(mesh, cameras))
     write_gaussian_ply(ply, household_cloud(mesh, config.gaussians, rng))

@@ -14,16 +14,9 @@ from ssl_core.scenes.inria import write_inria
 
 
 def write_views(images: Path, at: tuple[str, str, str], cameras: Sequence[Camera], views: Sequence[MeshView]) -> None:
-    """Write what the cameras see; pictures come last, so an object with all its pictures has the rest, too.
+    """Write an object's views, on white, under `images`; `at` is its class, split and name.
 
-    Args:
-        images: folder of all views.
-        at: class, split and name of the object.
-        cameras: one per view.
-        views: rendered on white.
-
-    Raises:
-        StorageError: the disk is full or not writable.
+    Pictures come last, so an object with all its pictures has the rest, too. Raises StorageError.
     """
     write_inria(cameras_path(images, *at), [view_path(images, *at, i).stem for i in range(len(views))], cameras)
     for index, view in enumerate(views):

@@ -73,13 +73,8 @@ class Views:
 def splat_object(item: MeshObject, out: Path, config: SplatConfig, *, device: str | None = None) -> SplatReport:
     """Write views and fitted Gaussians of one mesh under `out`, unless they are there and whole.
 
-    What is there counts as whole if it was finished with the same config from the same mesh.
-
-    Args:
-        item: the mesh.
-        out: gets the folders `points` and `images`.
-        config: sizes, counts and the fit.
-        device: where to fit; CUDA where there is one by default.
+    What is there counts as whole if it was finished with the same config from the same mesh. `out` gets the folders
+    `points` and `images`. The fit runs on `device`, by default CUDA where there is one.
 
     Raises:
         MeshError: the mesh cannot be read or nothing of it can be seen.
@@ -110,7 +105,15 @@ def splat_object(item: MeshObject, out: Path, config: SplatConfig, *, device: st
         gaussians=len(result.cloud),
         seconds=time.perf_counter() - started,
     )
-    _finish(item, out, config, digest, report)
+    stored = {
+        "format_version": FORMAT_VERSION,
+        "digest": digest,
+        "source": item.path.name,
+        "report": report.model_dump(mode="json"),
+        "config": config.model_dump(mode="json"),
+    }
+    with atomic_write(_report_path(item, out)) as stream:
+        stream.write(json.dumps(stored, indent=1, sort_keys=True).encode())
     return report
 
 
@@ -162,15 +165,3 @@ def _clear(item: MeshObject, out: Path) -> None:
     for folder in (view_path(*at, 0).parent, mask_path(*at, 0).parent):
         for stale in folder.glob("[0-9][0-9][0-9]*.png"):
             stale.unlink()
-
-
-def _finish(item: MeshObject, out: Path, config: SplatConfig, digest: str, report: SplatReport) -> None:
-    stored = {
-        "format_version": FORMAT_VERSION,
-        "digest": digest,
-        "source": item.path.name,
-        "report": report.model_dump(mode="json"),
-        "config": config.model_dump(mode="json"),
-    }
-    with atomic_write(_report_path(item, out)) as stream:
-        stream.write(json.dumps(stored, indent=1, sort_keys=True).encode())

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ssl_core.data.sampling import farthest_point_order
 from ssl_core.gaussians.gaussian_cloud import SH_C0, GaussianCloud
-from ssl_core.meshes.mesh import Mesh, face_areas, sample_surface
+from ssl_core.meshes.mesh import Mesh, face_areas, face_normals, sample_surface
 from ssl_core.render.mesh_raster import NEAR, MeshView, baked_colours
 from ssl_core.scenes.cameras import Camera
 
@@ -28,15 +28,7 @@ OPACITY = 0.9
 def surface_gaussians(
     mesh: Mesh, cameras: Sequence[Camera], views: Sequence[MeshView], count: int, rng: np.random.Generator
 ) -> GaussianCloud:
-    """`count` Gaussians (SH degree 0) on the visible surface of `mesh`.
-
-    Args:
-        mesh: in world units.
-        cameras: of the views.
-        views: pictures of the mesh, whose depth decides what is visible.
-        count: number of Gaussians.
-        rng: draws the candidate points.
-    """
+    """`count` Gaussians (SH degree 0) on the surface of `mesh` (world units), as far as the views' depth shows it."""
     candidates = max(CANDIDATES * count, 64)
     points, face = sample_surface(mesh, candidates, rng)
     visible = np.flatnonzero(visible_points(points, cameras, views))
@@ -76,15 +68,13 @@ def visible_points(
 
 def _normals(mesh: Mesh) -> NDArray[np.float64]:
     """[F, 3] unit normals; those without a normal get the z axis."""
-    a, b, c = np.moveaxis(mesh.triangles(), 1, 0)
-    normals = np.cross(b - a, c - a)
+    normals = face_normals(mesh)
     length = np.linalg.norm(normals, axis=1, keepdims=True)
     return np.where(length > 0, normals / np.where(length > 0, length, 1), [0.0, 0.0, 1.0])
 
 
 def _tilt_z_to(normals: NDArray[np.float64]) -> NDArray[np.float32]:
-    """[N, 4] wxyz of the shortest rotation that takes the z axis to a normal or its opposite, whichever is
-    nearer."""
+    """[N, 4] wxyz of the shortest rotation from the z axis to a normal or its opposite, whichever is nearer."""
     x, y, z = (normals * np.where(normals[:, 2:] < 0, -1, 1)).T
     quaternions = np.stack([1 + z, -y, x, np.zeros_like(x)], axis=1)
     unit = quaternions / np.linalg.norm(quaternions, axis=1, keepdims=True)

@@ -1,6 +1,6 @@
 """Stages of a recipe, made once per content address, and the opening of a trial over them.
 
-    <root>/<recipe>-<stage>-<digest>/       see `ssl_core.files.derived`
+    <root>/<recipe>-<stage>-<digest>/       see `ssl_core.files.whole`
 
 The digest covers the stage's settings and version, the data, and the source of a recipe that is not ours.
 """
@@ -14,7 +14,7 @@ from typing import Any
 
 from ssl_core.config import Config
 from ssl_core.errors import InfeasibleError
-from ssl_core.files.derived import derived_folder
+from ssl_core.files.whole import derived_folder
 from ssl_core.training.config import RecipeConfig
 from ssl_core.training.contract import AnyRecipe, Data, Session, Stage
 from ssl_core.training.device import choose_device

@@ -11,8 +11,7 @@ from pathlib import Path
 
 from ssl_core.data.dataset import Dataset, DatasetManifest, open_dataset, parse_manifest
 from ssl_core.errors import PackError
-from ssl_core.files.derived import locked
-from ssl_core.files.whole import atomic_write, storage_errors
+from ssl_core.files.whole import atomic_write, locked, storage_errors
 from study.datasets.object_store import Store, StoreUri
 from study.datasets.pack_transfer import REMEDY, check_blocks, check_space, fetch_file
 from study.datasets.transfer_bar import transfer_bar

@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from ssl_core.files.source import Source, as_source
-from ssl_core.gaussians.formats.decoded_file import MAX_GAUSSIANS
-from ssl_core.gaussians.gaussian_cloud import GaussianCloud
+from ssl_core.gaussians.gaussian_cloud import MAX_GAUSSIANS, GaussianCloud
 from ssl_core.gaussians.ply import decode
 
 

@@ -3,8 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from ssl_core.scenes.cameras import Camera
-from ssl_core.scenes.lens import Distortion, Floats
+from ssl_core.scenes.cameras import Camera, Distortion, Floats
 
 
 def project(camera: Camera, lens: Distortion | None, xyz: NDArray[np.float64]) -> tuple[Floats, Floats]:

@@ -16,13 +16,17 @@ from numpy.typing import NDArray
 
 from ssl_core.errors import PlyError
 from ssl_core.files.source import Source
-from ssl_core.gaussians.formats.alphas import logits_of_bytes
-from ssl_core.gaussians.formats.decoded_file import GaussianFile
-from ssl_core.gaussians.formats.gaussian_properties import STORED_REST, check_gaussians, rest_names
+from ssl_core.gaussians.formats.bounded_reading import Bytes, columns_at, finish, read_blocks, skip
+from ssl_core.gaussians.formats.gaussian_properties import (
+    STORED_REST,
+    check_count,
+    check_gaussians,
+    logits_of_bytes,
+    rest_names,
+    restore_largest,
+)
 from ssl_core.gaussians.formats.ply_header import PlyElementHeader, PlyHeader
-from ssl_core.gaussians.formats.smallest_three import restore_largest
-from ssl_core.gaussians.formats.streams import Bytes, columns_at, finish, read_blocks, skip
-from ssl_core.gaussians.gaussian_cloud import SH_C0, SH_REST, GaussianCloud, empty_cloud
+from ssl_core.gaussians.gaussian_cloud import SH_C0, SH_REST, GaussianCloud, GaussianFile, empty_cloud
 
 CHUNK = 256
 PACKED = ("packed_position", "packed_rotation", "packed_scale", "packed_color")
@@ -55,24 +59,24 @@ def decode_compressed(source: Source, stream: BinaryIO, header: PlyHeader, limit
         PlyError: counts that do not fit each other, a property missing or of the wrong type, bounds that are not
             finite, reversed or beyond any scale, too many Gaussians, or truncated.
     """
-    stored_rest = _check_header(source, header, limit)
+    stored_rest = _check_header(header, limit)
     count = sum(one.count for one in header.elements if one.name == "vertex")
     cloud = empty_cloud(count, min(stored_rest // 3, SH_REST[-1]))
-    bounds: dict[str, Doubles] = {}
+    bounds = np.empty(0)
     alphas = np.empty(count, dtype=np.uint8)
     for element in header.elements:
         match element.name:
             case "chunk":
-                bounds = _read_bounds(source, stream, header, element)
+                bounds = _read_bounds(stream, header, element)
             case "vertex":
-                _read_vertices(source, stream, header, element, bounds, cloud, alphas)
+                _read_vertices(stream, header, element, bounds, cloud, alphas)
             case "sh":
-                _read_harmonics(source, stream, header, element, cloud)
+                _read_harmonics(stream, header, element, cloud)
             case _:
-                skip(source, stream, element.count * element.row_size, PlyError)
+                skip(source, stream, element.count * element.row_size)
     finish(source, stream)
     cloud.opacity_logits[:], clipped = logits_of_bytes(alphas)
-    check_gaussians(source, cloud, PlyError, stored_rest)
+    check_gaussians(cloud, stored_rest)
     notes = [*_NOTES, *clipped]
     if stored_rest:
         notes.append("spherical harmonics have 8 bits and end at -4 and 4")
@@ -81,124 +85,109 @@ def decode_compressed(source: Source, stream: BinaryIO, header: PlyHeader, limit
     return GaussianFile(cloud, "compressed_ply", STORED_REST.index(stored_rest), tuple(notes))
 
 
-def _check_header(source: Source, header: PlyHeader, limit: int) -> int:
+def _check_header(header: PlyHeader, limit: int) -> int:
     """Everything that the header alone can tell; the number of f_rest properties."""
     vertex, chunk, sh = (header.element(name) for name in ("vertex", "chunk", "sh"))
     if header.format == "ascii" or any(one.has_lists for one in header.elements):
-        raise PlyError(f"{source}: is a compressed .ply but ascii or with lists; export it again")
+        raise PlyError("is a compressed .ply but ascii or with lists; export it again")
     if vertex is None or vertex.count == 0:
-        raise PlyError(f"{source}: has no vertices, so no Gaussians; export it again")
+        raise PlyError("has no vertices, so no Gaussians; export it again")
     if chunk is None:
-        raise PlyError(f"{source}: has packed vertices but no element 'chunk' with their bounds; export it again")
-    _check_types(source, vertex, PACKED, ("uint", "uint32"))
-    _check_types(source, chunk, BOUNDS, ("float", "float32"))
+        raise PlyError("has packed vertices but no element 'chunk' with their bounds; export it again")
+    _check_types(vertex, PACKED, ("uint", "uint32"))
+    _check_types(chunk, BOUNDS, ("float", "float32"))
     if any(name in chunk.types for name in COLOUR_BOUNDS):
-        _check_types(source, chunk, COLOUR_BOUNDS, ("float", "float32"))
+        _check_types(chunk, COLOUR_BOUNDS, ("float", "float32"))
     expected = -(-vertex.count // CHUNK)
     if chunk.count != expected:
-        raise PlyError(
-            f"{source}: has {chunk.count} rows of 'chunk'; {vertex.count} vertices need {expected}: export it again"
-        )
+        raise PlyError(f"has {chunk.count} rows of 'chunk'; {vertex.count} vertices need {expected}: export it again")
     names = [one.name for one in header.elements]
     if names.index("chunk") > names.index("vertex"):
-        raise PlyError(f"{source}: has element 'chunk' behind 'vertex'; it must come first: export it again")
-    if vertex.count > limit:
-        raise PlyError(
-            f"{source}: has {vertex.count:,} Gaussians, more than the {limit:,} allowed here; thin it out, or split it"
-        )
-    return 0 if sh is None else _check_harmonics(source, sh, vertex.count)
+        raise PlyError("has element 'chunk' behind 'vertex'; it must come first: export it again")
+    check_count(vertex.count, limit)
+    return 0 if sh is None else _check_harmonics(sh, vertex.count)
 
 
-def _check_harmonics(source: Source, sh: PlyElementHeader, count: int) -> int:
+def _check_harmonics(sh: PlyElementHeader, count: int) -> int:
     found = sum(re.fullmatch(r"f_rest_\d+", name) is not None for name in sh.types)
     if found not in STORED_REST[1:]:
         raise PlyError(
-            f"{source}: element 'sh' has {found} f_rest properties; expected one of "
+            f"element 'sh' has {found} f_rest properties; expected one of "
             f"{', '.join(map(str, STORED_REST[1:]))}: export it again"
         )
-    _check_types(source, sh, tuple(f"f_rest_{i}" for i in range(found)), ("uchar", "uint8"))
+    _check_types(sh, tuple(f"f_rest_{i}" for i in range(found)), ("uchar", "uint8"))
     if sh.count != count:
-        raise PlyError(f"{source}: has {sh.count} rows of 'sh' for {count} vertices; export it again")
+        raise PlyError(f"has {sh.count} rows of 'sh' for {count} vertices; export it again")
     return found
 
 
-def _check_types(source: Source, element: PlyElementHeader, names: tuple[str, ...], kinds: tuple[str, ...]) -> None:
+def _check_types(element: PlyElementHeader, names: tuple[str, ...], kinds: tuple[str, ...]) -> None:
     for name in names:
         kind = element.types.get(name)
         if kind not in kinds:
             what = "is missing" if kind is None else f"is of type {kind}"
             raise PlyError(
-                f"{source}: property '{name}' of element '{element.name}' {what}; expected {kinds[0]}: export it again"
+                f"property '{name}' of element '{element.name}' {what}; expected {kinds[0]}: export it again"
             )
 
 
-def _read_bounds(source: Source, stream: BinaryIO, header: PlyHeader, chunk: PlyElementHeader) -> dict[str, Doubles]:
-    """Bounds by kind ("", "scale_", "rgb"): [2, chunks, 3], least and largest; "rgb" is 0 to 1 where not stored."""
+def _read_bounds(stream: BinaryIO, header: PlyHeader, chunk: PlyElementHeader) -> Doubles:
+    """Least and largest centres, scales and colours, [3, 2, chunks, 3]; colours are 0 to 1 where not stored."""
     names = tuple(name for name in (*BOUNDS, *COLOUR_BOUNDS) if name in chunk.types)
     table = np.empty((chunk.count, len(names)))
-    for rows, block in read_blocks(source, stream, chunk.count, chunk.row_size, PlyError):
+    for rows, block in read_blocks(stream, chunk.count, chunk.row_size):
         table[rows] = np.stack(_columns(header, chunk, block, names), axis=1)
     # Kind, end, chunk, axis.
     bounds = table.reshape(chunk.count, -1, 2, 3).transpose(1, 2, 0, 3)
-    _check_bounds(source, names, table, bounds)
-    unit = np.stack([np.zeros((chunk.count, 3)), np.ones((chunk.count, 3))])
-    return {"": bounds[0], "scale_": bounds[1], "rgb": bounds[2] if len(bounds) > 2 else unit}
+    _check_bounds(names, table, bounds)
+    if len(bounds) == 3:
+        return bounds
+    return np.concatenate([bounds, [[np.zeros((chunk.count, 3)), np.ones((chunk.count, 3))]]])
 
 
-def _check_bounds(source: Source, names: tuple[str, ...], table: Doubles, bounds: Doubles) -> None:
+def _check_bounds(names: tuple[str, ...], table: Doubles, bounds: Doubles) -> None:
     bad = np.argwhere(~np.isfinite(table))
     if len(bad):
         chunk, column = bad[0]
-        raise PlyError(
-            f"{source}: '{names[column]}' of chunk {chunk} is not finite ({len(bad)} such bounds); export it again"
-        )
+        raise PlyError(f"'{names[column]}' of chunk {chunk} is not finite ({len(bad)} such bounds); export it again")
     reversed_ = np.argwhere(bounds[:, 0] > bounds[:, 1])
     if len(reversed_):
         kind, chunk, axis = reversed_[0]
         raise PlyError(
-            f"{source}: '{names[6 * kind + axis]}' of chunk {chunk} is above '{names[6 * kind + 3 + axis]}'; "
-            "export it again"
+            f"'{names[6 * kind + axis]}' of chunk {chunk} is above '{names[6 * kind + 3 + axis]}'; export it again"
         )
     extreme = np.argwhere(np.abs(bounds[1]) > SCALE_LIMIT)
     if len(extreme):
         end, chunk, axis = extreme[0]
         raise PlyError(
-            f"{source}: '{names[6 + 3 * end + axis]}' of chunk {chunk} is a log-scale of "
+            f"'{names[6 + 3 * end + axis]}' of chunk {chunk} is a log-scale of "
             f"{bounds[1][end, chunk, axis]:.3g}, beyond ±{SCALE_LIMIT:g}; drop such Gaussians before compressing"
         )
 
 
 def _read_vertices(
-    source: Source,
-    stream: BinaryIO,
-    header: PlyHeader,
-    vertex: PlyElementHeader,
-    bounds: dict[str, Doubles],
-    cloud: GaussianCloud,
-    alphas: Bytes,
+    stream: BinaryIO, header: PlyHeader, vertex: PlyElementHeader, bounds: Doubles, cloud: GaussianCloud, alphas: Bytes
 ) -> None:
     """Fill all but the harmonics; opacities stay bytes, in `alphas`."""
-    for rows, block in read_blocks(source, stream, vertex.count, vertex.row_size, PlyError):
+    for rows, block in read_blocks(stream, vertex.count, vertex.row_size):
         position, rotation, scale, colour = _columns(header, vertex, block, PACKED)
-        chunk = np.arange(rows.start, rows.stop) // CHUNK
-        cloud.xyz[rows] = _between(bounds[""][:, chunk], _units_11_10_11(position))
-        cloud.log_scales[rows] = _between(bounds["scale_"][:, chunk], _units_11_10_11(scale))
+        centres, scales, colours = bounds[:, :, np.arange(rows.start, rows.stop) // CHUNK]
+        cloud.xyz[rows] = _between(centres, _units_11_10_11(position))
+        cloud.log_scales[rows] = _between(scales, _units_11_10_11(scale))
         cloud.quaternions[rows] = _quaternions(rotation)
         rgb = np.stack([colour >> shift & 255 for shift in (24, 16, 8)], axis=1) / 255
         # A colour bound near float32's limit overflows here and is refused later, by name.
         with np.errstate(over="ignore"):
-            cloud.sh_dc[rows] = (_between(bounds["rgb"][:, chunk], rgb) - 0.5) / SH_C0
+            cloud.sh_dc[rows] = (_between(colours, rgb) - 0.5) / SH_C0
         alphas[rows] = colour & 255
 
 
-def _read_harmonics(
-    source: Source, stream: BinaryIO, header: PlyHeader, sh: PlyElementHeader, cloud: GaussianCloud
-) -> None:
+def _read_harmonics(stream: BinaryIO, header: PlyHeader, sh: PlyElementHeader, cloud: GaussianCloud) -> None:
     kept = cloud.sh_rest.shape[1]
     stored = sum(re.fullmatch(r"f_rest_\d+", name) is not None for name in sh.types)
     fields = header.fields(sh)
     offsets = np.array([[fields[name][0] for name in names] for names in rest_names(stored, kept)])
-    for rows, block in read_blocks(source, stream, sh.count, sh.row_size, PlyError):
+    for rows, block in read_blocks(stream, sh.count, sh.row_size):
         table = block.reshape(rows.stop - rows.start, sh.row_size)
         cloud.sh_rest[rows] = _SH[table[:, offsets.T]]
 

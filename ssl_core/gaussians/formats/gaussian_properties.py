@@ -1,12 +1,16 @@
-"""The names that the parameters of Gaussians have in files, and the values that no file may give them."""
+"""Parameters of Gaussians in files: their names, the values that no file may give them, and their forms in few bits.
 
-from collections.abc import Iterator
-from typing import Any
+Opacities may be one byte. Quaternions may be their three smallest components and the index of the largest, which is at
+least 1/2 and may be taken positive (q and -q are one rotation): it follows from the others, within +-sqrt(1/2).
+"""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ssl_core.errors import GaussianFileError
 from ssl_core.gaussians.gaussian_cloud import Floats, GaussianCloud
+
+Doubles = NDArray[np.float64]
 
 XYZ = ("x", "y", "z")
 NORMALS = ("nx", "ny", "nz")
@@ -22,6 +26,10 @@ STORED_REST = (0, 9, 24, 45, 72)
 """Number of f_rest properties of a file by SH degree 0 to 4: three channels of (degree + 1)^2 - 1."""
 
 _ROWS = 1 << 16
+_ALPHAS = np.clip(np.arange(256) / 255, 1 / 510, 1 - 1 / 510)
+_LOGITS: Floats = np.log(_ALPHAS / (1 - _ALPHAS)).astype(np.float32)
+_OTHERS = np.array([[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]])
+"""Indices of the three stored components, ascending, by index of the largest."""
 
 
 def rest_names(stored: int, kept: int) -> list[tuple[str, ...]]:
@@ -36,9 +44,7 @@ def rest_names(stored: int, kept: int) -> list[tuple[str, ...]]:
 def named_columns(cloud: GaussianCloud, stored_rest: int | None = None) -> list[tuple[tuple[str, ...], Floats]]:
     """Views of the cloud's arrays, [N, names], with the names that a .ply has for their columns.
 
-    Args:
-        cloud: the Gaussians; writing to the views writes to it.
-        stored_rest: number of f_rest properties in the file, where it has a higher degree than the cloud.
+    `stored_rest` is the number of f_rest properties in the file, where it has a higher degree than the cloud.
     """
     kept = cloud.sh_rest.shape[1]
     rest = rest_names(3 * kept if stored_rest is None else stored_rest, kept)
@@ -52,30 +58,31 @@ def named_columns(cloud: GaussianCloud, stored_rest: int | None = None) -> list[
     ]
 
 
-def check_gaussians(
-    place: Any, cloud: GaussianCloud, kind: type[GaussianFileError], stored_rest: int | None = None
-) -> None:
-    """Refuse values that no Gaussian may have; `place` is named in the error, which is a `kind`.
+def check_gaussians(cloud: GaussianCloud, stored_rest: int | None = None) -> None:
+    """Refuse values that no Gaussian may have.
 
-    Raises:
-        GaussianFileError: a value is NaN or infinite (each property with its count), or a quaternion is zero.
+    Raises GaussianFileError: a value is NaN or infinite (each property with its count), or a quaternion is zero.
     """
     # Row blocks: a mask of a whole cloud would be a quarter of its size.
-    for rows in row_blocks(len(cloud)):
+    for first in range(0, len(cloud), _ROWS):
+        rows = slice(first, first + _ROWS)
         arrays = (cloud.xyz, cloud.opacity_logits, cloud.log_scales, cloud.quaternions, cloud.sh_dc, cloud.sh_rest)
         if not all(np.isfinite(array[rows]).all() for array in arrays):
-            raise kind(f"{place}: {_not_finite(cloud, stored_rest)}")
+            raise GaussianFileError(_not_finite(cloud, stored_rest))
     zero = ~cloud.quaternions.any(axis=1)
     if zero.any():
-        raise kind(
-            f"{place}: rot_0 to rot_3 are all zero for {int(zero.sum())} of {len(cloud)} Gaussians "
+        raise GaussianFileError(
+            f"rot_0 to rot_3 are all zero for {int(zero.sum())} of {len(cloud)} Gaussians "
             f"(first: {int(np.argmax(zero))}); a quaternion may have any norm but zero: drop these Gaussians"
         )
 
 
-def row_blocks(count: int, rows: int = _ROWS) -> Iterator[slice]:
-    """Slices of at most `rows` that cover `count` rows."""
-    return (slice(first, min(first + rows, count)) for first in range(0, count, rows))
+def check_count(count: int, limit: int) -> None:
+    """Refuse more Gaussians than `limit`. Raises GaussianFileError."""
+    if count > limit:
+        raise GaussianFileError(
+            f"has {count:,} Gaussians, more than the {limit:,} allowed here; thin it out, or split it into objects"
+        )
 
 
 def _not_finite(cloud: GaussianCloud, stored_rest: int | None) -> str:
@@ -92,3 +99,39 @@ def _not_finite(cloud: GaussianCloud, stored_rest: int | None) -> str:
         f"not finite in {len(bad)} properties: {', '.join(bad[:6])}{' …' if len(bad) > 6 else ''}; "
         f"{len(cloud)} Gaussians, first bad one {first}: drop these Gaussians or train again"
     )
+
+
+def logits_of_bytes(alphas: NDArray[np.uint8]) -> tuple[Floats, tuple[str, ...]]:
+    """Opacity logits of alpha = byte / 255, and a note when some were 0 or 255.
+
+    Their logits would be infinite; half a quantisation step (1/510) inside is taken instead.
+    """
+    extreme = int(np.count_nonzero((alphas == 0) | (alphas == 255)))
+    note = f"opacities of {extreme:,} Gaussians are stored as 0 or 1; they are read as 1/510 within"
+    return _LOGITS[alphas], (note,) if extreme else ()
+
+
+def restore_largest(largest: NDArray[np.integer], three: Doubles) -> Doubles:
+    """Unit quaternions [N, 4] of the index of the component left out, 0 to 3, [N], and the others ascending, [N, 3]."""
+    quaternions = np.zeros((len(three), 4))
+    np.put_along_axis(quaternions, _OTHERS[largest], three, axis=1)
+    # Damaged bits can make the three longer than one; then the largest is 0 and the norm still not.
+    rest = np.sqrt(np.maximum(0.0, 1.0 - (three * three).sum(axis=1)))
+    np.put_along_axis(quaternions, largest[:, None].astype(np.intp), rest[:, None], axis=1)
+    return quaternions
+
+
+def unpack_10_bits(words: NDArray[np.uint32]) -> Doubles:
+    """Words of .spz version 3: 2 bits of index, then three times a sign bit and 9 bits of magnitude. [N] -> [N, 4]."""
+    three = np.empty((len(words), 3))
+    for i, shift in enumerate((20, 10, 0)):
+        field = (words >> np.uint32(shift)) & np.uint32(1023)
+        magnitude = (field & np.uint32(511)) * (np.sqrt(0.5) / 511)
+        three[:, i] = np.where(field >> np.uint32(9), -magnitude, magnitude)
+    return restore_largest(words >> np.uint32(30), three)
+
+
+def unpack_bytes(pixels: NDArray[np.uint8]) -> Doubles:
+    """Pixels of .sog: three components as bytes, then 252 + the index of the largest. [N, 4] -> [N, 4]."""
+    three = (pixels[:, :3] * (2 / 255) - 1) * np.sqrt(0.5)
+    return restore_largest(pixels[:, 3] - np.uint8(252), three)

@@ -13,7 +13,7 @@ import numpy as np
 
 from ssl_core.errors import PlyError
 from ssl_core.files.source import Source
-from ssl_core.gaussians.formats.streams import looks_like
+from ssl_core.gaussians.formats.bounded_reading import looks_like
 
 HEADER_LIMIT = 1 << 20
 """Bytes in which a header must end. INRIA's is 1.5 kB."""
@@ -60,11 +60,12 @@ class PlyElementHeader:
 
 @dataclass(frozen=True)
 class PlyHeader:
-    """Format and elements of a .ply file, where its data starts and what ends a line."""
+    """Format and elements of a .ply file; bytes and lines of the header, bytes left behind it, what ends a line."""
 
     format: str
     elements: tuple[PlyElementHeader, ...]
     size: int
+    left: int
     line_end: bytes
     lines: int
 
@@ -89,63 +90,54 @@ class PlyHeader:
 def read_header(source: Source, stream: BinaryIO) -> PlyHeader:
     """Read the header, check that the file can hold what it promises, and leave `stream` at the data.
 
-    Raises:
-        PlyError: no .ply, not understood, or shorter than its header says.
+    Raises PlyError: no .ply, not understood, or shorter than its header says.
     """
     start = stream.read(8192)
     first = re.match(rb"ply[ \t]*(\r?\n|\r)", start)
     if first is None:
         found = looks_like(start)
         what = f"it looks like {found}" if found else "it does not start with 'ply'"
-        raise PlyError(f"{source}: is not a .ply file ({what}); give a Gaussian .ply")
+        raise PlyError(f"is not a .ply file ({what}); give a Gaussian .ply")
     line_end = b"\r" if first.group(1) == b"\r" else b"\n"
-    end, searched = None, 0
-    while end is None and len(start) <= HEADER_LIMIT:
-        end = _END[line_end].search(start, searched)
-        if end is None:
-            # The line may straddle two reads; it is short.
-            searched = max(0, len(start) - 64)
-            more = stream.read(8192)
-            if not more:
-                break
-            start += more
+    end = _END[line_end].search(start)
     if end is None:
-        raise PlyError(f"{source}: the header never ends (no 'end_header' line); the file is truncated or no .ply")
+        start += stream.read(HEADER_LIMIT)
+        end = _END[line_end].search(start)
+    if end is None:
+        raise PlyError("the header never ends (no 'end_header' line); the file is truncated or no .ply")
     stream.seek(end.end())
     lines = start[: end.start()].decode("ascii", errors="replace").split(line_end.decode())
-    kind, elements = _parse(source, lines)
-    header = PlyHeader(kind, elements, end.end(), line_end, len(lines) + 1)
-    _check_size(source, header)
+    kind, elements = _parse(lines)
+    header = PlyHeader(kind, elements, end.end(), source.size - end.end(), line_end, len(lines) + 1)
+    _check_size(header)
     return header
 
 
-def _check_size(source: Source, header: PlyHeader) -> None:
+def _check_size(header: PlyHeader) -> None:
     needed = sum(element.count * element.row_size for element in header.elements)
-    left = source.size - header.size
     # The last line of an ascii file needs no separator of its own.
-    if needed - (header.format == "ascii") > left:
+    if needed - (header.format == "ascii") > header.left:
         rows = ", ".join(f"{element.count} x {element.name[:40]!r}" for element in header.elements[:6])
         raise PlyError(
-            f"{source}: is truncated: the header promises {rows}, at least {needed} bytes, "
-            f"but {left} follow it; copy or export the file again"
+            f"is truncated: the header promises {rows}, at least {needed} bytes, "
+            f"but {header.left} follow it; copy or export the file again"
         )
 
 
-def check_nothing_left(source: Source, header: PlyHeader) -> None:
+def check_nothing_left(header: PlyHeader) -> None:
     """Raises PlyError when a binary file holds a row or more beyond what its header counts."""
     needed = sum(element.count * element.row_size for element in header.elements)
-    left = source.size - header.size
     last = header.elements[-1].row_size if header.elements else 0
     exact = header.format != "ascii" and not any(element.has_lists for element in header.elements)
     # A stray line end does no harm; a whole row more says that a count is wrong, and what it counts would be lost.
-    if exact and 0 < last <= left - needed:
+    if exact and 0 < last <= header.left - needed:
         raise PlyError(
-            f"{source}: {left - needed} bytes follow the {needed} that the header promises, a row or more of "
+            f"{header.left - needed} bytes follow the {needed} that the header promises, a row or more of "
             f"{header.elements[-1].name[:40]!r}: a count is wrong; export the file again"
         )
 
 
-def _parse(source: Source, lines: list[str]) -> tuple[str, tuple[PlyElementHeader, ...]]:
+def _parse(lines: list[str]) -> tuple[str, tuple[PlyElementHeader, ...]]:
     kind = ""
     elements: list[tuple[str, int, dict[str, str]]] = []
     for number, line in enumerate(lines, start=1):
@@ -155,21 +147,19 @@ def _parse(source: Source, lines: list[str]) -> tuple[str, tuple[PlyElementHeade
             case ["element", name, count] if count.isdecimal() and len(count) <= 18:
                 elements.append((name, int(count), {}))
             case ["property", "list", length, value, name] if elements and length in _LENGTHS and value in CODES:
-                _add_property(source, elements[-1], name, f"list {length} {value}")
+                _add_property(elements[-1], name, f"list {length} {value}")
             case ["property", value, name] if elements and value in CODES:
-                _add_property(source, elements[-1], name, value)
+                _add_property(elements[-1], name, value)
             case [] | ["ply" | "comment" | "obj_info", *_]:
                 pass
             case _:
-                raise PlyError(
-                    f"{source}: header line {number} is not understood: {line.strip()[:80]!r}; export it again"
-                )
+                raise PlyError(f"header line {number} is not understood: {line.strip()[:80]!r}; export it again")
     if not kind:
-        raise PlyError(f"{source}: the header names no format; expected one of {', '.join(FORMATS)}")
+        raise PlyError(f"the header names no format; expected one of {', '.join(FORMATS)}")
     counts = Counter(name for name, _, _ in elements)
     twice = [name for name, count in counts.items() if count > 1]
     if twice:
-        raise PlyError(f"{source}: has element {twice[0][:40]!r} twice; export the file again")
+        raise PlyError(f"has element {twice[0][:40]!r} twice; export the file again")
     return kind, tuple(
         PlyElementHeader(name, count, types, sum(_least_bytes(kind, value) for value in types.values()))
         for name, count, types in elements
@@ -181,7 +171,7 @@ def _least_bytes(file_format: str, kind: str) -> int:
     return 2 if file_format == "ascii" else int(CODES[kind.removeprefix("list ").split()[0]][1])
 
 
-def _add_property(source: Source, element: tuple[str, int, dict[str, str]], name: str, kind: str) -> None:
+def _add_property(element: tuple[str, int, dict[str, str]], name: str, kind: str) -> None:
     if name in element[2]:
-        raise PlyError(f"{source}: element {element[0][:40]!r} has property {name[:40]!r} twice; export the file again")
+        raise PlyError(f"element {element[0][:40]!r} has property {name[:40]!r} twice; export the file again")
     element[2][name] = kind

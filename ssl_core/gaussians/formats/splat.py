@@ -9,11 +9,9 @@ import numpy as np
 
 from ssl_core.errors import GaussianFileError
 from ssl_core.files.source import Source
-from ssl_core.gaussians.formats.alphas import logits_of_bytes
-from ssl_core.gaussians.formats.decoded_file import GaussianFile
-from ssl_core.gaussians.formats.gaussian_properties import check_gaussians
-from ssl_core.gaussians.formats.streams import Bytes, finish, looks_like, opened, read_blocks
-from ssl_core.gaussians.gaussian_cloud import SH_C0, Floats, GaussianCloud, empty_cloud
+from ssl_core.gaussians.formats.bounded_reading import Bytes, finish, looks_like, opened, read_blocks
+from ssl_core.gaussians.formats.gaussian_properties import check_count, check_gaussians, logits_of_bytes
+from ssl_core.gaussians.gaussian_cloud import SH_C0, Floats, GaussianCloud, GaussianFile, empty_cloud
 
 _RECORD = np.dtype([("xyz", "<f4", 3), ("scales", "<f4", 3), ("rgba", "u1", 4), ("rotation", "u1", 4)])
 _DC = ((np.arange(256) / 255 - 0.5) / SH_C0).astype(np.float32)
@@ -33,29 +31,26 @@ def decode(source: Source, limit: int) -> GaussianFile:
             finite, a scale that is not positive and finite, a rotation of zeros. Names the first such record.
     """
     size = _RECORD.itemsize
-    with opened(source, GaussianFileError) as stream:
+    with opened(source) as stream:
         found = looks_like(stream.read(32))
         stream.seek(0)
         if found:
-            raise GaussianFileError(f"{source}: is no .splat: it looks like {found}; give it its own ending")
+            raise GaussianFileError(f"is no .splat: it looks like {found}; give it its own ending")
         count, over = divmod(source.size, size)
         if over:
             raise GaussianFileError(
-                f"{source}: is {source.size} bytes long, {over} more than {count} records of {size}; "
+                f"is {source.size} bytes long, {over} more than {count} records of {size}; "
                 "it is truncated or no .splat: copy or export it again"
             )
-        if count > limit:
-            raise GaussianFileError(
-                f"{source}: has {count:,} Gaussians, more than the {limit:,} allowed here; thin it out, or split it"
-            )
+        check_count(count, limit)
         cloud, alphas = empty_cloud(count, 0), np.empty(count, dtype=np.uint8)
-        for rows, block in read_blocks(source, stream, count, size, GaussianFileError):
+        for rows, block in read_blocks(stream, count, size):
             _fill(cloud, alphas, rows, block)
         finish(source, stream)
-    _check_scales(source, cloud.log_scales)
-    np.log(cloud.log_scales, out=cloud.log_scales)
-    cloud.opacity_logits[:], clipped = logits_of_bytes(alphas)
-    check_gaussians(source, cloud, GaussianFileError)
+        _check_scales(cloud.log_scales)
+        np.log(cloud.log_scales, out=cloud.log_scales)
+        cloud.opacity_logits[:], clipped = logits_of_bytes(alphas)
+        check_gaussians(cloud)
     return GaussianFile(cloud, "splat", 0, (*_NOTES, *clipped))
 
 
@@ -69,11 +64,11 @@ def _fill(cloud: GaussianCloud, alphas: Bytes, rows: slice, block: Bytes) -> Non
     cloud.quaternions[rows] = _COMPONENTS[records["rotation"]]
 
 
-def _check_scales(source: Source, scales: Floats) -> None:
+def _check_scales(scales: Floats) -> None:
     bad = ~((scales > 0) & (scales < np.inf)).all(axis=1)
     if bad.any():
         first = int(np.argmax(bad))
         raise GaussianFileError(
-            f"{source}: {int(bad.sum())} of {len(scales)} records have a scale that is not positive and finite, first "
+            f"{int(bad.sum())} of {len(scales)} records have a scale that is not positive and finite, first "
             f"record {first} (byte {first * _RECORD.itemsize + 12}): {scales[first].tolist()}; drop or export again"
         )

@@ -1,19 +1,24 @@
 """Niantic's .spz files, versions 1 to 4: 20 to 65 bytes per Gaussian before compression.
 
-Source: the format's description in the README of nianticlabs/spz. A file stores RUB axes (x right, y up, z back) unless
-an extension names others; they are brought to the RDF axes (x right, y down, z forward) of .ply files.
+Source: the format's description in the README of nianticlabs/spz. Versions 1 to 3 are one gzip stream of a 16-byte
+header, the attributes and then the extensions. Version 4 is a 32-byte header, the extensions, a table of sizes and one
+zstd frame per attribute. Everything is little-endian. A file stores RUB axes (x right, y up, z back) unless an
+extension names others; they are brought to the RDF axes (x right, y down, z forward) of .ply files.
 """
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ssl_core.errors import GaussianFileError
-from ssl_core.files.source import Source
-from ssl_core.gaussians.formats.alphas import logits_of_bytes
-from ssl_core.gaussians.formats.decoded_file import GaussianFile
-from ssl_core.gaussians.formats.smallest_three import unpack_10_bits
-from ssl_core.gaussians.formats.spz_container import ANTIALIASED, COORDINATES, SH_RANGE, SpzContent, read_container
-from ssl_core.gaussians.gaussian_cloud import SH_REST, Floats, GaussianCloud
+from ssl_core.files.source import Source, read_bytes
+from ssl_core.gaussians.formats.bounded_reading import GZIP_MAGIC, check_claim, gunzip, gunzip_head, naming, unzstd
+from ssl_core.gaussians.formats.gaussian_properties import logits_of_bytes, unpack_10_bits
+from ssl_core.gaussians.gaussian_cloud import SH_REST, Floats, GaussianCloud, GaussianFile
 
 Bytes = NDArray[np.uint8]
 
@@ -27,6 +32,53 @@ RDF = 6
 COLOUR_SCALE = 0.15
 """Colour byte / 255 = 0.5 + COLOUR_SCALE * sh_dc."""
 
+MAGIC = b"NGSP"
+ANTIALIASED = 0x1
+EXTENSIONS = 0x2
+COORDINATES = 0xADBE0003
+SH_RANGE = 0xADBE0001
+MAX_EXTENSION_BYTES = 64 * 1024
+MAX_FRACTIONAL_BITS = 24
+SH_BYTES = (0, 9, 24, 45, 72)
+"""Bytes of spherical harmonics per Gaussian, by degree."""
+
+_HEAD = struct.Struct("<4sIIBBBB")
+_HEAD_4 = struct.Struct("<4sIIBBBBI12s")
+_SIZES = struct.Struct("<QQ")
+_RECORD = struct.Struct("<II")
+
+
+@dataclass(frozen=True)
+class SpzHeader:
+    """The fields that versions 1 to 4 share."""
+
+    version: int
+    count: int
+    degree: int
+    fractional_bits: int
+    flags: int
+
+    def attributes(self) -> dict[str, int]:
+        """Bytes of each attribute, in the order of the file; empty ones are left out."""
+        each = {
+            "positions": 6 if self.version == 1 else 9,
+            "alphas": 1,
+            "colors": 3,
+            "scales": 3,
+            "rotations": 4 if self.version >= 3 else 3,
+            "sh": SH_BYTES[self.degree],
+        }
+        return {name: size * self.count for name, size in each.items() if size}
+
+
+@dataclass(frozen=True, eq=False)
+class SpzContent:
+    """Header, bytes of each attribute, and extension records by type."""
+
+    header: SpzHeader
+    streams: Mapping[str, bytes | memoryview]
+    extensions: dict[int, bytes]
+
 
 def decode(source: Source, limit: int) -> GaussianFile:
     """Read a .spz file; degree 4 is cut to 3.
@@ -35,19 +87,20 @@ def decode(source: Source, limit: int) -> GaussianFile:
         GaussianFileError: see `read_container`; also positions that are not finite (version 1) and extensions that
             change the meaning of the numbers in a way this reader does not know.
     """
-    content = read_container(source, limit)
-    header = content.header
-    signs = _signs(source, content)
-    logits, notes = logits_of_bytes(_bytes(content, "alphas", 1)[:, 0])
-    cloud = GaussianCloud(
-        xyz=_positions(source, content) * signs,
-        opacity_logits=logits,
-        log_scales=_table(np.arange(256) / 16 - 10)[_bytes(content, "scales", 3)],
-        quaternions=_quaternions(content, signs),
-        sh_dc=_table((np.arange(256) / 255 - 0.5) / COLOUR_SCALE)[_bytes(content, "colors", 3)],
-        sh_rest=_harmonics(content, signs),
-    )
-    return GaussianFile(cloud, "spz", header.degree, (*_notes(content), *notes))
+    with naming(source):
+        content = read_container(read_bytes(source, 96 * limit + 1024 * 1024), limit)
+        header = content.header
+        signs = _signs(content)
+        logits, notes = logits_of_bytes(_bytes(content, "alphas", 1)[:, 0])
+        cloud = GaussianCloud(
+            xyz=_positions(content) * signs,
+            opacity_logits=logits,
+            log_scales=_table(np.arange(256) / 16 - 10)[_bytes(content, "scales", 3)],
+            quaternions=_quaternions(content, signs),
+            sh_dc=_table((np.arange(256) / 255 - 0.5) / COLOUR_SCALE)[_bytes(content, "colors", 3)],
+            sh_rest=_harmonics(content, signs),
+        )
+        return GaussianFile(cloud, "spz", header.degree, (*_notes(content), *notes))
 
 
 def mirror_signs(signs: Floats) -> Floats:
@@ -65,13 +118,13 @@ def _table(values: NDArray[np.float64]) -> Floats:
     return values.astype(np.float32)
 
 
-def _positions(source: Source, content: SpzContent) -> Floats:
+def _positions(content: SpzContent) -> Floats:
     header = content.header
     if header.version == 1:
         halves = np.frombuffer(content.streams["positions"], dtype="<f2").reshape(header.count, 3).astype(np.float32)
         if not np.isfinite(halves).all():
             first = int(np.flatnonzero(~np.isfinite(halves).all(axis=1))[0])
-            raise GaussianFileError(f"{source}: position of Gaussian {first} is not finite; drop it or train again")
+            raise GaussianFileError(f"position of Gaussian {first} is not finite; drop it or train again")
         return halves
     # The three bytes go to the upper end of an int32; shifting it down again extends the sign.
     wide = np.zeros((header.count * 3, 4), dtype=np.uint8)
@@ -103,19 +156,18 @@ def _harmonics(content: SpzContent, signs: Floats) -> Floats:
     return rest
 
 
-def _signs(source: Source, content: SpzContent) -> Floats:
+def _signs(content: SpzContent) -> Floats:
     """Factors of x, y and z from the file's axes to RDF."""
     if SH_RANGE in content.extensions:
         raise GaussianFileError(
-            f"{source}: extension 0x{SH_RANGE:08x} gives the spherical harmonics another range, which this reader does "
+            f"extension 0x{SH_RANGE:08x} gives the spherical harmonics another range, which this reader does "
             "not know; export it without"
         )
     payload = content.extensions.get(COORDINATES, RUB.to_bytes(4, "little"))
     axes = int.from_bytes(payload, "little") or RUB
     if len(payload) != 4 or axes > 8:
         raise GaussianFileError(
-            f"{source}: extension 0x{COORDINATES:08x} names axes {axes}; expected 1 to 8 (y up or down): "
-            "export it with RUB axes"
+            f"extension 0x{COORDINATES:08x} names axes {axes}; expected 1 to 8 (y up or down): export it with RUB axes"
         )
     different = (axes - 1) ^ (RDF - 1)
     return np.array([-1.0 if different >> i & 1 else 1.0 for i in range(3)], dtype=np.float32)
@@ -136,3 +188,132 @@ def _notes(content: SpzContent) -> tuple[str, ...]:
         notes.append("trained with antialiasing, which is not drawn here")
     notes += [f"extension 0x{kind:08x} is ignored" for kind in content.extensions if kind != COORDINATES]
     return tuple(notes)
+
+
+def read_container(content: bytes, limit: int) -> SpzContent:
+    """Unpack a .spz file of any version.
+
+    Raises:
+        GaussianFileError: no .spz, an unknown version, flag or degree, a count that is zero, above `limit` or not
+            matched by the bytes, a damaged or truncated stream, bytes that belong to nothing, or a file that cannot be
+            read or is larger than `limit` Gaussians can be.
+    """
+    if content[:2] == GZIP_MAGIC:
+        return _read_gzip(content, limit)
+    if content[:4] == MAGIC:
+        return _read_zstd(content, limit)
+    raise GaussianFileError(
+        f"is no .spz: it begins with {content[:4].hex(' ') or 'nothing'}, expected 1f 8b (gzip, versions 1 "
+        "to 3) or NGSP (version 4); export it again"
+    )
+
+
+def _read_gzip(content: bytes, limit: int) -> SpzContent:
+    head = gunzip_head(content, _HEAD.size)
+    if len(head) < _HEAD.size or head[:4] != MAGIC:
+        raise GaussianFileError(
+            "the gzip stream is damaged or holds no .spz (expected NGSP at offset 0); export it again"
+        )
+    _, version, count, degree, bits, flags, reserved = _HEAD.unpack(head)
+    header = SpzHeader(version, count, degree, bits, flags)
+    _check_header(header, limit, len(content), versions=(1, 2, 3), reserved=reserved != 0)
+    sizes = header.attributes()
+    end = _HEAD.size + sum(sizes.values())
+    unpacked = gunzip(content, end + (MAX_EXTENSION_BYTES if flags & EXTENSIONS else 0))
+    if len(unpacked) < end:
+        raise GaussianFileError(
+            f"holds {len(unpacked):,} bytes where {count:,} Gaussians (offset 8, numPoints) of version "
+            f"{version} and SH degree {degree} need {end:,}; the count is wrong or the file cut: export it again"
+        )
+    view = memoryview(unpacked)
+    ends = accumulate(sizes.values(), initial=_HEAD.size)
+    streams = {name: view[first:last] for name, (first, last) in zip(sizes, pairwise(ends), strict=True)}
+    return SpzContent(header, streams, _extensions(bytes(view[end:])))
+
+
+def _read_zstd(content: bytes, limit: int) -> SpzContent:
+    if len(content) < _HEAD_4.size:
+        raise GaussianFileError(f"is truncated within its header of {_HEAD_4.size} bytes; copy it again")
+    _, version, count, degree, bits, flags, num_streams, toc, reserved = _HEAD_4.unpack_from(content)
+    header = SpzHeader(version, count, degree, bits, flags)
+    _check_header(header, limit, len(content), versions=(4,), reserved=any(reserved))
+    sizes = header.attributes()
+    if num_streams != len(sizes):
+        raise GaussianFileError(
+            f"numStreams (offset 15) is {num_streams}; SH degree {degree} needs {len(sizes)}: export it again"
+        )
+    between = toc - _HEAD_4.size
+    if not 0 <= between <= (MAX_EXTENSION_BYTES if flags & EXTENSIONS else 0):
+        raise GaussianFileError(
+            f"tocByteOffset (offset 16) is {toc}; expected {_HEAD_4.size}"
+            f"{f' to {_HEAD_4.size + MAX_EXTENSION_BYTES}' if flags & EXTENSIONS else ' without extensions'}: "
+            "export it again"
+        )
+    streams = _unzstd_all(content, toc, sizes)
+    return SpzContent(header, streams, _extensions(content[_HEAD_4.size : toc]))
+
+
+def _unzstd_all(content: bytes, toc: int, sizes: dict[str, int]) -> dict[str, bytes]:
+    """Each attribute unpacked, after the table of sizes was found to describe the file to its last byte."""
+    first = toc + _SIZES.size * len(sizes)
+    if first > len(content):
+        raise GaussianFileError(f"is truncated within its table of streams at offset {toc}; copy it again")
+    packed = []
+    for i, (name, size) in enumerate(sizes.items()):
+        offset = toc + _SIZES.size * i
+        compressed, unpacked = _SIZES.unpack_from(content, offset)
+        if unpacked != size:
+            raise GaussianFileError(
+                f"stream '{name}' (table at offset {offset}) claims {unpacked:,} bytes where numPoints needs "
+                f"{size:,}; export it again"
+            )
+        packed.append(compressed)
+    if first + sum(packed) != len(content):
+        raise GaussianFileError(
+            f"is {len(content):,} bytes long where its table of streams (offset {toc}) asks for "
+            f"{first + sum(packed):,}; it is truncated or has bytes after its end: copy it again"
+        )
+    ends = accumulate(packed, initial=first)
+    frames = [content[start:end] for start, end in pairwise(ends)]
+    return {name: unzstd(name, frame, sizes[name]) for name, frame in zip(sizes, frames, strict=True)}
+
+
+def _check_header(header: SpzHeader, limit: int, size: int, *, versions: tuple[int, ...], reserved: bool) -> None:
+    if header.version not in versions:
+        packing = "zstd" if 4 in versions else "gzip"
+        raise GaussianFileError(
+            f"version (offset 4) is {header.version}; {packing} files of version "
+            f"{' or '.join(map(str, versions))} can be read: export it as version 2, 3 or 4"
+        )
+    if header.degree >= len(SH_BYTES):
+        raise GaussianFileError(f"shDegree (offset 12) is {header.degree}; expected 0 to 4: export it again")
+    if header.fractional_bits > MAX_FRACTIONAL_BITS:
+        raise GaussianFileError(
+            f"fractionalBits (offset 13) is {header.fractional_bits}; positions have 24 bits in all: export it again"
+        )
+    unknown = header.flags & ~(ANTIALIASED | EXTENSIONS)
+    if unknown:
+        raise GaussianFileError(
+            f"flags (offset 14) has unknown bits 0x{unknown:02x} (0x80 is a level-of-detail tree); what they "
+            "change is not known: export it as plain .spz or .ply"
+        )
+    if reserved:
+        raise GaussianFileError("reserved bytes of the header are not zero; export it again")
+    check_claim(header.count, limit, sum(header.attributes().values()), size)
+
+
+def _extensions(content: bytes) -> dict[int, bytes]:
+    """Records of type, length and payload, back to back to the last byte."""
+    records: dict[int, bytes] = {}
+    offset = 0
+    while offset < len(content):
+        start = offset + _RECORD.size
+        kind, size = _RECORD.unpack_from(content, offset) if start <= len(content) else (0, 0)
+        if kind == 0 or start + size > len(content):
+            raise GaussianFileError(
+                f"extension record {len(records)} (byte {offset} of {len(content)} of extensions) is damaged "
+                "or cut; export it again without extensions"
+            )
+        records[kind] = content[start : start + size]
+        offset = start + size
+    return records

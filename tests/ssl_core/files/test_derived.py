@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from ssl_core.errors import StorageError
-from ssl_core.files import derived
-from ssl_core.files.derived import derived_folder
+from ssl_core.files import whole
+from ssl_core.files.whole import derived_folder
 
 
 class Maker:
@@ -39,7 +39,7 @@ def test_it_is_made_once_and_found_whole(tmp_path):
 
 
 def test_whoever_comes_together_waits_and_shares(tmp_path, monkeypatch):
-    monkeypatch.setattr(derived, "_WAIT_BEFORE_SAYING", 0.05)
+    monkeypatch.setattr(whole, "_WAIT_BEFORE_SAYING", 0.05)
     make, said = Maker(0.3), []
     threads = [
         threading.Thread(target=derived_folder, args=(tmp_path, "a", make), kwargs={"say": said.append})
@@ -80,7 +80,7 @@ def test_an_address_is_a_plain_name(tmp_path, address):
 _DIES = """
 import sys, time
 from pathlib import Path
-from ssl_core.files.derived import derived_folder
+from ssl_core.files.whole import derived_folder
 def make(folder):
     (folder / "value").write_text("half")
     print("at it", flush=True)

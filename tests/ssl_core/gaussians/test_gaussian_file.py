@@ -9,7 +9,7 @@ import pytest
 
 from ssl_core.errors import GaussianFileError, PlyError
 from ssl_core.files.source import FileSource
-from ssl_core.gaussians.formats.decoded_file import SUFFIXES
+from ssl_core.gaussians.gaussian_cloud import SUFFIXES
 from ssl_core.gaussians.gaussian_file import gaussian_format, read_gaussians
 from ssl_core.gaussians.ply import write_gaussian_ply
 

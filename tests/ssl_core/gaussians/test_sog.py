@@ -22,9 +22,8 @@ from scipy.spatial import cKDTree
 
 from ssl_core.errors import GaussianFileError
 from ssl_core.files.source import FileSource
-from ssl_core.gaussians.formats.decoded_file import MAX_GAUSSIANS
 from ssl_core.gaussians.formats.sog import decode
-from ssl_core.gaussians.gaussian_cloud import SH_REST, GaussianCloud
+from ssl_core.gaussians.gaussian_cloud import MAX_GAUSSIANS, SH_REST, GaussianCloud
 from ssl_core.gaussians.gaussian_file import read_gaussians
 from tests.reference.gaussian_axes import rotations
 from tests.reference.plain_sog import decode_sog, image_bytes, sog_parts, write_sog

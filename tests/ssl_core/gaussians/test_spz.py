@@ -20,9 +20,8 @@ from hypothesis import strategies as st
 
 from ssl_core.errors import GaussianFileError
 from ssl_core.files.source import FileSource
-from ssl_core.gaussians.formats.decoded_file import MAX_GAUSSIANS
 from ssl_core.gaussians.formats.spz import decode, mirror_signs
-from ssl_core.gaussians.gaussian_cloud import SH_REST, GaussianCloud
+from ssl_core.gaussians.gaussian_cloud import MAX_GAUSSIANS, SH_REST, GaussianCloud
 from ssl_core.gaussians.gaussian_file import read_gaussians
 from tests.reference.gaussian_axes import rotations
 from tests.reference.plain_spz import ORDER, SH_COUNT, decode_spz, encode_spz, pack_zstd

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ssl_core.errors import LayoutError
 from ssl_core.files.source import read_bytes
-from ssl_core.gaussians.formats.decoded_file import SUFFIXES
+from ssl_core.gaussians.gaussian_cloud import SUFFIXES
 from ssl_core.packing.layout import SAFE_NAME, find_meshes, find_objects, ply_path, stamp_of, view_path
 
 

@@ -17,9 +17,7 @@ from ssl_core.packing import scene_writer
 from ssl_core.packing.scene_views import undistorted
 from ssl_core.packing.scene_writer import assign_splits, write_scene_pack
 from ssl_core.scenes.camera_files import read_scene
-from ssl_core.scenes.camera_scene import CameraView
-from ssl_core.scenes.cameras import Camera, orbit_cameras
-from ssl_core.scenes.lens import Distortion
+from ssl_core.scenes.cameras import Camera, CameraView, Distortion, orbit_cameras
 from tests.reference.projection import project
 from tests.ssl_core.camera_writers import opengl_pose, write_json
 

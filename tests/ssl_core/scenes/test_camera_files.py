@@ -11,8 +11,7 @@ from PIL import Image
 from ssl_core.errors import CameraError
 from ssl_core.inspect.scene_facts import describe_scene, format_scene, nearest_point
 from ssl_core.scenes.camera_files import read_scene
-from ssl_core.scenes.cameras import look_at
-from ssl_core.scenes.lens import Distortion
+from ssl_core.scenes.cameras import Distortion, look_at
 from tests.reference.projection import project
 
 

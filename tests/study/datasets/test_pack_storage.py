@@ -14,7 +14,7 @@ from filelock import FileLock
 from ssl_core.data import manifest as manifest_format
 from ssl_core.data.object_pack import Pack
 from ssl_core.errors import PackError, StorageError
-from ssl_core.files import derived
+from ssl_core.files import whole
 from study.datasets import pack_cache, pack_transfer
 from study.datasets.object_store import Store, parse_uri
 from study.datasets.pack_storage import needed_files, open_pack, push_pack
@@ -161,7 +161,7 @@ def test_damaged_bytes_on_disk_are_fetched_again(uri, local, cache) -> None:
 
 
 def test_others_wait_and_say_so(uri, cache, monkeypatch) -> None:
-    monkeypatch.setattr(derived, "_WAIT_BEFORE_SAYING", 0.05)
+    monkeypatch.setattr(whole, "_WAIT_BEFORE_SAYING", 0.05)
     digest = open_pack(uri, LEAN).digest
     said: list[str] = []
     told = threading.Event()
