@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ssl_core.contracts import PointsContract
-from ssl_core.encode.image_input import Picture, image_batch
-from ssl_core.encode.point_input import points_input
+from ssl_core.encode.model_inputs import Picture, image_batch, points_input
 from ssl_core.errors import ConfigError
 from ssl_core.gaussians.gaussian_cloud import GaussianCloud
 from ssl_core.gaussians.gaussian_file import read_gaussians

@@ -14,17 +14,21 @@ from ssl_core.data.object_pack import Pack as ObjectPack
 from ssl_core.data.point_sampler import PointSampler
 from ssl_core.errors import InfeasibleError
 from ssl_core.evaluation.extract import (
+    ExtractionLog,
     ExtractionTimes,
+    FeatureCache,
+    FeatureKey,
     Features,
     image_features,
+    indices_digest,
     point_batch_count,
     point_features,
+    timed,
     view_batch_count,
 )
-from ssl_core.evaluation.feature_cache import ExtractionLog, FeatureCache, FeatureKey, indices_digest, timed
 from ssl_core.evaluation.probe_grid import Cells
-from ssl_core.evaluation.progress import Steps
 from ssl_core.evaluation.protocol import Pooling, ProbingConfig
+from ssl_core.evaluation.report import Steps
 from ssl_core.models.cards import ImageEncoderCard, PointEncoderCard
 from ssl_core.models.modes import device_of
 

@@ -14,11 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from ssl_core.config import Config
-from ssl_core.evaluation.linear_probe import linear_probe
-from ssl_core.evaluation.probes import ProbeResult, draw_labels, knn, linear_svm
-from ssl_core.evaluation.progress import Steps
+from ssl_core.evaluation.probes import ProbeResult, draw_labels, knn, linear_probe, linear_svm
 from ssl_core.evaluation.protocol import PROBES, LabelSetting, Pooling, Probe, ProbingConfig
-from ssl_core.evaluation.report import Measurement, Scores
+from ssl_core.evaluation.report import Measurement, Scores, Steps
 from ssl_core.evaluation.statistics import Interval, bootstrap_mean, mean_interval, paired_intervals
 
 Features = NDArray[np.float32]

@@ -1,10 +1,6 @@
 """Retrieval: does the nearest neighbour of a query, by cosine of the features, belong to it?
 
-Three questions are asked with the same ranking:
-
-* across views: one view of an object against the other views of all objects (`across_views`);
-* across modalities: the points of an object against the views of all objects, and the reverse (`across_modalities`);
-* anything else: `retrieve`.
+Asked across views (`across_views`), across modalities (`across_modalities`), or as `retrieve` with any labels.
 
 *Average precision* is the mean, over all that is relevant, of the precision at its rank. *Recall@k* is 1 if anything
 relevant stands among the first k, as metric learning counts it (Oh Song et al. 2016). All numbers are per query; their
@@ -19,9 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssl_core.errors import ConfigError, DivergedError, InfeasibleError
+from ssl_core.evaluation.probes import Features, Labels, unit
 
-Features = NDArray[np.floating]
-Labels = NDArray[np.integer]
 KS = (1, 5, 10)
 NEIGHBOURS = 5
 """So many nearest of each query are kept, for pictures."""
@@ -91,7 +86,7 @@ def retrieve(
     if exclude_self:
         assert own is None, "exclude_self and own say the same"
         own = (np.arange(len(queries)), np.arange(len(gallery)))
-    unit_queries, unit_gallery = _unit(queries), _unit(gallery)
+    unit_queries, unit_gallery = unit(queries), unit(gallery)
     step = max(1, _BLOCK // len(gallery))
     parts: list[_Part] = []
     for start in range(0, len(queries), step):
@@ -227,10 +222,3 @@ def _check(queries: Features, gallery: Features, ks: Sequence[int]) -> None:
         raise ConfigError(f"recall@k needs at least one k, all at least 1 (got {list(ks)})")
     if not (np.isfinite(queries).all() and np.isfinite(gallery).all()):
         raise DivergedError("features hold NaN or infinity: the encoder diverged and nothing can be searched with it")
-
-
-def _unit(x: Features) -> NDArray[np.float64]:
-    """Rows scaled to unit length; zero rows stay zero."""
-    wide = x.astype(np.float64)
-    unit: NDArray[np.float64] = wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), 1e-12)
-    return unit

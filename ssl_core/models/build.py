@@ -1,7 +1,4 @@
-"""Contract + backbone config + seed -> Encoder.
-
-The seed decides every initial weight and touches no global state.
-"""
+"""Contract + backbone config + seed -> Encoder. The seed decides every initial weight and touches no global state."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,15 +6,40 @@ from typing import Annotated, assert_never
 
 import torch
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from ssl_core.contracts import ImageContract, PointsContract
 from ssl_core.errors import ConfigError
 from ssl_core.models.dgcnn import DGCNN, DGCNNConfig
-from ssl_core.models.encoder import Encoder
 from ssl_core.models.image import ResNetConfig, build_resnet
 from ssl_core.models.pointnet import PointNet, PointNetConfig
 from ssl_core.models.pointnet2 import PointNet2, PointNet2MSGConfig, PointNet2SSGConfig
+
+
+class Encoder(nn.Module):
+    """Contract + backbone. Final: to change behaviour, give another backbone.
+
+    Args:
+        contract: the input contract, which checks and normalises what `forward` takes.
+        backbone: module from the normalised input to `[B, feature_dim]`.
+        feature_dim: width of the output.
+    """
+
+    def __init__(self, contract: PointsContract | ImageContract, backbone: nn.Module, feature_dim: int) -> None:
+        super().__init__()
+        self.contract = contract
+        self.normaliser = contract.normaliser()
+        self.backbone = backbone
+        self.feature_dim = feature_dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, N, D] or [B, 3, H, W] -> [B, feature_dim]. Raises ConfigError for an input the contract does
+        not allow: shapes and type only, values are the data's business.
+        """
+        self.contract.check(x)
+        features: Tensor = self.backbone(self.normaliser(x))
+        return features
+
 
 PointBackbone = Annotated[
     PointNetConfig | PointNet2SSGConfig | PointNet2MSGConfig | DGCNNConfig, Field(discriminator="kind")

@@ -19,6 +19,7 @@ from ssl_core.config import Config
 from ssl_core.contracts import ImageContract, PointsContract
 from ssl_core.errors import ConfigError
 from ssl_core.models.build import (
+    Encoder,
     ImageBackbone,
     PointBackbone,
     build_image_encoder,
@@ -26,7 +27,6 @@ from ssl_core.models.build import (
     seeded_weights,
 )
 from ssl_core.models.dgcnn import DGCNNConfig
-from ssl_core.models.encoder import Encoder
 from ssl_core.models.image import ResNetConfig
 from ssl_core.models.light_field import RAY, LightField
 

@@ -13,10 +13,18 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ssl_core.config import Config
-from ssl_core.models.layers import activate, at_least_single, shared_linear, weight_matrix
+from ssl_core.models.layers import (
+    PooledLayer,
+    activate,
+    at_least_single,
+    channel_signs,
+    normalise_pooled,
+    running_statistics,
+    shared_linear,
+    track,
+    weight_matrix,
+)
 from ssl_core.models.neighbours import gather_rows, nearest, row_indices
-from ssl_core.models.pooled import PooledLayer, channel_signs, normalise_pooled, running_statistics
-from ssl_core.models.row_norm import track
 
 EDGE_WIDTHS = (64, 64, 128, 256)
 

@@ -13,6 +13,12 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 
 from ssl_core.config import Config
 
+PARAMETERS = "cost/parameters"
+PEAK_MEMORY = "cost/peak_memory_bytes"
+DEVICE_MEMORY = "cost/device_memory_bytes"
+LATENCY = "cost/latency_ms"
+
+
 if TYPE_CHECKING:  # the study reads this page, and starts without torch
     import torch
     from torch import Tensor, nn

@@ -15,9 +15,8 @@ from typing import Any
 from ssl_core.config import Config
 from ssl_core.errors import InfeasibleError
 from ssl_core.files.derived import derived_folder
-from ssl_core.training.config import RecipeConfig
+from ssl_core.training.config import RecipeConfig, choose_device
 from ssl_core.training.contract import AnyRecipe, Data, Session, Stage
-from ssl_core.training.device import choose_device
 
 Say = Callable[[str], None]
 

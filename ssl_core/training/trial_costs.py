@@ -19,7 +19,7 @@ from torch import nn
 
 from ssl_core.models.cards import Card
 from ssl_core.models.modes import evaluating
-from ssl_core.training.cost_names import DEVICE_MEMORY, LATENCY, PARAMETERS, PEAK_MEMORY
+from ssl_core.training.contract import DEVICE_MEMORY, LATENCY, PARAMETERS, PEAK_MEMORY
 
 Models = Mapping[str, tuple[nn.Module, Card]]
 """What a trial exports, by output."""

@@ -59,7 +59,7 @@ def import_checkpoint(
     from registry.tracking.run_log import open_run_log
     from registry.versions.import_checkpoint import check_pack, register_imported
     from registry.versions.store import EncoderStore
-    from ssl_core.training.device import choose_device
+    from ssl_core.training.config import choose_device
     from study.datasets.pack_storage import open_pack
 
     of_points: dict[str, Any] = {
@@ -93,7 +93,7 @@ def import_checkpoint(
 def read(file: Path, model: Model, values: dict[str, Any]) -> "Imported":
     """The encoders of the file. Raises ConfigError, also for an option that this kind of file has no use for."""
     from ssl_core.config import validated
-    from ssl_core.models.image_weights import ImageImport, import_image_weights
+    from ssl_core.models.imported import ImageImport, import_image_weights
     from ssl_core.models.reference_checkpoint import ReferenceImport, import_reference_checkpoint
 
     kind = ReferenceImport if model.value in POINT_MODELS else ImageImport

@@ -115,7 +115,7 @@ def print_table(reference: str, pack: "Dataset", tracking_uri: str | None, json:
     from registry.tracking.run_log import open_run_log
     from registry.versions.evaluation import reference_table_of
     from registry.versions.store import EncoderStore
-    from ssl_core.training.device import choose_device
+    from ssl_core.training.config import choose_device
 
     with open_run_log(tracking_uri, home()) as log, evaluation_progress() as tell:
         report, times = reference_table_of(EncoderStore(log), reference, pack, device=choose_device(), tell=tell)

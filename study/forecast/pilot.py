@@ -19,7 +19,7 @@ from rich.console import Console
 from search_spaces.space import SearchSpace
 from ssl_core.config import Config
 from ssl_core.errors import ConfigError, StudyError
-from ssl_core.training.cost_names import DEVICE_MEMORY, PEAK_MEMORY
+from ssl_core.training.contract import DEVICE_MEMORY, PEAK_MEMORY
 from study.forecast.columns import Columns
 from study.forecast.pace import spread_out
 from study.forecast.pilot_session import OpenPilot

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from ssl_core.config import Config
-from ssl_core.training.cost_names import PARAMETERS
+from ssl_core.training.contract import PARAMETERS
 
 Curves = Mapping[str, Mapping[int, float]]
 """metric -> epoch -> value"""

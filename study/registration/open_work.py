@@ -9,7 +9,7 @@ from registry.versions.records import kind_of
 from ssl_core.errors import RegistryError
 from ssl_core.evaluation.report import TaskConfig
 from ssl_core.evaluation.task import task_named
-from ssl_core.evaluation.tasks.probing_config import EvaluationConfig
+from ssl_core.evaluation.tasks.probing_report import EvaluationConfig
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,7 @@ from ssl_core.models.bundle import WEIGHTS, read_card
 from ssl_core.models.weights_file import file_sha256
 from ssl_core.training.checkpoint import has_checkpoint, replace_checkpoint
 from ssl_core.training.config import RecipeConfig
-from ssl_core.training.contract import Session
-from ssl_core.training.cost_names import DEVICE_MEMORY
+from ssl_core.training.contract import DEVICE_MEMORY, Session
 from ssl_core.training.stages import Stages
 from study.datasets.pack_storage import needed_files, open_data
 from study.record.metrics_file import MetricsFile, read_metrics

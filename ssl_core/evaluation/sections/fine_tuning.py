@@ -32,7 +32,7 @@ from ssl_core.evaluation.statistics import Interval, paired_intervals
 from ssl_core.evaluation.supervised_data import SupervisedConfig, SupervisedData, supervised_data
 from ssl_core.models.build import seeded_weights
 from ssl_core.models.modes import device_of
-from ssl_core.training.optim import CosineSchedule, learning_rate_factor
+from ssl_core.training.config import CosineSchedule, learning_rate_factor
 
 _STEPS = 50
 """of `EvaluationProgress`, for one training"""

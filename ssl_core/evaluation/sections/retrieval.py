@@ -1,14 +1,10 @@
-"""Retrieval among test objects: does the nearest neighbour of a query, by cosine of the features, belong to it?
+"""Retrieval among test objects, by cosine of the features (`ranking` has the terms).
 
 Asked across views (images): one view of an object against the other views of all objects; across point draws
 (points); and across modalities: the points of an object against the views of all objects, and the reverse. Points and
 images share no space unless they were trained to: besides the search in the encoders' own spaces (where the widths are
 equal) the points are mapped to the images by a linear map, fitted on training objects without their labels (ridge
-regression on standardised features).
-
-*Average precision* is the mean, over all that is relevant, of the precision at its rank. *Recall@k* is 1 if anything
-relevant stands among the first k, as metric learning counts it (Oh Song et al. 2016). Intervals are bootstraps over
-queries. Equal similarities rank in the order of the gallery.
+regression on standardised features). Intervals are bootstraps over queries.
 """
 
 from typing import Literal
@@ -23,7 +19,7 @@ from ssl_core.config import Config
 from ssl_core.errors import DivergedError, InfeasibleError
 from ssl_core.evaluation.extract import Features
 from ssl_core.evaluation.features import EncoderCard, FeatureSource, whole
-from ssl_core.evaluation.neighbours_picture import neighbours_png, pack_examples
+from ssl_core.evaluation.pictures import neighbours_png, pack_examples
 from ssl_core.evaluation.ranking import (
     AcrossModalities,
     BothLevels,

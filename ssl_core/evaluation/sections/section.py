@@ -14,9 +14,8 @@ from ssl_core.errors import SplatsweepError
 from ssl_core.evaluation.extract import Features
 from ssl_core.evaluation.features import EncoderCard, FeatureSource, RawFeatures, whole
 from ssl_core.evaluation.probe_grid import Labels, most_labelled
-from ssl_core.evaluation.progress import Steps
 from ssl_core.evaluation.protocol import LabelSetting, ProbingConfig
-from ssl_core.evaluation.report import Table
+from ssl_core.evaluation.report import Steps, Table
 from ssl_core.models.cards import Card
 
 S = TypeVar("S")

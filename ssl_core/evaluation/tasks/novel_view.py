@@ -19,8 +19,7 @@ from torch import Tensor, nn
 
 from ssl_core.data.scene_pack import ScenePack
 from ssl_core.errors import InfeasibleError
-from ssl_core.evaluation.progress import Steps
-from ssl_core.evaluation.report import Measurement, Report, Scores, TaskConfig, markdown_table, psnr
+from ssl_core.evaluation.report import Measurement, Report, Scores, Steps, TaskConfig, markdown_table, psnr
 from ssl_core.evaluation.statistics import bootstrap_mean
 from ssl_core.evaluation.tasks.task_contract import Context, Evaluation
 from ssl_core.models.cards import SceneFieldCard

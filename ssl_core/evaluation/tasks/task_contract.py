@@ -7,9 +7,8 @@ from typing import Generic, TypeVar
 from torch import nn
 
 from ssl_core.data.dataset import Dataset
-from ssl_core.evaluation.feature_cache import FeatureCache
-from ssl_core.evaluation.progress import Tell, silent
-from ssl_core.evaluation.report import Report, TaskConfig
+from ssl_core.evaluation.extract import FeatureCache
+from ssl_core.evaluation.report import Report, TaskConfig, Tell, silent
 from ssl_core.evaluation.sections.section import Companion
 from ssl_core.models.cards import Card
 

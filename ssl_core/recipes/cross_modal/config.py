@@ -13,8 +13,14 @@ from ssl_core.models.dgcnn import DGCNNConfig
 from ssl_core.models.image import ResNetConfig
 from ssl_core.models.pointnet import PointNetConfig
 from ssl_core.models.pointnet2 import PointNet2MSGConfig, PointNet2SSGConfig
-from ssl_core.training.config import RecipeConfig, TrainingConfig
-from ssl_core.training.optim import AdamWConfig, CosineSchedule, MilestoneSchedule, SGDConfig
+from ssl_core.training.config import (
+    AdamWConfig,
+    CosineSchedule,
+    MilestoneSchedule,
+    RecipeConfig,
+    SGDConfig,
+    TrainingConfig,
+)
 
 __all__ = [
     "CrossModalConfig",

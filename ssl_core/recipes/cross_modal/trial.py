@@ -33,7 +33,7 @@ from ssl_core.models.modes import evaluating
 from ssl_core.models.pointnet import PointNet, transform_regulariser
 from ssl_core.recipes.cross_modal.config import CrossModalConfig
 from ssl_core.training.contract import Batch, LossTerms, ParameterGroup
-from ssl_core.training.prefetch import prefetched
+from ssl_core.training.loop import prefetched
 
 MATCHES = (1, 1, 0)
 """Class of the pairs (view 1, points), (view 2, points), (view of another object, points)."""

@@ -10,8 +10,8 @@ from ssl_core.errors import ConfigError
 from ssl_core.evaluation.extract import point_features
 from ssl_core.evaluation.sections.novel_views import novel_cameras, novel_views
 from ssl_core.evaluation.sections.robustness import DroppedPoints, Jitter, Turn, disturbed_point_features
+from ssl_core.models.build import Encoder
 from ssl_core.models.cards import encoder_card
-from ssl_core.models.encoder import Encoder
 from ssl_core.models.pointnet import PointNetConfig
 from ssl_core.scenes.cameras import orbit_cameras
 

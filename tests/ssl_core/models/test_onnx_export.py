@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from ssl_core.contracts import PointsContract
 from ssl_core.errors import MissingDependencyError, RegistryError, StorageError
 from ssl_core.models import onnx_export
+from ssl_core.models.build import Encoder
 from ssl_core.models.bundle import CHECKSUMS, ONNX, add_onnx, load_bundle, save_bundle, verify_checksums
 from ssl_core.models.cards import PointEncoderCard
-from ssl_core.models.encoder import Encoder
 from ssl_core.models.neighbours import ball_query, farthest_points, squared_distances
 from ssl_core.models.onnx_export import check_onnx, export_onnx, first_reached
 from ssl_core.models.pointnet import PointNetConfig

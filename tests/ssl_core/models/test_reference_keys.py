@@ -13,7 +13,7 @@ from ssl_core.models.heads import FusionNetwork
 from ssl_core.models.image import ResNetConfig
 from ssl_core.models.pointnet import PointNetConfig
 from ssl_core.models.pointnet2 import PointNet2MSGConfig
-from ssl_core.models.reference_keys import from_reference, to_reference
+from ssl_core.models.reference_checkpoint import from_reference, to_reference
 
 SHAPES = json.loads((Path(__file__).parents[2] / "golden/reference_shapes.json").read_text())
 FEATURES = {
