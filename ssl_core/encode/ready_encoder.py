@@ -48,7 +48,6 @@ class LoadedModel:
 
     @property
     def card(self) -> Card:
-        """What it is."""
         return self.bundle.card
 
     @property

@@ -4,13 +4,11 @@ Features come in *cells*: one number of views (None for points) and several draw
 cell is fitted on the same label draws for the encoder and for each twin, so that differences are paired.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, assert_never
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ssl_core.config import Config
@@ -18,6 +16,7 @@ from ssl_core.evaluation.probes import ProbeResult, draw_labels, knn, linear_pro
 from ssl_core.evaluation.protocol import PROBES, LabelSetting, Pooling, Probe, ProbingConfig
 from ssl_core.evaluation.report import Measurement, Scores, Steps
 from ssl_core.evaluation.statistics import Interval, bootstrap_mean, mean_interval, paired_intervals
+from ssl_core.models.modes import threads
 
 Features = NDArray[np.float32]
 Cells = Mapping[int | None, Sequence[Features]]
@@ -105,7 +104,6 @@ class Answers:
 class Decisive:
     """The linear SVM at all views: what was answered, and the twins' mean answers on the same draws and objects."""
 
-    labels: str
     encoder: Scores
     twin: Scores | None
 
@@ -161,22 +159,11 @@ def fit_probe(
         case "knn":
             return knn(train, truth, test, labels.test, k=config.knn_k)
         case "linear":
-            with _one_thread():
+            # steps of a few hundred objects are too small to share: two threads on busy cores take 30 times as long
+            with threads(1):
                 return linear_probe(train, truth, test, labels.test, seed=config.draw_seed)
         case _:
             assert_never(probe)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Steps of a few hundred objects are too small to share: with two threads on busy cores they take 30 times as long,
-    nearly all of it waiting for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def probe_grid(
@@ -290,7 +277,7 @@ def _spread(single: NDArray[np.float64]) -> Spread | None:
 
 
 def _decisive(setting: LabelSetting, found: Answers, twin: NDArray[np.float64] | None) -> Decisive:
-    return Decisive(setting.name, _scores(setting, found.correct), None if twin is None else _scores(setting, twin))
+    return Decisive(_scores(setting, found.correct), None if twin is None else _scores(setting, twin))
 
 
 def _scores(setting: LabelSetting, correct: NDArray[np.float64]) -> Scores:

@@ -119,13 +119,9 @@ def across_views(features: Features, labels: Labels, *, seed: int = 0, ks: Seque
         seed: which view of each object asks.
         ks: recall@k is told for these.
 
-    Raises:
-        InfeasibleError: objects have one view only, or no class has two objects.
-        Those of `retrieve`.
+    Raises as `retrieve`.
     """
     objects, views, width = features.shape
-    if views < 2:
-        raise InfeasibleError("retrieval across views needs at least two views of each object; this pack has one")
     asking, others = gallery_views(objects, views, seed)
     gallery = np.take_along_axis(features, others[:, :, None], axis=1).reshape(-1, width)
     owner = np.repeat(np.arange(objects), views - 1)
@@ -150,15 +146,8 @@ def across_modalities(
         labels: [n] classes.
         ks: recall@k is told for these.
 
-    Raises:
-        ConfigError: the features have different widths.
-        Those of `retrieve`.
+    Raises as `retrieve`.
     """
-    if points.shape[1] != images.shape[1]:
-        raise ConfigError(
-            f"points have {points.shape[1]} features and images {images.shape[1]}: they share no space to search in; "
-            "take two encoders that were trained together with equal feature_dim"
-        )
     place = np.arange(len(labels))
     return AcrossModalities(
         points_to_images=_both(points, images, labels, place, place, ks),

@@ -45,11 +45,9 @@ class SupervisedData(Protocol):
     def train_batches(self, epoch: int) -> Iterable[tuple[Tensor, Tensor]]:
         """Inputs [B, ...] and labels [B] int64: every labelled object once, in an order and with inputs drawn anew for
         each epoch, the same whenever that epoch is asked for."""
-        ...
 
     def test_batches(self) -> Iterable[Tensor]:
         """Inputs [b, R, ...]: R draws or views of each test object, in the order of the test objects."""
-        ...
 
 
 def supervised_data(

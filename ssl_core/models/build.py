@@ -88,6 +88,11 @@ def build_image_encoder(contract: ImageContract, backbone: ImageBackbone, *, see
         return Encoder(contract, build_resnet(backbone), backbone.feature_dim)
 
 
+def has_feature_transform(backbone: PointBackbone) -> bool:
+    """Whether it is a PointNet with the T-Net that the regulariser acts on."""
+    return isinstance(backbone, PointNetConfig) and backbone.feature_transform
+
+
 def _point_network(columns: int, backbone: PointBackbone) -> nn.Module:
     match backbone:
         case PointNetConfig():

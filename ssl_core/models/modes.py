@@ -1,5 +1,6 @@
-"""How a module is used for a while: to look at what it gives, not to train it."""
+"""How a module is used for a while: to look at what it gives and how long that takes, not to train it."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -23,3 +24,21 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 def device_of(module: nn.Module) -> torch.device:
     """Where its first parameter lies."""
     return next(module.parameters()).device
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """So many threads of torch inside."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def clock(device: torch.device) -> float:
+    """Seconds, once the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()

@@ -10,7 +10,6 @@ Measuring draws no random numbers from global generators and changes no model, s
 """
 
 import statistics
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,7 +17,7 @@ import torch
 from torch import nn
 
 from ssl_core.models.cards import Card
-from ssl_core.models.modes import evaluating
+from ssl_core.models.modes import clock, evaluating
 from ssl_core.training.contract import DEVICE_MEMORY, LATENCY, PARAMETERS, PEAK_MEMORY
 
 Models = Mapping[str, tuple[nn.Module, Card]]
@@ -109,19 +108,13 @@ def _latency_ms(model: nn.Module, card: Card, device: torch.device) -> float:
     seconds: list[float] = []
     with evaluating(model), torch.random.fork_rng(devices=_cuda(device)):
         for number in range(_WARM_UP + _MOST):
-            began = _now(device)
+            began = clock(device)
             model(example)
             if number >= _WARM_UP:
-                seconds.append(_now(device) - began)
+                seconds.append(clock(device) - began)
             if len(seconds) >= _FEWEST and sum(seconds) > _ENOUGH_SECONDS:
                 break
     return 1e3 * statistics.median(seconds)
-
-
-def _now(device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
 
 
 def _cuda(device: torch.device) -> list[torch.device]:

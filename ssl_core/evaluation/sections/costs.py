@@ -5,14 +5,11 @@ machine is in them. Memory is that of the tensors of one forward, input included
 it is the same every time. Scratch space inside a single operation is not seen.
 """
 
-import time
 import weakref
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from pydantic import Field
 from scipy import stats
 from torch import Tensor, nn
@@ -23,7 +20,7 @@ from ssl_core.config import Config
 from ssl_core.evaluation.report import Table
 from ssl_core.evaluation.sections.section import Found, Section, Subject
 from ssl_core.models.cards import Card
-from ssl_core.models.modes import device_of, evaluating
+from ssl_core.models.modes import clock, device_of, evaluating, threads
 
 BATCHES = (1, 32)
 _FEWEST, _MOST = 6, 30
@@ -62,20 +59,17 @@ class ModelCosts(Config):
     device: str
 
 
-def model_costs(
-    model: nn.Module, card: Card, *, batches: Sequence[int] = BATCHES, threads: int = 1, seconds: float = 3.0
-) -> ModelCosts:
+def model_costs(model: nn.Module, card: Card, *, batches: Sequence[int] = BATCHES, seconds: float = 3.0) -> ModelCosts:
     """Measure a model on the device it is on; its mode and weights are left as they are.
 
     Args:
         model: of the card, which makes up its inputs.
         batches: inputs in a forward; the largest also tells the memory.
-        threads: of torch, while this measures.
         seconds: about how long a batch size is repeated, at least six times.
     """
     device = device_of(model)
     stored = [*model.parameters(), *model.buffers()]
-    with _measured(model, threads):
+    with threads(1), evaluating(model):
         latencies = tuple(_latency(model, card.example(batch).to(device), seconds) for batch in batches)
         peak = _peak_bytes(model, card.example(max(batches)).to(device))
     return ModelCosts(
@@ -84,7 +78,7 @@ def model_costs(
         latencies=latencies,
         peak_bytes=peak,
         peak_batch=max(batches),
-        threads=threads,
+        threads=1,
         device=device.type,
     )
 
@@ -101,9 +95,9 @@ def _latency(model: nn.Module, inputs: Tensor, seconds: float) -> Latency:
     model(inputs)  # the first one also pays for what is made once
     spent: list[float] = []
     while len(spent) < _FEWEST or (len(spent) < _MOST and sum(spent) < seconds):
-        began = _now(device)
+        began = clock(device)
         model(inputs)
-        spent.append(_now(device) - began)
+        spent.append(clock(device) - began)
     median, low, high = (1e3 * value / batch for value in median_interval(spent))
     return Latency(batch=batch, median_ms=median, low_ms=low, high_ms=high, repeats=len(spent))
 
@@ -148,24 +142,6 @@ class _Held(TorchDispatchMode):
 
 def _storage(tensor: Tensor) -> int:
     return int(tensor.untyped_storage()._cdata)
-
-
-def _now(device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
-
-
-@contextmanager
-def _measured(module: nn.Module, threads: int) -> Iterator[None]:
-    """Evaluation mode, no gradients and so many threads inside; all as it was afterwards."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        with evaluating(module):
-            yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _measure(subject: Subject, settings: CostSettings, found: Found) -> ModelCosts:

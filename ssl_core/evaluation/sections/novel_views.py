@@ -17,7 +17,6 @@ from pydantic import Field
 from ssl_core.config import Config
 from ssl_core.data.augment import whole_images
 from ssl_core.data.object_pack import Pack as ObjectPack
-from ssl_core.errors import ConfigError
 from ssl_core.evaluation.extract import Features, encoded
 from ssl_core.evaluation.features import pool, view_subsets
 from ssl_core.evaluation.probe_grid import labelled
@@ -86,17 +85,13 @@ def novel_views(
     Args:
         pack: its Gaussians are drawn, of the colours that it keeps.
         objects: indices into the pack.
-        views: per object.
+        views: per object, at least one.
         image_size: side in pixels.
         seed: another seed, other cameras.
         device: where to draw.
 
-    Raises:
-        ConfigError: no view is asked for.
-        DataError: no pixel is asked for.
+    Raises DataError when no pixel is asked for.
     """
-    if views < 1:
-        raise ConfigError(f"novel views: {views} views were asked for; ask for one at least")
     cameras = novel_cameras(views, image_size, seed)
     for index in objects.tolist():
         yield _drawn(cloud_of(pack.rows_of(index)), cameras, device)

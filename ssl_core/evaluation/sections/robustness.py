@@ -21,7 +21,7 @@ from ssl_core.config import Config
 from ssl_core.contracts import PointsContract
 from ssl_core.data.point_columns import spans
 from ssl_core.data.point_sampler import PointSampler
-from ssl_core.errors import ConfigError, InfeasibleError
+from ssl_core.errors import InfeasibleError
 from ssl_core.evaluation.extract import Features, encoded, point_batches
 from ssl_core.evaluation.features import pool
 from ssl_core.evaluation.probe_grid import labelled
@@ -45,7 +45,6 @@ class DroppedPoints(Config):
 
     @property
     def name(self) -> str:
-        """For tables."""
         return f"{100 * self.share:g} % of the points dropped"
 
 
@@ -57,7 +56,6 @@ class Jitter(Config):
 
     @property
     def name(self) -> str:
-        """For tables."""
         return f"jitter of {self.sd:g} radii"
 
 
@@ -74,7 +72,6 @@ class Turn(Config):
 
     @property
     def name(self) -> str:
-        """For tables."""
         return f"turned by up to {self.degrees:g}° about " + ("up" if self.about == "up" else "any axis")
 
 
@@ -86,7 +83,6 @@ class FewerViews(Config):
 
     @property
     def name(self) -> str:
-        """For tables."""
         return "1 view" if self.views == 1 else f"{self.views} views"
 
 
@@ -187,13 +183,8 @@ def turned(points: Tensor, contract: PointsContract, quaternions: Tensor) -> Ten
 def fewer_views(
     features: NDArray[np.float32], disturbance: FewerViews, rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """[n, V, F] features of views -> [n, views, F]: a random subset for each object, in order.
-
-    Raises ConfigError when there are fewer views than are to be kept.
-    """
+    """[n, V, F] features of views -> [n, views, F]: a random subset of at most V for each object, in order."""
     objects, available, _ = features.shape
-    if disturbance.views > available:
-        raise ConfigError(f"{disturbance.views} views cannot be kept of {available}; ask for fewer")
     kept = np.sort(rng.random((objects, available)).argsort(axis=1)[:, : disturbance.views], axis=1)
     taken: NDArray[np.float32] = np.take_along_axis(features, kept[:, :, None], axis=1)
     return taken

@@ -52,27 +52,22 @@ class Subject:
 
     @property
     def pack(self) -> ObjectPack:
-        """What is read."""
         return self.source.pack
 
     @property
     def config(self) -> ProbingConfig:
-        """The protocol."""
         return self.source.config
 
     @property
     def train(self) -> NDArray[np.int64]:
-        """Indices of the training objects."""
         return self.source.objects[: len(self.labels.train)]
 
     @property
     def test(self) -> NDArray[np.int64]:
-        """Indices of the test objects."""
         return self.source.objects[len(self.labels.train) :]
 
     @property
     def most_labels(self) -> LabelSetting:
-        """The setting under which a probe sees most."""
         return most_labelled(self.config, self.labels)
 
     @property

@@ -47,11 +47,9 @@ class NovelViewConfig(TaskConfig):
         return hashlib.sha256(json.dumps(["novel view", self.protocol]).encode()).hexdigest()[:16]
 
     def covers(self, other: TaskConfig) -> bool:
-        """It asks one thing only."""
         return self == other
 
     def not_measured(self) -> tuple[str, ...]:
-        """Nothing is left out."""
         return ()
 
 
@@ -72,7 +70,6 @@ class NovelViewReport(Report):
         return text if self.baseline is None else f"{text} ({self.baseline_name} {psnr(-self.baseline.mean):.2f})"
 
     def overview(self) -> list[dict[str, Any]]:
-        """A row for each test view."""
         mine = self.deciding.values[0] if self.deciding is not None else ()
         twin = self.baseline.values[0] if self.baseline is not None else [None] * len(mine)
         return [
@@ -85,7 +82,6 @@ class NovelViewReport(Report):
         ]
 
     def metrics(self) -> dict[str, float]:
-        """Of the mean error."""
         found: dict[str, float] = {}
         if self.deciding is not None:
             found |= {"novel_view/mse": -self.deciding.mean, "novel_view/psnr": psnr(-self.deciding.mean)}
@@ -94,7 +90,6 @@ class NovelViewReport(Report):
         return found
 
     def markdown(self) -> str:
-        """A table of the test views."""
         text = (
             f"Colours of {len(self.view_names)} test views of pack `{self.data_digest}`, protocol "
             f"{self.config.protocol}. PSNR in dB; an {self.baseline_name} is the same network with random weights "
@@ -104,7 +99,6 @@ class NovelViewReport(Report):
         return f"{text}\n\n{markdown_table(('view', 'PSNR', self.baseline_name), rows)}"
 
     def paired(self) -> tuple[tuple[Measurement, Scores], ...]:
-        """Error of colours, view by view."""
         if self.deciding is None:
             return ()
         value = bootstrap_mean(self.deciding.values[0], confidence=self.config.confidence)

@@ -21,7 +21,6 @@ class EvaluationConfig(ProbingConfig):
     sections: Sections = Sections()
 
     def covers(self, other: TaskConfig) -> bool:
-        """The same probes, and its sections too."""
         if not isinstance(other, EvaluationConfig) or _probes_of(self) != _probes_of(other):
             return False
         return all(_holds(getattr(self.sections, section.name), asked) for section, asked in other.sections.asked())
@@ -112,7 +111,6 @@ class ProbingReport(Report):
 
     @property
     def share_saved(self) -> float:
-        """By features that were kept."""
         whole = self.seconds + self.extraction.saved_seconds
         return self.extraction.saved_seconds / whole if whole > 0 else 0.0
 
@@ -182,11 +180,9 @@ class ProbingReport(Report):
         ]
 
     def tables(self) -> list[Table]:
-        """Of the sections."""
         return self.sections.tables()
 
     def metrics(self) -> dict[str, float]:
-        """Accuracies, health, sections."""
         found: dict[str, float] = {}
         for row in self.rows:
             found[row.key] = row.accuracy.mean
@@ -199,7 +195,6 @@ class ProbingReport(Report):
         return found | self.sections.metrics()
 
     def measurements(self) -> tuple[Measurement, ...]:
-        """All rows."""
         return tuple(row.measurement(self.max_views) for row in self.rows)
 
     def paired(self) -> tuple[tuple[Measurement, Scores], ...]:

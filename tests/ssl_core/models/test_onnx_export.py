@@ -107,8 +107,9 @@ def test_what_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(RegistryError, match="not finite"):
         export_onnx(broken, CARD, tmp_path / ONNX)
     assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="cannot be written"):
-        export_onnx(encoder(), CARD, tmp_path / "nowhere" / ONNX)
+        export_onnx(encoder(), CARD, tmp_path / "file" / ONNX)
 
 
 @needs_onnx
