@@ -67,15 +67,10 @@ class FeatureSource:
     def raw(
         self, encoder: nn.Module, identity: str = "", times: ExtractionTimes | None = None, steps: Steps | None = None
     ) -> RawFeatures:
-        """Features of one encoder.
+        """Features of one encoder of the card's contract. Raises InfeasibleError if the pack cannot serve it.
 
-        Args:
-            encoder: of the card's contract.
-            identity: names the weights; features of an encoder without one are not kept.
-            times: what extraction took is added to them.
-            steps: told of every batch (`batches` in all).
-
-        Raises InfeasibleError if the pack cannot serve the contract.
+        `identity` names the weights; features of an encoder without one are not kept. What extraction took is added to
+        `times`, `steps` hears of every batch (`batches` in all).
         """
         times, card = times or ExtractionTimes(), self.card
         match card:

@@ -215,15 +215,9 @@ def pack_examples(
     rows: int = 8,
     size: int = 96,
 ) -> list[Example]:
-    """Examples of a retrieval among objects of a pack; a neighbour is right when it is of the query's class.
+    """`rows` examples of a retrieval among objects of a pack; a neighbour is right when it is of the query's class.
 
-    Args:
-        pack: where pictures and class names come from.
-        retrieval: what was found.
-        query_objects: [q] index into the pack of each query.
-        gallery_objects: [g] of each member of the gallery.
-        rows: how many examples.
-        size: longer side of a picture in pixels.
+    Queries [q] and gallery [g] are given as indices into the pack. `size` is the longer side of a picture in pixels.
     """
     names, labels = pack.manifest.class_names, pack.labels
 

@@ -178,13 +178,8 @@ def probe_grid(
 
     The SVM is fitted everywhere; kNN where views are pooled by their maximum; the linear probe at all views.
 
-    Args:
-        cells: the encoder's features.
-        twins: the same cells of each twin; may be empty.
-        labels: of train and test objects, in the order of the features.
-        config: the protocol.
-        pooling: how the cells' views were pooled; None: points.
-        steps: told of every fit (`fits` in all).
+    Twins are given as the same cells of each, or none. `pooling` says how the cells' views were pooled (None: points);
+    `steps` hears of every fit (`fits` in all).
     """
     most_views, most_labels = _most(cells), most_labelled(config, labels)
     rows: list[Row] = []

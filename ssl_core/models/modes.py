@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 @contextmanager
@@ -37,8 +37,21 @@ def threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def clock(device: torch.device) -> float:
-    """Seconds, once the device has done what it was given."""
+def forward_seconds(module: nn.Module, inputs: Tensor, *, fewest: int, most: int, enough: float) -> list[float]:
+    """Seconds of forwards: `fewest` at least, then until they add up to `enough` or there are `most`.
+
+    One more comes before, which pays for what is made once.
+    """
+    module(inputs)
+    spent: list[float] = []
+    while len(spent) < fewest or (len(spent) < most and sum(spent) < enough):
+        began = _now(inputs.device)
+        module(inputs)
+        spent.append(_now(inputs.device) - began)
+    return spent
+
+
+def _now(device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()

@@ -9,7 +9,6 @@ often peaks in the first ones. What is worth registering of each is its own best
 """
 
 import copy
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from torch import Tensor, nn
 
 from ssl_core.config import Config
 from ssl_core.errors import CheckpointError, ConfigError
-from ssl_core.files.whole import put_in_place, standing, storage_errors, whole_folder
+from ssl_core.files.whole import standing, whole_folder
 from ssl_core.training.contract import Output, Session
 
 
@@ -70,11 +69,9 @@ def has_checkpoint(folder: Path) -> bool:
 
 def replace_checkpoint(session: Session, folder: Path) -> None:
     """Save any session in the place of its last checkpoint; a crash leaves the old or the new one whole."""
-    making = folder.with_name(f".{folder.name}.making")
-    shutil.rmtree(making, ignore_errors=True)
-    session.save(making)
-    with storage_errors(folder):
-        put_in_place(making, folder)
+    with whole_folder(folder) as new:
+        new.rmdir()  # a session makes it itself
+        session.save(new)
 
 
 PREFIX = "best."

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 
 from ssl_core.config import Config
 
+# metrics of what a trial costs
 PARAMETERS = "cost/parameters"
 PEAK_MEMORY = "cost/peak_memory_bytes"
 DEVICE_MEMORY = "cost/device_memory_bytes"

@@ -20,7 +20,7 @@ from ssl_core.config import Config
 from ssl_core.evaluation.report import Table
 from ssl_core.evaluation.sections.section import Found, Section, Subject
 from ssl_core.models.cards import Card
-from ssl_core.models.modes import clock, device_of, evaluating, threads
+from ssl_core.models.modes import device_of, evaluating, forward_seconds, threads
 
 BATCHES = (1, 32)
 _FEWEST, _MOST = 6, 30
@@ -60,12 +60,9 @@ class ModelCosts(Config):
 
 
 def model_costs(model: nn.Module, card: Card, *, batches: Sequence[int] = BATCHES, seconds: float = 3.0) -> ModelCosts:
-    """Measure a model on the device it is on; its mode and weights are left as they are.
+    """Measure a model on the device it is on, by examples of its card; its mode and weights are left as they are.
 
-    Args:
-        model: of the card, which makes up its inputs.
-        batches: inputs in a forward; the largest also tells the memory.
-        seconds: about how long a batch size is repeated, at least six times.
+    Each batch size is repeated for about `seconds`, at least six times; the largest also tells the memory.
     """
     device = device_of(model)
     stored = [*model.parameters(), *model.buffers()]
@@ -91,13 +88,7 @@ def median_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[
 
 
 def _latency(model: nn.Module, inputs: Tensor, seconds: float) -> Latency:
-    batch, device = len(inputs), inputs.device
-    model(inputs)  # the first one also pays for what is made once
-    spent: list[float] = []
-    while len(spent) < _FEWEST or (len(spent) < _MOST and sum(spent) < seconds):
-        began = clock(device)
-        model(inputs)
-        spent.append(clock(device) - began)
+    batch, spent = len(inputs), forward_seconds(model, inputs, fewest=_FEWEST, most=_MOST, enough=seconds)
     median, low, high = (1e3 * value / batch for value in median_interval(spent))
     return Latency(batch=batch, median_ms=median, low_ms=low, high_ms=high, repeats=len(spent))
 

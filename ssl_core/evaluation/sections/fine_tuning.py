@@ -102,12 +102,9 @@ def fine_tune(
     Args:
         encoder: on the device to train on; left as it is.
         shape: (features, classes); labels are 0 to classes - 1.
-        data: for the encoder's contract.
-        config: the training.
         seed: of the head's first weights; what is drawn for the batches is the data's.
 
-    Raises:
-        DivergedError: the loss became non-finite; no step was made with it.
+    Raises DivergedError when the loss becomes non-finite; no step is made with it.
     """
     device = device_of(encoder)
     with seeded_weights(seed):

@@ -19,8 +19,6 @@ from ssl_core.data.augment import whole_images
 from ssl_core.data.object_pack import Pack as ObjectPack
 from ssl_core.evaluation.extract import Features, encoded
 from ssl_core.evaluation.features import pool, view_subsets
-from ssl_core.evaluation.probe_grid import labelled
-from ssl_core.evaluation.probes import linear_svm
 from ssl_core.evaluation.protocol import LabelSetting
 from ssl_core.evaluation.report import Table
 from ssl_core.evaluation.sections.section import Found, LeftOutError, Section, Subject, plain
@@ -142,17 +140,9 @@ def _novel(subject: Subject, count: int, image_size: int) -> Features:
 def _row(
     subject: Subject, setting: LabelSetting, count: int, features: tuple[Features, Features, Features]
 ) -> NovelViewRow:
-    train, own, novel = features
-    labels, config = subject.labels, subject.config
-    m = len(labels.test)
-    right = np.zeros((setting.draws, 2 * m))
-    truth = np.tile(labels.test, 2)
-    for draw in range(setting.draws):
-        chosen = labelled(labels, setting, config, draw)
-        fitted = linear_svm(train[chosen], labels.train[chosen], np.concatenate([own, novel]), truth, C=config.svm_c)
-        right[draw] = fitted.predictions == truth
-    mine, theirs = right[:, :m], right[:, m:]
-    of_own, accuracy, loss = paired_intervals(mine, theirs, config.confidence)
+    """features: of training objects, and of test objects by their own views and by novel ones."""
+    right = subject.svm_correct(setting, features[0], features[1:])
+    of_own, accuracy, loss = paired_intervals(right[:, 0], right[:, 1], subject.config.confidence)
     subject.steps.step(setting.draws)
     return NovelViewRow(labels=setting.name, views=count, accuracy=accuracy, own=of_own, loss=loss)
 

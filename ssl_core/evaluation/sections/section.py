@@ -1,7 +1,7 @@
 """What a section of an evaluation is: a measurement beside the probes, with its table and its metrics."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -13,7 +13,8 @@ from ssl_core.data.object_pack import Pack as ObjectPack
 from ssl_core.errors import SplatsweepError
 from ssl_core.evaluation.extract import Features
 from ssl_core.evaluation.features import EncoderCard, FeatureSource, RawFeatures, whole
-from ssl_core.evaluation.probe_grid import Labels, most_labelled
+from ssl_core.evaluation.probe_grid import Labels, labelled, most_labelled
+from ssl_core.evaluation.probes import linear_svm
 from ssl_core.evaluation.protocol import LabelSetting, ProbingConfig
 from ssl_core.evaluation.report import Steps, Table
 from ssl_core.models.cards import Card
@@ -74,6 +75,19 @@ class Subject:
     def features(self) -> Features:
         """[objects, F], train then test: of the first point draw, or of all views by their maximum."""
         return whole(self.raw)
+
+    def svm_correct(self, setting: LabelSetting, train: Features, tests: Sequence[Features]) -> NDArray[np.float64]:
+        """[label draws, versions, test objects] 1 where the SVM fitted on `train` [n, F] was right.
+
+        `tests` are versions of the test objects, [m, F] each; all are asked of the one SVM of a draw.
+        """
+        labels, shape = self.labels, (len(tests), len(self.labels.test))
+        right, truth = np.zeros((setting.draws, *shape)), np.tile(labels.test, len(tests))
+        for draw in range(setting.draws):
+            chosen = labelled(labels, setting, self.config, draw)
+            fitted = linear_svm(train[chosen], labels.train[chosen], np.concatenate(tests), truth, C=self.config.svm_c)
+            right[draw] = (fitted.predictions == truth).reshape(shape)
+        return right
 
     def test_source(self) -> FeatureSource:
         """Of the test objects alone, with the same cache and log."""

@@ -108,18 +108,10 @@ def evaluate_encoder(
     context: Context = Context(),
     times: ExtractionTimes | None = None,
 ) -> Evaluation[ProbingReport]:
-    """Run the whole protocol.
+    """Run the whole protocol. The encoder, on any device, keeps its mode and weights; its card builds the random twins.
 
-    Args:
-        encoder: on any device; its mode and weights are left as they are.
-        card: of the encoder; it builds the random twins.
-        pack: its train objects (fit and val) are the probes' training set, its test objects are scored.
-        config: the protocol.
-        context: companions are asked for retrieval across modalities.
-        times: where the time of the encoder's own extraction went is added to them.
-
-    Raises:
-        InfeasibleError: the pack has no test objects, or cannot serve the encoder's contract.
+    What the encoder's own extraction took is added to `times`. Raises InfeasibleError when the pack has no test objects
+    or cannot serve the encoder's contract.
     """
     start = time.perf_counter()
     labels, objects = _objects(pack)
