@@ -14,7 +14,7 @@ from study.spec.home import home
 if TYPE_CHECKING:
     from ssl_core.data.dataset import Dataset
     from ssl_core.evaluation.report import TaskConfig
-    from ssl_core.evaluation.tasks.task_contract import Task
+    from ssl_core.evaluation.task_contract import Task
 
 Json = Annotated[bool, typer.Option("--json", help="print JSON for scripts")]
 

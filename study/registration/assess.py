@@ -22,7 +22,7 @@ from ssl_core.data.dataset import Dataset
 from ssl_core.errors import MissingDependencyError, RegistryError, StudyError
 from ssl_core.evaluation.report import Table, TaskConfig
 from ssl_core.evaluation.task import task_named
-from ssl_core.evaluation.tasks.task_contract import Task
+from ssl_core.evaluation.task_contract import Task
 from ssl_core.models.bundle import add_onnx
 from ssl_core.training.config import choose_device
 from ssl_core.training.contract import AnyRecipe

@@ -15,7 +15,7 @@ from ssl_core.evaluation.sections.fine_tuning import FINE_TUNING, FineTuningRow,
 from ssl_core.evaluation.sections.novel_views import NOVEL_VIEWS, NovelViewRow, NovelViewSettings
 from ssl_core.evaluation.sections.retrieval import RETRIEVAL, RetrievalRow, RetrievalSettings
 from ssl_core.evaluation.sections.robustness import ROBUSTNESS, RobustnessRow, RobustnessSettings
-from ssl_core.evaluation.sections.section import Found, LeftOutError, Section, Subject
+from ssl_core.evaluation.task_contract import Found, LeftOutError, Section, Subject
 
 SECTIONS: tuple[Section[Any, Any], ...] = (RETRIEVAL, ROBUSTNESS, NOVEL_VIEWS, FINE_TUNING, COSTS)
 """in the order of the tables"""

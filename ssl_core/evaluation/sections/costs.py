@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_leaves
 
 from ssl_core.config import Config
 from ssl_core.evaluation.report import Table
-from ssl_core.evaluation.sections.section import Found, Section, Subject
+from ssl_core.evaluation.task_contract import Found, Section, Subject
 from ssl_core.models.cards import Card
 from ssl_core.models.modes import device_of, evaluating, forward_seconds, threads
 

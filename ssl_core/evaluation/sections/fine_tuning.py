@@ -27,9 +27,9 @@ from ssl_core.errors import DivergedError
 from ssl_core.evaluation.probe_grid import labelled
 from ssl_core.evaluation.protocol import LabelSetting
 from ssl_core.evaluation.report import Table
-from ssl_core.evaluation.sections.section import Found, Section, Subject, plain
 from ssl_core.evaluation.statistics import Interval, paired_intervals
 from ssl_core.evaluation.supervised_data import SupervisedConfig, SupervisedData, supervised_data
+from ssl_core.evaluation.task_contract import Found, Section, Subject, plain
 from ssl_core.models.build import seeded_weights
 from ssl_core.models.modes import device_of
 from ssl_core.training.config import CosineSchedule, learning_rate_factor

@@ -21,8 +21,8 @@ from ssl_core.evaluation.extract import Features, encoded
 from ssl_core.evaluation.features import pool, view_subsets
 from ssl_core.evaluation.protocol import LabelSetting
 from ssl_core.evaluation.report import Table
-from ssl_core.evaluation.sections.section import Found, LeftOutError, Section, Subject, plain
 from ssl_core.evaluation.statistics import Interval, paired_intervals
+from ssl_core.evaluation.task_contract import Found, LeftOutError, Section, Subject, plain
 from ssl_core.gaussians.gaussian_cloud import GaussianCloud
 from ssl_core.inspect.thumbnails import cloud_of
 from ssl_core.models.cards import ImageEncoderCard, PointEncoderCard

@@ -29,8 +29,8 @@ from ssl_core.evaluation.ranking import (
     retrieve,
 )
 from ssl_core.evaluation.report import Table
-from ssl_core.evaluation.sections.section import Companion, Found, LeftOutError, Section, Subject, plain
 from ssl_core.evaluation.statistics import Interval, bootstrap_mean
+from ssl_core.evaluation.task_contract import Companion, Found, LeftOutError, Section, Subject, plain
 from ssl_core.models.cards import ImageEncoderCard, PointEncoderCard
 
 

@@ -26,8 +26,8 @@ from ssl_core.evaluation.extract import Features, encoded, point_batches
 from ssl_core.evaluation.features import pool
 from ssl_core.evaluation.report import Table
 from ssl_core.evaluation.rotations import random_rotations, rotation_matrices, sh_rotations, times
-from ssl_core.evaluation.sections.section import Found, LeftOutError, Section, Subject, plain
 from ssl_core.evaluation.statistics import Interval, bootstrap_mean, paired_bootstrap
+from ssl_core.evaluation.task_contract import Found, LeftOutError, Section, Subject, plain
 from ssl_core.models.cards import ImageEncoderCard, PointEncoderCard
 from ssl_core.models.modes import device_of
 

@@ -21,7 +21,7 @@ from ssl_core.data.scene_pack import ScenePack
 from ssl_core.errors import InfeasibleError
 from ssl_core.evaluation.report import Measurement, Report, Scores, Steps, TaskConfig, markdown_table, psnr
 from ssl_core.evaluation.statistics import bootstrap_mean
-from ssl_core.evaluation.tasks.task_contract import Context, Evaluation
+from ssl_core.evaluation.task_contract import Context, Evaluation
 from ssl_core.models.cards import SceneFieldCard
 from ssl_core.models.modes import device_of, evaluating
 from ssl_core.scenes.cameras import Camera

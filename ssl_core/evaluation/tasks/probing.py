@@ -23,10 +23,9 @@ from ssl_core.evaluation.probe_grid import Grid, Labels, Row, feature_health, fi
 from ssl_core.evaluation.protocol import OBJECTS_FILE, LabelSetting, ObjectLists, Pooling, object_lists
 from ssl_core.evaluation.report import Steps
 from ssl_core.evaluation.sections.all_sections import measure_sections
-from ssl_core.evaluation.sections.section import Subject
 from ssl_core.evaluation.statistics import Interval
+from ssl_core.evaluation.task_contract import Context, Evaluation, Subject
 from ssl_core.evaluation.tasks.probing_report import EvaluationConfig, ProbingReport, defects_of
-from ssl_core.evaluation.tasks.task_contract import Context, Evaluation
 from ssl_core.models.modes import device_of
 
 ENCODER, MEAN, TWIN = "#1d4ed8", "#0f766e", "#9ca3af"

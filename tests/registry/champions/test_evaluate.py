@@ -14,9 +14,9 @@ from ssl_core.evaluation.pictures import principal_components
 from ssl_core.evaluation.protocol import OBJECTS_FILE, LabelSetting, ObjectLists
 from ssl_core.evaluation.report import EvaluationProgress
 from ssl_core.evaluation.sections.all_sections import NO_SECTIONS, Sections
+from ssl_core.evaluation.task_contract import Context
 from ssl_core.evaluation.tasks.probing import evaluate_encoder
 from ssl_core.evaluation.tasks.probing_report import EvaluationConfig, ProbingReport
-from ssl_core.evaluation.tasks.task_contract import Context
 from ssl_core.models.cards import encoder_card
 
 CONFIG = EvaluationConfig(

@@ -14,8 +14,8 @@ from ssl_core.data.scene_pack import ScenePack, ScenePackConfig
 from ssl_core.errors import InfeasibleError, RegistryError
 from ssl_core.evaluation.report import EvaluationProgress
 from ssl_core.evaluation.task import parse_report, task_named, task_of
+from ssl_core.evaluation.task_contract import Context
 from ssl_core.evaluation.tasks.novel_view import NovelViewConfig, camera_rays, evaluate_field
-from ssl_core.evaluation.tasks.task_contract import Context
 from ssl_core.models.cards import SceneFieldCard
 from ssl_core.packing.scene_writer import write_scene_pack
 from ssl_core.scenes.camera_files import read_scene
