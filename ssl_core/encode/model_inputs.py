@@ -8,7 +8,6 @@ A cloud's sample depends on the seed and the cloud alone, never on its companion
 `[3, S, S]` input of an image encoder.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import assert_never
 
@@ -118,12 +117,6 @@ def image_input(picture: Picture, contract: ImageContract, what: str = "the pict
     pixels = read_image(picture) if isinstance(picture, Path | str) else _checked(picture, what)
     channels_first = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
     return whole_images(channels_first[None], contract.image_size)[0]
-
-
-def image_batch(pictures: Sequence[Picture], contract: ImageContract, first: int = 0) -> Tensor:
-    """[B, 3, S, S] of several; `first` is the number of the first of them in errors. Raises as `image_input`."""
-    found = [image_input(picture, contract, f"picture {first + i}") for i, picture in enumerate(pictures)]
-    return torch.stack(found)
 
 
 def _checked(pixels: NDArray[np.uint8], what: str) -> NDArray[np.uint8]:

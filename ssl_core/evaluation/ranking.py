@@ -87,8 +87,10 @@ def retrieve(
         assert own is None, "exclude_self and own say the same"
         own = (np.arange(len(queries)), np.arange(len(gallery)))
     unit_queries, unit_gallery = unit(queries), unit(gallery)
+    count, precision = np.zeros(len(queries), dtype=np.int64), np.zeros(len(queries))
+    recall = {k: np.zeros(len(queries)) for k in ks}
+    neighbours = np.full((len(queries), NEIGHBOURS), -1, dtype=np.int64)
     step = max(1, _BLOCK // len(gallery))
-    parts: list[_Part] = []
     for start in range(0, len(queries), step):
         some = slice(start, start + step)
         similarity = unit_queries[some] @ unit_gallery.T  # [b, g]
@@ -96,16 +98,27 @@ def retrieve(
         if own is not None:
             left_out = own[0][some, None] == own[1][None]
             similarity[left_out], relevant[left_out] = -np.inf, False
-        parts.append(_ranked(similarity, relevant, ks))
-    found = np.concatenate([part.relevant for part in parts]) > 0
+        order = np.argsort(-similarity, axis=1, kind="stable")
+        hits = np.take_along_axis(relevant, order, axis=1)
+        count[some] = hits.sum(axis=1)
+        precision[some] = _average_precision(hits)
+        for k in ks:
+            recall[k][some] = hits[:, :k].any(axis=1)
+        shown = order[:, :NEIGHBOURS]
+        allowed = np.isfinite(np.take_along_axis(similarity, shown, axis=1))
+        neighbours[some, : shown.shape[1]] = np.where(allowed, shown, -1)
+    found = count > 0
     if not found.any():
         raise InfeasibleError("no query has anything relevant in the gallery; retrieval needs two of a kind")
-    return Retrieval(
-        queries=np.flatnonzero(found),
-        average_precision=np.concatenate([part.average_precision for part in parts])[found],
-        recall={k: np.concatenate([part.recall[k] for part in parts])[found] for k in ks},
-        neighbours=np.concatenate([part.neighbours for part in parts])[found],
-    )
+    kept = {k: values[found] for k, values in recall.items()}
+    return Retrieval(np.flatnonzero(found), precision[found], kept, neighbours[found])
+
+
+def _average_precision(hits: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """[b] of what is relevant by rank [b, g]; 0 where nothing is."""
+    at_rank = np.cumsum(hits, axis=1) / np.arange(1, hits.shape[1] + 1)
+    mean: NDArray[np.float64] = (at_rank * hits).sum(axis=1) / np.maximum(hits.sum(axis=1), 1)
+    return mean
 
 
 def across_views(features: Features, labels: Labels, *, seed: int = 0, ks: Sequence[int] = KS) -> BothLevels:
@@ -170,34 +183,6 @@ def _both(
         same_class=retrieve(
             queries, gallery, labels[query_owner], labels[gallery_owner], own=(query_owner, gallery_owner), ks=ks
         ),
-    )
-
-
-@dataclass(frozen=True)
-class _Part:
-    """A block of queries, as in `Retrieval`; relevant [b] counts what each could find."""
-
-    relevant: NDArray[np.int64]
-    average_precision: NDArray[np.float64]
-    recall: Mapping[int, NDArray[np.float64]]
-    neighbours: NDArray[np.int64]
-
-
-def _ranked(similarity: NDArray[np.float64], relevant: NDArray[np.bool_], ks: Sequence[int]) -> _Part:
-    """Of similarities [b, g], -inf where left out, and what is relevant [b, g]."""
-    order = np.argsort(-similarity, axis=1, kind="stable")
-    hits = np.take_along_axis(relevant, order, axis=1)
-    count = hits.sum(axis=1)
-    precision = np.cumsum(hits, axis=1) / np.arange(1, hits.shape[1] + 1)
-    nearest = np.full((len(order), NEIGHBOURS), -1, dtype=np.int64)
-    shown = order[:, :NEIGHBOURS]
-    allowed = np.isfinite(np.take_along_axis(similarity, shown, axis=1))
-    nearest[:, : shown.shape[1]] = np.where(allowed, shown, -1)
-    return _Part(
-        relevant=count,
-        average_precision=(precision * hits).sum(axis=1) / np.maximum(count, 1),
-        recall={k: (hits[:, :k].sum(axis=1) > 0).astype(np.float64) for k in ks},
-        neighbours=nearest,
     )
 
 

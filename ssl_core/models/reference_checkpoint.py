@@ -229,13 +229,7 @@ def import_reference_checkpoint(file: Path, config: ReferenceImport) -> Imported
         placements=(
             _placement(POINTS, states[POINTS], point_head),
             _placement(IMAGE, states[IMAGE], image_head),
-            Placement(
-                part=FUSION,
-                tensors=len(states[FUSION]),
-                encoder=0,
-                beside=tuple(states[FUSION]),
-                kept_as="fusion network",
-            ),
+            _placement(FUSION, states[FUSION], states[FUSION], "fusion network"),
         ),
         left=_left(content),
         notes=(_SAID_OF_NORMALS,) if "normals" in config.features else (),
@@ -297,14 +291,11 @@ def _fill(module: nn.Module, state: Mapping[str, Tensor], model: ReferenceModel,
     return head
 
 
-def _placement(part: str, state: Mapping[str, Tensor], head: Mapping[str, Tensor]) -> Placement:
-    return Placement(
-        part=part,
-        tensors=len(state),
-        encoder=len(state) - len(head),
-        beside=tuple(head),
-        kept_as="classifier head" if head else "",
-    )
+def _placement(
+    part: str, state: Mapping[str, Tensor], beside: Mapping[str, Tensor], what: str = "classifier head"
+) -> Placement:
+    encoder, kept_as = len(state) - len(beside), what if beside else ""
+    return Placement(part=part, tensors=len(state), encoder=encoder, beside=tuple(beside), kept_as=kept_as)
 
 
 def _left(content: Mapping[str, Any]) -> tuple[str, ...]:

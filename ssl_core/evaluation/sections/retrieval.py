@@ -7,10 +7,10 @@ equal) the points are mapped to the images by a linear map, fitted on training o
 regression on standardised features). Intervals are bootstraps over queries.
 """
 
+from functools import partial
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
@@ -23,7 +23,6 @@ from ssl_core.evaluation.pictures import neighbours_png, pack_examples
 from ssl_core.evaluation.ranking import (
     AcrossModalities,
     BothLevels,
-    Retrieval,
     across_modalities,
     across_views,
     retrieve,
@@ -155,26 +154,15 @@ def _rows(subject: Subject, kind: str, space: str, both: BothLevels, gallery: in
     # of a query of class c: (size of c - 1) other objects, each with `per_object` members of the gallery
     peers = float((classes * (classes - 1)).sum() / count) * per_object
     levels = [("same object", both.same_object, per_object / gallery), ("same class", both.same_class, peers / gallery)]
-    return [_row(subject, (kind, space, relevant), found, gallery, share) for relevant, found, share in levels]
-
-
-def _row(subject: Subject, place: tuple[str, str, str], found: Retrieval, gallery: int, share: float) -> RetrievalRow:
-    def interval(values: NDArray[np.float64]) -> object:
-        return bootstrap_mean(values, confidence=subject.config.confidence)
-
-    kind, space, relevant = place
-    return RetrievalRow.model_validate(
-        {
-            "kind": kind,
-            "space": space,
-            "relevant": relevant,
-            "queries": len(found.queries),
-            "gallery": gallery,
-            "relevant_share": round(share, 6),
-            "average_precision": interval(found.average_precision),
-            "recall": {str(k): interval(values) for k, values in found.recall.items()},
-        }
-    )
+    interval = partial(bootstrap_mean, confidence=subject.config.confidence)
+    return [
+        RetrievalRow.model_validate(
+            {"kind": kind, "space": space, "relevant": relevant, "queries": len(found.queries), "gallery": gallery}
+            | {"relevant_share": round(share, 6), "average_precision": interval(found.average_precision)}
+            | {"recall": {str(k): interval(values) for k, values in found.recall.items()}}
+        )
+        for relevant, found, share in levels
+    ]
 
 
 def _table(rows: tuple[RetrievalRow, ...]) -> Table:

@@ -126,9 +126,9 @@ def evaluate_encoder(
     twins = _twin_cells(source, encoder, steps)
     report = report.model_copy(update=_probed(report, source.pooled(raw), twins, labels, steps))
     subject = Subject(encoder, card, context.identity, source, raw, labels, steps, context.companions)
-    measured = measure_sections(subject, config.sections)
-    report = report.model_copy(update={"sections": measured.reports, "section_seconds": measured.seconds})
-    pictures = {**_pictures(report, whole(raw)[len(labels.train) :], labels.test, context.title), **measured.pictures}
+    sections, pictures, seconds = measure_sections(subject, config.sections)
+    report = report.model_copy(update={"sections": sections, "section_seconds": seconds})
+    pictures = {**_pictures(report, whole(raw)[len(labels.train) :], labels.test, context.title), **pictures}
     return Evaluation(_timed(report, source, start), pictures, files)
 
 
