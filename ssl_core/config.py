@@ -224,8 +224,7 @@ def _switch_kind(node: dict[str, Any], kind: Any, models: list[type[BaseModel]])
 def parse_assignment(text: str) -> tuple[str, Any]:
     """`key=value` with the value read as YAML: numbers, booleans, lists and strings look as in a space file.
 
-    Raises:
-        ConfigError: no assignment, or a value that is no YAML; names the key.
+    Raises ConfigError: no assignment, or a value that is no YAML; names the key.
     """
     key, equals, value = text.partition("=")
     if not equals or not key.strip():

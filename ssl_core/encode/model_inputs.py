@@ -52,8 +52,8 @@ def points_input(
             of a maximum over points do not change by it.
         what: names the cloud in errors.
 
-    Raises:
-        InfeasibleError: a feature group that the cloud lacks, no or too few Gaussians above the contract's threshold.
+    Raises InfeasibleError: a feature group that the cloud lacks, no or too few Gaussians above the contract's
+    threshold.
     """
     _check_groups(cloud, contract, what)
     alphas = cloud.alphas()
@@ -111,8 +111,7 @@ def image_input(picture: Picture, contract: ImageContract, what: str = "the pict
     Args:
         picture: a file, or uint8 [H, W, 3].
 
-    Raises:
-        ImageError: no readable image, or an array of another shape or type.
+    Raises ImageError: no readable image, or an array of another shape or type.
     """
     pixels = read_image(picture) if isinstance(picture, Path | str) else _checked(picture, what)
     channels_first = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))

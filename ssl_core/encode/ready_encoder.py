@@ -113,8 +113,7 @@ class LoadedModel:
     def render(self, rays: NDArray[np.float32] | Tensor, *, batch: int = 2**16) -> Features:
         """[R, 3] colours in [0, 1] of rays [R, 6]: origin and direction in the scene's coordinates.
 
-        Raises:
-            ConfigError: this model is no scene, or rays are of another shape.
+        Raises ConfigError: this model is no scene, or rays are of another shape.
         """
         match self.card:
             case SceneFieldCard():

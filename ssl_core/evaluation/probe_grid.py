@@ -230,20 +230,18 @@ def _probes(config: ProbingConfig, *, pooling: Pooling | None, most: bool) -> tu
 def feature_health(features: Features, test_labels: NDArray[np.int64]) -> FeatureHealth:
     """Of test features [m, F]."""
     constant = float(np.bincount(test_labels).max() / len(test_labels))
-    if not np.isfinite(features).all():
-        return FeatureHealth(finite=False, relative_std=0.0, effective_rank=0.0, constant_accuracy=constant)
-    x = features.astype(np.float64)
-    centred = x - x.mean(axis=0)
-    size = float(np.sqrt((x**2).mean()))
-    relative = float(np.sqrt((centred**2).mean())) / size if size > 0 else 0.0
-    singular = np.linalg.svd(centred, compute_uv=False)
-    # what is left of a constant after centring is rounding, and rounding has full rank
-    if relative < 1e-6:
-        return FeatureHealth(finite=True, relative_std=relative, effective_rank=0.0, constant_accuracy=constant)
-    p = singular / singular.sum()
-    p = p[p > 0]
-    rank = float(np.exp(-(p * np.log(p)).sum()))
-    return FeatureHealth(finite=True, relative_std=relative, effective_rank=rank, constant_accuracy=constant)
+    finite, relative, rank = bool(np.isfinite(features).all()), 0.0, 0.0
+    if finite:
+        x = features.astype(np.float64)
+        centred = x - x.mean(axis=0)
+        size = float(np.sqrt((x**2).mean()))
+        relative = float(np.sqrt((centred**2).mean())) / size if size > 0 else 0.0
+    if relative >= 1e-6:  # what is left of a constant after centring is rounding, and rounding has full rank
+        singular = np.linalg.svd(centred, compute_uv=False)
+        p = singular / singular.sum()
+        p = p[p > 0]
+        rank = float(np.exp(-(p * np.log(p)).sum()))
+    return FeatureHealth(finite=finite, relative_std=relative, effective_rank=rank, constant_accuracy=constant)
 
 
 def _numbers(found: Answers, twin: NDArray[np.float64] | None, config: ProbingConfig) -> dict[str, object]:

@@ -47,8 +47,7 @@ def linear_svm(train_x: Features, train_y: Labels, test_x: Features, test_y: Lab
 
     With labels of one class only, that class is predicted everywhere.
 
-    Raises:
-        DivergedError: a feature is NaN or infinite.
+    Raises DivergedError: a feature is NaN or infinite.
     """
     _check(train_x, train_y, test_x, test_y)
     if len(np.unique(train_y)) == 1:
@@ -91,8 +90,7 @@ def draw_labels(
         fraction: keep `max(1, int(fraction * n_c))` of the `n_c` objects of each class: no class can vanish.
         seed: which draw. Without `per_class` and `fraction` all objects are kept, whatever the seed.
 
-    Raises:
-        ConfigError: both amounts are given, or one is out of range.
+    Raises ConfigError: both amounts are given, or one is out of range.
     """
     values = np.asarray(labels)
     if per_class is not None and fraction is not None:

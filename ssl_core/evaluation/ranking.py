@@ -69,10 +69,7 @@ def retrieve(
     """Rank the gallery for each query by cosine similarity; what has the query's label is relevant.
 
     Args:
-        queries: [q, F].
-        gallery: [g, F].
-        query_labels: [q].
-        gallery_labels: [g].
+        queries, gallery: [q, F] and [g, F], with labels [q] and [g].
         exclude_self: the gallery is the queries; each is left out of its own ranking.
         own: identities [q] and [g]; what has the query's identity is left out of its ranking.
         ks: recall@k is told for these.
@@ -124,15 +121,8 @@ def _average_precision(hits: NDArray[np.bool_]) -> NDArray[np.float64]:
 def across_views(features: Features, labels: Labels, *, seed: int = 0, ks: Sequence[int] = KS) -> BothLevels:
     """One seeded view of each object asks for the object's other views, and for views of others of its class.
 
-    The gallery are the views that do not ask, V - 1 of each object in their order (`gallery_views`).
-
-    Args:
-        features: [n, V, F] of V >= 2 views of n objects.
-        labels: [n] classes.
-        seed: which view of each object asks.
-        ks: recall@k is told for these.
-
-    Raises as `retrieve`.
+    Features are [n, V, F] of V >= 2 views, labels [n] classes. The gallery are the views that do not ask, V - 1 of each
+    object in their order (`gallery_views`). Raises as `retrieve`.
     """
     objects, views, width = features.shape
     asking, others = gallery_views(objects, views, seed)
@@ -153,13 +143,7 @@ def across_modalities(
 ) -> AcrossModalities:
     """Each object's points ask for its image, and for images of others of its class; and the reverse.
 
-    Args:
-        points: [n, F] of a point encoder.
-        images: [n, F] of an image encoder that was trained with it, views pooled.
-        labels: [n] classes.
-        ks: recall@k is told for these.
-
-    Raises as `retrieve`.
+    Both are [n, F], of encoders that were trained together; views are pooled. Raises as `retrieve`.
     """
     place = np.arange(len(labels))
     return AcrossModalities(

@@ -96,8 +96,6 @@ def paired_bootstrap(
     Args:
         correct_a: `[objects]` or `[draws, objects]`: 1 where the probe was right (or a mean of such).
         correct_b: same shape, the other encoder on the same draws and objects.
-        confidence: two-sided.
-        resamples: bootstrap replicates.
         seed: of the resampling; the same input gives the same interval.
 
     One dimension: objects are resampled. Two: draws and objects are resampled independently of each other and

@@ -57,9 +57,8 @@ def supervised_data(
 
     The seed decides the order of the objects, the points, the views and the crops.
 
-    Raises:
-        InfeasibleError: fewer than two labelled objects, no test object, no views, or the pack cannot serve the
-            contract.
+    Raises InfeasibleError: fewer than two labelled objects, no test object, no views, or the pack cannot serve the
+    contract.
     """
     if len(train) < 2 or len(test) == 0:
         raise InfeasibleError(

@@ -53,9 +53,7 @@ Backbone = Annotated[
 
 @contextmanager
 def seeded_weights(seed: int) -> Iterator[None]:
-    """Modules built inside draw their initial weights from `seed`; torch's global generators are as before
-    after it.
-    """
+    """Modules built inside draw their initial weights from `seed`; torch's global generators are as before after it."""
     with torch.random.fork_rng(devices=[]):
         # torch.manual_seed would also reseed every accelerator, which fork_rng(devices=[]) does not restore
         torch.default_generator.manual_seed(seed)
@@ -65,8 +63,7 @@ def seeded_weights(seed: int) -> Iterator[None]:
 def build_point_encoder(contract: PointsContract, backbone: PointBackbone, *, seed: int) -> Encoder:
     """Points encoder [B, N, contract.columns] -> [B, backbone.feature_dim] on the CPU.
 
-    Raises:
-        ConfigError: the contract's first feature group is not xyz.
+    Raises ConfigError: the contract's first feature group is not xyz.
     """
     if contract.features[:1] != ("xyz",):
         raise ConfigError(

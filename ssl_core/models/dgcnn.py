@@ -70,14 +70,8 @@ class EdgeLayer(nn.Module):
 
 
 def pool_edges(at_neighbour: Tensor, at_point: Tensor, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Maximum, mean and variance of the edge values e_ij = at_neighbour[j] + at_point[i] without forming
-    them.
-
-    Args:
-        at_neighbour, at_point: [rows, out].
-        index: [rows, k], the neighbours j of each i.
-    Returns:
-        max over j [rows, out]; mean and biased variance over all edges, each [out].
+    """Of the edge values e_ij = at_neighbour[j] + at_point[i], without forming them: their maximum over j [rows, out],
+    mean and biased variance over all edges, each [out]. Inputs are [rows, out] and neighbours j of each i [rows, k].
     """
     edges = index.numel()
     degree = torch.bincount(index.flatten(), minlength=len(index)).to(at_point.dtype)

@@ -13,7 +13,7 @@ tensors otherwise. Only a checkpoint that names its network (`arch`) can be refu
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, assert_never
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -49,9 +49,8 @@ class ResNetWeights:
 def read_resnet(file: Path, wanted: Mapping[str, Tensor], kind: str) -> ResNetWeights:
     """The weights of a network whose state dict, without classifier, has the names and shapes of `wanted`.
 
-    Raises:
-        ConfigError: the file cannot be read as data, holds values that are not finite, or another network: naming the
-            tensors that are missing, unknown or misshapen.
+    Raises ConfigError: the file cannot be read as data, holds values that are not finite, or another network: naming
+    the tensors that are missing, unknown or misshapen.
     """
     state, place, others = _find_state(file)
     named = str(others.get("arch", "")).partition(".")[0]  # timm puts the training recipe behind the dot
@@ -111,15 +110,7 @@ def build_resnet(config: ResNetConfig) -> nn.Module:
     """[B, 3, H, W] -> [B, feature_dim], averaged over the last map (so non-negative). Raises ConfigError."""
     import torchvision  # takes as long as torch, and who only reads configs can do without
 
-    match config.kind:
-        case "resnet18":
-            resnet: nn.Module = torchvision.models.resnet18(weights=None)
-        case "resnet34":
-            resnet = torchvision.models.resnet34(weights=None)
-        case "resnet50":
-            resnet = torchvision.models.resnet50(weights=None)
-        case _:
-            assert_never(config.kind)
+    resnet: nn.Module = torchvision.models.get_model(config.kind, weights=None)
     resnet.fc = nn.Identity()
     if config.weights_file is not None:
         resnet.load_state_dict(read_resnet(Path(config.weights_file), resnet.state_dict(), config.kind).fitting)

@@ -110,8 +110,7 @@ class ImageImport(Config):
 def import_image_weights(file: Path, config: ImageImport) -> Imported:
     """The encoder of a file of image weights.
 
-    Raises:
-        ConfigError: the file cannot be read as data, is of another network, or holds values that are not finite.
+    Raises ConfigError: the file cannot be read as data, is of another network, or holds values that are not finite.
     """
     card = ImageEncoderCard(contract=config.contract, backbone=ResNetConfig(kind=config.model))
     encoder = card.build(seed=0)

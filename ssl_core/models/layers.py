@@ -126,9 +126,7 @@ def weight_matrix(linear: nn.Linear | nn.Conv1d | nn.Conv2d) -> Tensor:
 
 
 def activate(x: Tensor, activation: Activation) -> Tensor:
-    """Apply in place: callers hand over the fresh output of a normalisation, which keeps its input, not its
-    output.
-    """
+    """Apply in place: callers hand over the fresh output of a normalisation, which keeps its input, not its output."""
     match activation:
         case "relu":
             return F.relu(x, inplace=True)
@@ -165,9 +163,7 @@ def channel_signs(norm: nn.BatchNorm1d) -> Tensor:
 
 
 def normalise_pooled(norm: nn.BatchNorm1d, pooled: Tensor, mean: Tensor, var: Tensor) -> Tensor:
-    """Normalise the maxima [..., out] of signed values whose mean and biased variance are given, each
-    [out].
-    """
+    """Normalise the maxima [..., out] of signed values whose mean and biased variance are given, each [out]."""
     return (pooled - mean) * (norm.weight.abs() * torch.rsqrt(var + norm.eps)) + norm.bias
 
 
@@ -243,9 +239,7 @@ def _add_winners(
 
 
 class PooledLayer(nn.Module):
-    """[..., K, columns] -> [..., out]: the last layer of a shared network and the maximum over its K
-    points.
-    """
+    """[..., K, columns] -> [..., out]: the last layer of a shared network and the maximum over its K points."""
 
     def __init__(self, columns: int, out: int, kernel_dims: KernelDims, activation: Activation = "relu") -> None:
         super().__init__()

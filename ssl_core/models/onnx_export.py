@@ -66,8 +66,7 @@ def check_onnx(module: nn.Module, card: Card, file: Path) -> None:
     in a hundred then differ by about 1e-4. So two thirds of its objects must agree to 1e-5 and all to 1e-2. Every other
     model must agree to 1e-5 throughout.
 
-    Raises:
-        RegistryError: they differ.
+    Raises RegistryError: they differ.
     """
     run = OnnxRunner(file, card.output_name)
     differences: list[float] = []

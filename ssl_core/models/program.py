@@ -168,7 +168,8 @@ def _check_shape(file: Path, graph: dict[str, Any], wanted: tuple[int, ...]) -> 
     """The graph's one input is [batch, *wanted]. Raises RegistryError."""
     try:
         module = graph["graph_module"]
-        inputs = [spec["user_input"]["arg"]["as_tensor"]["name"] for spec in _user_inputs(module)]
+        given = [spec for spec in module["signature"]["input_specs"] if "user_input" in spec]
+        inputs = [spec["user_input"]["arg"]["as_tensor"]["name"] for spec in given]
         shapes = [[size.get("as_int") for size in module["graph"]["tensor_values"][name]["sizes"]] for name in inputs]
     except (KeyError, TypeError, AttributeError):
         raise IntegrityError(f"{file}: its graph names no inputs, so it is not a whole program; {REMEDY}") from None
@@ -178,10 +179,6 @@ def _check_shape(file: Path, graph: dict[str, Any], wanted: tuple[int, ...]) -> 
             f"{file}: takes {shown}, but encoder.json says {['batch', *wanted]}: the card is not this program's; "
             "make the bundle again"
         )
-
-
-def _user_inputs(module: dict[str, Any]) -> list[dict[str, Any]]:
-    return [spec for spec in module["signature"]["input_specs"] if "user_input" in spec]
 
 
 CHECKED_BATCHES = (1, 2, 7)
@@ -224,8 +221,7 @@ def traced(twin: nn.Module, card: Card) -> torch.export.ExportedProgram:
 def compared(module: nn.Module, card: Card) -> Iterator[tuple[Tensor, Tensor]]:
     """Examples and what the live model gives for them: what an export is compared with, in batches of 1, 2 and 7.
 
-    Raises:
-        RegistryError: an output is not finite.
+    Raises RegistryError: an output is not finite.
     """
     for batch in CHECKED_BATCHES:
         x = card.example(batch)

@@ -201,9 +201,8 @@ class ReferenceImport(Config):
 def import_reference_checkpoint(file: Path, config: ReferenceImport) -> Imported:
     """Both encoders of a checkpoint, the fusion network (and a classifier's head) beside them.
 
-    Raises:
-        ConfigError: not such a checkpoint; another network or other columns than `config` says, naming the shape; a
-            tensor without a place, naming it; values that are not finite.
+    Raises ConfigError: not such a checkpoint; another network or other columns than `config` says, naming the shape; a
+    tensor without a place, naming it; values that are not finite.
     """
     content = read_weights_file(file)
     _check_parts(content, file)

@@ -45,8 +45,7 @@ class RecipeSource(Config):
 def recipe_source(place: str) -> RecipeSource:
     """The recipe at a place: a name, or a file's path or module with the name in it.
 
-    Raises:
-        ConfigError: there is no such file or module.
+    Raises ConfigError: there is no such file or module.
     """
     if ":" not in place:
         return RecipeSource(name=place)

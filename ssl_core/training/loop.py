@@ -103,8 +103,7 @@ def train_epoch(training: Training, batches: Iterable[Batch]) -> dict[str, float
     `train/data_wait_share` is the share of the epoch's time for which no batch was there to train on. Several losses
     are `train/<optimiser>_loss`; all are taken at the same weights, before any optimiser steps.
 
-    Raises:
-        DivergedError: a loss is not finite; no optimiser has stepped on it.
+    Raises DivergedError: a loss is not finite; no optimiser has stepped on it.
     """
     trial = training.trial
     trial.module.train()

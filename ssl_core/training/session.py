@@ -29,12 +29,8 @@ from ssl_core.training.trial_costs import PeakMemory, measured_costs
 def trained(trial: Trial, config: RecipeConfig, recipe: AnyRecipe, data: Data, seed: int) -> "TrainedSession":
     """Train a trial by the one loop. A checkpoint of another recipe, config, data or seed is refused.
 
-    Args:
-        trial: on the device that `config.training.device` names; its `module` is brought there.
-        config: of the trial; `training` says how it is trained.
-        recipe: of the trial, which has a model for each of its outputs.
-        data: that it reads.
-        seed: of every random draw.
+    The trial is on the device that `config.training.device` names (its `module` is brought there) and has a model for
+    each output of the recipe. `seed` is that of every random draw.
     """
     return TrainedSession(trial, config, recipe, data, seed)
 
@@ -127,8 +123,7 @@ class TrainedSession:
         """Write a bundle per output (`folder/<output>`): each as it was at the epoch of its own best score so far,
         since the outputs of one trial do not peak together.
 
-        Raises:
-            ConfigError: the score of an output never came.
+        Raises ConfigError: the score of an output never came.
         """
         cards = {name: card for name, (_, card) in self.trial.models().items()}
         written = {}
@@ -165,11 +160,9 @@ def train_single(
     Writes `config.json`, `metrics.jsonl` (one line per epoch), `last/` (checkpoint) and `encoders/<output>/`.
 
     Args:
-        session: a fresh session.
-        out: the trial's folder; a checkpoint in it is continued.
+        session: a fresh one; a checkpoint in `out` is continued.
         report: called with (epoch, metrics, estimated seconds left).
         config: of the session, as JSON.
-        lineage: for the bundles.
 
     Raises:
         CheckpointError: `out` holds another trial.

@@ -59,8 +59,7 @@ class Stages:
     def open(self, config: Config, data: Data, seed: int) -> Session:
         """A fresh trial.
 
-        Raises:
-            InfeasibleError: the data cannot serve the config. Also what a stage's making raises.
+        Raises InfeasibleError: the data cannot serve the config. Also what a stage's making raises.
         """
         self.check(config, data)
         return self.recipe.open(config, data, self.made(config, data), seed)

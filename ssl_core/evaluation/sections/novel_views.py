@@ -56,8 +56,7 @@ def novel_cameras(count: int, image_size: int, seed: int) -> list[Camera]:
     """`count` cameras on the orbit of the packs' own, below and above its band in turn; the first do not depend on
     `count`.
 
-    Raises:
-        DataError: no camera, or no pixel is asked for.
+    Raises DataError: no camera, or no pixel is asked for.
     """
     halves = [
         orbit_cameras((count + 1) // 2, image_size, seed=2 * seed + 1_000_003, elevations=BELOW),
@@ -77,18 +76,8 @@ def novel_views(
 ) -> Iterator[NDArray[np.uint8]]:
     """Views of each object in turn: uint8 [views, 3, image_size, image_size] on white.
 
-    All objects are seen from the same cameras. One object is drawn when it is asked for: 2,000 Gaussians on 64 to 128
-    pixels take some 40 ms a view on one core.
-
-    Args:
-        pack: its Gaussians are drawn, of the colours that it keeps.
-        objects: indices into the pack.
-        views: per object, at least one.
-        image_size: side in pixels.
-        seed: another seed, other cameras.
-        device: where to draw.
-
-    Raises DataError when no pixel is asked for.
+    All objects (indices into the pack) are seen from the same cameras, which the seed decides. One object is drawn when
+    it is asked for: 2,000 Gaussians on 64 to 128 pixels take some 40 ms a view on one core.
     """
     cameras = novel_cameras(views, image_size, seed)
     for index in objects.tolist():

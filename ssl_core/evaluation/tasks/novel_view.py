@@ -110,8 +110,7 @@ def evaluate_field(
 ) -> Evaluation[NovelViewReport]:
     """Draw every test view with the field and with its untrained twins.
 
-    Raises:
-        InfeasibleError: the pack has no test views.
+    Raises InfeasibleError: the pack has no test views.
     """
     start = time.perf_counter()
     views = pack.views("test")
