@@ -144,12 +144,7 @@ def labelled(labels: Labels, setting: LabelSetting, config: ProbingConfig, draw:
 
 
 def fit_probe(
-    train: Features,
-    test: Features,
-    labels: Labels,
-    chosen: NDArray[np.int64],
-    probe: Probe,
-    config: ProbingConfig,
+    train: Features, test: Features, labels: Labels, chosen: NDArray[np.int64], probe: Probe, config: ProbingConfig
 ) -> ProbeResult:
     """Fit on the labelled objects' features, predict the test objects'."""
     truth = labels.train[chosen]

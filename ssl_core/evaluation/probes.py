@@ -76,11 +76,7 @@ def knn(train_x: Features, train_y: Labels, test_x: Features, test_y: Labels, k:
 
 
 def draw_labels(
-    labels: ArrayLike | Sequence[int],
-    *,
-    per_class: int | None = None,
-    fraction: float | None = None,
-    seed: int = 0,
+    labels: ArrayLike | Sequence[int], *, per_class: int | None = None, fraction: float | None = None, seed: int = 0
 ) -> NDArray[np.int64]:
     """Sorted indices into `labels [n]` of one stratified draw.
 

@@ -10,13 +10,12 @@ name identify an object of a pack (`PackObject.key`), so the lists say without t
 on; with it, they are drawn again from the config and must come out the same.
 """
 
-import hashlib
 import json
 from typing import Literal
 
 from pydantic import Field, model_validator
 
-from ssl_core.config import Config
+from ssl_core.config import Config, short_digest
 from ssl_core.data.object_pack import Pack as ObjectPack
 from ssl_core.evaluation.probes import draw_labels
 from ssl_core.evaluation.report import TaskConfig
@@ -72,9 +71,7 @@ class ProbingConfig(TaskConfig):
     probes: tuple[Probe, ...] = Field(default=("svm", "knn", "linear"), min_length=1)
     point_draws: int = Field(default=3, ge=1, description="random point samples per object")
     views: tuple[int, ...] = Field(
-        default=(1, 4, 16, 32, 64),
-        min_length=1,
-        description="capped by what the pack has; its maximum is added",
+        default=(1, 4, 16, 32, 64), min_length=1, description="capped by what the pack has; its maximum is added"
     )
     view_draws: int = Field(default=3, ge=1, le=_NUMBERS, description="random subsets of views, where not all are used")
     pooling: tuple[Pooling, ...] = Field(
@@ -103,7 +100,7 @@ class ProbingConfig(TaskConfig):
         """Rules, draws, deciding labels and probe. Sections and further label settings play no part."""
         labels = self.deciding_labels.model_dump(mode="json")
         parts = [self.protocol, self.draw_seed, self.point_draws, self.view_draws, labels, self.svm_c]
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+        return short_digest(json.dumps(parts, sort_keys=True))
 
     def label_seed(self, draw: int) -> int:
         """Seed of label draw number `draw`, for `draw_labels`: the same for every setting, so that draws nest."""

@@ -46,8 +46,7 @@ PointBackbone = Annotated[
 ]
 ImageBackbone = ResNetConfig
 Backbone = Annotated[
-    PointNetConfig | PointNet2SSGConfig | PointNet2MSGConfig | DGCNNConfig | ResNetConfig,
-    Field(discriminator="kind"),
+    PointNetConfig | PointNet2SSGConfig | PointNet2MSGConfig | DGCNNConfig | ResNetConfig, Field(discriminator="kind")
 ]
 
 

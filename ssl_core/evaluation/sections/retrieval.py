@@ -20,13 +20,7 @@ from ssl_core.errors import DivergedError, InfeasibleError
 from ssl_core.evaluation.extract import Features
 from ssl_core.evaluation.features import EncoderCard, FeatureSource, whole
 from ssl_core.evaluation.pictures import neighbours_png, pack_examples
-from ssl_core.evaluation.ranking import (
-    AcrossModalities,
-    BothLevels,
-    across_modalities,
-    across_views,
-    retrieve,
-)
+from ssl_core.evaluation.ranking import AcrossModalities, BothLevels, across_modalities, across_views, retrieve
 from ssl_core.evaluation.report import Table
 from ssl_core.evaluation.statistics import Interval, bootstrap_mean
 from ssl_core.evaluation.task_contract import Companion, Found, LeftOutError, Section, Subject, plain

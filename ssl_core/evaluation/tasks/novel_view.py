@@ -4,7 +4,6 @@ What decides is the negated mean squared error of each test view's colours, wher
 people see it as PSNR. A field that learnt nothing is its own baseline: the mean of untrained networks.
 """
 
-import hashlib
 import io
 import json
 import time
@@ -17,6 +16,7 @@ from PIL import Image
 from pydantic import Field
 from torch import Tensor, nn
 
+from ssl_core.config import short_digest
 from ssl_core.data.scene_pack import ScenePack
 from ssl_core.errors import InfeasibleError
 from ssl_core.evaluation.report import Measurement, Report, Scores, Steps, TaskConfig, markdown_table, psnr
@@ -44,7 +44,7 @@ class NovelViewConfig(TaskConfig):
     @property
     def deciding_key(self) -> str:
         """The rules; untrained networks play no part between two trained ones."""
-        return hashlib.sha256(json.dumps(["novel view", self.protocol]).encode()).hexdigest()[:16]
+        return short_digest(json.dumps(["novel view", self.protocol]))
 
     def covers(self, other: TaskConfig) -> bool:
         return self == other
