@@ -32,6 +32,32 @@ _AVERAGED = "n_averaged"
 _LOOK_ALIKE = {"resnet18": ("resnetblur18",), "resnet50": ("resnetblur50", "resnetaa50")}
 
 
+class ResNetConfig(Config):
+    """A ResNet. Random weights unless a local file is given; nothing is ever downloaded."""
+
+    kind: Literal["resnet18", "resnet34", "resnet50"] = "resnet18"
+    weights_file: str | None = Field(
+        default=None,
+        description="initial weights: a state dict, .safetensors or what torch.load reads with weights_only",
+    )
+
+    @property
+    def feature_dim(self) -> int:
+        """Width of the pooled features."""
+        return 2048 if self.kind == "resnet50" else 512
+
+
+def build_resnet(config: ResNetConfig) -> nn.Module:
+    """[B, 3, H, W] -> [B, feature_dim], averaged over the last map (so non-negative). Raises ConfigError."""
+    import torchvision  # takes as long as torch, and who only reads configs can do without
+
+    resnet: nn.Module = torchvision.models.get_model(config.kind, weights=None)
+    resnet.fc = nn.Identity()
+    if config.weights_file is not None:
+        resnet.load_state_dict(read_resnet(Path(config.weights_file), resnet.state_dict(), config.kind).fitting)
+    return resnet
+
+
 @dataclass(frozen=True)
 class ResNetWeights:
     """What the file holds of the network, of its classifier and otherwise."""
@@ -89,29 +115,3 @@ def _find_state(file: Path) -> tuple[Mapping[str, Any], str, Mapping[str, Any]]:
         f"{file}: expected a state dict of name -> tensor, at its top or under {', '.join(others)} or {last} "
         f"(it holds {some(sorted(content)) or 'nothing'}); save model.state_dict() alone"
     )
-
-
-class ResNetConfig(Config):
-    """A ResNet. Random weights unless a local file is given; nothing is ever downloaded."""
-
-    kind: Literal["resnet18", "resnet34", "resnet50"] = "resnet18"
-    weights_file: str | None = Field(
-        default=None,
-        description="initial weights: a state dict, .safetensors or what torch.load reads with weights_only",
-    )
-
-    @property
-    def feature_dim(self) -> int:
-        """Width of the pooled features."""
-        return 2048 if self.kind == "resnet50" else 512
-
-
-def build_resnet(config: ResNetConfig) -> nn.Module:
-    """[B, 3, H, W] -> [B, feature_dim], averaged over the last map (so non-negative). Raises ConfigError."""
-    import torchvision  # takes as long as torch, and who only reads configs can do without
-
-    resnet: nn.Module = torchvision.models.get_model(config.kind, weights=None)
-    resnet.fc = nn.Identity()
-    if config.weights_file is not None:
-        resnet.load_state_dict(read_resnet(Path(config.weights_file), resnet.state_dict(), config.kind).fitting)
-    return resnet

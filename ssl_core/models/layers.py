@@ -34,7 +34,8 @@ _BLOCK = 2**18
 def normalise_rows(norm: nn.BatchNorm1d, rows: Tensor) -> Tensor:
     """What `norm(rows)` is for rows [R, C], with its running statistics updated when it trains."""
     # in evaluation nothing is asked of the number of rows: an exported program must not depend on it
-    if not norm.training or rows.device.type != "cpu" or not _exact(norm, rows):
+    slow = norm.training and rows.device.type == "cpu" and rows.shape[0] >= _MANY
+    if not slow or not rows.dtype == norm.weight.dtype == torch.float32:
         normalised: Tensor = norm(rows)
         return normalised
     out, mean, var = _NormaliseRows.apply(rows, norm.weight, norm.bias, norm.eps)
@@ -60,10 +61,6 @@ def track(norm: nn.BatchNorm1d, mean: Tensor, var: Tensor, rows: int) -> None:
         norm.num_batches_tracked += 1
         norm.running_mean.lerp_(mean.to(norm.running_mean), momentum)
         norm.running_var.lerp_((var * (rows / (rows - 1))).to(norm.running_var), momentum)
-
-
-def _exact(norm: nn.BatchNorm1d, rows: Tensor) -> bool:
-    return rows.shape[0] >= _MANY and rows.dtype == norm.weight.dtype == torch.float32
 
 
 class _NormaliseRows(torch.autograd.Function):

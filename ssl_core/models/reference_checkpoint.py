@@ -2,7 +2,7 @@
 
     pointnet_state_dict         -> the points encoder (PointNet or PointNet++ MSG)
     resnet18_state_dict         -> the image encoder
-    fusion_network_state_dict   -> kept beside, under the names of `ssl_core.models.heads.FusionNetwork`
+    fusion_network_state_dict   -> kept beside, under the names of `ssl_core.models.build.FusionNetwork`
     epoch                       -> told in the account
     optimizer_state_dict        -> left: only going on with that training needs it
 
@@ -31,9 +31,8 @@ from torch import Tensor, nn
 from ssl_core.config import Config
 from ssl_core.contracts import FEATURE_WIDTH, FeatureGroup, ImageContract, PointsContract, Sampling
 from ssl_core.errors import ConfigError
-from ssl_core.models.build import PointBackbone
+from ssl_core.models.build import FusionNetwork, PointBackbone
 from ssl_core.models.cards import ImageEncoderCard, PointEncoderCard
-from ssl_core.models.heads import FusionNetwork
 from ssl_core.models.image import ResNetConfig
 from ssl_core.models.imported import Imported, ImportedModel, ImportReport, Placement
 from ssl_core.models.pointnet import PointNetConfig

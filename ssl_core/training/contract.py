@@ -13,13 +13,6 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 
 from ssl_core.config import Config
 
-# metrics of what a trial costs
-PARAMETERS = "cost/parameters"
-PEAK_MEMORY = "cost/peak_memory_bytes"
-DEVICE_MEMORY = "cost/device_memory_bytes"
-LATENCY = "cost/latency_ms"
-
-
 if TYPE_CHECKING:  # the study reads this page, and starts without torch
     import torch
     from torch import Tensor, nn
@@ -32,6 +25,12 @@ D = TypeVar("D")
 """Data that it reads: `ObjectPack` or `ScenePack`."""
 
 Batch = Mapping[str, "Tensor"]
+
+# metrics of what a trial costs
+PARAMETERS = "cost/parameters"
+PEAK_MEMORY = "cost/peak_memory_bytes"
+DEVICE_MEMORY = "cost/device_memory_bytes"
+LATENCY = "cost/latency_ms"
 
 
 class Data(Protocol):

@@ -68,12 +68,14 @@ def model_costs(model: nn.Module, card: Card, *, batches: Sequence[int] = BATCHE
     stored = [*model.parameters(), *model.buffers()]
     with threads(1), evaluating(model):
         latencies = tuple(_latency(model, card.example(batch).to(device), seconds) for batch in batches)
-        peak = _peak_bytes(model, card.example(max(batches)).to(device))
+        inputs = card.example(max(batches)).to(device)
+        with _Held() as held:
+            model(inputs)
     return ModelCosts(
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         weight_bytes=sum(tensor.numel() * tensor.element_size() for tensor in stored),
         latencies=latencies,
-        peak_bytes=peak,
+        peak_bytes=int(held.peak + inputs.untyped_storage().nbytes()),
         peak_batch=max(batches),
         threads=1,
         device=device.type,
@@ -91,12 +93,6 @@ def _latency(model: nn.Module, inputs: Tensor, seconds: float) -> Latency:
     batch, spent = len(inputs), forward_seconds(model, inputs, fewest=_FEWEST, most=_MOST, enough=seconds)
     median, low, high = (1e3 * value / batch for value in median_interval(spent))
     return Latency(batch=batch, median_ms=median, low_ms=low, high_ms=high, repeats=len(spent))
-
-
-def _peak_bytes(model: nn.Module, inputs: Tensor) -> int:
-    with _Held() as held:
-        model(inputs)
-    return int(held.peak + inputs.untyped_storage().nbytes())
 
 
 class _Held(TorchDispatchMode):

@@ -26,9 +26,8 @@ from ssl_core.losses.cross_modal import (
     pair_distance,
     triplet,
 )
-from ssl_core.models.build import build_image_encoder, build_point_encoder, seeded_weights
+from ssl_core.models.build import FusionNetwork, build_image_encoder, build_point_encoder, seeded_weights
 from ssl_core.models.cards import Card, ImageEncoderCard, PointEncoderCard
-from ssl_core.models.heads import FusionNetwork
 from ssl_core.models.modes import evaluating
 from ssl_core.models.pointnet import PointNet, transform_regulariser
 from ssl_core.recipes.cross_modal.config import CrossModalConfig
