@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import assert_never
 
 import numpy as np
@@ -78,12 +78,9 @@ class FeatureSource:
                 numbers = (self.config.point_number(draw) for draw in range(self.config.point_draws))
                 return RawFeatures(points=[self._points(encoder, identity, number, times, steps) for number in numbers])
             case ImageEncoderCard():
-
-                def views() -> Features:
-                    size = card.contract.image_size
-                    return image_features(encoder, self.pack, self.objects, size, times=times, steps=steps)
-
-                return RawFeatures(views=self.recall("views", encoder, identity, views))
+                read = (encoder, self.pack, self.objects, card.contract.image_size)
+                compute = partial(image_features, *read, times=times, steps=steps)
+                return RawFeatures(views=self.recall("views", encoder, identity, compute))
             case _:
                 assert_never(card)
 

@@ -50,7 +50,6 @@ class CardText:
         reads: what a loaded model reads by itself.
         method: by which method (`ssl_core.encode.ready_encoder`).
         limits: what it should not be trusted with, a sentence each.
-        rows: settings by dotted name.
     """
 
     title: str
@@ -62,7 +61,6 @@ class CardText:
     reads: str
     method: str
     limits: tuple[str, ...]
-    rows: tuple[tuple[str, str], ...]
 
 
 class ModelCard(Config):
@@ -161,7 +159,6 @@ class PointEncoderCard(_EncoderCard):
             reads="Gaussians",
             method="encode_ply",
             limits=("Not invariant to rotation: objects are expected upright, as in training.",),
-            rows=self.settings(),
         )
 
 
@@ -203,7 +200,6 @@ class ImageEncoderCard(_EncoderCard):
             reads="images",
             method="encode_images",
             limits=("Views are expected as in training: one object, centred, white background.",),
-            rows=self.settings(),
         )
 
 
@@ -249,7 +245,6 @@ class SceneFieldCard(ModelCard):
             reads="rays",
             method="render",
             limits=("One scene, seen from where the training cameras were: views far from them are guesses.",),
-            rows=self.settings(),
         )
 
 

@@ -64,7 +64,7 @@ def test_it_survives_json_and_refuses_what_it_does_not_know(card: Card) -> None:
 @every_card
 def test_it_describes_itself_to_a_person(card: Card) -> None:
     text = card.describe()
-    assert dict(text.rows)["kind"] == card.kind
+    assert dict(card.settings())["kind"] == card.kind
     assert all(value != "" for value in (text.title, text.network, text.does, text.purpose, text.takes, text.reads))
     sample = eval(text.sample, {"torch": torch})
     assert sample.shape == (4, *card.input_shape)

@@ -20,7 +20,7 @@ from ssl_core.errors import DivergedError, InfeasibleError
 from ssl_core.evaluation.extract import Features
 from ssl_core.evaluation.features import EncoderCard, FeatureSource, whole
 from ssl_core.evaluation.pictures import neighbours_png, pack_examples
-from ssl_core.evaluation.ranking import AcrossModalities, BothLevels, across_modalities, across_views, retrieve
+from ssl_core.evaluation.ranking import BothLevels, across_modalities, across_views, retrieve
 from ssl_core.evaluation.report import Table
 from ssl_core.evaluation.statistics import Interval, bootstrap_mean
 from ssl_core.evaluation.task_contract import Companion, Found, LeftOutError, Section, Subject, plain
@@ -91,15 +91,13 @@ def _across(subject: Subject, settings: RetrievalSettings, found: Found) -> list
     """Points ask for images and the reverse, where the encoder has a partner."""
     try:
         points, images = _pair(subject)
-        found_rows: list[RetrievalRow] = []
-        n = len(subject.labels.train)
-        if points.shape[1] == images.shape[1]:
-            own = across_modalities(points[n:], images[n:], subject.labels.test, ks=settings.ks)
-            found_rows += _both_ways(subject, "own", own)
-        mapped, targets = aligned(points, images, n)
-        return found_rows + _both_ways(
-            subject, "aligned", across_modalities(mapped, targets, subject.labels.test, ks=settings.ks)
-        )
+        n, labels, rows = len(subject.labels.train), subject.labels.test, []
+        for space in ("own", "aligned") if points.shape[1] == images.shape[1] else ("aligned",):
+            pair = (points[n:], images[n:]) if space == "own" else aligned(points, images, n)
+            both = across_modalities(*pair, labels, ks=settings.ks)
+            rows += _rows(subject, "points to images", space, both.points_to_images, len(labels))
+            rows += _rows(subject, "images to points", space, both.images_to_points, len(labels))
+        return rows
     except (InfeasibleError, DivergedError) as error:
         found.left_out.append(f"across modalities: {error}")
         return []
@@ -131,14 +129,6 @@ def _pair(subject: Subject) -> tuple[Features, Features]:
 def _features(source: FeatureSource, card: EncoderCard, companion: Companion) -> Features:
     theirs = FeatureSource(source.pack, source.objects, card, source.config, source.cache, source.log)
     return whole(theirs.raw(companion.model, companion.identity))
-
-
-def _both_ways(subject: Subject, space: str, both: AcrossModalities) -> list[RetrievalRow]:
-    count = len(subject.labels.test)
-    return [
-        *_rows(subject, "points to images", space, both.points_to_images, count),
-        *_rows(subject, "images to points", space, both.images_to_points, count),
-    ]
 
 
 def _rows(subject: Subject, kind: str, space: str, both: BothLevels, gallery: int) -> list[RetrievalRow]:
