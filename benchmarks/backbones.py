@@ -14,10 +14,9 @@ from ssl_core.contracts import PointsContract
 from ssl_core.data.sampling import farthest_point_order
 from ssl_core.meshes.household import CLASSES, household_mesh
 from ssl_core.meshes.mesh import sample_surface
-from ssl_core.models.build import PointBackbone, build_point_encoder
+from ssl_core.models.build import Encoder, PointBackbone, build_point_encoder
 from ssl_core.models.dgcnn import DGCNNConfig, EdgeLayer
-from ssl_core.models.encoder import Encoder
-from ssl_core.models.layers import Activation, activate, weight_matrix
+from ssl_core.models.layers import Activation, PooledLayer, activate, weight_matrix
 from ssl_core.models.neighbours import gather_rows
 from ssl_core.models.pointnet import PointNetConfig
 from ssl_core.models.pointnet2 import (
@@ -27,7 +26,6 @@ from ssl_core.models.pointnet2 import (
     PointNet2MSGConfig,
     PointNet2SSGConfig,
 )
-from ssl_core.models.pooled import PooledLayer
 
 BACKBONES: tuple[tuple[str, PointBackbone], ...] = (
     ("PointNet", PointNetConfig()),

@@ -20,9 +20,9 @@ from ssl_core.evaluation.extract import ExtractionTimes, image_features
 from ssl_core.evaluation.features import EncoderCard, FeatureSource
 from ssl_core.evaluation.probes import draw_labels
 from ssl_core.evaluation.tasks.probing import evaluate_encoder
-from ssl_core.evaluation.tasks.probing_config import reference_table
+from ssl_core.evaluation.tasks.probing_report import reference_table
+from ssl_core.models.build import Encoder
 from ssl_core.models.cards import ImageEncoderCard, PointEncoderCard
-from ssl_core.models.encoder import Encoder
 from ssl_core.models.image import ResNetConfig
 from ssl_core.models.pointnet import PointNetConfig
 from ssl_core.models.pointnet2 import PointNet2MSGConfig

@@ -22,7 +22,7 @@ from ssl_core.packing.pack_writer import write_pack
 from ssl_core.recipes import recipe_named
 from ssl_core.recipes.cross_modal.config import quick as quick_preset
 from ssl_core.splatting.household_set import write_household
-from ssl_core.training.cost_names import PEAK_MEMORY
+from ssl_core.training.contract import PEAK_MEMORY
 
 COUNTS = (1, 2, 4, 8)
 TIMEOUT = 600.0

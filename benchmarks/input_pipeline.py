@@ -22,7 +22,7 @@ from ssl_core.packing.pack_writer import write_pack
 from ssl_core.recipes.cross_modal import CROSS_MODAL
 from ssl_core.recipes.cross_modal.config import CrossModalConfig, paper, quick
 from ssl_core.recipes.cross_modal.trial import CrossModalTrial
-from ssl_core.training.device import choose_device
+from ssl_core.training.config import choose_device
 from ssl_core.training.session import trained
 
 VIEWS = 3

@@ -17,9 +17,8 @@ from ssl_core.models.build import PointBackbone
 from ssl_core.models.cards import PointEncoderCard
 from ssl_core.models.modes import evaluating
 from ssl_core.models.pointnet import PointNetConfig
-from ssl_core.training.config import RecipeConfig
+from ssl_core.training.config import RecipeConfig, choose_device
 from ssl_core.training.contract import LossTerms, Output, ParameterGroup, Recipe, Score
-from ssl_core.training.device import choose_device
 from ssl_core.training.session import trained
 
 

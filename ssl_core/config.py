@@ -33,8 +33,8 @@ class Config(BaseModel):
         return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
 
     def digest(self) -> str:
-        """First 16 hex digits of the sha256 of `to_json()`."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
+        """`short_digest` of `to_json()`."""
+        return short_digest(self.to_json())
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -43,6 +43,11 @@ class Config(BaseModel):
         if not isinstance(values, dict):
             raise ConfigError(f"{cls.__name__}: expected keys and values, got {type(values).__name__}")
         return validated(cls, values)
+
+
+def short_digest(text: str) -> str:
+    """First 16 hex digits of the sha256 of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def parse_json(text: str | bytes, *, strict: bool = False) -> Any:
@@ -155,11 +160,7 @@ def fields_along(kind: type[BaseModel], key: str) -> Iterator[FieldInfo]:
 
 def _models_of(annotation: Any) -> list[type[BaseModel]]:
     """Config classes an annotation may hold (through Optional, Union and Annotated, not through containers)."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    if get_origin(annotation) in (Union, types.UnionType, Annotated):
-        return [model for part in get_args(annotation) for model in _models_of(part)]
-    return []
+    return [leaf for leaf in _leaves(annotation) if isinstance(leaf, type) and issubclass(leaf, BaseModel)]
 
 
 def override(config: C, values: Mapping[str, Any]) -> C:
@@ -224,8 +225,7 @@ def _switch_kind(node: dict[str, Any], kind: Any, models: list[type[BaseModel]])
 def parse_assignment(text: str) -> tuple[str, Any]:
     """`key=value` with the value read as YAML: numbers, booleans, lists and strings look as in a space file.
 
-    Raises:
-        ConfigError: no assignment, or a value that is no YAML; names the key.
+    Raises ConfigError: no assignment, or a value that is no YAML; names the key.
     """
     key, equals, value = text.partition("=")
     if not equals or not key.strip():

@@ -47,8 +47,7 @@ class PointsContract(Config):
     sampling: Sampling = "fps"
     normalisation: Literal["unit_sphere"] = "unit_sphere"
     standardise_attributes: bool = Field(
-        default=True,
-        description="log-scales, opacity and SH brought to order one; quaternions to unit norm, w >= 0",
+        default=True, description="log-scales, opacity and SH brought to order one; quaternions to unit norm, w >= 0"
     )
 
     @property

@@ -1,25 +1,5 @@
 """Every error a user can meet, as one tree.
 
-    SplatsweepError
-    ├── DataError                 something on disk is not what it should be; names the file
-    │   ├── GaussianFileError     a file of Gaussians (.splat, .spz, .sog, ...)
-    │   │   └── PlyError          a .ply file (property, count, value)
-    │   ├── ImageError            an image file
-    │   ├── MeshError             a mesh file
-    │   ├── CameraError           a camera file (cameras.json, transforms.json, COLMAP)
-    │   ├── LayoutError           a folder tree (missing split, object without views, empty class)
-    │   └── PackError             a DatasetPack (schema, digest, half-written)
-    ├── ConfigError               a key, value or combination; names the key and the nearest valid one
-    │   ├── SpaceError            a search-space file
-    │   └── InfeasibleError       a valid config that this pack cannot serve (outcome INFEASIBLE)
-    ├── DivergedError             a loss or gradient became non-finite (outcome DIVERGED)
-    ├── CheckpointError           a checkpoint that does not fit its trial
-    ├── StudyError                a study (name taken, nothing to resume, no trial finished)
-    ├── RegistryError             a registered model, version or alias
-    │   └── IntegrityError        bytes that do not match their recorded checksum
-    ├── StorageError              a disk that is full or cannot be written
-    └── MissingDependencyError    an optional library that is not installed
-
 The text of each says what was expected and what to do next. The command line prints it on one line and leaves with
 `exit_code`; a traceback means a bug of ours.
 """
@@ -32,15 +12,15 @@ class SplatsweepError(Exception):
 
 
 class DataError(SplatsweepError):
-    """Input data is unusable."""
+    """Something on disk is not what it should be; names the file."""
 
 
 class GaussianFileError(DataError):
-    """A file of Gaussians cannot be read."""
+    """A file of Gaussians (.ply, .splat, .spz, .sog, ...) cannot be read."""
 
 
 class PlyError(GaussianFileError):
-    """A Gaussian .ply cannot be read."""
+    """A Gaussian .ply cannot be read; names the property, count or value."""
 
 
 class ImageError(DataError):
@@ -52,11 +32,11 @@ class MeshError(DataError):
 
 
 class CameraError(DataError):
-    """A camera file cannot be read."""
+    """A camera file (cameras.json, transforms.json, COLMAP) cannot be read."""
 
 
 class LayoutError(DataError):
-    """A data set's folders do not follow a known layout."""
+    """Folders of a data set follow no known layout: a missing split, an object without views, an empty class."""
 
 
 class PackError(DataError):
@@ -64,7 +44,7 @@ class PackError(DataError):
 
 
 class ConfigError(SplatsweepError):
-    """A configuration key or value is wrong."""
+    """A configuration key, value or combination is wrong; names the key and the nearest valid one."""
 
 
 class SpaceError(ConfigError):

@@ -68,8 +68,7 @@ _Loader.add_implicit_resolver(
 def parse_yaml(text: str) -> Any:
     """The value of a text that holds one; None for an empty one.
 
-    Raises:
-        ConfigError: not YAML, more than it looks, or something JSON does not know; the text names the line.
+    Raises ConfigError: not YAML, more than it looks, or something JSON does not know; the text names the line.
     """
     try:
         loader = _Loader(text)

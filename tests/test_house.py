@@ -1,6 +1,8 @@
 """The house itself: every recipe has its rooms, nothing unpickles, the lock names no index."""
 
+import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -44,3 +46,47 @@ def test_lock_has_hashes_and_no_index() -> None:
     assert requirements
     assert all("==" in line for line in requirements)
     assert text.count("--hash=sha256:") >= len(requirements)
+
+
+KINDS = {
+    "DGCNNConfig", "ImageContract", "PointNet2MSGConfig", "PointNet2SSGConfig", "PointNetConfig", "PointsContract",
+    "ResNetConfig",
+}  # fmt: skip
+MAY_ASK = {f"ssl_core/models/{name}.py" for name in ("build", "cards", "dgcnn", "image", "pointnet", "pointnet2")}
+
+
+def kinds_asked(text: str) -> Iterator[str]:
+    """Input contracts and backbone configs that a source tells apart: by `isinstance` or by a class pattern."""
+    for node in ast.walk(ast.parse(text)):
+        classes: list[ast.expr] = []
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Name)
+            and node.func.id in ("isinstance", "issubclass")
+        ):
+            classes = node.args[1:]
+        elif isinstance(node, ast.MatchClass):
+            classes = [node.cls]
+        names = (part for each in classes for part in ast.walk(each))
+        for name in (part.id if isinstance(part, ast.Name) else getattr(part, "attr", "") for part in names):
+            if name in KINDS:
+                yield name
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "isinstance(x.contract, PointsContract)",
+        "isinstance(x, int | (ResNetConfig))",
+        "isinstance(x, (str, image.ResNetConfig))",
+        "match x:\n    case y, DGCNNConfig(k=3):\n        pass",
+    ],
+)
+def test_a_question_for_the_kind_is_found(text: str) -> None:
+    assert list(kinds_asked(text))
+
+
+def test_contracts_and_backbones_are_told_apart_where_they_are_built_alone() -> None:
+    """The card answers everybody else."""
+    asking = {f: list(kinds_asked(f.read_text())) for f in SOURCES if str(f.relative_to(ROOT)) not in MAY_ASK}
+    assert not {str(f.relative_to(ROOT)): names for f, names in asking.items() if names}

@@ -1,7 +1,7 @@
 """A version that any client may have registered: looked at with suspicion, then made complete.
 
 `check_listing` reads names and sizes before a byte is fetched, `examine` the files themselves: checksums, weights that
-are numbers, a contract that is true (`ssl_core.models.soundness`). `adopt` adds what `EncoderStore.register` would have
+are numbers, a contract that is true (`ssl_core.models.bundle`). `adopt` adds what `EncoderStore.register` would have
 written and the client left out.
 """
 
@@ -32,8 +32,7 @@ from registry.versions.store import BUNDLE_FILES, EncoderStore, bundle_digest, n
 from registry.versions.tag_writes import set_model_tag, set_version_tag
 from ssl_core.config import parse_json
 from ssl_core.errors import NewerVersionError, RegistryError, SplatsweepError
-from ssl_core.models.bundle import CARD, BundleCard, read_card
-from ssl_core.models.soundness import PICKLED, check_sound
+from ssl_core.models.bundle import CARD, PICKLED, BundleCard, check_sound, read_card
 from ssl_core.models.weights_file import file_sha256
 
 CLASSES = f"{PREFIX}classes"

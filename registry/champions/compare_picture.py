@@ -4,10 +4,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from registry.champions.compare import Compared, Comparison
-from ssl_core.evaluation.curves import ENCODER, TWIN
-from ssl_core.evaluation.embedding_plot import GREY, INK, png
+from ssl_core.evaluation.pictures import GREY, INK, png
 from ssl_core.evaluation.report import scale_of
 from ssl_core.evaluation.statistics import Interval
+from ssl_core.evaluation.tasks.probing import ENCODER, TWIN
 
 APART = "#111827"
 

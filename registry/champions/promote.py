@@ -24,8 +24,7 @@ from registry.versions.records import Decision, EncoderVersion, printable
 from registry.versions.store import EncoderStore
 from ssl_core.data.dataset import Dataset
 from ssl_core.errors import RegistryError
-from ssl_core.evaluation.progress import Tell, silent
-from ssl_core.evaluation.report import Report, TaskConfig
+from ssl_core.evaluation.report import Report, TaskConfig, Tell, silent
 from ssl_core.evaluation.task import task_named
 from ssl_core.models.bundle import read_card
 

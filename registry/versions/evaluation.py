@@ -13,15 +13,11 @@ from registry.versions.records import EncoderVersion
 from registry.versions.store import EncoderStore, bundle_digest
 from ssl_core.data.dataset import Dataset
 from ssl_core.errors import RegistryError
-from ssl_core.evaluation.extract import ExtractionTimes
-from ssl_core.evaluation.feature_cache import FeatureCache
-from ssl_core.evaluation.progress import Tell, silent
-from ssl_core.evaluation.report import Report, TaskConfig
-from ssl_core.evaluation.sections.section import Companion
+from ssl_core.evaluation.extract import ExtractionTimes, FeatureCache
+from ssl_core.evaluation.report import Report, TaskConfig, Tell, silent
 from ssl_core.evaluation.task import probing, task_of
-from ssl_core.evaluation.tasks.probing_config import reference_table
-from ssl_core.evaluation.tasks.probing_report import ProbingReport
-from ssl_core.evaluation.tasks.task_contract import Context, Evaluation
+from ssl_core.evaluation.task_contract import Companion, Context, Evaluation
+from ssl_core.evaluation.tasks.probing_report import ProbingReport, reference_table
 from ssl_core.models.bundle import load_bundle, read_card
 from ssl_core.models.cards import Card
 

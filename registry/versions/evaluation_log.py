@@ -19,7 +19,7 @@ from registry.versions.store import CARD_FILE, EncoderStore
 from ssl_core.errors import RegistryError
 from ssl_core.evaluation.report import Report, scale_of
 from ssl_core.evaluation.task import parse_report
-from ssl_core.evaluation.tasks.task_contract import Evaluation
+from ssl_core.evaluation.task_contract import Evaluation
 from ssl_core.models.cards import Card
 
 REPORT_FILE = "report.json"

@@ -16,8 +16,7 @@ from registry.versions.records import EncoderVersion
 from registry.versions.store import BUNDLE_FILES, CARD_FILE, EncoderStore, bundle_digest
 from registry.versions.upload import OPTIONAL_FILES
 from ssl_core.errors import IntegrityError, RegistryError, StorageError
-from ssl_core.models.bundle import verify_checksums
-from ssl_core.models.soundness import check_files
+from ssl_core.models.bundle import check_files, verify_checksums
 from ssl_core.models.weights_file import file_sha256
 
 EXTRA_FILES = (CARD_FILE, "MLmodel", EXAMPLE)

@@ -29,7 +29,7 @@ def render_card(name: str, card: Card, lineage: Lineage, evaluation: str = NOT_E
         f"## Input\n\n`float32 [{shape}]`\n\n{text.takes}",
         f"## Evaluation\n\n{evaluation}",
         f"## Use\n\n{_use(card)}",
-        f"## Settings\n\n{_table(text.rows)}",
+        f"## Settings\n\n{_table(card.settings())}",
         f"## Lineage\n\n{_table((key.replace('_', ' '), str(value)) for key, value in lineage if value != '')}",
         "## Limits\n\n" + "\n".join(f"- {limit}" for limit in limits),
     ]

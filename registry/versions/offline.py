@@ -11,8 +11,7 @@ from pathlib import Path
 
 from registry.versions.upload import BUNDLE_FILES, CARD_FILE, listed_files
 from ssl_core.errors import RegistryError, StorageError
-from ssl_core.models.bundle import CARD, read_card, verify_checksums
-from ssl_core.models.soundness import check_files
+from ssl_core.models.bundle import CARD, check_files, read_card, verify_checksums
 
 
 def list_bundles(folder: Path) -> dict[str, Path]:

@@ -44,9 +44,8 @@ from registry.versions.upload import RECEIPT_FILE as RECEIPT_FILE
 from registry.versions.upload import Uploaded, upload
 from ssl_core.config import parse_json
 from ssl_core.errors import RegistryError
-from ssl_core.models.bundle import read_card, verify_checksums
+from ssl_core.models.bundle import check_sound, read_card, verify_checksums
 from ssl_core.models.cards import Card
-from ssl_core.models.soundness import check_sound
 from ssl_core.models.weights_file import file_sha256
 
 SERVING = f"{PREFIX}serving"
@@ -76,7 +75,7 @@ class EncoderStore:
 
         Raises:
             IntegrityError: the bundle's files do not match their checksums, or do not fit each other.
-            RegistryError: an unusable name; a bundle that is not what it says (`ssl_core.models.soundness`): a pickle,
+            RegistryError: an unusable name; a bundle that is not what it says (`ssl_core.models.bundle`): a pickle,
             weights that are not finite, other shapes than its contract's; or the registry refuses.
         """
         safe_name(name)

@@ -7,11 +7,10 @@ Inputs stream through in batches. Features depend on the file and the seed, not 
 of a float32 may differ between batch sizes.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -19,8 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ssl_core.contracts import PointsContract
-from ssl_core.encode.image_input import Picture, image_batch
-from ssl_core.encode.point_input import points_input
+from ssl_core.encode.model_inputs import Picture, image_input, points_input
 from ssl_core.errors import ConfigError
 from ssl_core.gaussians.gaussian_cloud import GaussianCloud
 from ssl_core.gaussians.gaussian_file import read_gaussians
@@ -29,7 +27,6 @@ from ssl_core.models.cards import Card, ImageEncoderCard, PointEncoderCard, Scen
 from ssl_core.models.modes import device_of
 
 Features = NDArray[np.float32]
-Item = TypeVar("Item")
 BATCH = 32
 
 
@@ -49,7 +46,6 @@ class LoadedModel:
 
     @property
     def card(self) -> Card:
-        """What it is."""
         return self.bundle.card
 
     @property
@@ -74,15 +70,11 @@ class LoadedModel:
             ConfigError: this model reads something else.
         """
         contract = self._points()
-        paths = [files] if isinstance(files, Path | str) else files
-
-        def read(some: list[Path | str]) -> Tensor:
-            return _stacked(
-                points_input(read_gaussians(file).cloud, contract, seed=seed, repeat=repeat, what=str(file))
-                for file in some
-            )
-
-        return self._encode(paths, batch, read)
+        inputs = (
+            points_input(read_gaussians(file).cloud, contract, seed=seed, repeat=repeat, what=str(file))
+            for file in ([files] if isinstance(files, Path | str) else files)
+        )
+        return self._encode(map(torch.from_numpy, inputs), batch)
 
     def encode_gaussians(
         self,
@@ -94,13 +86,11 @@ class LoadedModel:
     ) -> Features:
         """[clouds, F] of clouds in memory. Arguments and errors are those of `encode_ply`."""
         contract = self._points()
-        given = [clouds] if isinstance(clouds, GaussianCloud) else clouds
-        numbered = ((f"cloud {i}", cloud) for i, cloud in enumerate(given))
-
-        def read(some: list[tuple[str, GaussianCloud]]) -> Tensor:
-            return _stacked(points_input(cloud, contract, seed=seed, repeat=repeat, what=name) for name, cloud in some)
-
-        return self._encode(numbered, batch, read)
+        inputs = (
+            points_input(cloud, contract, seed=seed, repeat=repeat, what=f"cloud {i}")
+            for i, cloud in enumerate([clouds] if isinstance(clouds, GaussianCloud) else clouds)
+        )
+        return self._encode(map(torch.from_numpy, inputs), batch)
 
     def encode_images(self, pictures: Picture | Sequence[Picture], *, batch: int = BATCH) -> Features:
         """[pictures, F] of image files or uint8 [H, W, 3] arrays. One picture counts as a list of one.
@@ -117,18 +107,13 @@ class LoadedModel:
             case _:
                 raise self._reads_other("images")
         given = [pictures] if isinstance(pictures, Path | str | np.ndarray) else pictures
-        numbered = enumerate(given)
-
-        def read(some: list[tuple[int, Picture]]) -> Tensor:
-            return image_batch([picture for _, picture in some], contract, some[0][0])
-
-        return self._encode(numbered, batch, read)
+        inputs = (image_input(picture, contract, f"picture {i}") for i, picture in enumerate(given))
+        return self._encode(inputs, batch)
 
     def render(self, rays: NDArray[np.float32] | Tensor, *, batch: int = 2**16) -> Features:
         """[R, 3] colours in [0, 1] of rays [R, 6]: origin and direction in the scene's coordinates.
 
-        Raises:
-            ConfigError: this model is no scene, or rays are of another shape.
+        Raises ConfigError: this model is no scene, or rays are of another shape.
         """
         match self.card:
             case SceneFieldCard():
@@ -140,7 +125,7 @@ class LoadedModel:
         """[B, F] of input that already is as the card says, in any precision. Raises ConfigError where its shape is
         another."""
         given = torch.as_tensor(prepared)
-        return self._encode(given.float() if given.is_floating_point() else given, batch, torch.stack)
+        return self._encode(given.float() if given.is_floating_point() else given, batch)
 
     def _points(self) -> PointsContract:
         match self.card:
@@ -155,22 +140,14 @@ class LoadedModel:
             f"{self.reference} reads {text.reads}, not {asked}; use {text.method}, or load a model that reads {asked}"
         )
 
-    def _encode(self, items: Iterable[Item], batch: int, read: Callable[[list[Item]], Tensor]) -> Features:
+    def _encode(self, inputs: Iterable[Tensor], batch: int) -> Features:
+        """Of inputs that are made when it is their turn; one batch is held at a time."""
         if batch < 1:
             raise ConfigError(f"batch {batch}: expected 1 or more")
         device = device_of(self.module)
         parts = [np.empty((0, self.feature_dim), dtype=np.float32)]
         with torch.inference_mode():
-            for some in _batched(items, batch):
-                parts.append(self.module(read(some).to(device)).float().cpu().numpy())
+            rest = iter(inputs)
+            while some := list(islice(rest, batch)):
+                parts.append(self.module(torch.stack(some).to(device)).float().cpu().numpy())
         return np.concatenate(parts)
-
-
-def _batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    rest = iter(items)
-    while some := list(islice(rest, size)):
-        yield some
-
-
-def _stacked(inputs: Iterable[NDArray[np.float32]]) -> Tensor:
-    return torch.from_numpy(np.stack(list(inputs)))

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import assert_never
 
 import numpy as np
@@ -14,17 +14,21 @@ from ssl_core.data.object_pack import Pack as ObjectPack
 from ssl_core.data.point_sampler import PointSampler
 from ssl_core.errors import InfeasibleError
 from ssl_core.evaluation.extract import (
+    ExtractionLog,
     ExtractionTimes,
+    FeatureCache,
+    FeatureKey,
     Features,
     image_features,
+    indices_digest,
     point_batch_count,
     point_features,
+    timed,
     view_batch_count,
 )
-from ssl_core.evaluation.feature_cache import ExtractionLog, FeatureCache, FeatureKey, indices_digest, timed
 from ssl_core.evaluation.probe_grid import Cells
-from ssl_core.evaluation.progress import Steps
 from ssl_core.evaluation.protocol import Pooling, ProbingConfig
+from ssl_core.evaluation.report import Steps
 from ssl_core.models.cards import ImageEncoderCard, PointEncoderCard
 from ssl_core.models.modes import device_of
 
@@ -63,15 +67,10 @@ class FeatureSource:
     def raw(
         self, encoder: nn.Module, identity: str = "", times: ExtractionTimes | None = None, steps: Steps | None = None
     ) -> RawFeatures:
-        """Features of one encoder.
+        """Features of one encoder of the card's contract. Raises InfeasibleError if the pack cannot serve it.
 
-        Args:
-            encoder: of the card's contract.
-            identity: names the weights; features of an encoder without one are not kept.
-            times: what extraction took is added to them.
-            steps: told of every batch (`batches` in all).
-
-        Raises InfeasibleError if the pack cannot serve the contract.
+        `identity` names the weights; features of an encoder without one are not kept. What extraction took is added to
+        `times`, `steps` hears of every batch (`batches` in all).
         """
         times, card = times or ExtractionTimes(), self.card
         match card:
@@ -79,12 +78,9 @@ class FeatureSource:
                 numbers = (self.config.point_number(draw) for draw in range(self.config.point_draws))
                 return RawFeatures(points=[self._points(encoder, identity, number, times, steps) for number in numbers])
             case ImageEncoderCard():
-
-                def views() -> Features:
-                    size = card.contract.image_size
-                    return image_features(encoder, self.pack, self.objects, size, times=times, steps=steps)
-
-                return RawFeatures(views=self.recall("views", encoder, identity, views))
+                read = (encoder, self.pack, self.objects, card.contract.image_size)
+                compute = partial(image_features, *read, times=times, steps=steps)
+                return RawFeatures(views=self.recall("views", encoder, identity, compute))
             case _:
                 assert_never(card)
 

@@ -4,22 +4,19 @@ Features come in *cells*: one number of views (None for points) and several draw
 cell is fitted on the same label draws for the encoder and for each twin, so that differences are paired.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, assert_never
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ssl_core.config import Config
-from ssl_core.evaluation.linear_probe import linear_probe
-from ssl_core.evaluation.probes import ProbeResult, draw_labels, knn, linear_svm
-from ssl_core.evaluation.progress import Steps
+from ssl_core.evaluation.probes import ProbeResult, draw_labels, knn, linear_probe, linear_svm
 from ssl_core.evaluation.protocol import PROBES, LabelSetting, Pooling, Probe, ProbingConfig
-from ssl_core.evaluation.report import Measurement, Scores
+from ssl_core.evaluation.report import Measurement, Scores, Steps
 from ssl_core.evaluation.statistics import Interval, bootstrap_mean, mean_interval, paired_intervals
+from ssl_core.models.modes import threads
 
 Features = NDArray[np.float32]
 Cells = Mapping[int | None, Sequence[Features]]
@@ -107,7 +104,6 @@ class Answers:
 class Decisive:
     """The linear SVM at all views: what was answered, and the twins' mean answers on the same draws and objects."""
 
-    labels: str
     encoder: Scores
     twin: Scores | None
 
@@ -148,12 +144,7 @@ def labelled(labels: Labels, setting: LabelSetting, config: ProbingConfig, draw:
 
 
 def fit_probe(
-    train: Features,
-    test: Features,
-    labels: Labels,
-    chosen: NDArray[np.int64],
-    probe: Probe,
-    config: ProbingConfig,
+    train: Features, test: Features, labels: Labels, chosen: NDArray[np.int64], probe: Probe, config: ProbingConfig
 ) -> ProbeResult:
     """Fit on the labelled objects' features, predict the test objects'."""
     truth = labels.train[chosen]
@@ -163,22 +154,11 @@ def fit_probe(
         case "knn":
             return knn(train, truth, test, labels.test, k=config.knn_k)
         case "linear":
-            with _one_thread():
+            # steps of a few hundred objects are too small to share: two threads on busy cores take 30 times as long
+            with threads(1):
                 return linear_probe(train, truth, test, labels.test, seed=config.draw_seed)
         case _:
             assert_never(probe)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Steps of a few hundred objects are too small to share: with two threads on busy cores they take 30 times as long,
-    nearly all of it waiting for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def probe_grid(
@@ -193,13 +173,8 @@ def probe_grid(
 
     The SVM is fitted everywhere; kNN where views are pooled by their maximum; the linear probe at all views.
 
-    Args:
-        cells: the encoder's features.
-        twins: the same cells of each twin; may be empty.
-        labels: of train and test objects, in the order of the features.
-        config: the protocol.
-        pooling: how the cells' views were pooled; None: points.
-        steps: told of every fit (`fits` in all).
+    Twins are given as the same cells of each, or none. `pooling` says how the cells' views were pooled (None: points);
+    `steps` hears of every fit (`fits` in all).
     """
     most_views, most_labels = _most(cells), most_labelled(config, labels)
     rows: list[Row] = []
@@ -250,20 +225,18 @@ def _probes(config: ProbingConfig, *, pooling: Pooling | None, most: bool) -> tu
 def feature_health(features: Features, test_labels: NDArray[np.int64]) -> FeatureHealth:
     """Of test features [m, F]."""
     constant = float(np.bincount(test_labels).max() / len(test_labels))
-    if not np.isfinite(features).all():
-        return FeatureHealth(finite=False, relative_std=0.0, effective_rank=0.0, constant_accuracy=constant)
-    x = features.astype(np.float64)
-    centred = x - x.mean(axis=0)
-    size = float(np.sqrt((x**2).mean()))
-    relative = float(np.sqrt((centred**2).mean())) / size if size > 0 else 0.0
-    singular = np.linalg.svd(centred, compute_uv=False)
-    # what is left of a constant after centring is rounding, and rounding has full rank
-    if relative < 1e-6:
-        return FeatureHealth(finite=True, relative_std=relative, effective_rank=0.0, constant_accuracy=constant)
-    p = singular / singular.sum()
-    p = p[p > 0]
-    rank = float(np.exp(-(p * np.log(p)).sum()))
-    return FeatureHealth(finite=True, relative_std=relative, effective_rank=rank, constant_accuracy=constant)
+    finite, relative, rank = bool(np.isfinite(features).all()), 0.0, 0.0
+    if finite:
+        x = features.astype(np.float64)
+        centred = x - x.mean(axis=0)
+        size = float(np.sqrt((x**2).mean()))
+        relative = float(np.sqrt((centred**2).mean())) / size if size > 0 else 0.0
+    if relative >= 1e-6:  # what is left of a constant after centring is rounding, and rounding has full rank
+        singular = np.linalg.svd(centred, compute_uv=False)
+        p = singular / singular.sum()
+        p = p[p > 0]
+        rank = float(np.exp(-(p * np.log(p)).sum()))
+    return FeatureHealth(finite=finite, relative_std=relative, effective_rank=rank, constant_accuracy=constant)
 
 
 def _numbers(found: Answers, twin: NDArray[np.float64] | None, config: ProbingConfig) -> dict[str, object]:
@@ -292,7 +265,7 @@ def _spread(single: NDArray[np.float64]) -> Spread | None:
 
 
 def _decisive(setting: LabelSetting, found: Answers, twin: NDArray[np.float64] | None) -> Decisive:
-    return Decisive(setting.name, _scores(setting, found.correct), None if twin is None else _scores(setting, twin))
+    return Decisive(_scores(setting, found.correct), None if twin is None else _scores(setting, twin))
 
 
 def _scores(setting: LabelSetting, correct: NDArray[np.float64]) -> Scores:

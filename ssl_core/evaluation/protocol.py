@@ -4,15 +4,20 @@ The vocabulary: a *label setting* says how many training objects carry labels (5
 which ones, a *point draw* (or *view draw*) which random points (or views) stand for an object, a *twin* is the same
 architecture with random weights, a *section* is a measurement beside the probes. `docs/protocol.md` explains the
 choices.
+
+`objects.json` beside a report lists which objects carried labels in which draw, and which were scored. Class, split and
+name identify an object of a pack (`PackObject.key`), so the lists say without this project what a number was measured
+on; with it, they are drawn again from the config and must come out the same.
 """
 
-import hashlib
 import json
 from typing import Literal
 
 from pydantic import Field, model_validator
 
-from ssl_core.config import Config
+from ssl_core.config import Config, short_digest
+from ssl_core.data.object_pack import Pack as ObjectPack
+from ssl_core.evaluation.probes import draw_labels
 from ssl_core.evaluation.report import TaskConfig
 
 PROTOCOL_VERSION: Literal["2"] = "2"
@@ -66,9 +71,7 @@ class ProbingConfig(TaskConfig):
     probes: tuple[Probe, ...] = Field(default=("svm", "knn", "linear"), min_length=1)
     point_draws: int = Field(default=3, ge=1, description="random point samples per object")
     views: tuple[int, ...] = Field(
-        default=(1, 4, 16, 32, 64),
-        min_length=1,
-        description="capped by what the pack has; its maximum is added",
+        default=(1, 4, 16, 32, 64), min_length=1, description="capped by what the pack has; its maximum is added"
     )
     view_draws: int = Field(default=3, ge=1, le=_NUMBERS, description="random subsets of views, where not all are used")
     pooling: tuple[Pooling, ...] = Field(
@@ -97,7 +100,7 @@ class ProbingConfig(TaskConfig):
         """Rules, draws, deciding labels and probe. Sections and further label settings play no part."""
         labels = self.deciding_labels.model_dump(mode="json")
         parts = [self.protocol, self.draw_seed, self.point_draws, self.view_draws, labels, self.svm_c]
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+        return short_digest(json.dumps(parts, sort_keys=True))
 
     def label_seed(self, draw: int) -> int:
         """Seed of label draw number `draw`, for `draw_labels`: the same for every setting, so that draws nest."""
@@ -110,3 +113,56 @@ class ProbingConfig(TaskConfig):
     def point_number(self, draw: int) -> int:
         """Number of a point draw, for `PointSampler.draw`; consecutive, because those differ in their first points."""
         return self.draw_seed * self.point_draws + draw
+
+
+OBJECTS_FILE = "objects.json"
+
+
+class LabelDraw(Config):
+    """One draw of labels: `train` are places in the list of training objects, ascending."""
+
+    labels: str
+    draw: int
+    seed: int
+    train: tuple[int, ...]
+
+
+class ObjectLists(Config):
+    """All objects of an evaluation. No object of a draw is left out of its fit, none of `test` out of the scores."""
+
+    pack_digest: str
+    draw_seed: int
+    class_names: tuple[str, ...]
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+    label_draws: tuple[LabelDraw, ...]
+    point_draws: tuple[int, ...]
+    """numbers of the point draws, for `PointSampler.draw`"""
+
+    def labelled(self, labels: str, draw: int) -> tuple[str, ...]:
+        """Keys of the objects that carried labels. Raises KeyError for a draw that was not made."""
+        for found in self.label_draws:
+            if (found.labels, found.draw) == (labels, draw):
+                return tuple(self.train[place] for place in found.train)
+        raise KeyError(f"no draw {draw} of '{labels}' labels")
+
+
+def object_lists(pack: ObjectPack, config: ProbingConfig) -> ObjectLists:
+    """The lists of an evaluation of `config` on `pack`."""
+    train, test = pack.objects("train"), pack.objects("test")
+    draws = []
+    for setting in config.label_settings:
+        for draw in range(setting.draws):
+            seed = config.label_seed(draw)
+            chosen = draw_labels(pack.labels[train], per_class=setting.per_class, fraction=setting.fraction, seed=seed)
+            draws.append(LabelDraw(labels=setting.name, draw=draw, seed=seed, train=tuple(chosen.tolist())))
+    keys = [item.key for item in pack.manifest.objects]
+    return ObjectLists(
+        pack_digest=pack.manifest.pack_digest,
+        draw_seed=config.draw_seed,
+        class_names=tuple(pack.manifest.class_names),
+        train=tuple(keys[index] for index in train),
+        test=tuple(keys[index] for index in test),
+        label_draws=tuple(draws),
+        point_draws=tuple(config.point_number(draw) for draw in range(config.point_draws)),
+    )

@@ -1,10 +1,6 @@
 """Retrieval: does the nearest neighbour of a query, by cosine of the features, belong to it?
 
-Three questions are asked with the same ranking:
-
-* across views: one view of an object against the other views of all objects (`across_views`);
-* across modalities: the points of an object against the views of all objects, and the reverse (`across_modalities`);
-* anything else: `retrieve`.
+Asked across views (`across_views`), across modalities (`across_modalities`), or as `retrieve` with any labels.
 
 *Average precision* is the mean, over all that is relevant, of the precision at its rank. *Recall@k* is 1 if anything
 relevant stands among the first k, as metric learning counts it (Oh Song et al. 2016). All numbers are per query; their
@@ -19,9 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssl_core.errors import ConfigError, DivergedError, InfeasibleError
+from ssl_core.evaluation.probes import Features, Labels, unit
 
-Features = NDArray[np.floating]
-Labels = NDArray[np.integer]
 KS = (1, 5, 10)
 NEIGHBOURS = 5
 """So many nearest of each query are kept, for pictures."""
@@ -74,10 +69,7 @@ def retrieve(
     """Rank the gallery for each query by cosine similarity; what has the query's label is relevant.
 
     Args:
-        queries: [q, F].
-        gallery: [g, F].
-        query_labels: [q].
-        gallery_labels: [g].
+        queries, gallery: [q, F] and [g, F], with labels [q] and [g].
         exclude_self: the gallery is the queries; each is left out of its own ranking.
         own: identities [q] and [g]; what has the query's identity is left out of its ranking.
         ks: recall@k is told for these.
@@ -91,9 +83,11 @@ def retrieve(
     if exclude_self:
         assert own is None, "exclude_self and own say the same"
         own = (np.arange(len(queries)), np.arange(len(gallery)))
-    unit_queries, unit_gallery = _unit(queries), _unit(gallery)
+    unit_queries, unit_gallery = unit(queries), unit(gallery)
+    count, precision = np.zeros(len(queries), dtype=np.int64), np.zeros(len(queries))
+    recall = {k: np.zeros(len(queries)) for k in ks}
+    neighbours = np.full((len(queries), NEIGHBOURS), -1, dtype=np.int64)
     step = max(1, _BLOCK // len(gallery))
-    parts: list[_Part] = []
     for start in range(0, len(queries), step):
         some = slice(start, start + step)
         similarity = unit_queries[some] @ unit_gallery.T  # [b, g]
@@ -101,36 +95,36 @@ def retrieve(
         if own is not None:
             left_out = own[0][some, None] == own[1][None]
             similarity[left_out], relevant[left_out] = -np.inf, False
-        parts.append(_ranked(similarity, relevant, ks))
-    found = np.concatenate([part.relevant for part in parts]) > 0
+        order = np.argsort(-similarity, axis=1, kind="stable")
+        hits = np.take_along_axis(relevant, order, axis=1)
+        count[some] = hits.sum(axis=1)
+        precision[some] = _average_precision(hits)
+        for k in ks:
+            recall[k][some] = hits[:, :k].any(axis=1)
+        shown = order[:, :NEIGHBOURS]
+        allowed = np.isfinite(np.take_along_axis(similarity, shown, axis=1))
+        neighbours[some, : shown.shape[1]] = np.where(allowed, shown, -1)
+    found = count > 0
     if not found.any():
         raise InfeasibleError("no query has anything relevant in the gallery; retrieval needs two of a kind")
-    return Retrieval(
-        queries=np.flatnonzero(found),
-        average_precision=np.concatenate([part.average_precision for part in parts])[found],
-        recall={k: np.concatenate([part.recall[k] for part in parts])[found] for k in ks},
-        neighbours=np.concatenate([part.neighbours for part in parts])[found],
-    )
+    kept = {k: values[found] for k, values in recall.items()}
+    return Retrieval(np.flatnonzero(found), precision[found], kept, neighbours[found])
+
+
+def _average_precision(hits: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """[b] of what is relevant by rank [b, g]; 0 where nothing is."""
+    at_rank = np.cumsum(hits, axis=1) / np.arange(1, hits.shape[1] + 1)
+    mean: NDArray[np.float64] = (at_rank * hits).sum(axis=1) / np.maximum(hits.sum(axis=1), 1)
+    return mean
 
 
 def across_views(features: Features, labels: Labels, *, seed: int = 0, ks: Sequence[int] = KS) -> BothLevels:
     """One seeded view of each object asks for the object's other views, and for views of others of its class.
 
-    The gallery are the views that do not ask, V - 1 of each object in their order (`gallery_views`).
-
-    Args:
-        features: [n, V, F] of V >= 2 views of n objects.
-        labels: [n] classes.
-        seed: which view of each object asks.
-        ks: recall@k is told for these.
-
-    Raises:
-        InfeasibleError: objects have one view only, or no class has two objects.
-        Those of `retrieve`.
+    Features are [n, V, F] of V >= 2 views, labels [n] classes. The gallery are the views that do not ask, V - 1 of each
+    object in their order (`gallery_views`). Raises as `retrieve`.
     """
     objects, views, width = features.shape
-    if views < 2:
-        raise InfeasibleError("retrieval across views needs at least two views of each object; this pack has one")
     asking, others = gallery_views(objects, views, seed)
     gallery = np.take_along_axis(features, others[:, :, None], axis=1).reshape(-1, width)
     owner = np.repeat(np.arange(objects), views - 1)
@@ -149,21 +143,8 @@ def across_modalities(
 ) -> AcrossModalities:
     """Each object's points ask for its image, and for images of others of its class; and the reverse.
 
-    Args:
-        points: [n, F] of a point encoder.
-        images: [n, F] of an image encoder that was trained with it, views pooled.
-        labels: [n] classes.
-        ks: recall@k is told for these.
-
-    Raises:
-        ConfigError: the features have different widths.
-        Those of `retrieve`.
+    Both are [n, F], of encoders that were trained together; views are pooled. Raises as `retrieve`.
     """
-    if points.shape[1] != images.shape[1]:
-        raise ConfigError(
-            f"points have {points.shape[1]} features and images {images.shape[1]}: they share no space to search in; "
-            "take two encoders that were trained together with equal feature_dim"
-        )
     place = np.arange(len(labels))
     return AcrossModalities(
         points_to_images=_both(points, images, labels, place, place, ks),
@@ -189,34 +170,6 @@ def _both(
     )
 
 
-@dataclass(frozen=True)
-class _Part:
-    """A block of queries, as in `Retrieval`; relevant [b] counts what each could find."""
-
-    relevant: NDArray[np.int64]
-    average_precision: NDArray[np.float64]
-    recall: Mapping[int, NDArray[np.float64]]
-    neighbours: NDArray[np.int64]
-
-
-def _ranked(similarity: NDArray[np.float64], relevant: NDArray[np.bool_], ks: Sequence[int]) -> _Part:
-    """Of similarities [b, g], -inf where left out, and what is relevant [b, g]."""
-    order = np.argsort(-similarity, axis=1, kind="stable")
-    hits = np.take_along_axis(relevant, order, axis=1)
-    count = hits.sum(axis=1)
-    precision = np.cumsum(hits, axis=1) / np.arange(1, hits.shape[1] + 1)
-    nearest = np.full((len(order), NEIGHBOURS), -1, dtype=np.int64)
-    shown = order[:, :NEIGHBOURS]
-    allowed = np.isfinite(np.take_along_axis(similarity, shown, axis=1))
-    nearest[:, : shown.shape[1]] = np.where(allowed, shown, -1)
-    return _Part(
-        relevant=count,
-        average_precision=(precision * hits).sum(axis=1) / np.maximum(count, 1),
-        recall={k: (hits[:, :k].sum(axis=1) > 0).astype(np.float64) for k in ks},
-        neighbours=nearest,
-    )
-
-
 def _check(queries: Features, gallery: Features, ks: Sequence[int]) -> None:
     if queries.shape[1] != gallery.shape[1]:
         raise ConfigError(
@@ -227,10 +180,3 @@ def _check(queries: Features, gallery: Features, ks: Sequence[int]) -> None:
         raise ConfigError(f"recall@k needs at least one k, all at least 1 (got {list(ks)})")
     if not (np.isfinite(queries).all() and np.isfinite(gallery).all()):
         raise DivergedError("features hold NaN or infinity: the encoder diverged and nothing can be searched with it")
-
-
-def _unit(x: Features) -> NDArray[np.float64]:
-    """Rows scaled to unit length; zero rows stay zero."""
-    wide = x.astype(np.float64)
-    unit: NDArray[np.float64] = wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), 1e-12)
-    return unit

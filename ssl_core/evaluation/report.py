@@ -1,11 +1,12 @@
-"""What an evaluation answers, whatever was evaluated: scores, a baseline, defects, and tables for people.
+"""What an evaluation answers, whatever was evaluated: scores, a baseline, defects, tables; and how far it is.
 
 A gate reads `Report.deciding`, `baseline` and `defects`, and whether two reports are `comparable`; nothing else. What a
 report holds besides is its task's own affair (`ssl_core.evaluation.tasks`), which says it in words, tables and metrics.
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, assert_never
@@ -201,3 +202,45 @@ class Report(Config):
     @abstractmethod
     def paired(self) -> tuple[tuple[Measurement, Scores], ...]:
         """Those with scores of each unit, the deciding one first."""
+
+
+@dataclass(frozen=True)
+class EvaluationProgress:
+    """`done` of `total` steps, `what` is under way. A step is a batch through the model, or a fit of a probe."""
+
+    title: str
+    what: str
+    done: int
+    total: int
+
+
+Tell = Callable[[EvaluationProgress], None]
+
+
+def silent(progress: EvaluationProgress) -> None:
+    """Tell nobody."""
+
+
+@dataclass
+class Steps:
+    """Counts the steps of one evaluation and tells of each."""
+
+    title: str = ""
+    total: int = 0
+    tell: Tell = silent
+    done: int = 0
+    what: str = ""
+
+    @contextmanager
+    def block(self, what: str, count: int) -> Iterator[None]:
+        """`count` steps of one kind; what of them was not needed, because it was kept, is done at the end."""
+        end, self.what = self.done + count, what
+        self.step(0)
+        yield
+        self.done = end
+        self.step(0)
+
+    def step(self, count: int = 1) -> None:
+        """So many were made."""
+        self.done = min(self.done + count, self.total)
+        self.tell(EvaluationProgress(self.title, self.what, self.done, self.total))

@@ -84,20 +84,13 @@ def paired_difference(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> I
 
 
 def paired_bootstrap(
-    correct_a: ArrayLike,
-    correct_b: ArrayLike,
-    *,
-    confidence: float = 0.95,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
+    correct_a: ArrayLike, correct_b: ArrayLike, *, confidence: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
 ) -> Interval:
     """Percentile interval of mean(a) - mean(b) under resampling.
 
     Args:
         correct_a: `[objects]` or `[draws, objects]`: 1 where the probe was right (or a mean of such).
         correct_b: same shape, the other encoder on the same draws and objects.
-        confidence: two-sided.
-        resamples: bootstrap replicates.
         seed: of the resampling; the same input gives the same interval.
 
     One dimension: objects are resampled. Two: draws and objects are resampled independently of each other and

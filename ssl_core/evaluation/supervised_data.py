@@ -45,28 +45,20 @@ class SupervisedData(Protocol):
     def train_batches(self, epoch: int) -> Iterable[tuple[Tensor, Tensor]]:
         """Inputs [B, ...] and labels [B] int64: every labelled object once, in an order and with inputs drawn anew for
         each epoch, the same whenever that epoch is asked for."""
-        ...
 
     def test_batches(self) -> Iterable[Tensor]:
         """Inputs [b, R, ...]: R draws or views of each test object, in the order of the test objects."""
-        ...
 
 
 def supervised_data(
     source: FeatureSource, train: Indices, test: Indices, config: SupervisedConfig, seed: int
 ) -> SupervisedData:
-    """Batches for encoders of the source's card.
+    """Batches of the labelled objects `train` and the objects to classify `test` (indices into the source's pack).
 
-    Args:
-        source: its pack is read, its points sampled.
-        train: indices into the pack of the labelled objects.
-        test: of the objects to classify.
-        config: batch size, crops, draws and views of test objects.
-        seed: of the order of the objects, the points, the views and the crops.
+    The seed decides the order of the objects, the points, the views and the crops.
 
-    Raises:
-        InfeasibleError: fewer than two labelled objects, no test object, no views, or the pack cannot serve the
-            contract.
+    Raises InfeasibleError: fewer than two labelled objects, no test object, no views, or the pack cannot serve the
+    contract.
     """
     if len(train) < 2 or len(test) == 0:
         raise InfeasibleError(

@@ -1,4 +1,4 @@
-"""Contract + backbone config + seed -> Encoder.
+"""Contract + backbone config + seed -> Encoder, and the head that is trained with encoders and thrown away afterwards.
 
 The seed decides every initial weight and touches no global state.
 """
@@ -8,32 +8,55 @@ from contextlib import contextmanager
 from typing import Annotated, assert_never
 
 import torch
+import torch.nn.functional as F
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from ssl_core.contracts import ImageContract, PointsContract
 from ssl_core.errors import ConfigError
 from ssl_core.models.dgcnn import DGCNN, DGCNNConfig
-from ssl_core.models.encoder import Encoder
 from ssl_core.models.image import ResNetConfig, build_resnet
 from ssl_core.models.pointnet import PointNet, PointNetConfig
 from ssl_core.models.pointnet2 import PointNet2, PointNet2MSGConfig, PointNet2SSGConfig
+
+
+class Encoder(nn.Module):
+    """Contract + backbone. Final: to change behaviour, give another backbone.
+
+    Args:
+        contract: the input contract, which checks and normalises what `forward` takes.
+        backbone: module from the normalised input to `[B, feature_dim]`.
+        feature_dim: width of the output.
+    """
+
+    def __init__(self, contract: PointsContract | ImageContract, backbone: nn.Module, feature_dim: int) -> None:
+        super().__init__()
+        self.contract = contract
+        self.normaliser = contract.normaliser()
+        self.backbone = backbone
+        self.feature_dim = feature_dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, N, D] or [B, 3, H, W] -> [B, feature_dim]. Raises ConfigError for an input the contract does
+        not allow: shapes and type only, values are the data's business.
+        """
+        self.contract.check(x)
+        features: Tensor = self.backbone(self.normaliser(x))
+        return features
+
 
 PointBackbone = Annotated[
     PointNetConfig | PointNet2SSGConfig | PointNet2MSGConfig | DGCNNConfig, Field(discriminator="kind")
 ]
 ImageBackbone = ResNetConfig
 Backbone = Annotated[
-    PointNetConfig | PointNet2SSGConfig | PointNet2MSGConfig | DGCNNConfig | ResNetConfig,
-    Field(discriminator="kind"),
+    PointNetConfig | PointNet2SSGConfig | PointNet2MSGConfig | DGCNNConfig | ResNetConfig, Field(discriminator="kind")
 ]
 
 
 @contextmanager
 def seeded_weights(seed: int) -> Iterator[None]:
-    """Modules built inside draw their initial weights from `seed`; torch's global generators are as before
-    after it.
-    """
+    """Modules built inside draw their initial weights from `seed`; torch's global generators are as before after it."""
     with torch.random.fork_rng(devices=[]):
         # torch.manual_seed would also reseed every accelerator, which fork_rng(devices=[]) does not restore
         torch.default_generator.manual_seed(seed)
@@ -43,8 +66,7 @@ def seeded_weights(seed: int) -> Iterator[None]:
 def build_point_encoder(contract: PointsContract, backbone: PointBackbone, *, seed: int) -> Encoder:
     """Points encoder [B, N, contract.columns] -> [B, backbone.feature_dim] on the CPU.
 
-    Raises:
-        ConfigError: the contract's first feature group is not xyz.
+    Raises ConfigError: the contract's first feature group is not xyz.
     """
     if contract.features[:1] != ("xyz",):
         raise ConfigError(
@@ -66,6 +88,11 @@ def build_image_encoder(contract: ImageContract, backbone: ImageBackbone, *, see
         return Encoder(contract, build_resnet(backbone), backbone.feature_dim)
 
 
+def has_feature_transform(backbone: PointBackbone) -> bool:
+    """Whether it is a PointNet with the T-Net that the regulariser acts on."""
+    return isinstance(backbone, PointNetConfig) and backbone.feature_transform
+
+
 def _point_network(columns: int, backbone: PointBackbone) -> nn.Module:
     match backbone:
         case PointNetConfig():
@@ -76,3 +103,23 @@ def _point_network(columns: int, backbone: PointBackbone) -> nn.Module:
             return DGCNN(columns, backbone)
         case _:
             assert_never(backbone)
+
+
+class FusionNetwork(nn.Module):
+    """Does this image belong to these points? Two linear layers on the concatenated features.
+
+    Args:
+        dim_image, dim_points: widths of the two features, [B, dim_image] and [B, dim_points].
+        hidden: width between them (the cross-modal reference: 256).
+    """
+
+    def __init__(self, dim_image: int, dim_points: int, hidden: int = 256) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(dim_image + dim_points, hidden)
+        self.output = nn.Linear(hidden, 2)
+
+    def forward(self, image_features: Tensor, point_features: Tensor) -> Tensor:
+        """Logits [B, 2]: index 1 means that the two belong together."""
+        joined = torch.cat([image_features, point_features], dim=-1)
+        logits: Tensor = self.output(F.relu(self.hidden(joined)))
+        return logits

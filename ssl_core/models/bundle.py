@@ -1,31 +1,33 @@
-"""A trained model on disk: weights and description as data, no pickle.
+"""A trained model on disk: weights and description as data, no pickle. Written, read, and checked.
 
 encoder.safetensors   weights and buffers of the module
 encoder.json          BundleCard: the card (what it is, enough to build it again), name, lineage
 program.pt2           the same as a program that needs torch alone (see `program.py`)
 encoder.onnx          the same as ONNX (see `onnx_export.py`), in bundles that `add_onnx` was asked to complete
-checksums.json        sha256 of each of the others; written last, so a folder without it is not a bundle
+checksums.json        sha256 of each of the others; a folder without it is not a bundle
+
+Checksums only say that files are those that were written. `check_sound`, asked once at registration, looks into them.
 """
 
 import json
-import os
-import shutil
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import safetensors
 import safetensors.torch
+import torch
 from pydantic import Field, ValidationError
 from torch import nn
 
 from ssl_core.config import Config, explain, parse_json
 from ssl_core.contracts import EncoderContract
 from ssl_core.errors import ConfigError, IntegrityError, NewerVersionError, RegistryError, StorageError
-from ssl_core.files.whole import atomic_write
+from ssl_core.files.whole import REMEDY, atomic_write, whole_folder
 from ssl_core.models.build import Backbone
 from ssl_core.models.cards import Card, CardKind, encoder_card
-from ssl_core.models.program import export_program
+from ssl_core.models.program import check_archive, export_program
 from ssl_core.models.weights_file import file_sha256
 
 WEIGHTS, CARD, PROGRAM, CHECKSUMS = "encoder.safetensors", "encoder.json", "program.pt2", "checksums.json"
@@ -61,29 +63,23 @@ class _Format1(Config):
 
 
 def save_bundle(module: nn.Module, card: Card, folder: Path, *, name: str, lineage: Mapping[str, str]) -> None:
-    """Write a bundle of `module`, which is what `card` builds, to `folder`, replacing a bundle that is there.
-
-    Made in a temporary folder beside it; what cannot be exported leaves nothing behind.
+    """Write a bundle of `module`, which `card` builds, to `folder`, whole or not at all, in place of an older one.
 
     Raises:
         RegistryError: the program does not reproduce the model.
         StorageError: the disk is full or not writable.
     """
     described = BundleCard(name=name, card=card, lineage=dict(lineage))
-    making = folder.parent / f".{folder.name}.{os.getpid()}"
+    state = {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
     try:
-        making.mkdir(parents=True)
-        state = {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
-        safetensors.torch.save_file(state, making / WEIGHTS)
-        (making / CARD).write_text(json.dumps(described.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8")
-        export_program(module, card, making / PROGRAM)
-        sums = {file: file_sha256(making / file) for file in (CARD, PROGRAM, WEIGHTS)}
-        (making / CHECKSUMS).write_text(json.dumps(sums, indent=2) + "\n", encoding="utf-8")
-        _move_into_place(making, folder)
-    except (OSError, safetensors.SafetensorError) as error:
-        raise StorageError(f"{folder}: cannot be written ({error}); free some space or choose another folder") from None
-    finally:
-        shutil.rmtree(making, ignore_errors=True)
+        with whole_folder(folder, sole_writer=False) as new:
+            safetensors.torch.save_file(state, new / WEIGHTS)
+            (new / CARD).write_text(_document(described.model_dump(mode="json")), encoding="utf-8")
+            export_program(module, card, new / PROGRAM)
+            sums = {file: file_sha256(new / file) for file in (CARD, PROGRAM, WEIGHTS)}
+            (new / CHECKSUMS).write_text(_document(sums), encoding="utf-8")
+    except safetensors.SafetensorError as error:
+        raise StorageError(f"{folder}: cannot be written: {error}; {REMEDY}") from None
 
 
 def add_onnx(folder: Path) -> Path:
@@ -102,7 +98,7 @@ def add_onnx(folder: Path) -> Path:
         export_onnx(module, read_card(folder).card, folder / ONNX)
         sums[ONNX] = file_sha256(folder / ONNX)
         with atomic_write(folder / CHECKSUMS) as stream:
-            stream.write((json.dumps(sums, indent=2) + "\n").encode())
+            stream.write(_document(sums).encode())
     return folder / ONNX
 
 
@@ -177,6 +173,10 @@ def verify_checksums(folder: Path) -> None:
             raise IntegrityError(f"{folder / name}: its sha256 is not the recorded one; pull the encoder again")
 
 
+def _document(values: Any) -> str:
+    return json.dumps(values, indent=2) + "\n"
+
+
 def _json(file: Path, without: str) -> Any:
     """What a file of a bundle says; `without` tells what it means that there is none."""
     try:
@@ -187,15 +187,72 @@ def _json(file: Path, without: str) -> Any:
         raise IntegrityError(f"{file}: not valid JSON ({str(error)[:80]}); pull the encoder again") from None
 
 
-def _move_into_place(made: Path, folder: Path) -> None:
-    """`made` becomes `folder`.
+PICKLED = (".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".joblib", ".bin", ".npy", ".npz")
+"""Endings of files that hold, or may hold, a pickle."""
 
-    An older bundle loses its checksums first, so that no mixture passes for whole.
+
+def check_sound(folder: Path) -> nn.Module:
+    """The model of a bundle, on the CPU in evaluation mode, if nothing is wrong with it.
+
+    Raises:
+        IntegrityError: a file is missing, changed, or does not fit the description.
+        RegistryError: a pickle; a weight or an output that is not finite; outputs or a program of another shape than
+        `encoder.json` says.
     """
-    if not folder.exists():
-        made.replace(folder)
+    check_files(folder, sorted(file.name for file in folder.iterdir()) if folder.is_dir() else ())
+    card, module = read_card(folder).card, load_bundle(folder)
+    for name, tensor in module.state_dict().items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            bad = int((~torch.isfinite(tensor)).sum())
+            raise RegistryError(
+                f"{folder / WEIGHTS}: {name} holds {bad} values that are not finite; use an earlier checkpoint"
+            )
+    with torch.inference_mode():
+        outputs = module(card.example(2))
+    if outputs.shape != (2, *card.output_shape):
+        raise RegistryError(
+            f"{folder}: gives {card.output_name} {list(outputs.shape)} for two inputs, but {CARD} says "
+            f"{[2, *card.output_shape]}; make the bundle again"
+        )
+    if not torch.isfinite(outputs).all():
+        raise RegistryError(f"{folder}: the model's {card.output_name} are not finite; use an earlier checkpoint")
+    return module
+
+
+def check_files(folder: Path, names: Iterable[str]) -> None:
+    """Whether a bundle's files are data and whole, as far as that is seen without building the model: no pickle among
+    `names`, true checksums, a program that is data and of the card's shape. Raises as `check_sound`."""
+    for name in names:
+        refuse_pickle(folder / name)
+    verify_checksums(folder)
+    check_archive(folder / PROGRAM, read_card(folder).card.input_shape)
+
+
+def refuse_pickle(file: Path) -> None:
+    """Refuse a file that is, or may hold, a pickle: by its ending, its first bytes, or what torch.save's zip has in it.
+
+    Raises:
+        RegistryError: it is one. IntegrityError: it is a link, which may lead anywhere.
+    """
+    if file.is_symlink():
+        raise IntegrityError(f"{file}: a link, not a file; copy what it points to")
+    if not file.is_file():
         return
-    (folder / CHECKSUMS).unlink(missing_ok=True)
-    (folder / ONNX).unlink(missing_ok=True)  # of the older weights
-    for name in (WEIGHTS, CARD, PROGRAM, CHECKSUMS):
-        (made / name).replace(folder / name)
+    if file.suffix.lower() in PICKLED or _looks_pickled(file):
+        raise RegistryError(
+            f"{file}: a pickle or no known data, which may run code when it is read; a bundle holds safetensors, JSON, "
+            "program.pt2 and ONNX only: take it out and make the bundle again"
+        )
+
+
+def _looks_pickled(file: Path) -> bool:
+    with file.open("rb") as stream:
+        head = stream.read(9)
+    if file.name == WEIGHTS:  # they begin with the length of a header, which may be any number, and the header
+        return head[8:] != b"{"
+    if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
+        return True
+    if file.name == PROGRAM or not zipfile.is_zipfile(file):
+        return False  # a program is a zip that `check_archive` looks into
+    with zipfile.ZipFile(file) as archive:
+        return any(name.endswith(".pkl") for name in archive.namelist())

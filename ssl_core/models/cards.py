@@ -19,6 +19,7 @@ from ssl_core.config import Config
 from ssl_core.contracts import ImageContract, PointsContract
 from ssl_core.errors import ConfigError
 from ssl_core.models.build import (
+    Encoder,
     ImageBackbone,
     PointBackbone,
     build_image_encoder,
@@ -26,7 +27,6 @@ from ssl_core.models.build import (
     seeded_weights,
 )
 from ssl_core.models.dgcnn import DGCNNConfig
-from ssl_core.models.encoder import Encoder
 from ssl_core.models.image import ResNetConfig
 from ssl_core.models.light_field import RAY, LightField
 
@@ -50,7 +50,6 @@ class CardText:
         reads: what a loaded model reads by itself.
         method: by which method (`ssl_core.encode.ready_encoder`).
         limits: what it should not be trusted with, a sentence each.
-        rows: settings by dotted name.
     """
 
     title: str
@@ -62,7 +61,6 @@ class CardText:
     reads: str
     method: str
     limits: tuple[str, ...]
-    rows: tuple[tuple[str, str], ...]
 
 
 class ModelCard(Config):
@@ -161,7 +159,6 @@ class PointEncoderCard(_EncoderCard):
             reads="Gaussians",
             method="encode_ply",
             limits=("Not invariant to rotation: objects are expected upright, as in training.",),
-            rows=self.settings(),
         )
 
 
@@ -203,7 +200,6 @@ class ImageEncoderCard(_EncoderCard):
             reads="images",
             method="encode_images",
             limits=("Views are expected as in training: one object, centred, white background.",),
-            rows=self.settings(),
         )
 
 
@@ -249,7 +245,6 @@ class SceneFieldCard(ModelCard):
             reads="rays",
             method="render",
             limits=("One scene, seen from where the training cameras were: views far from them are guesses.",),
-            rows=self.settings(),
         )
 
 

@@ -13,10 +13,18 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ssl_core.config import Config
-from ssl_core.models.layers import activate, at_least_single, shared_linear, weight_matrix
+from ssl_core.models.layers import (
+    PooledLayer,
+    activate,
+    at_least_single,
+    channel_signs,
+    normalise_pooled,
+    running_statistics,
+    shared_linear,
+    track,
+    weight_matrix,
+)
 from ssl_core.models.neighbours import gather_rows, nearest, row_indices
-from ssl_core.models.pooled import PooledLayer, channel_signs, normalise_pooled, running_statistics
-from ssl_core.models.row_norm import track
 
 EDGE_WIDTHS = (64, 64, 128, 256)
 
@@ -62,14 +70,8 @@ class EdgeLayer(nn.Module):
 
 
 def pool_edges(at_neighbour: Tensor, at_point: Tensor, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Maximum, mean and variance of the edge values e_ij = at_neighbour[j] + at_point[i] without forming
-    them.
-
-    Args:
-        at_neighbour, at_point: [rows, out].
-        index: [rows, k], the neighbours j of each i.
-    Returns:
-        max over j [rows, out]; mean and biased variance over all edges, each [out].
+    """Of the edge values e_ij = at_neighbour[j] + at_point[i], without forming them: their maximum over j [rows, out],
+    mean and biased variance over all edges, each [out]. Inputs are [rows, out] and neighbours j of each i [rows, k].
     """
     edges = index.numel()
     degree = torch.bincount(index.flatten(), minlength=len(index)).to(at_point.dtype)

@@ -19,10 +19,8 @@ RAY = 6
 class LightField(nn.Module):
     """Rays [R, 6] -> colours [R, 3] in [0, 1].
 
-    Args:
-        hidden: width of each layer.
-        layers: hidden layers, at least one.
-        frequencies: octaves of sines and cosines that stand beside the Plücker coordinates.
+    `layers` hidden layers (at least one) of width `hidden`; `frequencies` octaves of sines and cosines stand beside the
+    Plücker coordinates.
     """
 
     def __init__(self, hidden: int, layers: int, frequencies: int) -> None:

@@ -9,9 +9,7 @@ from torch import Tensor
 
 
 def squared_distances(a: Tensor, b: Tensor) -> Tensor:
-    """[B, S, 3], [B, N, 3] -> [B, S, N], by differences: exact for equal points and the same for any batch
-    size.
-    """
+    """[B, S, 3], [B, N, 3] -> [B, S, N], by differences: exact for equal points, the same for any batch size."""
     total = (a[:, :, None, 0] - b[:, None, :, 0]).square()
     for axis in (1, 2):
         total = total + (a[:, :, None, axis] - b[:, None, :, axis]).square()
@@ -21,13 +19,8 @@ def squared_distances(a: Tensor, b: Tensor) -> Tensor:
 def ball_query(distances: Tensor, radius: float, count: int) -> Tensor:
     """The first `count` points by index within `radius` of each centre; short lists repeat their first entry.
 
-    Args:
-        distances: squared, [B, S, N].
-        radius: in object units, inclusive.
-        count: neighbours per centre; at most N are given.
-    Returns:
-        [B, S, min(count, N)] indices into N. A centre with an empty ball gets index 0 (centres that are
-        points themselves never have one).
+    Squared distances [B, S, N] -> [B, S, min(count, N)] indices into N. The radius is in object units, inclusive. A
+    centre with an empty ball gets index 0 (centres that are points themselves never have one).
     """
     batch, centres, points = distances.shape
     count = min(count, points)
@@ -102,9 +95,7 @@ def _loop_of_the_graph(columns: Tensor, count: int, index: Tensor, distance: Ten
 
 
 def row_indices(index: Tensor, points: int) -> Tensor:
-    """[B, ...] indices into each cloud's points -> the same into the rows of all clouds one after the
-    other.
-    """
+    """[B, ...] indices into each cloud's points -> the same into the rows of all clouds one after the other."""
     offset = torch.arange(index.shape[0], device=index.device) * points
     return index + offset.view(-1, *(1 for _ in index.shape[1:]))
 

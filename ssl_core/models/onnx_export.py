@@ -15,7 +15,6 @@ import contextlib
 import importlib.util
 import io
 import logging
-import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +23,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ssl_core.errors import MissingDependencyError, RegistryError, StorageError
+from ssl_core.errors import MissingDependencyError, RegistryError
+from ssl_core.files.whole import atomic_write
 from ssl_core.models.cards import Card
 from ssl_core.models.program import TOLERANCE, compared, on_the_cpu, traced
 
@@ -52,15 +52,10 @@ def export_onnx(module: nn.Module, card: Card, file: Path) -> None:
     if missing := missing_libraries():
         raise MissingDependencyError(f"writing ONNX needs {', '.join(missing)}; install them beside splatsweep")
     twin = on_the_cpu(module)
-    making = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        making.write_bytes(_converted(twin, card))
-        check_onnx(twin, card, making)
-        making.replace(file)
-    except OSError as error:
-        raise StorageError(f"{file}: cannot be written ({error}); free some space or choose another folder") from None
-    finally:
-        making.unlink(missing_ok=True)
+    with atomic_write(file) as stream:
+        stream.write(_converted(twin, card))
+        stream.flush()
+        check_onnx(twin, card, Path(stream.name))
 
 
 def check_onnx(module: nn.Module, card: Card, file: Path) -> None:
@@ -71,8 +66,7 @@ def check_onnx(module: nn.Module, card: Card, file: Path) -> None:
     in a hundred then differ by about 1e-4. So two thirds of its objects must agree to 1e-5 and all to 1e-2. Every other
     model must agree to 1e-5 throughout.
 
-    Raises:
-        RegistryError: they differ.
+    Raises RegistryError: they differ.
     """
     run = OnnxRunner(file, card.output_name)
     differences: list[float] = []

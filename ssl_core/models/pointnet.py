@@ -13,8 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ssl_core.config import Config
-from ssl_core.models.layers import PointwiseLayer, at_least_single
-from ssl_core.models.pooled import PooledLayer
+from ssl_core.models.layers import PointwiseLayer, PooledLayer, at_least_single
 
 
 class PointNetConfig(Config):

@@ -20,10 +20,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ssl_core.config import Config
-from ssl_core.models.layers import PointwiseLayer, activate, shared_linear, weight_matrix
+from ssl_core.models.layers import PointwiseLayer, PooledLayer, activate, normalise_rows, shared_linear, weight_matrix
 from ssl_core.models.neighbours import ball_query, farthest_points, gather_rows, squared_distances
-from ssl_core.models.pooled import PooledLayer
-from ssl_core.models.row_norm import normalise_rows
 
 Centres = Literal["prefix", "fps"]
 Widths = tuple[int, int, int]
@@ -38,33 +36,29 @@ class Scale(NamedTuple):
 
 
 MSG_SCALES_1 = (Scale(0.1, 16, (32, 32, 64)), Scale(0.2, 32, (64, 64, 128)), Scale(0.4, 128, (64, 96, 128)))
-MSG_SCALES_2 = (
-    Scale(0.2, 32, (64, 64, 128)),
-    Scale(0.4, 64, (128, 128, 256)),
-    Scale(0.8, 128, (128, 128, 256)),
-)
+MSG_SCALES_2 = (Scale(0.2, 32, (64, 64, 128)), Scale(0.4, 64, (128, 128, 256)), Scale(0.8, 128, (128, 128, 256)))
 SSG_SCALES_1 = (Scale(0.2, 32, (64, 64, 128)),)
 SSG_SCALES_2 = (Scale(0.4, 64, (128, 128, 256)),)
 
 
-class PointNet2SSGConfig(Config):
+class _PointNet2Config(Config):
+    kind: str
+    centres: Centres = "prefix"
+    centres_1: int = Field(default=512, ge=1, description="centres of the first stage; all points when fewer")
+    centres_2: int = Field(default=128, ge=1, description="centres of the second stage")
+    feature_dim: int = Field(default=512, ge=1)
+
+
+class PointNet2SSGConfig(_PointNet2Config):
     """PointNet++ with one ball size per stage: a tenth of the work of multi-scale grouping."""
 
     kind: Literal["pointnet2_ssg"] = "pointnet2_ssg"
-    centres: Centres = "prefix"
-    centres_1: int = Field(default=512, ge=1, description="centres of the first stage; all points when fewer")
-    centres_2: int = Field(default=128, ge=1, description="centres of the second stage")
-    feature_dim: int = Field(default=512, ge=1)
 
 
-class PointNet2MSGConfig(Config):
+class PointNet2MSGConfig(_PointNet2Config):
     """PointNet++ with three ball sizes per stage, the cross-modal reference's."""
 
     kind: Literal["pointnet2_msg"] = "pointnet2_msg"
-    centres: Centres = "prefix"
-    centres_1: int = Field(default=512, ge=1, description="centres of the first stage; all points when fewer")
-    centres_2: int = Field(default=128, ge=1, description="centres of the second stage")
-    feature_dim: int = Field(default=512, ge=1)
 
 
 class GroupedLayer(nn.Module):

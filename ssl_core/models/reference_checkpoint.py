@@ -2,19 +2,28 @@
 
     pointnet_state_dict         -> the points encoder (PointNet or PointNet++ MSG)
     resnet18_state_dict         -> the image encoder
-    fusion_network_state_dict   -> kept beside, under the names of `ssl_core.models.heads.FusionNetwork`
+    fusion_network_state_dict   -> kept beside, under the names of `ssl_core.models.build.FusionNetwork`
     epoch                       -> told in the account
     optimizer_state_dict        -> left: only going on with that training needs it
 
 The file says neither which point network it holds nor what its input columns are, so the caller does. The reference
 puts columns in one order, xyz, normals, colour, scale and rotation, and gives scale and rotation together; it reads
 them raw, and keeps Gaussians whose opacity logit is above .3 (an alpha of .574).
+
+Shapes are the same on both sides, so a state dict is translated by renaming prefixes of names, as in
+
+    pointnet        points_1, points_2, pooled         <-> feat.conv1, feat.conv2, feat.conv3 and feat.bn1 ...
+                    input_transform.head_1.linear      <-> feat.stn.fc1
+    pointnet2_msg   local_1.scales.0.grouped.norm      <-> sa1.bn_blocks.0.0
+                    all_points.points_1.linear         <-> sa3.mlp_convs.0
+    fusion          hidden, output                     <-> fc1, fc2
+    resnet18        the same names (torchvision's)
 """
 
 import itertools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self, assert_never
+from typing import Any, Literal, Self, TypeVar, assert_never
 
 from pydantic import Field, model_validator
 from torch import Tensor, nn
@@ -22,15 +31,108 @@ from torch import Tensor, nn
 from ssl_core.config import Config
 from ssl_core.contracts import FEATURE_WIDTH, FeatureGroup, ImageContract, PointsContract, Sampling
 from ssl_core.errors import ConfigError
-from ssl_core.models.build import PointBackbone
+from ssl_core.models.build import FusionNetwork, PointBackbone
 from ssl_core.models.cards import ImageEncoderCard, PointEncoderCard
-from ssl_core.models.heads import FusionNetwork
 from ssl_core.models.image import ResNetConfig
 from ssl_core.models.imported import Imported, ImportedModel, ImportReport, Placement
 from ssl_core.models.pointnet import PointNetConfig
 from ssl_core.models.pointnet2 import PointNet2MSGConfig
-from ssl_core.models.reference_keys import ReferenceModel, classifier_layers, from_reference, to_reference
 from ssl_core.models.weights_file import check_fits, clean_state, file_sha256, is_state_dict, read_weights_file, some
+
+ReferenceModel = Literal["pointnet", "pointnet2_msg", "fusion", "resnet18"]
+V = TypeVar("V")
+
+
+def key_prefixes(model: ReferenceModel) -> dict[str, str]:
+    """Our prefix -> the reference's prefix, each a whole number of dotted parts.
+
+    Names outside are equal in both.
+    """
+    match model:
+        case "pointnet":
+            return _pointnet()
+        case "pointnet2_msg":
+            return _pointnet2_msg()
+        case "fusion":
+            return {"hidden": "fc1", "output": "fc2"}
+        case "resnet18":
+            return {}
+        case _:
+            assert_never(model)
+
+
+def to_reference(model: ReferenceModel, state: Mapping[str, V]) -> dict[str, V]:
+    """Our state dict (of the backbone or head, not of the Encoder) under the reference's names, in the same
+    order.
+    """
+    return _renamed(state, key_prefixes(model), model)
+
+
+def from_reference(model: ReferenceModel, state: Mapping[str, V]) -> dict[str, V]:
+    """The reference's state dict under our names.
+
+    Raises ConfigError for a name that is not in the mapping.
+    """
+    return _renamed(state, {theirs: ours for ours, theirs in key_prefixes(model).items()}, model)
+
+
+def classifier_layers(model: ReferenceModel) -> frozenset[str]:
+    """First dotted parts of the names of a classifier that may stand on the encoder in the same state dict."""
+    match model:
+        case "pointnet" | "pointnet2_msg":
+            return frozenset({"fc1", "bn1", "fc2", "bn2", "fc3"})
+        case "resnet18":
+            return frozenset({"fc"})
+        case "fusion":
+            return frozenset()
+        case _:
+            assert_never(model)
+
+
+def _renamed(state: Mapping[str, V], prefixes: Mapping[str, str], model: ReferenceModel) -> dict[str, V]:
+    if not prefixes:
+        return dict(state)
+    renamed = {}
+    for name, value in state.items():
+        prefix, _, leaf = name.rpartition(".")
+        if prefix not in prefixes:
+            raise ConfigError(f"parameter '{name}' is not one of {model}; check which model the weights belong to")
+        renamed[f"{prefixes[prefix]}.{leaf}"] = value
+    return renamed
+
+
+def _layer(ours: str, linear: str, norm: str) -> dict[str, str]:
+    return {f"{ours}.linear": linear, f"{ours}.norm": norm}
+
+
+def _pointnet() -> dict[str, str]:
+    prefixes: dict[str, str] = {}
+    for number, layer in enumerate(("points_1", "points_2", "pooled"), start=1):
+        prefixes |= _layer(layer, f"feat.conv{number}", f"feat.bn{number}")
+        for ours, theirs in (("input_transform", "feat.stn"), ("feature_transform", "feat.fstn")):
+            prefixes |= _layer(f"{ours}.{layer}", f"{theirs}.conv{number}", f"{theirs}.bn{number}")
+    for ours, theirs in (("input_transform", "feat.stn"), ("feature_transform", "feat.fstn")):
+        prefixes |= _layer(f"{ours}.head_1", f"{theirs}.fc1", f"{theirs}.bn4")
+        prefixes |= _layer(f"{ours}.head_2", f"{theirs}.fc2", f"{theirs}.bn5")
+        prefixes[f"{ours}.matrix"] = f"{theirs}.fc3"
+    return prefixes
+
+
+def _pointnet2_msg() -> dict[str, str]:
+    prefixes: dict[str, str] = {}
+    for stage in (1, 2):
+        for scale in range(3):
+            for number, layer in enumerate(("grouped", "hidden", "pooled")):
+                place = f"{scale}.{number}"
+                prefixes |= _layer(
+                    f"local_{stage}.scales.{scale}.{layer}",
+                    f"sa{stage}.conv_blocks.{place}",
+                    f"sa{stage}.bn_blocks.{place}",
+                )
+    for number, layer in enumerate(("points_1", "points_2", "pooled")):
+        prefixes |= _layer(f"all_points.{layer}", f"sa3.mlp_convs.{number}", f"sa3.mlp_bns.{number}")
+    return prefixes
+
 
 PointModel = Literal["pointnet_cls", "pointnet2_cls_msg"]
 POINTS, IMAGE, FUSION = "pointnet_state_dict", "resnet18_state_dict", "fusion_network_state_dict"
@@ -98,9 +200,8 @@ class ReferenceImport(Config):
 def import_reference_checkpoint(file: Path, config: ReferenceImport) -> Imported:
     """Both encoders of a checkpoint, the fusion network (and a classifier's head) beside them.
 
-    Raises:
-        ConfigError: not such a checkpoint; another network or other columns than `config` says, naming the shape; a
-            tensor without a place, naming it; values that are not finite.
+    Raises ConfigError: not such a checkpoint; another network or other columns than `config` says, naming the shape; a
+    tensor without a place, naming it; values that are not finite.
     """
     content = read_weights_file(file)
     _check_parts(content, file)
@@ -126,13 +227,7 @@ def import_reference_checkpoint(file: Path, config: ReferenceImport) -> Imported
         placements=(
             _placement(POINTS, states[POINTS], point_head),
             _placement(IMAGE, states[IMAGE], image_head),
-            Placement(
-                part=FUSION,
-                tensors=len(states[FUSION]),
-                encoder=0,
-                beside=tuple(states[FUSION]),
-                kept_as="fusion network",
-            ),
+            _placement(FUSION, states[FUSION], states[FUSION], "fusion network"),
         ),
         left=_left(content),
         notes=(_SAID_OF_NORMALS,) if "normals" in config.features else (),
@@ -194,14 +289,11 @@ def _fill(module: nn.Module, state: Mapping[str, Tensor], model: ReferenceModel,
     return head
 
 
-def _placement(part: str, state: Mapping[str, Tensor], head: Mapping[str, Tensor]) -> Placement:
-    return Placement(
-        part=part,
-        tensors=len(state),
-        encoder=len(state) - len(head),
-        beside=tuple(head),
-        kept_as="classifier head" if head else "",
-    )
+def _placement(
+    part: str, state: Mapping[str, Tensor], beside: Mapping[str, Tensor], what: str = "classifier head"
+) -> Placement:
+    encoder, kept_as = len(state) - len(beside), what if beside else ""
+    return Placement(part=part, tensors=len(state), encoder=encoder, beside=tuple(beside), kept_as=kept_as)
 
 
 def _left(content: Mapping[str, Any]) -> tuple[str, ...]:

@@ -25,8 +25,7 @@ _WRAPPED = ("_orig_mod.", "module.", "_orig_mod.")
 def read_weights_file(file: Path) -> dict[str, Any]:
     """The dictionary that the file holds, its tensors on the CPU.
 
-    Raises:
-        ConfigError: no such file, a Git LFS pointer in place of it, damaged, or holding more than plain values.
+    Raises ConfigError: no such file, a Git LFS pointer in place of it, damaged, or holding more than plain values.
     """
     if not file.is_file():
         raise ConfigError(f"{file}: no such file; give a local file of weights (.pth, .pt or .safetensors)")
@@ -66,8 +65,7 @@ def clean_state(value: Any, what: str) -> dict[str, Tensor]:
     The prefixes that DataParallel and torch.compile put before every name are taken off. `what` names the place in
     errors.
 
-    Raises:
-        ConfigError: not name -> tensor, a tensor of another layout, or one that holds NaN or infinity.
+    Raises ConfigError: not name -> tensor, a tensor of another layout, or one that holds NaN or infinity.
     """
     if not is_state_dict(value):
         raise ConfigError(f"{what}: expected a state dict of name -> tensor; save model.state_dict() there")
@@ -92,8 +90,8 @@ def clean_state(value: Any, what: str) -> dict[str, Tensor]:
 def check_fits(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], what: str, remedy: str) -> None:
     """Every name of either side on the other, with the same shape.
 
-    Raises:
-        ConfigError: naming the first few tensors that are missing, unknown or misshapen (theirs, then the expected).
+    Raises ConfigError: naming the first few tensors that are missing, unknown or misshapen (theirs, then the
+    expected).
     """
     missing, unknown = wanted.keys() - state.keys(), state.keys() - wanted.keys()
     misshapen = [

@@ -7,7 +7,6 @@
 A file travels as its text, and is imported from that text on every machine: what it imports must be installed there.
 """
 
-import hashlib
 import importlib
 import linecache
 import re
@@ -16,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 
-from ssl_core.config import Config
+from ssl_core.config import Config, short_digest
 from ssl_core.errors import ConfigError
 from ssl_core.recipes import recipe_named
 from ssl_core.training.contract import AnyRecipe, Recipe
@@ -45,20 +44,19 @@ class RecipeSource(Config):
 def recipe_source(place: str) -> RecipeSource:
     """The recipe at a place: a name, or a file's path or module with the name in it.
 
-    Raises:
-        ConfigError: there is no such file or module.
+    Raises ConfigError: there is no such file or module.
     """
     if ":" not in place:
         return RecipeSource(name=place)
     where, _, attribute = place.rpartition(":")
     if not where.endswith(".py"):
         text = _module_text(_module(where))
-        return RecipeSource(name=place, source_digest=_digest(text))
+        return RecipeSource(name=place, source_digest=short_digest(text))
     try:
         text = Path(where).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{where}: cannot be read as a recipe ({error}); {_HINT}") from None
-    return RecipeSource(name=f"{Path(where).name}:{attribute}", text=text, source_digest=_digest(text))
+    return RecipeSource(name=f"{Path(where).name}:{attribute}", text=text, source_digest=short_digest(text))
 
 
 @lru_cache(maxsize=8)
@@ -70,7 +68,7 @@ def _loaded(source: RecipeSource) -> AnyRecipe:
         module = _imported(where, source)
     else:
         module = _module(where)
-        if _digest(_module_text(module)) != source.source_digest:
+        if short_digest(_module_text(module)) != source.source_digest:
             raise ConfigError(
                 f"{where}: the module installed here is not the one that the study began with; install that version"
             )
@@ -118,10 +116,6 @@ def _module(name: str) -> ModuleType:
 
 def _module_text(module: ModuleType) -> str:
     return Path(module.__file__).read_text(encoding="utf-8") if module.__file__ else ""
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _line_in(error: BaseException, file: str) -> str:

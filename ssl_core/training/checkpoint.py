@@ -1,11 +1,15 @@
-"""Checkpoints: a folder of data, never of code, which appears whole or not at all.
+"""Checkpoints: a folder of data, never of code, which appears whole or not at all. The best states that they keep.
 
 model.safetensors    parameters and buffers
 training.pt          optimiser and scaler state, read with weights_only=True
 state.json           epoch, iteration, identity of the trial; written last
+
+A trial trains several models with one loss, and their scores peak at different epochs: on small sets the image branch
+often peaks in the first ones. What is worth registering of each is its own best epoch.
 """
 
-import shutil
+import copy
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +17,12 @@ import torch
 from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from ssl_core.config import Config
 from ssl_core.errors import CheckpointError, ConfigError
-from ssl_core.files.whole import put_in_place, standing, storage_errors, whole_folder
-from ssl_core.training.contract import Session
+from ssl_core.files.whole import standing, whole_folder
+from ssl_core.training.contract import Output, Session
 
 
 class CheckpointState(Config):
@@ -65,8 +69,66 @@ def has_checkpoint(folder: Path) -> bool:
 
 def replace_checkpoint(session: Session, folder: Path) -> None:
     """Save any session in the place of its last checkpoint; a crash leaves the old or the new one whole."""
-    making = folder.with_name(f".{folder.name}.making")
-    shutil.rmtree(making, ignore_errors=True)
-    session.save(making)
-    with storage_errors(folder):
-        put_in_place(making, folder)
+    with whole_folder(folder) as new:
+        new.rmdir()  # a session makes it itself
+        session.save(new)
+
+
+PREFIX = "best."
+"""Of the names of best tensors in a checkpoint."""
+
+
+class BestStates:
+    """Copies of each output's tensors at the epoch where its score was best."""
+
+    def __init__(self, outputs: Sequence[Output]) -> None:
+        self.values: dict[str, float] = {}
+        self._outputs = outputs
+        self._states: dict[str, dict[str, Tensor]] = {}
+        self._seen: set[str] = set()
+
+    def observe(self, models: Mapping[str, nn.Module], metrics: Mapping[str, float]) -> None:
+        """Copy the tensors of every output whose score has improved. Metrics without a score change nothing of it."""
+        self._seen.update(metrics)
+        for output in self._outputs:
+            value = metrics.get(output.select.metric)
+            if value is not None and output.select.better(value, self.values.get(output.name)):
+                self.values[output.name] = value
+                state = models[output.name].state_dict()
+                self._states[output.name] = {name: tensor.detach().clone() for name, tensor in state.items()}
+
+    def require(self) -> None:
+        """Raises ConfigError for an output whose score never came, naming the metrics that did."""
+        for output in self._outputs:
+            if output.name not in self._states:
+                there = ", ".join(sorted(self._seen)) or "none"
+                raise ConfigError(
+                    f"output '{output.name}' is selected by '{output.select.metric}', which no epoch reported as a "
+                    f"finite number; there is {there}; let the trial report it, or select by another"
+                )
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All copies by checkpoint name: `best.<output>.<parameter>`."""
+        return {
+            f"{PREFIX}{output}.{name}": tensor
+            for output, state in self._states.items()
+            for name, tensor in state.items()
+        }
+
+    def restore(self, tensors: Mapping[str, Tensor], values: Mapping[str, float], seen: Mapping[str, float]) -> None:
+        """Inverse of `tensors`; `seen` are the metrics of the checkpoint's epoch."""
+        self.values, self._seen = dict(values), set(seen)
+        self._states = {output: {} for output in values}
+        for key, tensor in tensors.items():
+            if key.startswith(PREFIX):
+                output, _, name = key.removeprefix(PREFIX).partition(".")
+                self._states[output][name] = tensor
+
+    def applied_to(self, models: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
+        """Copies of the outputs' models with their best tensors. Raises ConfigError as `require`."""
+        self.require()
+        best = {}
+        for output in self._outputs:
+            best[output.name] = copy.deepcopy(models[output.name])
+            best[output.name].load_state_dict(self._states[output.name])
+        return best

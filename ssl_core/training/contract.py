@@ -26,6 +26,12 @@ D = TypeVar("D")
 
 Batch = Mapping[str, "Tensor"]
 
+# metrics of what a trial costs
+PARAMETERS = "cost/parameters"
+PEAK_MEMORY = "cost/peak_memory_bytes"
+DEVICE_MEMORY = "cost/device_memory_bytes"
+LATENCY = "cost/latency_ms"
+
 
 class Data(Protocol):
     """What is asked of any data set: an `ObjectPack` or a `ScenePack`, whose content its digest names."""
@@ -33,7 +39,6 @@ class Data(Protocol):
     @property
     def digest(self) -> str:
         """16 hex digits."""
-        ...
 
 
 class Session(Protocol):
@@ -42,31 +47,25 @@ class Session(Protocol):
     @property
     def epoch(self) -> int:
         """Epochs done."""
-        ...
 
     @property
     def epochs(self) -> int:
         """Epochs to do."""
-        ...
 
     def run_epoch(self) -> Mapping[str, float]:
         """Train one epoch and return its metrics. Raises DivergedError."""
-        ...
 
     def save(self, folder: Path) -> None:
         """Write a checkpoint into a folder that does not exist yet."""
-        ...
 
     def load(self, folder: Path, transfer: bool = False) -> None:
         """Continue from a checkpoint. Raises CheckpointError when it is not one of this trial.
 
         With `transfer` one of another trial is welcome too: same recipe and data, other values and seed.
         """
-        ...
 
     def export(self, folder: Path, lineage: Mapping[str, str]) -> Mapping[str, Path]:
         """Write a bundle per output into `folder`; their folders by name of the output."""
-        ...
 
 
 class Score(Config):
@@ -191,24 +190,18 @@ class Trial(Protocol):
 
     def batches(self, epoch: int) -> Iterator[Batch]:
         """The batches of epoch number `epoch` (from 0): the same ones whenever they are asked for."""
-        ...
 
     def samples(self, batch: Batch) -> int:
         """How many samples a batch holds; for the speed that is told."""
-        ...
 
     def losses(self, batch: Batch) -> Mapping[str, LossTerms]:
         """One loss per optimiser, usually one. Each changes its own optimiser's parameters only."""
-        ...
 
     def parameters(self) -> Mapping[str, Sequence[ParameterGroup]]:
         """Groups of each optimiser, under the names of `losses`."""
-        ...
 
     def validate(self) -> dict[str, float]:
         """Held-out metrics. Must neither read the test split nor change the models."""
-        ...
 
     def models(self) -> Mapping[str, tuple[nn.Module, Card]]:
         """What each output exports: part of `module`, or made of its parts."""
-        ...

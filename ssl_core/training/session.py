@@ -1,33 +1,36 @@
 """A `Trial` as a `Session`: epochs, best states, checkpoints, export; resumable bit for bit on the CPU."""
 
+import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from ssl_core.errors import CheckpointError
+from ssl_core.files.whole import standing
 from ssl_core.models.bundle import save_bundle
-from ssl_core.training.best import PREFIX, BestStates
-from ssl_core.training.checkpoint import CheckpointState, load_checkpoint, save_checkpoint
-from ssl_core.training.config import RecipeConfig
-from ssl_core.training.contract import AnyRecipe, Data, Trial
-from ssl_core.training.device import choose_device
+from ssl_core.training.checkpoint import (
+    PREFIX,
+    BestStates,
+    CheckpointState,
+    has_checkpoint,
+    load_checkpoint,
+    replace_checkpoint,
+    save_checkpoint,
+)
+from ssl_core.training.config import RecipeConfig, SteppedGroups, choose_device, learning_rate_factor
+from ssl_core.training.contract import AnyRecipe, Data, Session, Trial
 from ssl_core.training.loop import Training, train_epoch
-from ssl_core.training.optim import SteppedGroups, learning_rate_factor
 from ssl_core.training.trial_costs import PeakMemory, measured_costs
 
 
 def trained(trial: Trial, config: RecipeConfig, recipe: AnyRecipe, data: Data, seed: int) -> "TrainedSession":
     """Train a trial by the one loop. A checkpoint of another recipe, config, data or seed is refused.
 
-    Args:
-        trial: on the device that `config.training.device` names; its `module` is brought there.
-        config: of the trial; `training` says how it is trained.
-        recipe: of the trial, which has a model for each of its outputs.
-        data: that it reads.
-        seed: of every random draw.
+    The trial is on the device that `config.training.device` names (its `module` is brought there) and has a model for
+    each output of the recipe. `seed` is that of every random draw.
     """
     return TrainedSession(trial, config, recipe, data, seed)
 
@@ -120,8 +123,7 @@ class TrainedSession:
         """Write a bundle per output (`folder/<output>`): each as it was at the epoch of its own best score so far,
         since the outputs of one trial do not peak together.
 
-        Raises:
-            ConfigError: the score of an output never came.
+        Raises ConfigError: the score of an output never came.
         """
         cards = {name: card for name, (_, card) in self.trial.models().items()}
         written = {}
@@ -145,3 +147,43 @@ class TrainedSession:
             metrics=self.metrics,
             best=dict(self.best.values),
         )
+
+
+Report = Callable[[int, Mapping[str, float], float], None]
+
+
+def train_single(
+    session: Session, out: Path, report: Report, *, config: str, lineage: Mapping[str, str]
+) -> Mapping[str, Path]:
+    """Train to the end, checkpointing each epoch, and export each output of its own best epoch.
+
+    Writes `config.json`, `metrics.jsonl` (one line per epoch), `last/` (checkpoint) and `encoders/<output>/`.
+
+    Args:
+        session: a fresh one; a checkpoint in `out` is continued.
+        report: called with (epoch, metrics, estimated seconds left).
+        config: of the session, as JSON.
+
+    Raises:
+        CheckpointError: `out` holds another trial.
+        DivergedError: the loss became non-finite; the last checkpoint stays.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    settings, log, last = out / "config.json", out / "metrics.jsonl", out / "last"
+    if settings.exists() and settings.read_text() != config:
+        raise CheckpointError(f"{out} holds a trial of another config; choose another --out")
+    settings.write_text(config)
+    if has_checkpoint(last):
+        session.load(standing(last))
+    lines = log.read_text().splitlines() if log.exists() else []
+    kept = [line for line in lines if json.loads(line)["epoch"] <= session.epoch]
+    log.write_text("".join(f"{line}\n" for line in kept))
+    began, first = time.perf_counter(), session.epoch
+    while session.epoch < session.epochs:
+        metrics = session.run_epoch()
+        replace_checkpoint(session, last)
+        with log.open("a") as file:
+            file.write(json.dumps({"epoch": session.epoch, **metrics}) + "\n")
+        pace = (time.perf_counter() - began) / (session.epoch - first)
+        report(session.epoch, metrics, pace * (session.epochs - session.epoch))
+    return session.export(out / "encoders", lineage)

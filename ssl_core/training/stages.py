@@ -5,19 +5,17 @@
 The digest covers the stage's settings and version, the data, and the source of a recipe that is not ours.
 """
 
-import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ssl_core.config import Config
+from ssl_core.config import Config, short_digest
 from ssl_core.errors import InfeasibleError
 from ssl_core.files.whole import derived_folder
-from ssl_core.training.config import RecipeConfig
+from ssl_core.training.config import RecipeConfig, choose_device
 from ssl_core.training.contract import AnyRecipe, Data, Session, Stage
-from ssl_core.training.device import choose_device
 
 Say = Callable[[str], None]
 
@@ -41,8 +39,7 @@ class Stages:
         """Where it is, or will be."""
         settings = stage.settings(config)
         facts = [stage.version, type(settings).__name__, settings.to_json(), data.digest, self.source]
-        digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
-        return self.root / f"{self.recipe.name}-{stage.name}-{digest}"
+        return self.root / f"{self.recipe.name}-{stage.name}-{short_digest(json.dumps(facts))}"
 
     def made(self, config: Config, data: Data) -> dict[str, Path]:
         """The folder of each stage, made now by whoever comes first. Raises what making raises."""
@@ -60,8 +57,7 @@ class Stages:
     def open(self, config: Config, data: Data, seed: int) -> Session:
         """A fresh trial.
 
-        Raises:
-            InfeasibleError: the data cannot serve the config. Also what a stage's making raises.
+        Raises InfeasibleError: the data cannot serve the config. Also what a stage's making raises.
         """
         self.check(config, data)
         return self.recipe.open(config, data, self.made(config, data), seed)

@@ -10,7 +10,6 @@ Measuring draws no random numbers from global generators and changes no model, s
 """
 
 import statistics
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,13 +17,11 @@ import torch
 from torch import nn
 
 from ssl_core.models.cards import Card
-from ssl_core.models.modes import evaluating
-from ssl_core.training.cost_names import DEVICE_MEMORY, LATENCY, PARAMETERS, PEAK_MEMORY
+from ssl_core.models.modes import evaluating, forward_seconds
+from ssl_core.training.contract import DEVICE_MEMORY, LATENCY, PARAMETERS, PEAK_MEMORY
 
 Models = Mapping[str, tuple[nn.Module, Card]]
 """What a trial exports, by output."""
-
-_WARM_UP, _FEWEST, _MOST, _ENOUGH_SECONDS = 1, 3, 15, 0.03
 
 
 class PeakMemory:
@@ -71,14 +68,10 @@ def _resident() -> tuple[int, int]:
 
 
 def measured_costs(known: Mapping[str, float], module: nn.Module, models: Models, peak: PeakMemory) -> dict[str, float]:
-    """All costs of a trial after an epoch.
+    """All costs of a trial after an epoch: of `module`, all that is trained, and of the models registered of it.
 
-    Args:
-        known: metrics of the epoch before, of an earlier process too: latencies are measured once a trial, and a
-            peak never falls.
-        module: all that is trained.
-        models: what is registered of it.
-        peak: made when the trial began in this process.
+    `known` are metrics of the epoch before, of an earlier process too: latencies are measured once a trial, and a peak
+    never falls. `peak` was made when the trial began in this process.
     """
     costs = {name: value for name, value in known.items() if name.startswith("cost/")}
     if LATENCY not in costs:
@@ -106,23 +99,6 @@ def latencies(models: Models, device: torch.device) -> dict[str, float]:
 
 def _latency_ms(model: nn.Module, card: Card, device: torch.device) -> float:
     example = card.example(1).to(device)
-    seconds: list[float] = []
-    with evaluating(model), torch.random.fork_rng(devices=_cuda(device)):
-        for number in range(_WARM_UP + _MOST):
-            began = _now(device)
-            model(example)
-            if number >= _WARM_UP:
-                seconds.append(_now(device) - began)
-            if len(seconds) >= _FEWEST and sum(seconds) > _ENOUGH_SECONDS:
-                break
-    return 1e3 * statistics.median(seconds)
-
-
-def _now(device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
-
-
-def _cuda(device: torch.device) -> list[torch.device]:
-    return [device] if device.type == "cuda" else []
+    cuda = [device] if device.type == "cuda" else []
+    with evaluating(model), torch.random.fork_rng(devices=cuda):
+        return 1e3 * statistics.median(forward_seconds(model, example, fewest=3, most=15, enough=0.03))

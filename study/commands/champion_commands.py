@@ -113,7 +113,7 @@ def compare(
 def _comparison(left: str, right: str, pack: str | None) -> "Comparison":
     from registry.champions.compare import compare_reports, stored_report
     from registry.champions.promote import evaluate_version
-    from ssl_core.training.device import choose_device
+    from ssl_core.training.config import choose_device
     from study.datasets.pack_storage import open_data
 
     opened = open_data(pack) if pack is not None else None

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ssl_core.data.object_pack import Pack
     from ssl_core.data.scene_pack import ScenePack
     from ssl_core.files.image_files import Pixels
-    from ssl_core.scenes.camera_scene import CameraScene
+    from ssl_core.scenes.cameras import CameraScene
 
 T = TypeVar("T")
 Kind = Literal["pack", "scene", "gaussians"]

@@ -85,7 +85,7 @@ def evaluate(
     from registry.champions.promote import evaluate_version
     from registry.champions.promote import promote as put_before_gate
     from ssl_core.evaluation.task import task_named
-    from ssl_core.training.device import choose_device
+    from ssl_core.training.config import choose_device
     from study.datasets.pack_storage import open_data
 
     if no_fine_tuning and protocol is not Protocol.FULL:
@@ -130,7 +130,7 @@ def _print_report(report: "Report") -> None:
 def _print_reference_table(reference: str, pack: "Dataset", json: bool) -> None:
     """The cross-modal reference's SVM table of a registered encoder; nothing is stored and the gate is not asked."""
     from registry.versions.evaluation import reference_table_of
-    from ssl_core.training.device import choose_device
+    from ssl_core.training.config import choose_device
 
     with opened_store() as store, evaluation_progress() as tell:
         report, times = reference_table_of(store, reference, pack, device=choose_device(), tell=tell)
@@ -203,7 +203,7 @@ def import_checkpoint(
     """Register the encoders of a checkpoint that was not trained here; every tensor of it must find its place."""
     from registry.champions.promote import promote
     from registry.versions.import_checkpoint import check_pack, register_imported
-    from ssl_core.training.device import choose_device
+    from ssl_core.training.config import choose_device
     from study.datasets.pack_storage import open_pack
 
     given = {
@@ -250,7 +250,7 @@ def import_checkpoint(
 def _imported(file: Path, model: ForeignModel, values: dict[str, Any]) -> "Imported":
     """The encoders of the file. Raises ConfigError, also for an option that this kind of file has no use for."""
     from ssl_core.config import validated
-    from ssl_core.models.image_weights import ImageImport, import_image_weights
+    from ssl_core.models.imported import ImageImport, import_image_weights
     from ssl_core.models.reference_checkpoint import ReferenceImport, import_reference_checkpoint
 
     kind = ReferenceImport if model.of_points else ImageImport

@@ -85,7 +85,7 @@ def train(
     from ssl_core.config import override
     from ssl_core.recipes import preset_named
     from ssl_core.recipes.recipe_source import recipe_source
-    from ssl_core.training.single import train_single
+    from ssl_core.training.session import train_single
     from ssl_core.training.stages import Stages
     from study.datasets.pack_storage import needed_files, open_data
     from study.run.trial_opener import derived_root

@@ -18,7 +18,7 @@ from rich.console import Console
 from search_spaces.space import SearchSpace
 from ssl_core.config import Config
 from ssl_core.errors import StudyError
-from ssl_core.training.cost_names import DEVICE_MEMORY, PEAK_MEMORY
+from ssl_core.training.contract import DEVICE_MEMORY, PEAK_MEMORY
 from study.engine.trial_queue import refusal
 from study.forecast.columns import Columns
 from study.forecast.landscapes import base_values, drawn

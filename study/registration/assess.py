@@ -18,8 +18,8 @@ from ssl_core.config import Config
 from ssl_core.data.dataset import Dataset
 from ssl_core.errors import MissingDependencyError, RegistryError, StudyError
 from ssl_core.models.bundle import add_onnx
+from ssl_core.training.config import choose_device
 from ssl_core.training.contract import AnyRecipe
-from ssl_core.training.device import choose_device
 from study.engine.cost_report import trial_receipt
 from study.record.metrics_file import Curves, read_metrics
 from study.record.trial_record import TrialRecord

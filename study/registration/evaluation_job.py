@@ -24,7 +24,7 @@ from ssl_core.errors import DataError, InfeasibleError, IntegrityError, Registry
 from ssl_core.evaluation.report import TaskConfig
 from ssl_core.evaluation.task import AnyConfig, class_names, task_named
 from ssl_core.models.bundle import BundleCard
-from ssl_core.training.device import choose_device
+from ssl_core.training.config import choose_device
 from study.datasets.pack_storage import open_data
 from study.reports.console import evaluation_progress
 

@@ -16,8 +16,7 @@ from ssl_core.data.dataset import Dataset
 from ssl_core.errors import ConfigError, PackError, StudyError
 from ssl_core.recipes.recipe_source import RecipeSource
 from ssl_core.training.config import RecipeConfig
-from ssl_core.training.contract import AnyRecipe, Session
-from ssl_core.training.cost_names import DEVICE_MEMORY
+from ssl_core.training.contract import DEVICE_MEMORY, AnyRecipe, Session
 from ssl_core.training.stages import Stages
 from study.datasets.pack_storage import needed_files, open_data
 from study.engine.ledger import read_ledger

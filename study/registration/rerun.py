@@ -25,8 +25,7 @@ from ssl_core.files.whole import standing
 from ssl_core.models.bundle import WEIGHTS, read_card
 from ssl_core.models.weights_file import file_sha256
 from ssl_core.training.checkpoint import has_checkpoint, replace_checkpoint
-from ssl_core.training.contract import Session
-from ssl_core.training.cost_names import PARAMETERS
+from ssl_core.training.contract import PARAMETERS, Session
 from study.record.metrics_file import MetricsFile, read_metrics
 from study.record.trial_record import TrialRecord
 from study.registration.repeatable import open_again, repeatable

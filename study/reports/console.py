@@ -20,7 +20,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from ssl_core.evaluation.progress import EvaluationProgress, Tell
+from ssl_core.evaluation.report import EvaluationProgress, Tell
 
 # what is printed holds names, paths and reasons that others wrote: brackets and colons in them are text
 console = Console(highlight=False, markup=False, emoji=False)

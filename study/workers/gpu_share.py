@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ssl_core.training.cost_names import DEVICE_MEMORY, PEAK_MEMORY
+from ssl_core.training.contract import DEVICE_MEMORY, PEAK_MEMORY
 from study.record.metrics_file import read_metrics
 
 CONTEXT_BYTES = 700 * 2**20

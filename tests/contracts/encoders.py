@@ -6,10 +6,9 @@ import torch
 from torch import Tensor
 
 from ssl_core.contracts import ImageContract, PointsContract
-from ssl_core.models.build import ImageBackbone, PointBackbone
+from ssl_core.models.build import Encoder, ImageBackbone, PointBackbone
 from ssl_core.models.cards import ImageEncoderCard, PointEncoderCard, encoder_card
 from ssl_core.models.dgcnn import DGCNNConfig
-from ssl_core.models.encoder import Encoder
 from ssl_core.models.image import ResNetConfig
 from ssl_core.models.pointnet import PointNetConfig
 from ssl_core.models.pointnet2 import PointNet2MSGConfig, PointNet2SSGConfig

@@ -11,11 +11,10 @@ from pydantic import TypeAdapter, ValidationError
 from registry.versions.mlmodel import EXAMPLE, write_mlmodel
 from registry.versions.model_card import describe_version, render_card
 from registry.versions.records import Lineage, card_tags, kind_of
-from ssl_core.models.bundle import add_onnx, load_bundle, read_card, save_bundle
+from ssl_core.models.bundle import add_onnx, check_sound, load_bundle, read_card, save_bundle
 from ssl_core.models.cards import Card, CardKind
 from ssl_core.models.onnx_export import check_onnx, missing_libraries
 from ssl_core.models.program import check_program
-from ssl_core.models.soundness import check_sound
 from tests.contracts.cards import CARDS, ONE_OF_EACH
 
 torch.set_num_threads(1)
@@ -65,7 +64,7 @@ def test_it_survives_json_and_refuses_what_it_does_not_know(card: Card) -> None:
 @every_card
 def test_it_describes_itself_to_a_person(card: Card) -> None:
     text = card.describe()
-    assert dict(text.rows)["kind"] == card.kind
+    assert dict(card.settings())["kind"] == card.kind
     assert all(value != "" for value in (text.title, text.network, text.does, text.purpose, text.takes, text.reads))
     sample = eval(text.sample, {"torch": torch})
     assert sample.shape == (4, *card.input_shape)

@@ -10,8 +10,8 @@ import torch
 
 from ssl_core.contracts import PointsContract
 from ssl_core.errors import ConfigError
+from ssl_core.models.build import Encoder
 from ssl_core.models.bundle import load_bundle, read_card, save_bundle
-from ssl_core.models.encoder import Encoder
 from tests.contracts import encoders as kit
 from tests.contracts.torch_alone import run_with_torch_alone
 

@@ -12,8 +12,8 @@ from ssl_core.data.object_pack import Pack
 from ssl_core.data.point_sampler import PointSampler
 from ssl_core.evaluation.features import view_subsets
 from ssl_core.evaluation.probes import draw_labels
-from ssl_core.evaluation.tasks.probing_config import EvaluationConfig
-from ssl_core.models.encoder import Encoder
+from ssl_core.evaluation.tasks.probing_report import EvaluationConfig
+from ssl_core.models.build import Encoder
 from tests.reference.stored_views import views_of
 
 

@@ -4,8 +4,7 @@ import numpy as np
 
 from ssl_core.evaluation.probe_grid import Cells, Labels, feature_health, probe_grid
 from ssl_core.evaluation.protocol import LabelSetting
-from ssl_core.evaluation.tasks.probing_config import EvaluationConfig
-from ssl_core.evaluation.tasks.probing_report import ProbingReport, defects_of
+from ssl_core.evaluation.tasks.probing_report import EvaluationConfig, ProbingReport, defects_of
 
 CLASSES, WIDTH = 5, 32
 LABELS = Labels(np.arange(100) % CLASSES, np.arange(80) % CLASSES, CLASSES)

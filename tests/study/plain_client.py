@@ -12,7 +12,7 @@ import torch
 from ssl_core.contracts import PointsContract
 from ssl_core.evaluation.protocol import LabelSetting
 from ssl_core.evaluation.sections.all_sections import NO_SECTIONS
-from ssl_core.evaluation.tasks.probing_config import EvaluationConfig
+from ssl_core.evaluation.tasks.probing_report import EvaluationConfig
 from ssl_core.models.bundle import save_bundle
 from ssl_core.models.cards import encoder_card
 from ssl_core.models.pointnet import PointNetConfig

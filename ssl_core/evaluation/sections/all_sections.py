@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import Field
@@ -15,7 +14,7 @@ from ssl_core.evaluation.sections.fine_tuning import FINE_TUNING, FineTuningRow,
 from ssl_core.evaluation.sections.novel_views import NOVEL_VIEWS, NovelViewRow, NovelViewSettings
 from ssl_core.evaluation.sections.retrieval import RETRIEVAL, RetrievalRow, RetrievalSettings
 from ssl_core.evaluation.sections.robustness import ROBUSTNESS, RobustnessRow, RobustnessSettings
-from ssl_core.evaluation.sections.section import Found, LeftOutError, Section, Subject
+from ssl_core.evaluation.task_contract import Found, LeftOutError, Section, Subject
 
 SECTIONS: tuple[Section[Any, Any], ...] = (RETRIEVAL, ROBUSTNESS, NOVEL_VIEWS, FINE_TUNING, COSTS)
 """in the order of the tables"""
@@ -83,17 +82,8 @@ class SectionReports(Config):
                 yield section, answer
 
 
-@dataclass(frozen=True)
-class Measured:
-    """The sections' answers, PNG pictures by file name, and the seconds each section took."""
-
-    reports: SectionReports
-    pictures: dict[str, bytes] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
-
-
-def measure_sections(subject: Subject, sections: Sections) -> Measured:
-    """Those that are asked for."""
+def measure_sections(subject: Subject, sections: Sections) -> tuple[SectionReports, dict[str, bytes], dict[str, float]]:
+    """Answers of those that are asked for, PNG pictures by file name, and the seconds that each section took."""
     answers: dict[str, Any] = {}
     left_out: dict[str, str] = {}
     pictures: dict[str, bytes] = {}
@@ -110,4 +100,4 @@ def measure_sections(subject: Subject, sections: Sections) -> Measured:
                     left_out[section.name] = "in part: " + "; ".join(found.left_out)
         pictures |= found.pictures
         seconds[section.name] = round(time.perf_counter() - began, 3)
-    return Measured(SectionReports(**answers, left_out=left_out), pictures, seconds)
+    return SectionReports(**answers, left_out=left_out), pictures, seconds

@@ -5,14 +5,11 @@ machine is in them. Memory is that of the tensors of one forward, input included
 it is the same every time. Scratch space inside a single operation is not seen.
 """
 
-import time
 import weakref
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from pydantic import Field
 from scipy import stats
 from torch import Tensor, nn
@@ -21,9 +18,9 @@ from torch.utils._pytree import tree_leaves
 
 from ssl_core.config import Config
 from ssl_core.evaluation.report import Table
-from ssl_core.evaluation.sections.section import Found, Section, Subject
+from ssl_core.evaluation.task_contract import Found, Section, Subject
 from ssl_core.models.cards import Card
-from ssl_core.models.modes import device_of, evaluating
+from ssl_core.models.modes import device_of, evaluating, forward_seconds, threads
 
 BATCHES = (1, 32)
 _FEWEST, _MOST = 6, 30
@@ -62,29 +59,25 @@ class ModelCosts(Config):
     device: str
 
 
-def model_costs(
-    model: nn.Module, card: Card, *, batches: Sequence[int] = BATCHES, threads: int = 1, seconds: float = 3.0
-) -> ModelCosts:
-    """Measure a model on the device it is on; its mode and weights are left as they are.
+def model_costs(model: nn.Module, card: Card, *, batches: Sequence[int] = BATCHES, seconds: float = 3.0) -> ModelCosts:
+    """Measure a model on the device it is on, by examples of its card; its mode and weights are left as they are.
 
-    Args:
-        model: of the card, which makes up its inputs.
-        batches: inputs in a forward; the largest also tells the memory.
-        threads: of torch, while this measures.
-        seconds: about how long a batch size is repeated, at least six times.
+    Each batch size is repeated for about `seconds`, at least six times; the largest also tells the memory.
     """
     device = device_of(model)
     stored = [*model.parameters(), *model.buffers()]
-    with _measured(model, threads):
+    with threads(1), evaluating(model):
         latencies = tuple(_latency(model, card.example(batch).to(device), seconds) for batch in batches)
-        peak = _peak_bytes(model, card.example(max(batches)).to(device))
+        inputs = card.example(max(batches)).to(device)
+        with _Held() as held:
+            model(inputs)
     return ModelCosts(
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         weight_bytes=sum(tensor.numel() * tensor.element_size() for tensor in stored),
         latencies=latencies,
-        peak_bytes=peak,
+        peak_bytes=int(held.peak + inputs.untyped_storage().nbytes()),
         peak_batch=max(batches),
-        threads=threads,
+        threads=1,
         device=device.type,
     )
 
@@ -97,21 +90,9 @@ def median_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[
 
 
 def _latency(model: nn.Module, inputs: Tensor, seconds: float) -> Latency:
-    batch, device = len(inputs), inputs.device
-    model(inputs)  # the first one also pays for what is made once
-    spent: list[float] = []
-    while len(spent) < _FEWEST or (len(spent) < _MOST and sum(spent) < seconds):
-        began = _now(device)
-        model(inputs)
-        spent.append(_now(device) - began)
+    batch, spent = len(inputs), forward_seconds(model, inputs, fewest=_FEWEST, most=_MOST, enough=seconds)
     median, low, high = (1e3 * value / batch for value in median_interval(spent))
     return Latency(batch=batch, median_ms=median, low_ms=low, high_ms=high, repeats=len(spent))
-
-
-def _peak_bytes(model: nn.Module, inputs: Tensor) -> int:
-    with _Held() as held:
-        model(inputs)
-    return int(held.peak + inputs.untyped_storage().nbytes())
 
 
 class _Held(TorchDispatchMode):
@@ -148,24 +129,6 @@ class _Held(TorchDispatchMode):
 
 def _storage(tensor: Tensor) -> int:
     return int(tensor.untyped_storage()._cdata)
-
-
-def _now(device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
-
-
-@contextmanager
-def _measured(module: nn.Module, threads: int) -> Iterator[None]:
-    """Evaluation mode, no gradients and so many threads inside; all as it was afterwards."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        with evaluating(module):
-            yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _measure(subject: Subject, settings: CostSettings, found: Found) -> ModelCosts:

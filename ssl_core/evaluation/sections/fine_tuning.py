@@ -27,12 +27,12 @@ from ssl_core.errors import DivergedError
 from ssl_core.evaluation.probe_grid import labelled
 from ssl_core.evaluation.protocol import LabelSetting
 from ssl_core.evaluation.report import Table
-from ssl_core.evaluation.sections.section import Found, Section, Subject, plain
 from ssl_core.evaluation.statistics import Interval, paired_intervals
 from ssl_core.evaluation.supervised_data import SupervisedConfig, SupervisedData, supervised_data
+from ssl_core.evaluation.task_contract import Found, Section, Subject, plain
 from ssl_core.models.build import seeded_weights
 from ssl_core.models.modes import device_of
-from ssl_core.training.optim import CosineSchedule, learning_rate_factor
+from ssl_core.training.config import CosineSchedule, learning_rate_factor
 
 _STEPS = 50
 """of `EvaluationProgress`, for one training"""
@@ -102,12 +102,9 @@ def fine_tune(
     Args:
         encoder: on the device to train on; left as it is.
         shape: (features, classes); labels are 0 to classes - 1.
-        data: for the encoder's contract.
-        config: the training.
         seed: of the head's first weights; what is drawn for the batches is the data's.
 
-    Raises:
-        DivergedError: the loss became non-finite; no step was made with it.
+    Raises DivergedError when the loss becomes non-finite; no step is made with it.
     """
     device = device_of(encoder)
     with seeded_weights(seed):

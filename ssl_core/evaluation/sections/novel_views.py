@@ -17,15 +17,12 @@ from pydantic import Field
 from ssl_core.config import Config
 from ssl_core.data.augment import whole_images
 from ssl_core.data.object_pack import Pack as ObjectPack
-from ssl_core.errors import ConfigError
 from ssl_core.evaluation.extract import Features, encoded
 from ssl_core.evaluation.features import pool, view_subsets
-from ssl_core.evaluation.probe_grid import labelled
-from ssl_core.evaluation.probes import linear_svm
 from ssl_core.evaluation.protocol import LabelSetting
 from ssl_core.evaluation.report import Table
-from ssl_core.evaluation.sections.section import Found, LeftOutError, Section, Subject, plain
 from ssl_core.evaluation.statistics import Interval, paired_intervals
+from ssl_core.evaluation.task_contract import Found, LeftOutError, Section, Subject, plain
 from ssl_core.gaussians.gaussian_cloud import GaussianCloud
 from ssl_core.inspect.thumbnails import cloud_of
 from ssl_core.models.cards import ImageEncoderCard, PointEncoderCard
@@ -59,8 +56,7 @@ def novel_cameras(count: int, image_size: int, seed: int) -> list[Camera]:
     """`count` cameras on the orbit of the packs' own, below and above its band in turn; the first do not depend on
     `count`.
 
-    Raises:
-        DataError: no camera, or no pixel is asked for.
+    Raises DataError: no camera, or no pixel is asked for.
     """
     halves = [
         orbit_cameras((count + 1) // 2, image_size, seed=2 * seed + 1_000_003, elevations=BELOW),
@@ -80,23 +76,9 @@ def novel_views(
 ) -> Iterator[NDArray[np.uint8]]:
     """Views of each object in turn: uint8 [views, 3, image_size, image_size] on white.
 
-    All objects are seen from the same cameras. One object is drawn when it is asked for: 2,000 Gaussians on 64 to 128
-    pixels take some 40 ms a view on one core.
-
-    Args:
-        pack: its Gaussians are drawn, of the colours that it keeps.
-        objects: indices into the pack.
-        views: per object.
-        image_size: side in pixels.
-        seed: another seed, other cameras.
-        device: where to draw.
-
-    Raises:
-        ConfigError: no view is asked for.
-        DataError: no pixel is asked for.
+    All objects (indices into the pack) are seen from the same cameras, which the seed decides. One object is drawn when
+    it is asked for: 2,000 Gaussians on 64 to 128 pixels take some 40 ms a view on one core.
     """
-    if views < 1:
-        raise ConfigError(f"novel views: {views} views were asked for; ask for one at least")
     cameras = novel_cameras(views, image_size, seed)
     for index in objects.tolist():
         yield _drawn(cloud_of(pack.rows_of(index)), cameras, device)
@@ -147,17 +129,9 @@ def _novel(subject: Subject, count: int, image_size: int) -> Features:
 def _row(
     subject: Subject, setting: LabelSetting, count: int, features: tuple[Features, Features, Features]
 ) -> NovelViewRow:
-    train, own, novel = features
-    labels, config = subject.labels, subject.config
-    m = len(labels.test)
-    right = np.zeros((setting.draws, 2 * m))
-    truth = np.tile(labels.test, 2)
-    for draw in range(setting.draws):
-        chosen = labelled(labels, setting, config, draw)
-        fitted = linear_svm(train[chosen], labels.train[chosen], np.concatenate([own, novel]), truth, C=config.svm_c)
-        right[draw] = fitted.predictions == truth
-    mine, theirs = right[:, :m], right[:, m:]
-    of_own, accuracy, loss = paired_intervals(mine, theirs, config.confidence)
+    """features: of training objects, and of test objects by their own views and by novel ones."""
+    right = subject.svm_correct(setting, features[0], features[1:])
+    of_own, accuracy, loss = paired_intervals(right[:, 0], right[:, 1], subject.config.confidence)
     subject.steps.step(setting.draws)
     return NovelViewRow(labels=setting.name, views=count, accuracy=accuracy, own=of_own, loss=loss)
 

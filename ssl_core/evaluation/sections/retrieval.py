@@ -1,20 +1,16 @@
-"""Retrieval among test objects: does the nearest neighbour of a query, by cosine of the features, belong to it?
+"""Retrieval among test objects, by cosine of the features (`ranking` has the terms).
 
 Asked across views (images): one view of an object against the other views of all objects; across point draws
 (points); and across modalities: the points of an object against the views of all objects, and the reverse. Points and
 images share no space unless they were trained to: besides the search in the encoders' own spaces (where the widths are
 equal) the points are mapped to the images by a linear map, fitted on training objects without their labels (ridge
-regression on standardised features).
-
-*Average precision* is the mean, over all that is relevant, of the precision at its rank. *Recall@k* is 1 if anything
-relevant stands among the first k, as metric learning counts it (Oh Song et al. 2016). Intervals are bootstraps over
-queries. Equal similarities rank in the order of the gallery.
+regression on standardised features). Intervals are bootstraps over queries.
 """
 
+from functools import partial
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
@@ -23,18 +19,11 @@ from ssl_core.config import Config
 from ssl_core.errors import DivergedError, InfeasibleError
 from ssl_core.evaluation.extract import Features
 from ssl_core.evaluation.features import EncoderCard, FeatureSource, whole
-from ssl_core.evaluation.neighbours_picture import neighbours_png, pack_examples
-from ssl_core.evaluation.ranking import (
-    AcrossModalities,
-    BothLevels,
-    Retrieval,
-    across_modalities,
-    across_views,
-    retrieve,
-)
+from ssl_core.evaluation.pictures import neighbours_png, pack_examples
+from ssl_core.evaluation.ranking import BothLevels, across_modalities, across_views, retrieve
 from ssl_core.evaluation.report import Table
-from ssl_core.evaluation.sections.section import Companion, Found, LeftOutError, Section, Subject, plain
 from ssl_core.evaluation.statistics import Interval, bootstrap_mean
+from ssl_core.evaluation.task_contract import Companion, Found, LeftOutError, Section, Subject, plain
 from ssl_core.models.cards import ImageEncoderCard, PointEncoderCard
 
 
@@ -102,15 +91,13 @@ def _across(subject: Subject, settings: RetrievalSettings, found: Found) -> list
     """Points ask for images and the reverse, where the encoder has a partner."""
     try:
         points, images = _pair(subject)
-        found_rows: list[RetrievalRow] = []
-        n = len(subject.labels.train)
-        if points.shape[1] == images.shape[1]:
-            own = across_modalities(points[n:], images[n:], subject.labels.test, ks=settings.ks)
-            found_rows += _both_ways(subject, "own", own)
-        mapped, targets = aligned(points, images, n)
-        return found_rows + _both_ways(
-            subject, "aligned", across_modalities(mapped, targets, subject.labels.test, ks=settings.ks)
-        )
+        n, labels, rows = len(subject.labels.train), subject.labels.test, []
+        for space in ("own", "aligned") if points.shape[1] == images.shape[1] else ("aligned",):
+            pair = (points[n:], images[n:]) if space == "own" else aligned(points, images, n)
+            both = across_modalities(*pair, labels, ks=settings.ks)
+            rows += _rows(subject, "points to images", space, both.points_to_images, len(labels))
+            rows += _rows(subject, "images to points", space, both.images_to_points, len(labels))
+        return rows
     except (InfeasibleError, DivergedError) as error:
         found.left_out.append(f"across modalities: {error}")
         return []
@@ -144,14 +131,6 @@ def _features(source: FeatureSource, card: EncoderCard, companion: Companion) ->
     return whole(theirs.raw(companion.model, companion.identity))
 
 
-def _both_ways(subject: Subject, space: str, both: AcrossModalities) -> list[RetrievalRow]:
-    count = len(subject.labels.test)
-    return [
-        *_rows(subject, "points to images", space, both.points_to_images, count),
-        *_rows(subject, "images to points", space, both.images_to_points, count),
-    ]
-
-
 def _rows(subject: Subject, kind: str, space: str, both: BothLevels, gallery: int) -> list[RetrievalRow]:
     classes = np.bincount(subject.labels.test)
     count = len(subject.labels.test)
@@ -159,26 +138,15 @@ def _rows(subject: Subject, kind: str, space: str, both: BothLevels, gallery: in
     # of a query of class c: (size of c - 1) other objects, each with `per_object` members of the gallery
     peers = float((classes * (classes - 1)).sum() / count) * per_object
     levels = [("same object", both.same_object, per_object / gallery), ("same class", both.same_class, peers / gallery)]
-    return [_row(subject, (kind, space, relevant), found, gallery, share) for relevant, found, share in levels]
-
-
-def _row(subject: Subject, place: tuple[str, str, str], found: Retrieval, gallery: int, share: float) -> RetrievalRow:
-    def interval(values: NDArray[np.float64]) -> object:
-        return bootstrap_mean(values, confidence=subject.config.confidence)
-
-    kind, space, relevant = place
-    return RetrievalRow.model_validate(
-        {
-            "kind": kind,
-            "space": space,
-            "relevant": relevant,
-            "queries": len(found.queries),
-            "gallery": gallery,
-            "relevant_share": round(share, 6),
-            "average_precision": interval(found.average_precision),
-            "recall": {str(k): interval(values) for k, values in found.recall.items()},
-        }
-    )
+    interval = partial(bootstrap_mean, confidence=subject.config.confidence)
+    return [
+        RetrievalRow.model_validate(
+            {"kind": kind, "space": space, "relevant": relevant, "queries": len(found.queries), "gallery": gallery}
+            | {"relevant_share": round(share, 6), "average_precision": interval(found.average_precision)}
+            | {"recall": {str(k): interval(values) for k, values in found.recall.items()}}
+        )
+        for relevant, found, share in levels
+    ]
 
 
 def _table(rows: tuple[RetrievalRow, ...]) -> Table:

@@ -21,15 +21,13 @@ from ssl_core.config import Config
 from ssl_core.contracts import PointsContract
 from ssl_core.data.point_columns import spans
 from ssl_core.data.point_sampler import PointSampler
-from ssl_core.errors import ConfigError, InfeasibleError
+from ssl_core.errors import InfeasibleError
 from ssl_core.evaluation.extract import Features, encoded, point_batches
 from ssl_core.evaluation.features import pool
-from ssl_core.evaluation.probe_grid import labelled
-from ssl_core.evaluation.probes import linear_svm
 from ssl_core.evaluation.report import Table
 from ssl_core.evaluation.rotations import random_rotations, rotation_matrices, sh_rotations, times
-from ssl_core.evaluation.sections.section import Found, LeftOutError, Section, Subject, plain
 from ssl_core.evaluation.statistics import Interval, bootstrap_mean, paired_bootstrap
+from ssl_core.evaluation.task_contract import Found, LeftOutError, Section, Subject, plain
 from ssl_core.models.cards import ImageEncoderCard, PointEncoderCard
 from ssl_core.models.modes import device_of
 
@@ -45,7 +43,6 @@ class DroppedPoints(Config):
 
     @property
     def name(self) -> str:
-        """For tables."""
         return f"{100 * self.share:g} % of the points dropped"
 
 
@@ -57,7 +54,6 @@ class Jitter(Config):
 
     @property
     def name(self) -> str:
-        """For tables."""
         return f"jitter of {self.sd:g} radii"
 
 
@@ -74,7 +70,6 @@ class Turn(Config):
 
     @property
     def name(self) -> str:
-        """For tables."""
         return f"turned by up to {self.degrees:g}° about " + ("up" if self.about == "up" else "any axis")
 
 
@@ -86,7 +81,6 @@ class FewerViews(Config):
 
     @property
     def name(self) -> str:
-        """For tables."""
         return "1 view" if self.views == 1 else f"{self.views} views"
 
 
@@ -132,15 +126,8 @@ def disturb(
 ) -> Tensor:
     """The batch as it would be read from disturbed objects: [B, N, D] -> [B, N, D], a new tensor.
 
-    Args:
-        points: encoder input of the contract.
-        contract: says which columns are what.
-        disturbance: kind and level.
-        generator: source of all randomness, on the CPU; the same one gives the same on any device.
-
-    Raises:
-        InfeasibleError: spherical harmonics are to be turned and the contract leaves some of them out
-            (`reference_color`).
+    The generator is on the CPU: the same one gives the same on any device. Raises InfeasibleError when spherical
+    harmonics are to be turned and the contract leaves some of them out (`reference_color`).
     """
     match disturbance:
         case DroppedPoints():
@@ -187,13 +174,8 @@ def turned(points: Tensor, contract: PointsContract, quaternions: Tensor) -> Ten
 def fewer_views(
     features: NDArray[np.float32], disturbance: FewerViews, rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """[n, V, F] features of views -> [n, views, F]: a random subset for each object, in order.
-
-    Raises ConfigError when there are fewer views than are to be kept.
-    """
+    """[n, V, F] features of views -> [n, views, F]: a random subset of at most V for each object, in order."""
     objects, available, _ = features.shape
-    if disturbance.views > available:
-        raise ConfigError(f"{disturbance.views} views cannot be kept of {available}; ask for fewer")
     kept = np.sort(rng.random((objects, available)).argsort(axis=1)[:, : disturbance.views], axis=1)
     taken: NDArray[np.float32] = np.take_along_axis(features, kept[:, :, None], axis=1)
     return taken
@@ -241,7 +223,8 @@ def _measure(subject: Subject, settings: RobustnessSettings, found: Found) -> tu
         subject.steps.step(_STEPS)
     if not variants:
         raise LeftOutError("no disturbance that was asked for applies to this encoder on this pack")
-    correct = _correct(subject, clean[:n], [clean[n:], *(features for _, features in variants)])
+    tests = [clean[n:], *(features for _, features in variants)]
+    correct = subject.svm_correct(subject.most_labels, clean[:n], tests).mean(axis=0)
     confidence = subject.config.confidence
     return tuple(
         RobustnessRow(
@@ -285,8 +268,7 @@ def disturbed_point_features(
 ) -> Features:
     """`point_features` of disturbed points. The draw decides what is random in the disturbance as well.
 
-    Raises:
-        InfeasibleError: inputs of the sampler's contract cannot be turned.
+    Raises InfeasibleError as `disturb`.
     """
     generator = torch.Generator().manual_seed(int(np.random.default_rng([29, draw]).integers(2**62)))
     batches = (
@@ -294,19 +276,6 @@ def disturbed_point_features(
         for points in point_batches(sampler, objects, draw)
     )
     return encoded(encoder, batches)
-
-
-def _correct(subject: Subject, train: Features, tests: list[Features]) -> list[NDArray[np.float64]]:
-    """Per variant of the test objects, [test objects] 1 where the one SVM was right, mean over label draws."""
-    labels, config, setting = subject.labels, subject.config, subject.most_labels
-    count = len(labels.test)
-    right = np.zeros(len(tests) * count)
-    truth = np.tile(labels.test, len(tests))
-    for draw in range(setting.draws):
-        chosen = labelled(labels, setting, config, draw)
-        result = linear_svm(train[chosen], labels.train[chosen], np.concatenate(tests), truth, C=config.svm_c)
-        right += result.predictions == truth
-    return list((right / setting.draws).reshape(len(tests), count))
 
 
 def _table(rows: tuple[RobustnessRow, ...]) -> Table:

@@ -4,7 +4,6 @@ What decides is the negated mean squared error of each test view's colours, wher
 people see it as PSNR. A field that learnt nothing is its own baseline: the mean of untrained networks.
 """
 
-import hashlib
 import io
 import json
 import time
@@ -17,12 +16,12 @@ from PIL import Image
 from pydantic import Field
 from torch import Tensor, nn
 
+from ssl_core.config import short_digest
 from ssl_core.data.scene_pack import ScenePack
 from ssl_core.errors import InfeasibleError
-from ssl_core.evaluation.progress import Steps
-from ssl_core.evaluation.report import Measurement, Report, Scores, TaskConfig, markdown_table, psnr
+from ssl_core.evaluation.report import Measurement, Report, Scores, Steps, TaskConfig, markdown_table, psnr
 from ssl_core.evaluation.statistics import bootstrap_mean
-from ssl_core.evaluation.tasks.task_contract import Context, Evaluation
+from ssl_core.evaluation.task_contract import Context, Evaluation
 from ssl_core.models.cards import SceneFieldCard
 from ssl_core.models.modes import device_of, evaluating
 from ssl_core.scenes.cameras import Camera
@@ -45,14 +44,12 @@ class NovelViewConfig(TaskConfig):
     @property
     def deciding_key(self) -> str:
         """The rules; untrained networks play no part between two trained ones."""
-        return hashlib.sha256(json.dumps(["novel view", self.protocol]).encode()).hexdigest()[:16]
+        return short_digest(json.dumps(["novel view", self.protocol]))
 
     def covers(self, other: TaskConfig) -> bool:
-        """It asks one thing only."""
         return self == other
 
     def not_measured(self) -> tuple[str, ...]:
-        """Nothing is left out."""
         return ()
 
 
@@ -73,7 +70,6 @@ class NovelViewReport(Report):
         return text if self.baseline is None else f"{text} ({self.baseline_name} {psnr(-self.baseline.mean):.2f})"
 
     def overview(self) -> list[dict[str, Any]]:
-        """A row for each test view."""
         mine = self.deciding.values[0] if self.deciding is not None else ()
         twin = self.baseline.values[0] if self.baseline is not None else [None] * len(mine)
         return [
@@ -86,7 +82,6 @@ class NovelViewReport(Report):
         ]
 
     def metrics(self) -> dict[str, float]:
-        """Of the mean error."""
         found: dict[str, float] = {}
         if self.deciding is not None:
             found |= {"novel_view/mse": -self.deciding.mean, "novel_view/psnr": psnr(-self.deciding.mean)}
@@ -95,7 +90,6 @@ class NovelViewReport(Report):
         return found
 
     def markdown(self) -> str:
-        """A table of the test views."""
         text = (
             f"Colours of {len(self.view_names)} test views of pack `{self.data_digest}`, protocol "
             f"{self.config.protocol}. PSNR in dB; an {self.baseline_name} is the same network with random weights "
@@ -105,7 +99,6 @@ class NovelViewReport(Report):
         return f"{text}\n\n{markdown_table(('view', 'PSNR', self.baseline_name), rows)}"
 
     def paired(self) -> tuple[tuple[Measurement, Scores], ...]:
-        """Error of colours, view by view."""
         if self.deciding is None:
             return ()
         value = bootstrap_mean(self.deciding.values[0], confidence=self.config.confidence)
@@ -117,8 +110,7 @@ def evaluate_field(
 ) -> Evaluation[NovelViewReport]:
     """Draw every test view with the field and with its untrained twins.
 
-    Raises:
-        InfeasibleError: the pack has no test views.
+    Raises InfeasibleError: the pack has no test views.
     """
     start = time.perf_counter()
     views = pack.views("test")

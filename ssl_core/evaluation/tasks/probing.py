@@ -9,26 +9,26 @@ import time
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import nn
 
 from ssl_core.data.object_pack import Pack as ObjectPack
 from ssl_core.errors import InfeasibleError
-from ssl_core.evaluation.curves import accuracy_png
-from ssl_core.evaluation.embedding_plot import confusion_png, embedding_png
 from ssl_core.evaluation.extract import ExtractionTimes, Features
 from ssl_core.evaluation.features import EncoderCard, FeatureSource, PooledCells, RawFeatures, whole
-from ssl_core.evaluation.object_lists import OBJECTS_FILE, ObjectLists, object_lists
-from ssl_core.evaluation.pca_picture import pca_png
-from ssl_core.evaluation.probe_grid import Grid, Labels, feature_health, fits, probe_grid
-from ssl_core.evaluation.progress import Steps
-from ssl_core.evaluation.protocol import Pooling
+from ssl_core.evaluation.pictures import GREY, INK, confusion_png, embedding_png, pca_png, png
+from ssl_core.evaluation.probe_grid import Grid, Labels, Row, feature_health, fits, probe_grid
+from ssl_core.evaluation.protocol import OBJECTS_FILE, LabelSetting, ObjectLists, Pooling, object_lists
+from ssl_core.evaluation.report import Steps
 from ssl_core.evaluation.sections.all_sections import measure_sections
-from ssl_core.evaluation.sections.section import Subject
-from ssl_core.evaluation.tasks.probing_config import EvaluationConfig
-from ssl_core.evaluation.tasks.probing_report import ProbingReport, defects_of
-from ssl_core.evaluation.tasks.task_contract import Context, Evaluation
+from ssl_core.evaluation.statistics import Interval
+from ssl_core.evaluation.task_contract import Context, Evaluation, Subject
+from ssl_core.evaluation.tasks.probing_report import EvaluationConfig, ProbingReport, defects_of
 from ssl_core.models.modes import device_of
+
+ENCODER, MEAN, TWIN = "#1d4ed8", "#0f766e", "#9ca3af"
 
 
 def evaluate_encoder(
@@ -39,23 +39,15 @@ def evaluate_encoder(
     context: Context = Context(),
     times: ExtractionTimes | None = None,
 ) -> Evaluation[ProbingReport]:
-    """Run the whole protocol.
+    """Run the whole protocol. The encoder, on any device, keeps its mode and weights; its card builds the random twins.
 
-    Args:
-        encoder: on any device; its mode and weights are left as they are.
-        card: of the encoder; it builds the random twins.
-        pack: its train objects (fit and val) are the probes' training set, its test objects are scored.
-        config: the protocol.
-        context: companions are asked for retrieval across modalities.
-        times: where the time of the encoder's own extraction went is added to them.
-
-    Raises:
-        InfeasibleError: the pack has no test objects, or cannot serve the encoder's contract.
+    What the encoder's own extraction took is added to `times`. Raises InfeasibleError when the pack has no test objects
+    or cannot serve the encoder's contract.
     """
     start = time.perf_counter()
     labels, objects = _objects(pack)
     source = FeatureSource(pack, objects, card, config, context.cache)
-    steps = _steps(source, config, context)
+    steps = _planned(source, config, context)
     with steps.block("features of the encoder", source.batches):
         raw = source.raw(encoder, context.identity, times, steps)
     lists = object_lists(pack, config)
@@ -66,9 +58,9 @@ def evaluate_encoder(
     twins = _twin_cells(source, encoder, steps)
     report = report.model_copy(update=_probed(report, source.pooled(raw), twins, labels, steps))
     subject = Subject(encoder, card, context.identity, source, raw, labels, steps, context.companions)
-    measured = measure_sections(subject, config.sections)
-    report = report.model_copy(update={"sections": measured.reports, "section_seconds": measured.seconds})
-    pictures = {**_pictures(report, whole(raw)[len(labels.train) :], labels.test, context.title), **measured.pictures}
+    sections, pictures, seconds = measure_sections(subject, config.sections)
+    report = report.model_copy(update={"sections": sections, "section_seconds": seconds})
+    pictures = {**_pictures(report, whole(raw)[len(labels.train) :], labels.test, context.title), **pictures}
     return Evaluation(_timed(report, source, start), pictures, files)
 
 
@@ -84,7 +76,7 @@ def _objects(pack: ObjectPack) -> tuple[Labels, NDArray[np.int64]]:
     return labels, np.concatenate([train, test])
 
 
-def _steps(source: FeatureSource, config: EvaluationConfig, context: Context) -> Steps:
+def _planned(source: FeatureSource, config: EvaluationConfig, context: Context) -> Steps:
     """All that will be done: the encoder and its twins read the pack, probes are fitted, sections measured."""
     encoders = 1 + len(config.twin_seeds)
     probes = sum(fits(draws, config, pooling, encoders) for pooling, draws in source.shape.items())
@@ -159,3 +151,71 @@ def _pictures(report: ProbingReport, features: Features, labels: NDArray[np.int6
         "confusion.png": confusion_png(counts, report.class_names, f"{title}: linear SVM, labels: {shown}"),
         "accuracy.png": accuracy_png(report, title),
     }
+
+
+def accuracy_png(report: ProbingReport, title: str) -> bytes:
+    """PNG with one panel over label settings (at all views) and, for images, one over numbers of views.
+
+    A band is the interval of its line; views pooled by their mean stand beside the maximum.
+    """
+    settings = sorted(report.config.label_settings, key=lambda setting: _labelled(report, setting))
+    ticks = [f"{setting.name}\n({_labelled(report, setting)})" for setting in settings]
+    views = sorted({row.views for row in report.rows if row.views is not None})
+    panels = 2 if len(views) > 1 else 1
+    figure = Figure(figsize=(4.9 * panels + 0.6, 3.8), layout="constrained")
+    axes = figure.subplots(1, panels, squeeze=False)[0]
+    _panel(axes[0], ticks, _lines(report, [(setting.name, None) for setting in settings]), "labels (labelled objects)")
+    if panels == 2:
+        name = report.config.deciding_labels.name
+        places = [(name, count) for count in views]
+        _panel(axes[1], [str(count) for count in views], _lines(report, places), f"views (labels: {name})")
+    axes[0].set_ylabel("linear SVM, test accuracy [%]", fontsize=9, color=GREY)
+    axes[0].legend(fontsize=8, frameon=False, loc="lower right")
+    figure.suptitle(title, fontsize=11, color=INK, x=0.01, ha="left")
+    return png(figure)
+
+
+Line = tuple[str, str, Sequence[Interval | None]]
+"""name, colour, an interval per place"""
+
+
+def _lines(report: ProbingReport, places: Sequence[tuple[str, int | None]]) -> list[Line]:
+    """Of the linear SVM at (labels, views), drawn in this order."""
+
+    def rows(pooling: Pooling) -> list[Row | None]:
+        return [report.row("svm", labels, views, pooling) for labels, views in places]
+
+    most = rows("max")
+    lines: list[Line] = [
+        ("random twin", TWIN, [row.twin if row is not None else None for row in most]),
+        ("encoder", ENCODER, [row.accuracy if row is not None else None for row in most]),
+    ]
+    if report.max_views is not None:
+        lines.insert(1, ("encoder, mean of views", MEAN, [row.accuracy if row else None for row in rows("mean")]))
+    return lines
+
+
+def _panel(axes: Axes, ticks: Sequence[str], lines: Sequence[Line], label: str) -> None:
+    for name, colour, intervals in lines:
+        known = [(place, interval) for place, interval in enumerate(intervals) if interval is not None]
+        if not known:
+            continue
+        x, means = [place for place, _ in known], [100 * interval.mean for _, interval in known]
+        low, high = ([100 * getattr(interval, side) for _, interval in known] for side in ("low", "high"))
+        axes.plot(x, means, color=colour, marker="o", markersize=4, linewidth=1.8, label=name)
+        axes.fill_between(x, low, high, color=colour, alpha=0.16, linewidth=0)
+    axes.set_xticks(range(len(ticks)), list(ticks), fontsize=8)
+    axes.set_xlabel(label, fontsize=9, color=GREY)
+    axes.grid(axis="y", color="#e5e7eb", linewidth=0.8)
+    axes.tick_params(labelsize=8)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+
+
+def _labelled(report: ProbingReport, setting: LabelSetting) -> int:
+    """About how many objects carry labels; exact when classes are of equal size."""
+    if setting.per_class is not None:
+        return min(setting.per_class * len(report.class_names), report.train_objects)
+    if setting.fraction is None:
+        return report.train_objects
+    return max(len(report.class_names), int(setting.fraction * report.train_objects))

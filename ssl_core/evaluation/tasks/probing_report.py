@@ -1,16 +1,81 @@
-"""What a probing evaluation answers: accuracies of probes on frozen features, beside random twins of the encoder."""
+"""What a probing evaluation is asked and answers: accuracies of probes on frozen features, beside random twins."""
 
 from typing import Any, Literal
 
 from pydantic import Field
 
-from ssl_core.evaluation.feature_cache import Extraction
+from ssl_core.evaluation.extract import Extraction
 from ssl_core.evaluation.probe_grid import FeatureHealth, Row, svm_at
-from ssl_core.evaluation.protocol import PROBES, Pooling, Probe
-from ssl_core.evaluation.report import Measurement, Report, Scores, Table, markdown_table
-from ssl_core.evaluation.sections.all_sections import SectionReports
+from ssl_core.evaluation.protocol import PROBES, LabelSetting, Pooling, Probe, ProbingConfig
+from ssl_core.evaluation.report import Measurement, Report, Scores, Table, TaskConfig, markdown_table
+from ssl_core.evaluation.sections.all_sections import NO_SECTIONS, SectionReports, Sections
+from ssl_core.evaluation.sections.fine_tuning import FineTuningSettings
+from ssl_core.evaluation.sections.novel_views import NovelViewSettings
+from ssl_core.evaluation.sections.robustness import RobustnessSettings, standard_disturbances
 from ssl_core.evaluation.statistics import in_percent
-from ssl_core.evaluation.tasks.probing_config import EvaluationConfig
+
+
+class EvaluationConfig(ProbingConfig):
+    """Probes, and sections beside them."""
+
+    sections: Sections = Sections()
+
+    def covers(self, other: TaskConfig) -> bool:
+        if not isinstance(other, EvaluationConfig) or _probes_of(self) != _probes_of(other):
+            return False
+        return all(_holds(getattr(self.sections, section.name), asked) for section, asked in other.sections.asked())
+
+    def not_measured(self) -> tuple[str, ...]:
+        """Names of sections, and `probes`."""
+        full = full_protocol()
+        missing = [name for name, asked in full.sections if not _holds(getattr(self.sections, name), asked)]
+        return (*(() if _probes_of(self) == _probes_of(full) else ("probes",)), *missing)
+
+
+def _probes_of(config: EvaluationConfig) -> EvaluationConfig:
+    return config.model_copy(update={"sections": NO_SECTIONS})
+
+
+def _holds(section: Any, asked: Any) -> bool:
+    """Whether a section measures what was asked: every level of a list, everything else equal."""
+    if section is None:
+        return False
+    pairs = [(getattr(section, name), value) for name, value in asked]
+    return all(set(value) <= set(mine) if isinstance(value, tuple) else value == mine for mine, value in pairs)
+
+
+def full_protocol(*, fine_tuning: bool = True) -> EvaluationConfig:
+    """Everything: the default with more disturbances, novel views, and fine-tuning with its from-scratch control.
+
+    Without `fine_tuning`, which takes nearly all of the time, it is not the full protocol: `not_measured` says so.
+    """
+    robustness = RobustnessSettings(disturbances=standard_disturbances())
+    tuning = FineTuningSettings() if fine_tuning else None
+    return EvaluationConfig(
+        sections=Sections(robustness=robustness, novel_views=NovelViewSettings(), fine_tuning=tuning)
+    )
+
+
+def reference_table() -> EvaluationConfig:
+    """The cross-modal reference's SVM table: 1, 4, 16, 32 and 64 views by 1, 10, 50 and 100 % of the labels.
+
+    One point draw: the reference draws points anew for every row, so its five point accuracies differ by chance; here
+    the point branch has one row. For *n* views, the elementwise maximum over one seeded subset, as the gating protocol
+    draws it: larger subsets contain the smaller, all views are one. One label draw, stratified, at least one object of
+    each class; no last batch is dropped as there. So every interval is a bootstrap over test objects. No twins: the
+    table is to be set beside the reference's, and never reaches the gate.
+    """
+    fractions = (0.01, 0.1, 0.5)
+    return EvaluationConfig(
+        label_settings=(*(LabelSetting(fraction=fraction) for fraction in fractions), LabelSetting()),
+        probes=("svm",),
+        pooling=("max",),
+        point_draws=1,
+        view_draws=1,
+        twin_seeds=(),
+        sections=NO_SECTIONS,
+    )
+
 
 MIN_RELATIVE_STD, MIN_EFFECTIVE_RANK = 1e-3, 1.5
 """Below: all objects look alike, or one direction is left."""
@@ -46,7 +111,6 @@ class ProbingReport(Report):
 
     @property
     def share_saved(self) -> float:
-        """By features that were kept."""
         whole = self.seconds + self.extraction.saved_seconds
         return self.extraction.saved_seconds / whole if whole > 0 else 0.0
 
@@ -116,11 +180,9 @@ class ProbingReport(Report):
         ]
 
     def tables(self) -> list[Table]:
-        """Of the sections."""
         return self.sections.tables()
 
     def metrics(self) -> dict[str, float]:
-        """Accuracies, health, sections."""
         found: dict[str, float] = {}
         for row in self.rows:
             found[row.key] = row.accuracy.mean
@@ -133,7 +195,6 @@ class ProbingReport(Report):
         return found | self.sections.metrics()
 
     def measurements(self) -> tuple[Measurement, ...]:
-        """All rows."""
         return tuple(row.measurement(self.max_views) for row in self.rows)
 
     def paired(self) -> tuple[tuple[Measurement, Scores], ...]:

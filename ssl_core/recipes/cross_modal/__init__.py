@@ -7,8 +7,8 @@ from ssl_core.data.object_pack import Pack as ObjectPack
 from ssl_core.models.cards import ImageEncoderCard, PointEncoderCard
 from ssl_core.recipes.cross_modal.config import CrossModalConfig, paper, paper_pointnet2, quick
 from ssl_core.recipes.cross_modal.trial import CrossModalTrial, check
+from ssl_core.training.config import choose_device
 from ssl_core.training.contract import Output, Recipe, Score
-from ssl_core.training.device import choose_device
 from ssl_core.training.session import TrainedSession, trained
 
 

@@ -8,24 +8,18 @@ from ssl_core.config import Config
 from ssl_core.config_roles import LIVE
 from ssl_core.contracts import ImageContract, PointsContract
 from ssl_core.data.batches import Negatives
-from ssl_core.models.build import ImageBackbone, PointBackbone
-from ssl_core.models.dgcnn import DGCNNConfig
+from ssl_core.models.build import ImageBackbone, PointBackbone, has_feature_transform
 from ssl_core.models.image import ResNetConfig
 from ssl_core.models.pointnet import PointNetConfig
-from ssl_core.models.pointnet2 import PointNet2MSGConfig, PointNet2SSGConfig
-from ssl_core.training.config import RecipeConfig, TrainingConfig
-from ssl_core.training.optim import AdamWConfig, CosineSchedule, MilestoneSchedule, SGDConfig
-
-__all__ = [
-    "CrossModalConfig",
-    "DGCNNConfig",
-    "LossConfig",
-    "PointNet2MSGConfig",
-    "PointNet2SSGConfig",
-    "paper",
-    "paper_pointnet2",
-    "quick",
-]
+from ssl_core.models.pointnet2 import PointNet2MSGConfig
+from ssl_core.training.config import (
+    AdamWConfig,
+    CosineSchedule,
+    MilestoneSchedule,
+    RecipeConfig,
+    SGDConfig,
+    TrainingConfig,
+)
 
 
 class LossConfig(Config):
@@ -72,9 +66,7 @@ class CrossModalConfig(RecipeConfig):
 
     @model_validator(mode="after")
     def _regulariser_needs_transform(self) -> Self:
-        backbone = self.point_backbone
-        has_transform = isinstance(backbone, PointNetConfig) and backbone.feature_transform
-        if self.loss.transform_weight > 0 and not has_transform:
+        if self.loss.transform_weight > 0 and not has_feature_transform(self.point_backbone):
             raise ValueError(
                 "loss.transform_weight > 0 needs point_backbone.kind=pointnet with feature_transform=true; set it to 0"
             )

@@ -26,14 +26,13 @@ from ssl_core.losses.cross_modal import (
     pair_distance,
     triplet,
 )
-from ssl_core.models.build import build_image_encoder, build_point_encoder
+from ssl_core.models.build import FusionNetwork, build_image_encoder, build_point_encoder, seeded_weights
 from ssl_core.models.cards import Card, ImageEncoderCard, PointEncoderCard
-from ssl_core.models.heads import FusionNetwork
 from ssl_core.models.modes import evaluating
 from ssl_core.models.pointnet import PointNet, transform_regulariser
 from ssl_core.recipes.cross_modal.config import CrossModalConfig
 from ssl_core.training.contract import Batch, LossTerms, ParameterGroup
-from ssl_core.training.prefetch import prefetched
+from ssl_core.training.loop import prefetched
 
 MATCHES = (1, 1, 0)
 """Class of the pairs (view 1, points), (view 2, points), (view of another object, points)."""
@@ -60,8 +59,7 @@ class CrossModalModels(nn.Module):
         super().__init__()
         self.points = build_point_encoder(config.points, config.point_backbone, seed=seed)
         self.image = build_image_encoder(config.image, config.image_backbone, seed=seed + 1)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed + 2)
+        with seeded_weights(seed + 2):
             self.fusion = FusionNetwork(self.image.feature_dim, self.points.feature_dim, config.fusion_hidden)
 
     def image_features(self, images: Tensor) -> Tensor:

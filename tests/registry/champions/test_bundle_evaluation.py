@@ -7,11 +7,10 @@ from tiny_bundles import make_bundle
 
 from registry.versions.evaluation import FEATURES_FOLDER, evaluate_registered
 from registry.versions.evaluation_log import log_evaluation, read_report
-from ssl_core.evaluation.object_lists import OBJECTS_FILE, ObjectLists
-from ssl_core.evaluation.protocol import PROTOCOL_VERSION, LabelSetting
+from ssl_core.evaluation.protocol import OBJECTS_FILE, PROTOCOL_VERSION, LabelSetting, ObjectLists
 from ssl_core.evaluation.sections.all_sections import NO_SECTIONS
 from ssl_core.evaluation.sections.retrieval import RetrievalSettings
-from ssl_core.evaluation.tasks.probing_config import EvaluationConfig
+from ssl_core.evaluation.tasks.probing_report import EvaluationConfig
 
 CONFIG = EvaluationConfig(
     label_settings=(LabelSetting(per_class=2, draws=3), LabelSetting()),

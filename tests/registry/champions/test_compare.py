@@ -15,7 +15,7 @@ from registry.champions.promote import evaluate_version, promote_by_hand
 from ssl_core.errors import IntegrityError, RegistryError
 from ssl_core.evaluation.protocol import LabelSetting
 from ssl_core.evaluation.sections.all_sections import NO_SECTIONS
-from ssl_core.evaluation.tasks.probing_config import EvaluationConfig
+from ssl_core.evaluation.tasks.probing_report import EvaluationConfig
 from study.commands.cli import app
 
 NAME = "cross-modal-points"

@@ -8,17 +8,15 @@ import torch
 from tiny_bundles import IMAGE, IMAGE_BACKBONE, POINT_BACKBONE, POINTS
 
 from ssl_core.errors import InfeasibleError
-from ssl_core.evaluation.feature_cache import Extraction, FeatureCache
+from ssl_core.evaluation.extract import Extraction, FeatureCache
 from ssl_core.evaluation.features import pool, view_subsets
-from ssl_core.evaluation.object_lists import OBJECTS_FILE, ObjectLists
-from ssl_core.evaluation.pca_picture import principal_components
-from ssl_core.evaluation.progress import EvaluationProgress
-from ssl_core.evaluation.protocol import LabelSetting
+from ssl_core.evaluation.pictures import principal_components
+from ssl_core.evaluation.protocol import OBJECTS_FILE, LabelSetting, ObjectLists
+from ssl_core.evaluation.report import EvaluationProgress
 from ssl_core.evaluation.sections.all_sections import NO_SECTIONS, Sections
+from ssl_core.evaluation.task_contract import Context
 from ssl_core.evaluation.tasks.probing import evaluate_encoder
-from ssl_core.evaluation.tasks.probing_config import EvaluationConfig
-from ssl_core.evaluation.tasks.probing_report import ProbingReport
-from ssl_core.evaluation.tasks.task_contract import Context
+from ssl_core.evaluation.tasks.probing_report import EvaluationConfig, ProbingReport
 from ssl_core.models.cards import encoder_card
 
 CONFIG = EvaluationConfig(

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ssl_core.evaluation.feature_cache import ExtractionLog, FeatureCache, FeatureKey, indices_digest
+from ssl_core.evaluation.extract import ExtractionLog, FeatureCache, FeatureKey, indices_digest
 
 KEY = FeatureKey(encoder="e", contract="c", pack="p", objects="o", what="views", device="cpu")
 ARRAY = np.random.default_rng(0).normal(size=(6, 3, 4)).astype(np.float32)
@@ -29,7 +29,7 @@ def test_what_was_computed_is_read_and_the_seconds_are_told(tmp_path, monkeypatc
     """Saved is what computing took, less what reading takes: here seven seconds, and none."""
     now = [0.0]
     clock = SimpleNamespace(perf_counter=lambda: now[0], time=time.time)
-    monkeypatch.setattr("ssl_core.evaluation.feature_cache.time", clock)
+    monkeypatch.setattr("ssl_core.evaluation.extract.time", clock)
 
     def slowly():
         now[0] += 7.0

@@ -11,7 +11,7 @@ from registry.champions.promote import promote, promote_best, rollback
 from ssl_core.evaluation.protocol import LabelSetting
 from ssl_core.evaluation.report import Report, Scores
 from ssl_core.evaluation.sections.all_sections import NO_SECTIONS
-from ssl_core.evaluation.tasks.probing_config import EvaluationConfig
+from ssl_core.evaluation.tasks.probing_report import EvaluationConfig
 
 NAME = "cross-modal-points"
 REPETITIONS = 20

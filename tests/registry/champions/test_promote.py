@@ -10,7 +10,7 @@ from registry.versions.evaluation_log import read_report
 from ssl_core.errors import RegistryError
 from ssl_core.evaluation.protocol import LabelSetting
 from ssl_core.evaluation.sections.all_sections import NO_SECTIONS
-from ssl_core.evaluation.tasks.probing_config import EvaluationConfig
+from ssl_core.evaluation.tasks.probing_report import EvaluationConfig
 
 NAME = "cross-modal-points"
 CONFIG = EvaluationConfig(

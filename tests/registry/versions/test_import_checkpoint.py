@@ -12,10 +12,9 @@ from registry.versions.fetching import pull
 from registry.versions.import_checkpoint import check_pack, register_imported
 from ssl_core.errors import InfeasibleError, RegistryError
 from ssl_core.evaluation.protocol import LabelSetting
-from ssl_core.evaluation.tasks.probing_config import EvaluationConfig
+from ssl_core.evaluation.tasks.probing_report import EvaluationConfig
 from ssl_core.models.bundle import load_bundle, read_card
-from ssl_core.models.image_weights import ImageImport, import_image_weights
-from ssl_core.models.imported import Imported
+from ssl_core.models.imported import ImageImport, Imported, import_image_weights
 from ssl_core.models.onnx_export import check_onnx
 from ssl_core.models.program import check_program
 from ssl_core.models.reference_checkpoint import ReferenceImport, import_reference_checkpoint

@@ -20,7 +20,7 @@ from registry.versions.store import EncoderStore
 from ssl_core.errors import RegistryError
 from ssl_core.evaluation.protocol import LabelSetting
 from ssl_core.evaluation.sections.all_sections import NO_SECTIONS
-from ssl_core.evaluation.tasks.probing_config import EvaluationConfig
+from ssl_core.evaluation.tasks.probing_report import EvaluationConfig
 
 NAME = "cross-modal-points"
 CONFIG = EvaluationConfig(

@@ -13,7 +13,7 @@ from ssl_core.data.object_pack import Pack, PackConfig
 from ssl_core.data.point_columns import assemble, rows_of
 from ssl_core.data.point_sampler import PointSampler
 from ssl_core.data.sampling import farthest_point_order
-from ssl_core.encode.point_input import points_input
+from ssl_core.encode.model_inputs import points_input
 from ssl_core.encode.ready_encoder import LoadedModel
 from ssl_core.errors import ConfigError, GaussianFileError, ImageError, InfeasibleError
 from ssl_core.evaluation.extract import image_features, point_features

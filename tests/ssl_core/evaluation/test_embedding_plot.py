@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ssl_core.evaluation.embedding_plot import class_colours, confusion_png, embedding_png, tsne_embedding
+from ssl_core.evaluation.pictures import class_colours, confusion_png, embedding_png, tsne_embedding
 
 
 def two_clouds(n: int = 40) -> tuple[np.ndarray, np.ndarray]:

@@ -11,7 +11,7 @@ from ssl_core.data.point_sampler import PointSampler
 from ssl_core.evaluation.extract import ExtractionTimes, image_features, point_features
 from ssl_core.evaluation.protocol import LabelSetting
 from ssl_core.evaluation.tasks.probing import evaluate_encoder
-from ssl_core.evaluation.tasks.probing_config import EvaluationConfig, reference_table
+from ssl_core.evaluation.tasks.probing_report import EvaluationConfig, reference_table
 from ssl_core.models.cards import encoder_card
 from ssl_core.models.image import ResNetConfig
 from ssl_core.models.pointnet import PointNetConfig

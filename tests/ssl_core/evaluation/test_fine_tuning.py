@@ -12,7 +12,7 @@ from ssl_core.errors import DivergedError, InfeasibleError
 from ssl_core.evaluation.features import FeatureSource
 from ssl_core.evaluation.sections.fine_tuning import FineTuningConfig, fine_tune
 from ssl_core.evaluation.supervised_data import _steps, supervised_data
-from ssl_core.evaluation.tasks.probing_config import EvaluationConfig
+from ssl_core.evaluation.tasks.probing_report import EvaluationConfig
 from ssl_core.models.cards import encoder_card
 from ssl_core.models.image import ResNetConfig
 from ssl_core.models.pointnet import PointNetConfig

@@ -6,7 +6,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from ssl_core.errors import DivergedError
-from ssl_core.evaluation.linear_probe import linear_probe
+from ssl_core.evaluation.probes import linear_probe
 
 
 def blobs(n: int, classes: int, width: int, spread: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

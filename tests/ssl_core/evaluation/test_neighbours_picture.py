@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ssl_core.evaluation.neighbours_picture import (
+from ssl_core.evaluation.pictures import (
     Example,
     Tile,
     neighbours_png,

@@ -12,10 +12,10 @@ from registry.champions.compare_picture import comparison_png
 from registry.champions.gate import decide, decide_many
 from ssl_core.data.scene_pack import ScenePack, ScenePackConfig
 from ssl_core.errors import InfeasibleError, RegistryError
-from ssl_core.evaluation.progress import EvaluationProgress
+from ssl_core.evaluation.report import EvaluationProgress
 from ssl_core.evaluation.task import parse_report, task_named, task_of
+from ssl_core.evaluation.task_contract import Context
 from ssl_core.evaluation.tasks.novel_view import NovelViewConfig, camera_rays, evaluate_field
-from ssl_core.evaluation.tasks.task_contract import Context
 from ssl_core.models.cards import SceneFieldCard
 from ssl_core.packing.scene_writer import write_scene_pack
 from ssl_core.scenes.camera_files import read_scene

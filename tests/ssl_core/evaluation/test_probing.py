@@ -11,8 +11,7 @@ from ssl_core.config import validated
 from ssl_core.errors import ConfigError
 from ssl_core.evaluation.probe_grid import feature_health, probe_cell
 from ssl_core.evaluation.task import parse_report
-from ssl_core.evaluation.tasks.probing_config import EvaluationConfig
-from ssl_core.evaluation.tasks.probing_report import ProbingReport
+from ssl_core.evaluation.tasks.probing_report import EvaluationConfig, ProbingReport
 
 
 def test_an_encoder_equal_to_its_twins_has_no_difference():

@@ -11,7 +11,7 @@ from ssl_core.evaluation.sections.all_sections import NO_SECTIONS, Sections
 from ssl_core.evaluation.sections.retrieval import RetrievalSettings
 from ssl_core.evaluation.sections.robustness import RobustnessSettings, light_disturbances
 from ssl_core.evaluation.tasks.novel_view import NovelViewConfig
-from ssl_core.evaluation.tasks.probing_config import EvaluationConfig, full_protocol, reference_table
+from ssl_core.evaluation.tasks.probing_report import EvaluationConfig, full_protocol, reference_table
 
 DEFAULT = EvaluationConfig()
 

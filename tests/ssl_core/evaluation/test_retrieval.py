@@ -122,7 +122,5 @@ def test_what_cannot_be_searched_is_refused():
         retrieve(x, np.ones((4, 5)), labels, labels)
     with pytest.raises(ConfigError, match="at least one k"):
         retrieve(x, x, labels, labels, ks=(0,))
-    with pytest.raises(InfeasibleError, match="two views"):
-        across_views(x[:, None], labels)
     with pytest.raises(DivergedError, match="NaN"):
         retrieve(x * np.nan, x, labels, labels)

@@ -12,10 +12,9 @@ from ssl_core.evaluation.sections.fine_tuning import FineTuningConfig, FineTunin
 from ssl_core.evaluation.sections.novel_views import NovelViewSettings
 from ssl_core.evaluation.sections.retrieval import RetrievalSettings, aligned
 from ssl_core.evaluation.sections.robustness import DroppedPoints, FewerViews, Jitter, RobustnessSettings
-from ssl_core.evaluation.sections.section import Companion
+from ssl_core.evaluation.task_contract import Companion, Context
 from ssl_core.evaluation.tasks.probing import evaluate_encoder
-from ssl_core.evaluation.tasks.probing_config import EvaluationConfig
-from ssl_core.evaluation.tasks.task_contract import Context
+from ssl_core.evaluation.tasks.probing_report import EvaluationConfig
 from ssl_core.models.cards import encoder_card
 
 LABELS = (LabelSetting(per_class=2, draws=3), LabelSetting())

@@ -10,14 +10,12 @@ import torch
 
 from ssl_core.contracts import ImageContract, PointsContract
 from ssl_core.errors import IntegrityError, RegistryError, StorageError
-from ssl_core.models.build import build_image_encoder
-from ssl_core.models.bundle import BundleCard, load_bundle, read_card, save_bundle, verify_checksums
+from ssl_core.models.build import Encoder, build_image_encoder
+from ssl_core.models.bundle import BundleCard, check_sound, load_bundle, read_card, save_bundle, verify_checksums
 from ssl_core.models.cards import ImageEncoderCard, PointEncoderCard
-from ssl_core.models.encoder import Encoder
 from ssl_core.models.image import ResNetConfig
 from ssl_core.models.pointnet import PointNetConfig
 from ssl_core.models.program import check_program
-from ssl_core.models.soundness import check_sound
 
 torch.set_num_threads(1)
 PLAIN = PointNetConfig(input_transform=False, feature_transform=False, feature_dim=32)

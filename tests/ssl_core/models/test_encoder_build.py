@@ -5,11 +5,9 @@ import torch
 
 from ssl_core.contracts import ImageContract, PointsContract
 from ssl_core.errors import ConfigError
-from ssl_core.models.build import build_point_encoder
+from ssl_core.models.build import Encoder, FusionNetwork, build_point_encoder
 from ssl_core.models.cards import encoder_card
 from ssl_core.models.dgcnn import DGCNNConfig
-from ssl_core.models.encoder import Encoder
-from ssl_core.models.heads import FusionNetwork
 from ssl_core.models.image import ResNetConfig
 from ssl_core.models.pointnet import PointNetConfig
 

@@ -10,7 +10,7 @@ import torch
 import torchvision
 
 from ssl_core.errors import ConfigError
-from ssl_core.models.image_weights import IMAGENET_MEAN, IMAGENET_STD, ImageImport, import_image_weights
+from ssl_core.models.imported import IMAGENET_MEAN, IMAGENET_STD, ImageImport, import_image_weights
 from tests.reference.plain_resnet import plain_resnet18
 from tests.ssl_core.models.reference_checkpoints import parallel, random_checkpoint, random_state, saved
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from ssl_core.contracts import PointsContract
 from ssl_core.errors import MissingDependencyError, RegistryError, StorageError
 from ssl_core.models import onnx_export
+from ssl_core.models.build import Encoder
 from ssl_core.models.bundle import CHECKSUMS, ONNX, add_onnx, load_bundle, save_bundle, verify_checksums
 from ssl_core.models.cards import PointEncoderCard
-from ssl_core.models.encoder import Encoder
 from ssl_core.models.neighbours import ball_query, farthest_points, squared_distances
 from ssl_core.models.onnx_export import check_onnx, export_onnx, first_reached
 from ssl_core.models.pointnet import PointNetConfig
@@ -107,8 +107,9 @@ def test_what_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(RegistryError, match="not finite"):
         export_onnx(broken, CARD, tmp_path / ONNX)
     assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="cannot be written"):
-        export_onnx(encoder(), CARD, tmp_path / "nowhere" / ONNX)
+        export_onnx(encoder(), CARD, tmp_path / "file" / ONNX)
 
 
 @needs_onnx

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ssl_core.models.pointnet import PointNet, PointNetConfig, transform_regulariser
-from ssl_core.models.reference_keys import to_reference
+from ssl_core.models.reference_checkpoint import to_reference
 from tests.reference.plain_pointnet import plain_pointnet
 
 torch.set_num_threads(1)

@@ -10,7 +10,7 @@ from ssl_core.contracts import PointsContract
 from ssl_core.data.point_sampler import PointSampler
 from ssl_core.models.neighbours import farthest_points, gather_rows
 from ssl_core.models.pointnet2 import PointNet2, PointNet2MSGConfig, PointNet2SSGConfig
-from ssl_core.models.reference_keys import to_reference
+from ssl_core.models.reference_checkpoint import to_reference
 from tests.reference.plain_pointnet2 import plain_pointnet2_msg
 from tests.reference.small_pack import small_pack
 from tests.reference.usual_pointnet2 import usual_pointnet2

@@ -9,8 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from ssl_core.models.dgcnn import EdgeLayer
-from ssl_core.models.layers import activate
-from ssl_core.models.pooled import PooledLayer
+from ssl_core.models.layers import PooledLayer, activate
 
 torch.set_num_threads(1)
 DOUBLE = {"dtype": torch.float64}

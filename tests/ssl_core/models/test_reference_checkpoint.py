@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ssl_core.models.heads import FusionNetwork
+from ssl_core.models.build import FusionNetwork
 from ssl_core.models.imported import Imported
 from ssl_core.models.reference_checkpoint import ReferenceImport, import_reference_checkpoint
 from tests.reference.plain_pointnet import plain_pointnet

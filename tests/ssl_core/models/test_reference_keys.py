@@ -8,12 +8,11 @@ import torch
 
 from ssl_core.contracts import FEATURE_WIDTH, ImageContract, PointsContract
 from ssl_core.errors import ConfigError
-from ssl_core.models.build import build_image_encoder, build_point_encoder
-from ssl_core.models.heads import FusionNetwork
+from ssl_core.models.build import FusionNetwork, build_image_encoder, build_point_encoder
 from ssl_core.models.image import ResNetConfig
 from ssl_core.models.pointnet import PointNetConfig
 from ssl_core.models.pointnet2 import PointNet2MSGConfig
-from ssl_core.models.reference_keys import from_reference, to_reference
+from ssl_core.models.reference_checkpoint import from_reference, to_reference
 
 SHAPES = json.loads((Path(__file__).parents[2] / "golden/reference_shapes.json").read_text())
 FEATURES = {

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from ssl_core.models.row_norm import normalise_rows
+from ssl_core.models.layers import normalise_rows
 
 torch.set_num_threads(1)
 

@@ -13,13 +13,11 @@ import torch
 
 from ssl_core.contracts import PointsContract
 from ssl_core.errors import IntegrityError, RegistryError
-from ssl_core.models.bundle import CHECKSUMS, save_bundle
+from ssl_core.models.bundle import CHECKSUMS, check_sound, refuse_pickle, save_bundle
 from ssl_core.models.cards import PointEncoderCard
 from ssl_core.models.pointnet import PointNetConfig
 from ssl_core.models.pointnet2 import PointNet2SSGConfig
-from ssl_core.models.program import export_program, on_the_cpu, traced
-from ssl_core.models.program_check import check_archive
-from ssl_core.models.soundness import check_sound, refuse_pickle
+from ssl_core.models.program import check_archive, export_program, on_the_cpu, traced
 from tests.registry.resealed import reseal
 
 torch.set_num_threads(1)

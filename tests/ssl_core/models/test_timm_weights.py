@@ -12,8 +12,8 @@ from timm.utils import CheckpointSaver, ModelEmaV3
 from torch import Tensor
 
 from ssl_core.errors import ConfigError
-from ssl_core.models.image_weights import IMAGENET_MEAN, IMAGENET_STD, ImageImport, import_image_weights
-from ssl_core.models.resnet_weights import read_resnet
+from ssl_core.models.image import read_resnet
+from ssl_core.models.imported import IMAGENET_MEAN, IMAGENET_STD, ImageImport, import_image_weights
 from tests.ssl_core.models.reference_checkpoints import saved
 
 torch.set_num_threads(1)

@@ -11,7 +11,7 @@ from ssl_core.data.batches import draw_negatives, draw_views
 from ssl_core.errors import ConfigError, InfeasibleError
 from ssl_core.recipes.cross_modal.config import CrossModalConfig, paper, paper_pointnet2, quick
 from ssl_core.recipes.cross_modal.trial import CrossModalTrial
-from ssl_core.training.optim import learning_rate_factor
+from ssl_core.training.config import learning_rate_factor
 
 
 def trial_of(config, pack):

@@ -11,10 +11,16 @@ from ssl_core.contracts import PointsContract
 from ssl_core.errors import ConfigError
 from ssl_core.models.cards import PointEncoderCard
 from ssl_core.models.pointnet import PointNetConfig
-from ssl_core.training.best import BestStates
-from ssl_core.training.config import RecipeConfig, TrainingConfig
+from ssl_core.training.checkpoint import BestStates
+from ssl_core.training.config import (
+    AdamWConfig,
+    ConstantSchedule,
+    CosineSchedule,
+    RecipeConfig,
+    SGDConfig,
+    TrainingConfig,
+)
 from ssl_core.training.contract import LossTerms, Output, ParameterGroup, Recipe, Score
-from ssl_core.training.optim import AdamWConfig, ConstantSchedule, CosineSchedule, SGDConfig
 from ssl_core.training.session import trained
 
 DATA = SimpleNamespace(digest="d")

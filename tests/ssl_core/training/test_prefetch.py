@@ -8,8 +8,7 @@ import torch
 
 from ssl_core.recipes.cross_modal import CROSS_MODAL
 from ssl_core.recipes.cross_modal.trial import CrossModalTrial
-from ssl_core.training.loop import train_epoch
-from ssl_core.training.prefetch import one_ahead, prefetched
+from ssl_core.training.loop import one_ahead, prefetched, train_epoch
 
 CPU = torch.device("cpu")
 

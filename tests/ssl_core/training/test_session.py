@@ -16,7 +16,7 @@ from ssl_core.recipes.cross_modal.config import quick
 from ssl_core.training.checkpoint import has_checkpoint
 from ssl_core.training.contract import LossTerms
 from ssl_core.training.loop import train_epoch
-from ssl_core.training.single import train_single
+from ssl_core.training.session import train_single
 from tests.conftest import write_tiny_set
 
 TIMES = ("seconds/", "train/samples_per_second", "train/data_wait", "cost/")

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from ssl_core.errors import RegistryError
-from ssl_core.evaluation.progress import EvaluationProgress
+from ssl_core.evaluation.report import EvaluationProgress
 from study.commands import cli
 from study.reports import console
 

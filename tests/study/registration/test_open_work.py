@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from registry.champions.evaluation_claims import Claim, work_key
 from registry.champions.pending import PendingVersion
 from ssl_core.evaluation.tasks.novel_view import NovelViewConfig
-from ssl_core.evaluation.tasks.probing_config import EvaluationConfig
+from ssl_core.evaluation.tasks.probing_report import EvaluationConfig
 from study.registration.watcher import OpenWork, find_open_work
 
 PACK, OTHER, PROTOCOL = "a" * 16, "b" * 16, EvaluationConfig(draw_seed=3)

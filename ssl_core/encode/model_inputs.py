@@ -1,16 +1,23 @@
-"""One cloud of Gaussians to the `[N, D]` input of a point encoder, by the steps that packs and trials take.
+"""Files and arrays to what an encoder reads, by the steps that packs and trials take.
+
+A cloud of Gaussians becomes the `[N, D]` input of a point encoder:
 
     keep alpha above the threshold -> choose num_points (contract's sampling) -> centre, scale, columns of the contract
 
-A cloud's sample depends on the seed and the cloud alone, never on its companions.
+A cloud's sample depends on the seed and the cloud alone, never on its companions. A picture of any size becomes the
+`[3, S, S]` input of an image encoder.
 """
 
+from pathlib import Path
 from typing import assert_never
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from ssl_core.contracts import PointsContract
+from ssl_core.contracts import ImageContract, PointsContract
+from ssl_core.data.augment import whole_images
 from ssl_core.data.point_columns import REST_GROUPS, assemble, check_groups, rows_of
 from ssl_core.data.sampling import (
     Indices,
@@ -22,7 +29,8 @@ from ssl_core.data.sampling import (
     uniform_keys,
     weighted_keys,
 )
-from ssl_core.errors import InfeasibleError
+from ssl_core.errors import ImageError, InfeasibleError
+from ssl_core.files.image_files import read_image
 from ssl_core.gaussians.gaussian_cloud import GaussianCloud
 
 Array = NDArray[np.float32]
@@ -44,8 +52,8 @@ def points_input(
             of a maximum over points do not change by it.
         what: names the cloud in errors.
 
-    Raises:
-        InfeasibleError: a feature group that the cloud lacks, no or too few Gaussians above the contract's threshold.
+    Raises InfeasibleError: a feature group that the cloud lacks, no or too few Gaussians above the contract's
+    threshold.
     """
     _check_groups(cloud, contract, what)
     alphas = cloud.alphas()
@@ -92,3 +100,28 @@ def _choose(xyz: Array, alphas: Array, contract: PointsContract, seed: int) -> I
             assert_never(contract.sampling)
     chosen: Indices = smallest(keys, np.ones((1, len(xyz)), dtype=np.bool_), wanted)[0]
     return chosen
+
+
+Picture = Path | str | NDArray[np.uint8]
+
+
+def image_input(picture: Picture, contract: ImageContract, what: str = "the picture") -> Tensor:
+    """[3, S, S] float32 in [0, 1], squeezed to a square as views of a pack are; transparency is laid over white.
+
+    Args:
+        picture: a file, or uint8 [H, W, 3].
+
+    Raises ImageError: no readable image, or an array of another shape or type.
+    """
+    pixels = read_image(picture) if isinstance(picture, Path | str) else _checked(picture, what)
+    channels_first = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+    return whole_images(channels_first[None], contract.image_size)[0]
+
+
+def _checked(pixels: NDArray[np.uint8], what: str) -> NDArray[np.uint8]:
+    if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+        given = f"{pixels.dtype} {list(pixels.shape)}" if isinstance(pixels, np.ndarray) else type(pixels).__name__
+        raise ImageError(f"{what}: expected a file or uint8 [H, W, 3], got {given}; multiply floats by 255 and convert")
+    if pixels.size == 0:
+        raise ImageError(f"{what}: has no pixels ({list(pixels.shape)}); leave it out")
+    return pixels
