@@ -8,7 +8,7 @@ wider than need be, because the draws and units they share make both go up and d
 import numpy as np
 from scipy import stats
 
-from registry.champions.challenge import paired
+from registry.champions.gate import paired
 from registry.versions.evaluation_log import read_report
 from registry.versions.records import EncoderVersion
 from registry.versions.store import EncoderStore

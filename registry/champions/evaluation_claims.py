@@ -19,9 +19,8 @@ from pathlib import Path
 
 from pydantic import AwareDatetime
 
-from registry.tracking.connection import Client, explained
+from registry.tracking.connection import Client, explained, write_again
 from registry.versions.records import PREFIX, optional
-from registry.versions.tag_writes import set_version_tag
 from ssl_core.config import Config
 from ssl_core.errors import RegistryError, StorageError
 
@@ -122,7 +121,8 @@ class _ClaimTag:
     def _write(self) -> None:
         claim = Claim(who=self.me, until=datetime.now(UTC) + LEASE)
         with explained(f"claiming {self._name}/{self._version}"):
-            set_version_tag(self._client, self._name, self._version, CLAIM + self._work, claim.to_json())
+            set_tag = self._client.set_model_version_tag
+            write_again(set_tag, self._name, self._version, CLAIM + self._work, claim.to_json())
 
 
 def _began(process: str) -> str:

@@ -7,19 +7,18 @@ Tags are read as they are: a client of another make may have written anything. T
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from registry.tracking.connection import Client, explained
+from registry.tracking.connection import Client, every_page, explained, write_again
+from registry.tracking.names import KIND
 from registry.versions.records import CHAMPION, PREFIX, event_tag, optional
 from registry.versions.store import EncoderStore, new_event
-from registry.versions.tag_writes import set_version_tag
 from ssl_core.config import Config
 
-JUDGED, UNFIT, KIND = f"{PREFIX}judged.", f"{PREFIX}unfit", f"{PREFIX}kind"
+JUDGED, UNFIT = f"{PREFIX}judged.", f"{PREFIX}unfit"
 Outcome = Literal["promoted", "refused", "evaluated"]
-_PAGE = 500
 _REASON = 1000
 
 
@@ -68,9 +67,9 @@ def all_versions(store: EncoderStore) -> list[PendingVersion]:
     """Every version of every registered model, by name and number. Raises RegistryError."""
     client = store.client
     with explained("listing registered models"):
-        models = {model.name: model for model in _pages(client.search_registered_models)}
+        models = {model.name: model for model in every_page(client.search_registered_models, max_results=500)}
         # asked for all at once: a name may hold what would end a query by name
-        versions = list(_pages(client.search_model_versions))
+        versions = list(every_page(client.search_model_versions, max_results=500))
     found = [_found(version, models[version.name]) for version in versions if version.name in models]
     return sorted(found, key=lambda each: (each.name, each.version))
 
@@ -107,11 +106,10 @@ def refuse(client: Client, found: PendingVersion, reason: str, work: str | None 
 def _tag(client: Client, found: PendingVersion, tags: Mapping[str, str]) -> None:
     with explained(f"tagging version {found.version} of {found.name!r}"):
         for key, value in tags.items():
-            set_version_tag(client, found.name, found.version, key, value)
+            write_again(client.set_model_version_tag, found.name, str(found.version), key, value)
 
 
 def _found(version: Any, model: Any) -> PendingVersion:
-    aliases = dict(model.aliases or {})
     return PendingVersion(
         name=version.name,
         version=int(version.version),
@@ -119,15 +117,5 @@ def _found(version: Any, model: Any) -> PendingVersion:
         model_tags=dict(model.tags or {}),
         run_id=version.run_id or "",
         model_id=getattr(version, "model_id", None) or "",
-        champion=str(aliases.get(CHAMPION, "")) == str(version.version),
+        champion=str(dict(model.aliases or {}).get(CHAMPION, "")) == str(version.version),
     )
-
-
-def _pages(search: Any) -> Iterator[Any]:
-    token: str | None = None
-    while True:
-        page = search(max_results=_PAGE, page_token=token)
-        yield from page
-        token = page.token
-        if not token:
-            return

@@ -58,9 +58,7 @@ def save(address: str, file: Path) -> None:
     """
     match engine_of(address):
         case "sqlite":
-            here, there = _opened(sqlite_file(address)), sqlite3.connect(file)
-            with _told(address), closing(here), closing(there):
-                here.backup(there)
+            _copy_sqlite(address, sqlite_file(address), file)
         case "postgres":
             _program("pg_dump", address, "--format=custom", f"--file={file}")
 
@@ -172,6 +170,12 @@ def _opened(file: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)
 
 
+def _copy_sqlite(address: str, source: Path, target: Path) -> None:
+    here, there = _opened(source), sqlite3.connect(target)
+    with _told(address), closing(here), closing(there):
+        here.backup(there)
+
+
 def _is_there(address: str) -> bool:
     """Postgres's always is, be it empty."""
     return engine_of(address) == "postgres" or sqlite_file(address).exists()
@@ -181,9 +185,7 @@ def _load(address: str, saved: Path) -> None:
     """All of a saved database, or none of it, in place of what the database holds."""
     match engine_of(address):
         case "sqlite":  # through SQLite, not by moving files: somebody may have this one open
-            here, there = _opened(saved), sqlite3.connect(sqlite_file(address))
-            with _told(address), closing(here), closing(there):
-                here.backup(there)
+            _copy_sqlite(address, saved, sqlite_file(address))
         case "postgres":
             whole = ("--clean", "--if-exists", "--no-owner", "--no-privileges", "--exit-on-error")
             _program("pg_restore", address, *whole, "--single-transaction", str(saved))

@@ -78,22 +78,22 @@ def settings_of(folder: Path, artifacts: str | None, engine: Engine | None = Non
         RegistryError: it was made with other artifacts, or on a Postgres that is gone.
     """
     why, file = lacking(folder), folder / "settings.json"
-    if not file.exists():
+    made = not file.exists()
+    if made:
         best: Engine = "sqlite" if why else "postgres"
-        made = ServiceSettings(engine=engine or best, artifacts=artifacts or str(folder / "artifacts"))
-        _check_engine(made, why)
-        write_private(file, made.to_json())
-        return made, why
-    settings = _settings(folder)
-    if artifacts is not None and artifacts != settings.artifacts:
+        settings = ServiceSettings(engine=engine or best, artifacts=artifacts or str(folder / "artifacts"))
+    else:
+        settings = _settings(folder)
+    if artifacts not in (None, settings.artifacts):
         raise RegistryError(f"this service keeps its artifacts in {settings.artifacts}, not in {artifacts}; see {file}")
-    _check_engine(settings, why)
-    return settings, "" if settings.engine == "postgres" else "it was made on SQLite"
-
-
-def _check_engine(settings: ServiceSettings, why: str) -> None:
-    if settings.engine == "postgres" and why:
-        raise RegistryError(f"this service is on Postgres, and there is none: {why}")
+    if settings.engine == "postgres":
+        if why:
+            raise RegistryError(f"this service is on Postgres, and there is none: {why}")
+    elif not made:
+        why = "it was made on SQLite"
+    if made:
+        write_private(file, settings.to_json())
+    return settings, why
 
 
 @contextmanager

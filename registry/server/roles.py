@@ -130,17 +130,11 @@ def _forged(tags: list[Mapping[str, Any]]) -> str | None:
 
 
 def _is_origin(name: str, value: str) -> bool:
-    match name:
-        case "status":
-            return value == "registered"
-        case _ if name.startswith("event."):
-            return _says_registered(value)
-        case _:
-            return not name.startswith(_VERDICTS)
-
-
-def _says_registered(event: str) -> bool:
+    if name == "status":
+        return value == "registered"
+    if not name.startswith("event."):
+        return not name.startswith(_VERDICTS)
     try:
-        return bool(json.loads(event)["kind"] == "registered")
+        return bool(json.loads(value)["kind"] == "registered")
     except (ValueError, KeyError, TypeError):
         return False

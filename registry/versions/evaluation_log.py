@@ -12,12 +12,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from registry.tracking.connection import explained, import_mlflow, is_invalid, is_missing
+from registry.tracking.connection import explained
 from registry.versions.model_card import NOT_EVALUATED, describe_version, render_card
 from registry.versions.records import PREFIX, Decision, EncoderVersion, EvaluationSummary
-from registry.versions.store import CARD_FILE, EncoderStore
+from registry.versions.store import EncoderStore
+from registry.versions.upload import CARD_FILE
 from ssl_core.errors import RegistryError
-from ssl_core.evaluation.report import Report, scale_of
+from ssl_core.evaluation.report import Report, TaskConfig, scale_of
 from ssl_core.evaluation.task import parse_report
 from ssl_core.evaluation.tasks.task_contract import Evaluation
 from ssl_core.models.cards import Card
@@ -99,20 +100,45 @@ def read_report(store: EncoderStore, version: EncoderVersion) -> Report | None:
 def report_of_run(store: EncoderStore, run_id: str) -> Report | None:
     """The report of an evaluation's run. None if it is not there, of an older format, or not the one that was written:
     whoever can write to the artifacts alone decides about no champion. The answer to each is to evaluate again."""
-    artifacts = import_mlflow().artifacts
     try:
-        with explained(f"reading the report of run {run_id}"), tempfile.TemporaryDirectory() as scratch:
-            # one of before there was a digest has none
-            written = store.client.get_run(run_id).data.tags.get(REPORT_DIGEST)
-            path = artifacts.download_artifacts(
-                run_id=run_id, artifact_path=REPORT_FILE, dst_path=scratch, tracking_uri=store.run_log.tracking_uri
-            )
-            content = Path(path).read_bytes()
-            if written is not None and hashlib.sha256(content).hexdigest() != written:
-                return None
-            return parse_report(content)
+        content, run = store.run_log.read_file(run_id, REPORT_FILE), store.run_log.find_run(run_id)
+        # one of before there was a digest has none
+        written = None if run is None else run.data.tags.get(REPORT_DIGEST)
+        intact = written is None or hashlib.sha256(content).hexdigest() == written
+        return parse_report(content) if intact else None
     except (RegistryError, ValueError, OSError):
         return None
+
+
+def known_report(store: EncoderStore, version: EncoderVersion, pack_digest: str, config: TaskConfig) -> Report | None:
+    """The version's last report, if it answers what is asked."""
+    known = read_report(store, version)
+    return known if known and known.data_digest == pack_digest and known.config.covers(config) else None
+
+
+def settle_leftovers(
+    store: EncoderStore, version: EncoderVersion, pack_digest: str, config: TaskConfig
+) -> EncoderVersion:
+    """Make good for evaluations of this version, pack and protocol that were cut short, so that none is made twice.
+
+    Called by the owner of the claim to the work (`registry.champions.evaluation_claims`). A run whose report is whole
+    is hung on its version again; a run that did not get that far goes to MLflow's bin (`mlflow gc` empties it).
+
+    Raises:
+        RegistryError: the registry does not answer.
+    """
+    tags = {"kind": "evaluation", "encoder": version.reference, "pack_digest": pack_digest}
+    tags["config_digest"] = config.digest()
+    runs = store.run_log.find_runs({f"{PREFIX}{key}": value for key, value in tags.items()})
+    with explained(f"clearing evaluations of {version.reference} that were cut short"):
+        for run in runs:
+            if run.info.status != "FINISHED":
+                store.client.delete_run(run.info.run_id)
+    for run in reversed(runs):
+        report = report_of_run(store, run.info.run_id) if run.info.status == "FINISHED" else None
+        if report is not None and report.config == config and report.data_digest == pack_digest:
+            return tag_version(store, version, report, run.info.run_id)
+    return version
 
 
 def log_decision(store: EncoderStore, version: EncoderVersion, decision: Decision, card: Card) -> EncoderVersion:
@@ -120,24 +146,11 @@ def log_decision(store: EncoderStore, version: EncoderVersion, decision: Decisio
     version = store.tag(
         version, {f"{PREFIX}decision": decision.to_json(), f"{PREFIX}decision_reason": decision.reason[:1000]}
     )
-    if version.evaluation is not None and _is_there(store, version.evaluation.run_id):
+    if version.evaluation is not None and store.run_log.find_run(version.evaluation.run_id):
         text = json.dumps(decision.model_dump(mode="json"), indent=2)
         store.run_log.log_text(version.evaluation.run_id, text, "decision.json")
     _write_card(store, version, card, read_report(store, version), decision)
     return version
-
-
-def _is_there(store: EncoderStore, run_id: str) -> bool:
-    """Whether a run exists. One that was removed for good takes no file, and a decision stands without it."""
-    try:
-        with explained(f"reading run {run_id}"):
-            store.client.get_run(run_id)
-    except RegistryError as error:
-        cause = error.__cause__ or error
-        if is_missing(cause) or is_invalid(cause):
-            return False
-        raise
-    return True
 
 
 def _log_metrics(store: EncoderStore, version: EncoderVersion, report: Report, run_id: str) -> None:

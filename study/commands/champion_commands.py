@@ -60,7 +60,7 @@ def rollback(name: Annotated[str, typer.Argument(help="registered model")], reas
 
 def history(name: Annotated[str, typer.Argument(help="registered model")], json: Json = False) -> None:
     """Every decision about a model's champion, from its promotion history."""
-    from registry.champions.history_store import HistoryStore
+    from registry.champions.promotion_history import HistoryStore
     from registry.versions.records import CHAMPION
 
     with _store() as store:

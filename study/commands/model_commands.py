@@ -150,7 +150,7 @@ def pull(
     """Fetch a registered encoder; checksums are verified before the folder appears."""
     from registry.tracking.run_log import open_run_log
     from registry.versions.fetching import pull as fetch
-    from registry.versions.offline import pull_offline
+    from registry.versions.fetching import pull_offline
     from registry.versions.store import EncoderStore
 
     if source is not None:
@@ -169,6 +169,6 @@ def pull(
 
 def ui(port: Annotated[int, typer.Option(min=1, max=65535)] = 5000) -> None:
     """Serve MLflow's pages on loopback until Ctrl-C."""
-    from registry.server.pages import serve_pages
+    from registry.server.server import serve_pages
 
     serve_pages(os.environ.get("MLFLOW_TRACKING_URI"), home(), port, announce=say)
