@@ -28,7 +28,7 @@ from registry.versions.records import (
     kind_of,
     safe_name,
 )
-from registry.versions.store import EncoderStore, content_tags, new_event
+from registry.versions.store import EncoderStore, content_tags, new_event, set_version_tags
 from registry.versions.upload import BUNDLE_FILES
 from ssl_core.config import parse_json
 from ssl_core.errors import NewerVersionError, RegistryError, SplatsweepError
@@ -154,9 +154,8 @@ def adopt(store: EncoderStore, found: PendingVersion, bundle: Path, card: Bundle
         for name in _VERDICTS if f"{PREFIX}digest" not in found.tags else ():
             if PREFIX + name in found.tags:  # of a report that may be anything: it is measured and judged here
                 client.delete_model_version_tag(found.name, version, PREFIX + name)
-        for key, value in tags.items():
-            if key not in found.tags:
-                write_again(client.set_model_version_tag, found.name, version, key, value)
+    missing = {key: value for key, value in tags.items() if key not in found.tags}
+    set_version_tags(client, found.name, found.version, missing)
     return store.get(found.name, found.version)
 
 

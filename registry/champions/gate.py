@@ -2,15 +2,14 @@
 
 Against an incumbent, a candidate must be better beyond what chance explains: the lower confidence bound of the paired
 difference has to exceed the margin. Both answer the same test objects under the same label draws, and draws and objects
-are resampled (`ssl_core.evaluation.statistics.paired_bootstrap`). Without a champion, a candidate must
-not be worse than its own baseline.
+are resampled (`ssl_core.evaluation.statistics.paired_bootstrap`). Without a champion, a candidate must not be worse
+than its own baseline.
 
 Challengers of one champion share one chance of error. Alone, each would have a chance of 2.5 % to win by luck; of fifty
 equal ones, one would win. Holm (1979, "A simple sequentially rejective multiple test procedure") bounds the chance for
 all of them together: the strongest is tested at alpha / m, the next at alpha / (m - 1), and so on until one fails. A
 challenger passes at a level where that quantile of the resampled differences lies above the margin. The p-value, which
-orders challengers and is kept for those who come later, is that of the normal distribution with the bootstrap's
-standard error.
+orders challengers, is that of the normal distribution with the bootstrap's standard error.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -93,22 +92,15 @@ def decide_many(
     names: Sequence[str] = (),
     earlier: Sequence[float] = (),
 ) -> list[Decision]:
-    """Which of several candidates becomes champion, if any, and why. At most one decision says `promoted`.
+    """Decide which of several candidates becomes champion: a decision for each, at most one says `promoted`.
 
-    Of those shown to be better than the incumbent (Holm 1979, one-sided, all together at most `config.alpha`) the one
-    with the largest difference is promoted. Without an incumbent the first fit candidate stands for it, so the order
-    must not come from the test objects.
+    Of those shown to be better than the incumbent the one with the largest difference is promoted. Without an incumbent
+    the first fit candidate stands for it, so the order must not come from the test objects.
 
     Args:
-        candidates: their evaluations.
         incumbent: the champion's evaluation under the same protocol on the same pack; None if there is no champion.
-        config: thresholds.
         names: of the candidates, for the reasons.
-        earlier: p-values of challengers that the incumbent withstood before (`Decision.numbers["p"]`): they belong to
-            the same family.
-
-    Returns:
-        A decision per candidate, in their order.
+        earlier: p-values (`Decision.numbers["p"]`) of challengers that the incumbent withstood, of the same family.
     """
     names = list(names) or [f"candidate {i + 1}" for i in range(len(candidates))]
     refusals = {i: reason for i, report in enumerate(candidates) if (reason := unfit(report)) is not None}
@@ -232,12 +224,9 @@ def _numbers(interval: Interval) -> dict[str, float]:
 def challenge_all(
     pairs: Mapping[K, tuple[Answers, Answers]], margin: float, confidence: float, earlier: Sequence[float] = ()
 ) -> dict[K, Challenge]:
-    """Test every challenger; (its answers, the champion's) by key.
+    """Test every challenger; `pairs` holds (its answers, the champion's) by key.
 
-    Args:
-        margin: by which it has to be better, in [0, 1).
-        confidence: two-sided; alpha is half of the rest.
-        earlier: p-values of further members of the family, who failed before.
+    `confidence` is two-sided: alpha is half of the rest. `earlier` are p-values of members of the family who failed.
     """
     alpha, family = (1 - confidence) / 2, len(pairs) + len(earlier)
     intervals = {key: paired(*pair, confidence) for key, pair in pairs.items()}

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from registry.tracking.connection import Client, every_page, explained, write_again
+from registry.tracking.connection import Client, every_page, explained
 from registry.tracking.names import KIND
 from registry.versions.records import CHAMPION, PREFIX, event_tag, optional
-from registry.versions.store import EncoderStore, new_event
+from registry.versions.store import EncoderStore, new_event, set_version_tags
 from ssl_core.config import Config
 
 JUDGED, UNFIT = f"{PREFIX}judged.", f"{PREFIX}unfit"
@@ -84,7 +84,7 @@ def note_judged(client: Client, found: PendingVersion, work: str, outcome: Outco
     """Write the final note on one protocol and pack. Again: the same."""
     event = new_event("evaluated", reason or outcome)
     judgement = Judgement(outcome=outcome, reason=reason[:_REASON], time=event.time)
-    _tag(client, found, {JUDGED + work: json.dumps(judgement.model_dump())})
+    set_version_tags(client, found.name, found.version, {JUDGED + work: json.dumps(judgement.model_dump())})
 
 
 def refuse(client: Client, found: PendingVersion, reason: str, work: str | None = None) -> None:
@@ -96,17 +96,11 @@ def refuse(client: Client, found: PendingVersion, reason: str, work: str | None 
     if there:
         return
     status = {} if found.champion else {f"{PREFIX}status": "refused"}
-    _tag(client, found, {**event_tag(new_event("refused", reason[:_REASON])), **status})
+    set_version_tags(client, found.name, found.version, {**event_tag(new_event("refused", reason[:_REASON])), **status})
     if work is None:
-        _tag(client, found, {UNFIT: reason[:_REASON]})
+        set_version_tags(client, found.name, found.version, {UNFIT: reason[:_REASON]})
     else:
         note_judged(client, found, work, "refused", reason)
-
-
-def _tag(client: Client, found: PendingVersion, tags: Mapping[str, str]) -> None:
-    with explained(f"tagging version {found.version} of {found.name!r}"):
-        for key, value in tags.items():
-            write_again(client.set_model_version_tag, found.name, str(found.version), key, value)
 
 
 def _found(version: Any, model: Any) -> PendingVersion:

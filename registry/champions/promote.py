@@ -15,8 +15,8 @@ from registry.champions.champion_alias import ATTEMPTS, ChampionAlias, draft
 from registry.champions.evaluation_claims import claimed, work_key
 from registry.champions.gate import GateConfig, decide_many, unfit
 from registry.champions.promotion_history import Champion, Line, PromotionHistory
-from registry.versions.evaluation import evaluate_registered
 from registry.versions.evaluation_log import (
+    evaluate_registered,
     known_report,
     log_decision,
     log_evaluation,
@@ -47,11 +47,8 @@ def evaluate_version(
 ) -> Report:
     """The version's report on this data under this protocol: the stored one if it fits, else a new one.
 
-    Waits for a running study or watcher that is at it. The evaluation's run is nested in that of the version's trial.
-
-    Args:
-        config: the protocol; None: the one that the gate asks of such a card.
-        tell: told how far a new evaluation is.
+    Waits for a running study or watcher. The evaluation's run is nested in that of the version's trial. Without
+    `config`, the protocol is the one that the gate asks of such a card.
 
     Raises:
         InfeasibleError: the pack cannot serve the encoder.
@@ -112,12 +109,7 @@ def promote_best(
 ) -> list[Decision]:
     """Put several versions of one name before the gate together: at most one wins, and they share the chance of error.
 
-    Args:
-        versions: in an order that owes nothing to the test split; where there is no champion, the first fit one
-            stands for it.
-
-    Returns:
-        A decision for each, in their order.
+    Their order must owe nothing to the test split. Returns a decision for each, in their order.
 
     Raises:
         InfeasibleError: the pack cannot serve an encoder.
@@ -163,15 +155,12 @@ def judge(
     """Decide about the candidates together and write it down; the winner, if any, becomes champion.
 
     A candidate that was refused against this champion before, on the same data by the same rules, is not tried again:
-    its decision is found in the history.
+    its decision is found in the history. Returns decisions by version; None if another gate wrote first: reconcile and
+    judge again.
 
     Args:
-        history: as just reconciled.
         rival: who has to be beaten (`ChampionAlias.rival`), not among the candidates; None if nobody.
         reports: of the candidates and the rival, by version.
-
-    Returns:
-        Decisions by version; None if another gate wrote first: reconcile and judge again.
     """
 
     def line_of(version: EncoderVersion, decision: Decision, against: EncoderVersion | None) -> Line:

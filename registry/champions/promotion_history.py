@@ -1,7 +1,6 @@
 """The promotion history of a registered model: every decision about its champion, one line each, in order.
 
-MLflow keeps no history of aliases; this does. Who is champion, who was before, and who may be gone back to, follow from
-the lines alone.
+MLflow keeps no history of aliases; this does. Who is champion, and who was before, follow from the lines alone.
 
 Each registered model has an experiment of its own (`<experiment>-ledger-<name>`, so that a server can let few write to
 it) with one run; line n is the run's parameter `line.00000n`. MLflow lets a parameter be written once: the database
@@ -17,7 +16,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from registry.tracking.connection import Client, explained, import_mlflow
+from registry.tracking.connection import explained, import_mlflow
 from registry.tracking.names import KIND, PARAM_LIMIT, own_tags
 from registry.versions.records import PREFIX, Decision, EncoderVersion, optional, safe_name
 from registry.versions.store import EncoderStore
@@ -135,8 +134,7 @@ class PromotionHistory:
     def standing(self, there: Mapping[int, str]) -> Champion | None:
         """Who has to be beaten: the champion, or where the alias was taken away, the last who had it and still exists.
 
-        Args:
-            there: digests of the registered versions by number.
+        `there` holds the digests of the registered versions by number.
         """
         return next((who for who in reversed(self.champions) if who and there.get(who.version) == who.digest), None)
 
@@ -158,9 +156,7 @@ class PromotionHistory:
     def challengers(self, champion: Champion, family: tuple[str, str], without: Sequence[str] = ()) -> dict[str, float]:
         """p-values of those whom the champion withstood since it became champion, by `Line.weights`.
 
-        Args:
-            family: pack digest and protocol; comparisons on other data are others' affair.
-            without: those who stand before it again.
+        `family` is the pack digest and protocol of the comparison; `without` are those who stand before it again.
         """
         found: dict[str, float] = {}
         for line in reversed(self.lines):
@@ -180,17 +176,15 @@ class HistoryStore:
     """The promotion history of one registered model, which must exist before a line is written."""
 
     def __init__(self, store: EncoderStore, name: str) -> None:
-        self._store, self.name = store, safe_name(name)
+        self._store, self.name, self._client = store, safe_name(name), store.client
+        self.experiment = f"{store.run_log.connection.experiment}-ledger-{name}"
         self._run_id: str | None = None
 
     def read(self, *, strict: bool = True) -> PromotionHistory:
         """The history as it stands; empty if nothing was ever decided.
 
-        Args:
-            strict: raise for a line that is missing or cannot be read; else give those before it.
-
         Raises:
-            IntegrityError: somebody changed the database.
+            IntegrityError: a line is missing or cannot be read; without `strict`, those before it are given.
         """
         with explained(f"reading the promotion history of {self.name}"):
             run_id = self._find()
@@ -209,10 +203,9 @@ class HistoryStore:
         return PromotionHistory(self.name, tuple(lines), done)
 
     def append(self, history: PromotionHistory, line: Line) -> PromotionHistory | None:
-        """Write `line` (numbered and dated here) after the last one of `history`.
+        """Write `line`, numbered and dated here, after the last one of `history`; returns the history with it.
 
-        Returns:
-            The history with it; None if somebody else has written that line: read again.
+        None: somebody else has written that line; read again.
         """
         line = following(history, line)
         text = line.to_json()
@@ -227,15 +220,6 @@ class HistoryStore:
         """Note that the line was applied."""
         with explained(f"finishing line {line.sequence} of the promotion history of {self.name}"):
             self._put(self._founded(), f"{_DONE}{line.sequence:06d}", "yes")
-
-    @property
-    def _client(self) -> Client:
-        return self._store.client
-
-    @property
-    def experiment(self) -> str:
-        """Its experiment's name."""
-        return f"{self._store.run_log.connection.experiment}-ledger-{self.name}"
 
     def _put(self, run_id: str, key: str, value: str) -> bool:
         """Write a parameter; whether it now has this value. A lost answer does no harm: the same again is taken."""

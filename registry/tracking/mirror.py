@@ -56,10 +56,7 @@ class _Told:
 class Mirror:
     """Tells one study to one server. One process at a time; the caller sees to that.
 
-    Args:
-        source: the study.
-        connect: opens the server and the experiment; asked again after every failure.
-        folder: where the cursor is kept.
+    `connect` opens the server and the experiment, again after every failure. `folder` keeps the cursor.
     """
 
     def __init__(self, source: Source, connect: Callable[[], Connection], folder: Path) -> None:

@@ -28,10 +28,7 @@ EXPERIMENT = "splatsweep"
 
 
 def open_run_log(tracking_uri: str | None, home: Path, experiment: str = EXPERIMENT) -> "RunLog":
-    """The run log at an MLflow address, or the embedded one under `home` for None.
-
-    Nothing is asked of the server before it is needed: `RunLog.connection` raises where nobody answers.
-    """
+    """The run log at an MLflow address, or the embedded one under `home` for None. Nothing is asked of it yet."""
     return RunLog(tracking_uri or None, home, experiment)
 
 
@@ -90,11 +87,7 @@ class RunLog:
     # ---- runs, at once
 
     def start_run(self, name: str, tags: Mapping[str, str], params: Mapping[str, Any]) -> str:
-        """Id of a new run.
-
-        Raises:
-            RegistryError: the server refuses or does not answer; here and below.
-        """
+        """Id of a new run. Raises RegistryError: the server refuses or does not answer; here and below."""
         from mlflow.entities import Param
 
         with explained(f"creating run '{name}'"):

@@ -2,8 +2,8 @@
 
 The bytes are compared with `checksums.json`, and that file with the digest recorded on the version when it was
 registered; so are the files by which MLflow serves it. A program that would make torch unpickle something is refused.
-Only then does the folder get its name. A folder that was pulled earlier is checked as far as that
-goes without the registry: every byte against `checksums.json`, and that no file is a pickle.
+Only then does the folder get its name. Without the registry, a pulled folder's bytes are compared with its
+`checksums.json`, and no file may be a pickle.
 """
 
 import os

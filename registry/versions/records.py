@@ -1,7 +1,6 @@
 """What the registry remembers of an encoder: where it came from, what happened to it, how it scored.
 
-State derives from events: a version is the champion because the last thing that happened to it is a
-promotion.
+State derives from events: a version is the champion because the last thing that happened to it is a promotion.
 """
 
 import json

@@ -64,10 +64,8 @@ class EncoderStore:
     ) -> EncoderVersion:
         """Register a bundle folder (see `ssl_core.models.bundle`) under `name`, as a model of the run.
 
-        `receipt` says what the trial cost (`EncoderVersion.receipt`); it is a tag and, as receipt.json, a file.
-
-        The new version gets the alias `candidate`. The same weights and card from the same run: the
-        existing version.
+        The new version gets the alias `candidate`. The same weights and card from the same run give the existing
+        version. `receipt` says what the trial cost (`EncoderVersion.receipt`); it is a tag and the file receipt.json.
 
         Raises:
             IntegrityError: the bundle's files do not match their checksums, or do not fit each other.
@@ -160,9 +158,7 @@ class EncoderStore:
 
     def tag(self, version: EncoderVersion, tags: Mapping[str, str]) -> EncoderVersion:
         """Set version tags; names are taken as given."""
-        with explained(f"tagging {version.reference}"):
-            for key, value in tags.items():
-                write_again(self.client.set_model_version_tag, version.name, str(version.version), key, value)
+        set_version_tags(self.client, version.name, version.version, tags)
         return self.get(version.name, version.version)
 
     def add_event(self, version: EncoderVersion, kind: EventKind, reason: str) -> EncoderVersion:
@@ -252,6 +248,13 @@ def content_tags(folder: Path, card: Card) -> dict[str, str]:
     """What a version's tags say of the bundle in a folder and of its card."""
     checksums = file_sha256(folder / "checksums.json")
     return {f"{PREFIX}digest": bundle_digest(folder), f"{PREFIX}checksums": checksums, **card_tags(card)}
+
+
+def set_version_tags(client: Client, name: str, version: int, tags: Mapping[str, str]) -> None:
+    """Set tags of a version, in their order. Raises RegistryError."""
+    with explained(f"tagging version {version} of {name!r}"):
+        for key, value in tags.items():
+            write_again(client.set_model_version_tag, name, str(version), key, value)
 
 
 def new_event(kind: EventKind, reason: str) -> Event:

@@ -36,26 +36,20 @@ SERVING_FILES = ("MLmodel", EXAMPLE, REQUIREMENTS, PYTHON_ENV, f"code/{LOADER}.p
 
 
 class Uploaded(NamedTuple):
-    """Where a version's files are.
-
-    Args:
-        model_id: MLflow's logged model.
-        location: of its artifacts.
-        serving: sha256 of each of `SERVING_FILES`. Those of the bundle stand in its checksums.json.
-    """
+    """Where a version's files are."""
 
     model_id: str
+    """of MLflow's logged model"""
     location: str
+    """of its artifacts"""
     serving: dict[str, str]
+    """sha256 of each of `SERVING_FILES`"""
 
 
 def upload(
     run_log: RunLog, bundle: Path, name: str, lineage: Lineage, run_id: str, receipt: Mapping[str, float] | None
 ) -> Uploaded:
-    """Put the files of a checked bundle into a new logged model of the run.
-
-    MLflow's exceptions pass through.
-    """
+    """Put the files of a checked bundle into a new logged model of the run. MLflow's exceptions pass through."""
     from mlflow.entities import LoggedModelOutput
 
     card, client = read_card(bundle).card, run_log.client

@@ -99,7 +99,7 @@ def compare(
     json: Json = False,
 ) -> None:
     """Two encoders side by side, with intervals: a table and a picture."""
-    from registry.champions.compare_picture import comparison_png
+    from registry.champions.compare import comparison_png
     from ssl_core.evaluation.report import scale_of
 
     found = _comparison(left, right, pack)

@@ -113,7 +113,7 @@ def evaluate(
 def print_table(reference: str, pack: "Dataset", tracking_uri: str | None, json: bool) -> None:
     """The cross-modal reference's SVM table of a registered encoder; nothing is stored and the gate is not asked."""
     from registry.tracking.run_log import open_run_log
-    from registry.versions.evaluation import reference_table_of
+    from registry.versions.evaluation_log import reference_table_of
     from registry.versions.store import EncoderStore
     from ssl_core.training.device import choose_device
 

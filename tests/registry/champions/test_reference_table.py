@@ -70,5 +70,5 @@ def test_the_full_protocol_without_fine_tuning_says_what_it_lacks(home, log, lin
     assert "not a complete evaluation by the full protocol, left out: fine tuning: not asked for" in shown
     with open_run_log(None, home) as again:
         store = EncoderStore(again)
-        card = (store.download(store.get("tiny-points", 1), tmp_path) / "model_card.md").read_text()
+        card = (store.download("tiny-points", 1, tmp_path) / "model_card.md").read_text()
     assert "Of the full protocol not asked for, or not in full: fine tuning." in card
