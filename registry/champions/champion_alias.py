@@ -9,6 +9,7 @@ anybody with the right do so): that is written down, and counts.
 import json
 import time
 from collections.abc import Callable, Mapping
+from itertools import accumulate
 
 from registry.champions.promotion_history import Champion, HistoryStore, How, Line, LineKind, PromotionHistory
 from registry.tracking.names import own_tags
@@ -149,12 +150,9 @@ def draft(
 
 def fitting(reason: str) -> str:
     """The reason, or as much of it as a line has room for: there a letter beyond ASCII takes six or twelve places."""
-    room = _ROOM
-    for place, letter in enumerate(reason):
-        room -= len(json.dumps(letter)) - 2
-        if room < 0 or place >= _LETTERS:
-            return f"{reason[:place]}…"
-    return reason
+    sizes = accumulate(len(json.dumps(letter)) - 2 for letter in reason)
+    kept = min(sum(size <= _ROOM for size in sizes), _LETTERS)
+    return reason if kept == len(reason) else f"{reason[:kept]}…"
 
 
 def _seen(history: PromotionHistory, versions: tuple[EncoderVersion, ...], holder: EncoderVersion | None) -> str:

@@ -71,8 +71,7 @@ def service_folder(home: Path) -> Path:
 def settings_of(folder: Path, artifacts: str | None, engine: Engine | None = None) -> tuple[ServiceSettings, str]:
     """A service's settings, made at its first start; and why it has no Postgres, if it has none.
 
-    Args:
-        folder: the service's. artifacts: as `serve` takes them. engine: of a new one; None for the best there is.
+    Takes `artifacts` as `serve` does. A new one is on `engine`, or the best there is.
 
     Raises:
         RegistryError: it was made with other artifacts, or on a Postgres that is gone.
@@ -153,11 +152,8 @@ def places_of(
     is one; else the embedded store.
 
     Args:
-        home: a home folder.
-        kind: which of its two; a service that is not there is made.
-        environ: variables.
+        kind: which of the home folder's two; a service that is not there is made, on `engine`.
         stopped: the service must not be running, as its database is about to be replaced.
-        engine: of a service that is made.
 
     Raises:
         RegistryError: there is no registry here, or it runs and must not.

@@ -61,8 +61,8 @@ def restore(places: Places, file: Path, *, force: bool = False) -> RestoreFacts:
     with _opened(file) as tar:
         manifest = _manifest(file, tar)
         _check_fits(places, file, manifest)
-        if not force:
-            _refuse_full(places)
+        if not force and not _is_empty(places):
+            raise RegistryError("the registry is not empty; back it up, then say --force to replace all of it")
         beside = _folder_of(places)
         if beside is not None:
             beside.mkdir(parents=True, exist_ok=True)
@@ -106,11 +106,9 @@ def _check_fits(places: Places, file: Path, manifest: BackupManifest) -> None:
         raise IntegrityError(f"{file} lacks a database that its kind of registry has; do not use it")
 
 
-def _refuse_full(places: Places) -> None:
+def _is_empty(places: Places) -> bool:
     with tempfile.TemporaryDirectory() as scratch:
-        kept = next(artifact_files(places.artifacts, Path(scratch)), None)
-    if kept is not None or not is_empty(places.database):
-        raise RegistryError("the registry is not empty; back it up, then say --force to replace all of it")
+        return next(artifact_files(places.artifacts, Path(scratch)), None) is None and is_empty(places.database)
 
 
 @contextmanager

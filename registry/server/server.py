@@ -26,8 +26,6 @@ def serve(home: Path, port: int, artifacts: str | None, announce: Say, *, worker
     in files that only this user can read, and are neither printed nor given on a command line.
 
     Args:
-        home: home folder.
-        port: of MLflow's server.
         artifacts: s3://bucket/prefix, its endpoint and keys from the environment; None for a folder.
         announce: takes the few lines for people.
         workers: processes of MLflow's server.

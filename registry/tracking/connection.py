@@ -54,9 +54,9 @@ def connect(tracking_uri: str | None, home: Path, experiment: str) -> Connection
     """Open (and on first use create) the tracking store and the experiment.
 
     Args:
-        tracking_uri: an MLflow address; None for `sqlite:///<home>/mlflow.db`.
+        tracking_uri: an MLflow address; None for the store under `home`.
         home: folder of the embedded store, of its artifacts and of the lock.
-        experiment: name; created where it is missing, restored where it was deleted.
+        experiment: created where it is missing, restored where it was deleted.
 
     Raises:
         RegistryError: the server does not answer, or the store is not one that MLflow accepts.

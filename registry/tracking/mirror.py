@@ -150,7 +150,11 @@ class Mirror:
         for name, content in view.files.items():
             self._upload(run, told, name, content)
         if view.status != told.status:
-            self._set_status(told.id, view)
+            with answers():
+                if view.status == "RUNNING":
+                    self._client.update_run(told.id, status="RUNNING")
+                else:
+                    self._client.set_terminated(told.id, status=view.status, end_time=view.ended)
             told.status = view.status
 
     def _begin(self, run: str, view: RunView, tags: Mapping[str, str], points: Iterable[Point]) -> _Told:
@@ -219,13 +223,6 @@ class Mirror:
         except RefusedError as error:
             self._refuse(f"run {run}, {name}: {error}")
         told.files[name] = mark
-
-    def _set_status(self, run_id: str, view: RunView) -> None:
-        with answers():
-            if view.status == "RUNNING":
-                self._client.update_run(run_id, status="RUNNING")
-            else:
-                self._client.set_terminated(run_id, status=view.status, end_time=view.ended)
 
     # ---- the cursor
 

@@ -84,7 +84,7 @@ class Trace(Config):
     @property
     def trained_here(self) -> bool:
         """Whether a trial of a study made it; an imported encoder has no trial."""
-        return _trained(self.version)
+        return self.version.lineage.from_trial
 
 
 class Sighting(Config):
@@ -120,7 +120,7 @@ def trace(store: EncoderStore, reference: str) -> Trace:
     source = {key.removeprefix(PREFIX): value for key, value in tags.items() if key.startswith(f"{PREFIX}source")}
     return Trace(
         version=version,
-        recorded=read_recorded(store, version.lineage) if _trained(version) else Recorded(source="no trial"),
+        recorded=read_recorded(store, version.lineage) if version.lineage.from_trial else Recorded(source="no trial"),
         evaluations=tuple(_judged(run) for run in _runs(store, "evaluation", encoder=version.reference)),
         source=source,
     )
@@ -170,10 +170,6 @@ def of_study(store: EncoderStore, study: str) -> tuple[EncoderVersion, ...]:
         there = f"they come from {', '.join(names[:10])}" if names else "none comes from a study"
         raise RegistryError(f"no registered encoder comes from study '{study}'{nearest(study, names)}; {there}")
     return found
-
-
-def _trained(version: EncoderVersion) -> bool:
-    return bool(version.lineage.study) and version.lineage.trial >= 0
 
 
 def _judged(run: Any) -> Judged:

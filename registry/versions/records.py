@@ -46,6 +46,11 @@ class Lineage(Config):
         """For sentences: `study household, trial 4`, or what was imported."""
         return f"study {self.study}, trial {self.trial}" if self.study or not self.source else self.source
 
+    @property
+    def from_trial(self) -> bool:
+        """Whether a trial of a study made it."""
+        return bool(self.study) and self.trial >= 0
+
     def tags(self) -> dict[str, str]:
         """As version tags `splatsweep.<field>`."""
         return {PREFIX + name: str(value) for name, value in self.model_dump().items() if value != ""}
