@@ -111,9 +111,8 @@ def upgrade(address: str, part: Part) -> None:
     from alembic.util.exc import CommandError
     from mlflow.store.db.utils import _upgrade_db
 
-    engine = sa.create_engine(address)
     try:
-        with _told(address):
+        with _engine(address) as engine:
             match part:
                 case "database":
                     _upgrade_db(engine)  # what `mlflow db upgrade` does, without a password on a command line
@@ -123,21 +122,15 @@ def upgrade(address: str, part: Part) -> None:
                     migrate_if_needed(engine, "head")
     except CommandError as error:
         raise RegistryError(f"the backup is of a newer MLflow ({error}); install that one, then restore") from None
-    finally:
-        engine.dispose()
 
 
 def is_empty(address: str) -> bool:
     """Whether a database holds neither runs nor models."""
     if not _is_there(address):
         return True
-    engine = sa.create_engine(address)
-    try:
-        with _told(address), engine.connect() as connection:
-            there = [name for name in ("runs", "registered_models") if sa.inspect(connection).has_table(name)]
-            return not any(connection.execute(sa.text(f"SELECT 1 FROM {name} LIMIT 1")).first() for name in there)
-    finally:
-        engine.dispose()
+    with _engine(address) as engine, engine.connect() as connection:
+        there = [name for name in ("runs", "registered_models") if sa.inspect(connection).has_table(name)]
+        return not any(connection.execute(sa.text(f"SELECT 1 FROM {name} LIMIT 1")).first() for name in there)
 
 
 def move_paths(address: str, before: str, after: str) -> None:
@@ -168,6 +161,16 @@ def set_password(address: str, user: str, password: str) -> None:
 def _opened(file: Path) -> sqlite3.Connection:
     """For reading: a file that is not there is not made."""
     return sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)
+
+
+@contextmanager
+def _engine(address: str) -> Iterator[sa.Engine]:
+    engine = sa.create_engine(address)
+    try:
+        with _told(address):
+            yield engine
+    finally:
+        engine.dispose()
 
 
 def _copy_sqlite(address: str, source: Path, target: Path) -> None:

@@ -107,10 +107,10 @@ class RunLog:
         with explained(f"ending run {run_id}"):
             self.client.set_terminated(run_id, status=status)
 
-    def log_file(self, run_id: str, path: Path, folder: str = "") -> None:
-        """Copy one file into the run's artifacts, under `folder` if given."""
+    def log_file(self, run_id: str, path: Path) -> None:
+        """Copy one file into the run's artifacts."""
         with explained(f"storing {path.name} with run {run_id}"):
-            self.client.log_artifact(run_id, str(path), folder or None)
+            self.client.log_artifact(run_id, str(path))
 
     def log_text(self, run_id: str, text: str, name: str) -> None:
         """Write a text as artifact `name` (folders with /) of the run."""
