@@ -10,11 +10,9 @@ import tempfile
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from registry.tracking.run_log import open_run_log
-from registry.versions.fetching import fetch
-from registry.versions.offline import choose_bundle
+from registry.versions.fetching import choose_bundle, fetch
 from registry.versions.records import parse_reference
 from registry.versions.store import EncoderStore
 from ssl_core.encode.ready_encoder import LoadedModel
@@ -48,17 +46,24 @@ def load(
     if not isinstance(reference, Path) and _is_reference(reference):
         if name is not None:
             raise RegistryError(f"{reference} names one encoder, and name={name!r} another; leave one of them out")
-        return _from_registry(reference, home, tracking_uri, device)
+        home = home or Path(os.environ.get("SPLATSWEEP_HOME") or "runs").absolute()
+        address = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+        with open_run_log(address, home) as log, tempfile.TemporaryDirectory() as scratch:
+            store = EncoderStore(log)
+            version = store.resolve(reference)
+            return _loaded(fetch(store, version, Path(scratch)), device, version.reference)
     folder = choose_bundle(Path(reference), name)
-    return LoadedModel(_placed(load_bundle(folder), device), read_card(folder), str(folder))
+    return _loaded(folder, device, str(folder))
 
 
-def _placed(module: nn.Module, device: torch.device | str) -> nn.Module:
+def _loaded(bundle: Path, device: torch.device | str, called: str) -> LoadedModel:
+    module = load_bundle(bundle)
     try:
-        return module.to(device)
+        module.to(device)
     except (RuntimeError, AssertionError) as error:  # no driver, no such card, no such word, no memory
         reason = " ".join(str(error).split())[:160]
         raise ConfigError(f"device '{device}' cannot be used ({reason}); take device='cpu'") from None
+    return LoadedModel(module, read_card(bundle), called)
 
 
 def _is_reference(text: str) -> bool:
@@ -70,15 +75,3 @@ def _is_reference(text: str) -> bool:
             raise
         return False
     return True
-
-
-def _from_registry(
-    reference: str, home: Path | None, tracking_uri: str | None, device: torch.device | str
-) -> LoadedModel:
-    home = home or Path(os.environ.get("SPLATSWEEP_HOME") or "runs").absolute()
-    address = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
-    with open_run_log(address, home) as log, tempfile.TemporaryDirectory() as scratch:
-        store = EncoderStore(log)
-        version = store.resolve(reference)
-        bundle = fetch(store, version, Path(scratch))
-        return LoadedModel(_placed(load_bundle(bundle), device), read_card(bundle), version.reference)

@@ -15,25 +15,24 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from registry.champions.pending import KIND, PendingVersion, one_version
-from registry.tracking.connection import explained, import_mlflow, is_invalid, is_missing
+from registry.champions.pending import PendingVersion, one_version
+from registry.tracking.connection import explained, import_mlflow, is_gone, is_missing, write_again
+from registry.tracking.names import KIND
 from registry.versions.records import (
     CARD_KIND,
     MODALITY,
     PREFIX,
     EncoderVersion,
-    card_tags,
     event_tag,
     events_of,
     kind_of,
     safe_name,
 )
-from registry.versions.store import BUNDLE_FILES, EncoderStore, bundle_digest, new_event
-from registry.versions.tag_writes import set_model_tag, set_version_tag
+from registry.versions.store import EncoderStore, content_tags, new_event, set_version_tags
+from registry.versions.upload import BUNDLE_FILES
 from ssl_core.config import parse_json
 from ssl_core.errors import NewerVersionError, RegistryError, SplatsweepError
 from ssl_core.models.bundle import CARD, PICKLED, BundleCard, check_sound, read_card
-from ssl_core.models.weights_file import file_sha256
 
 CLASSES = f"{PREFIX}classes"
 _VERDICTS = ("evaluation", "decision")
@@ -54,7 +53,7 @@ def taken_in(store: EncoderStore, found: PendingVersion) -> tuple[EncoderVersion
     """
     check_listing(store, found)
     with tempfile.TemporaryDirectory() as scratch:
-        folder = store.download(_bare(found), Path(scratch))
+        folder = store.download(found.name, found.version, Path(scratch))
         card = examine(folder, found)
         return adopt(store, found, folder, card), card
 
@@ -138,17 +137,12 @@ def adopt(store: EncoderStore, found: PendingVersion, bundle: Path, card: Bundle
         UnfitError: it names a logged model that is not there.
         RegistryError: the registry does not answer.
     """
-    tags = {
-        f"{PREFIX}digest": bundle_digest(bundle),
-        f"{PREFIX}checksums": file_sha256(bundle / "checksums.json"),
-        **card_tags(card.card),
-    }
-    client, version = store.client, str(found.version)
+    tags, client, version = content_tags(bundle, card.card), store.client, str(found.version)
     _check_model_id(store, found)
     with explained(f"completing {found.reference}"):
         if KIND not in found.model_tags:
-            set_model_tag(client, found.name, KIND, "encoder")
-            set_model_tag(client, found.name, CARD_KIND, card.card.kind)
+            write_again(client.set_registered_model_tag, found.name, KIND, "encoder")
+            write_again(client.set_registered_model_tag, found.name, CARD_KIND, card.card.kind)
         run_id = found.tags.get(f"{PREFIX}run_id") or found.run_id or _run(store, found)
         tags[f"{PREFIX}run_id"] = run_id
         if f"{PREFIX}model_id" not in found.tags:
@@ -159,25 +153,9 @@ def adopt(store: EncoderStore, found: PendingVersion, bundle: Path, card: Bundle
         for name in _VERDICTS if f"{PREFIX}digest" not in found.tags else ():
             if PREFIX + name in found.tags:  # of a report that may be anything: it is measured and judged here
                 client.delete_model_version_tag(found.name, version, PREFIX + name)
-        for key, value in tags.items():
-            if key not in found.tags:
-                set_version_tag(client, found.name, version, key, value)
+    missing = {key: value for key, value in tags.items() if key not in found.tags}
+    set_version_tags(client, found.name, found.version, missing)
     return store.get(found.name, found.version)
-
-
-def _bare(found: PendingVersion) -> EncoderVersion:
-    """Enough of a version to download it by, whatever its tags say: they are read when the files are known."""
-    return EncoderVersion.model_validate(
-        {
-            "name": found.name,
-            "version": found.version,
-            "kind": "",
-            "feature_dim": 0,
-            "bundle_digest": "",
-            "lineage": {"study": "", "trial": -1, "run_id": "", "seed": 0},
-            "created": "",
-        }
-    )
 
 
 def _check_model_id(store: EncoderStore, found: PendingVersion) -> None:
@@ -189,7 +167,7 @@ def _check_model_id(store: EncoderStore, found: PendingVersion) -> None:
         with explained(f"reading the logged model of {found.reference}"):
             store.client.get_logged_model(model_id)
     except RegistryError as error:
-        if is_missing(error.__cause__ or error) or is_invalid(error.__cause__ or error):
+        if is_gone(error):
             raise UnfitError(f"it names the logged model {model_id[:80]!r}, which is not there") from None
         raise
 
@@ -214,10 +192,9 @@ def _listing(store: EncoderStore, found: PendingVersion) -> Iterator[tuple[str, 
                     else:
                         yield path, int(item.file_size or 0)
     except RegistryError as error:
-        if is_missing(error.__cause__ or error):
-            raise UnfitError(f"its files are not there: {error}") from None
-        if is_invalid(error.__cause__ or error):  # and will be however often it is asked
-            raise UnfitError(f"its files cannot be read: {error}") from None
+        if is_gone(error):  # and will be however often it is asked
+            what = "are not there" if is_missing(error) else "cannot be read"
+            raise UnfitError(f"its files {what}: {error}") from None
         raise
 
 
@@ -249,14 +226,9 @@ def _plain(path: str) -> str:
 
 
 def _check_tags(folder: Path, card: BundleCard, tags: Mapping[str, str]) -> None:
-    true = {
-        **card_tags(card.card),
-        f"{PREFIX}digest": bundle_digest(folder),
-        f"{PREFIX}checksums": file_sha256(folder / "checksums.json"),
-    }
     older = {CARD_KIND: kind_of(tags)} if MODALITY in tags else {}
     said = {**older, **tags}
-    for name, value in true.items():
+    for name, value in content_tags(folder, card.card).items():
         if said.get(name, value) != value:
             raise UnfitError(f"its tag {name} says {said[name][:80]!r}, its files {value!r}")
     if f"{PREFIX}digest" in tags:
@@ -270,10 +242,8 @@ def _check_tags(folder: Path, card: BundleCard, tags: Mapping[str, str]) -> None
 def _run(store: EncoderStore, found: PendingVersion) -> str:
     """A run for a version that came without one; the same one again after an interruption."""
     tags = {KIND: "registered elsewhere", f"{PREFIX}encoder": found.reference}
-    query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
-    there = store.client.search_runs([store.run_log.connection.experiment_id], query, max_results=1)
-    if there:
-        return str(there[0].info.run_id)
+    for run in store.run_log.find_runs(tags):
+        return str(run.info.run_id)
     run_id = store.run_log.start_run(f"{found.name} v{found.version}, registered elsewhere", tags, {})
     store.run_log.finish(run_id, "FINISHED")
     return run_id

@@ -8,10 +8,10 @@ anybody with the right do so): that is written down, and counts.
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from itertools import accumulate
 
-from registry.champions.history_store import HistoryStore
-from registry.champions.promotion_history import Champion, How, Line, LineKind, PromotionHistory
+from registry.champions.promotion_history import Champion, HistoryStore, How, Line, LineKind, PromotionHistory
 from registry.tracking.names import own_tags
 from registry.versions.records import CHAMPION, PREFIX, EncoderVersion, Event, EventKind, event_tag, printable
 from registry.versions.store import EncoderStore
@@ -85,7 +85,12 @@ class ChampionAlias:
                     if Champion.of(version) == line.names:
                         self._store.set_alias(version, CHAMPION)
             for version in versions:
-                self._tell(version, line)
+                chosen, crowned = Champion.of(version) == line.names, version.status == "champion"
+                if chosen and not crowned:
+                    self.add_event(version, "promoted", line)
+                elif crowned and not chosen:
+                    follower = f"followed by version {line.version}: " if line.version is not None else ""
+                    self.add_event(version, "demoted", line, follower)
             newest = (history := self._history.read()).last_promotion
             assert newest is not None
             if newest.sequence == line.sequence:
@@ -93,28 +98,21 @@ class ChampionAlias:
                 return PromotionHistory(self.name, history.lines, history.done | {line.sequence})
             line = newest  # the alias just set is out of date
 
-    def version_of(self, who: Champion | None) -> EncoderVersion | None:
-        """The registered version; None for nobody."""
-        return None if who is None else self._store.get(self.name, who.version)
+    def rival(self, history: PromotionHistory) -> EncoderVersion | None:
+        """Who has to be beaten (`PromotionHistory.standing`); None if nobody."""
+        return self._registered(history.standing)
 
-    def there(self) -> dict[int, str]:
-        """Digests of the registered versions."""
-        return {version.version: version.bundle_digest for version in self._store.list(self.name)}
+    def predecessor(self, history: PromotionHistory) -> EncoderVersion | None:
+        """Whom a rollback gives the alias to; None if nobody."""
+        return self._registered(history.predecessor)
 
-    def refused(self, version: EncoderVersion, line: Line) -> None:
-        """The event that goes with a refusal; the same again changes nothing."""
-        self._event(version, "refused", line)
+    def _registered(self, choose: Callable[[Mapping[int, str]], Champion | None]) -> EncoderVersion | None:
+        versions = {version.version: version for version in self._store.list(self.name)}
+        who = choose({number: version.bundle_digest for number, version in versions.items()})
+        return None if who is None else versions[who.version]
 
-    def _tell(self, version: EncoderVersion, line: Line) -> None:
-        if Champion.of(version) == line.names:
-            if version.status != "champion":
-                self._event(version, "promoted", line)
-        elif version.status == "champion":
-            # the time of an event is that of its line, so two programs that apply it write one event
-            follower = f"followed by version {line.version}: " if line.version is not None else ""
-            self._event(version, "demoted", line, follower)
-
-    def _event(self, version: EncoderVersion, kind: EventKind, line: Line, preface: str = "") -> None:
+    def add_event(self, version: EncoderVersion, kind: EventKind, line: Line, preface: str = "") -> None:
+        """The event that goes with a line. Its time is that of the line: written again, it is the same event."""
         event = Event(kind=kind, time=line.time, reason=f"{preface}{line.reason}")
         told = self._store.tag(version, event_tag(event))
         self._store.tag(told, {f"{PREFIX}status": told.status})
@@ -152,12 +150,9 @@ def draft(
 
 def fitting(reason: str) -> str:
     """The reason, or as much of it as a line has room for: there a letter beyond ASCII takes six or twelve places."""
-    room = _ROOM
-    for place, letter in enumerate(reason):
-        room -= len(json.dumps(letter)) - 2
-        if room < 0 or place >= _LETTERS:
-            return f"{reason[:place]}…"
-    return reason
+    sizes = accumulate(len(json.dumps(letter)) - 2 for letter in reason)
+    kept = min(sum(size <= _ROOM for size in sizes), _LETTERS)
+    return reason if kept == len(reason) else f"{reason[:kept]}…"
 
 
 def _seen(history: PromotionHistory, versions: tuple[EncoderVersion, ...], holder: EncoderVersion | None) -> str:

@@ -1,21 +1,27 @@
 """Two models side by side: the same data, the same draws, the differences with their intervals.
 
-What decides, and whatever else has scores of each unit, is compared unit by unit, as the gate does. Of the other rows
-only mean and standard error were stored, so their differences are taken as if the two had been measured apart:
-wider than need be, because the draws and units they share make both go up and down together.
+Rows with scores of each unit, the deciding one among them, are compared unit by unit, as the gate does. Of the others
+only mean and standard error are stored: their errors add up, which is wider than need be.
 """
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from scipy import stats
 
-from registry.champions.challenge import paired
+from registry.champions.gate import paired
 from registry.versions.evaluation_log import read_report
 from registry.versions.records import EncoderVersion
 from registry.versions.store import EncoderStore
 from ssl_core.config import Config
 from ssl_core.errors import RegistryError
+from ssl_core.evaluation.pictures import GREY, INK, png
 from ssl_core.evaluation.report import Measure, Measurement, Report, Scores, scale_of
 from ssl_core.evaluation.statistics import Interval
+from ssl_core.evaluation.tasks.probing import ENCODER, TWIN
+
+APART = "#111827"
+"""colour of differences"""
 
 
 class Compared(Config):
@@ -66,9 +72,6 @@ def stored_report(store: EncoderStore, version: EncoderVersion) -> Report:
 
 def compare_reports(left: Report, right: Report, names: tuple[str, str]) -> Comparison:
     """Set two reports beside each other; encoders of points and of images have the deciding rows in common.
-
-    Args:
-        names: of the two, for example `cross-modal-points/3`.
 
     Raises:
         RegistryError: other data, another protocol, or one has no result.
@@ -125,3 +128,47 @@ def _apart(mine: Measurement, theirs: Measurement) -> Compared:
     mean = a.mean - b.mean
     apart = Interval(mean=mean, low=mean - half, high=mean + half, se=se, n=min(a.n, b.n), confidence=a.confidence)
     return Compared(key=mine.key, label=mine.label, left=a, right=b, difference=apart, paired=False, main=mine.main)
+
+
+def comparison_png(comparison: Comparison) -> bytes:
+    """PNG, one line per main row: left the two accuracies, right their difference; filled dots were compared object by
+    object, hollow ones as if measured apart."""
+    rows = [row for row in comparison.rows if row.main]
+    scale = scale_of(comparison.measure)
+    figure = Figure(figsize=(10.5, 1.6 + 0.34 * len(rows)), layout="constrained")
+    both, apart = figure.subplots(1, 2, sharey=True)
+    for place, row in enumerate(rows):
+        left, right, difference = (_scaled(value, scale.factor) for value in (row.left, row.right, row.difference))
+        _dot(both, place - 0.13, left, ENCODER, True, comparison.left if place == 0 else None)
+        _dot(both, place + 0.13, right, TWIN, True, comparison.right if place == 0 else None)
+        _dot(apart, place, difference, APART, row.paired, None)
+    apart.axvline(0, color=GREY, linewidth=1)
+    both.set_yticks(range(len(rows)), [row.label for row in rows], fontsize=8)
+    both.set_ylim(len(rows) - 0.5, -0.5)
+    both.set_xlabel(f"test {scale.axis}", fontsize=9, color=GREY)
+    apart.set_xlabel(f"{comparison.left} minus {comparison.right} [{scale.unit}]", fontsize=9, color=GREY)
+    for axes in (both, apart):
+        axes.grid(axis="x", color="#e5e7eb", linewidth=0.8)
+        axes.tick_params(labelsize=8)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False)
+    confidence = f"{100 * rows[0].difference.confidence:g} % intervals"
+    title = f"{comparison.left} and {comparison.right}, {comparison.test_units}, {confidence}"
+    figure.suptitle(title, fontsize=11, color=INK, x=0.01, ha="left")
+    return png(figure)
+
+
+def _scaled(value: Interval, factor: float) -> Interval:
+    """In another unit."""
+    return value.model_copy(update={name: factor * getattr(value, name) for name in ("mean", "low", "high", "se")})
+
+
+def _dot(axes: Axes, place: float, value: Interval, colour: str, filled: bool, label: str | None) -> None:
+    """Of a value in the unit that the axis shows."""
+    known = value.low > float("-inf") and value.high < float("inf")
+    reach = [[value.mean - value.low], [value.high - value.mean]] if known else None
+    axes.errorbar(
+        [value.mean], [place], xerr=reach, color=colour, marker="o", markersize=5, linewidth=1.6, capsize=3,
+        markerfacecolor=colour if filled else "white", linestyle="none", label=label,
+    )  # fmt: skip

@@ -21,7 +21,7 @@ from pydantic import AwareDatetime
 
 from registry.tracking.connection import Client, explained
 from registry.versions.records import PREFIX, optional
-from registry.versions.tag_writes import set_version_tag
+from registry.versions.store import set_version_tags
 from ssl_core.config import Config
 from ssl_core.errors import RegistryError, StorageError
 
@@ -60,12 +60,7 @@ def claim_in(tags: Mapping[str, str], work: str) -> Claim | None:
 def claimed(client: Client, name: str, version: int, work: str, *, wait_seconds: float = 0.0) -> Iterator[bool]:
     """Claim a work on a version while the block runs; False if another has it. Within one's own claim: nothing to do.
 
-    Args:
-        client: `MlflowClient`. name, version: of the registered model, which exists. work: see `work_key`.
-        wait_seconds: how long another owner is waited for.
-
-    Raises:
-        RegistryError: the registry does not answer or refuses.
+    Waits for another owner up to `wait_seconds`. `work` is a `work_key`. Raises RegistryError.
     """
     tag, deadline, pause = _ClaimTag(client, name, str(version), work), time.monotonic() + wait_seconds, 0.1
     if tag.owner() == tag.me:
@@ -121,8 +116,7 @@ class _ClaimTag:
 
     def _write(self) -> None:
         claim = Claim(who=self.me, until=datetime.now(UTC) + LEASE)
-        with explained(f"claiming {self._name}/{self._version}"):
-            set_version_tag(self._client, self._name, self._version, CLAIM + self._work, claim.to_json())
+        set_version_tags(self._client, self._name, int(self._version), {CLAIM + self._work: claim.to_json()})
 
 
 def _began(process: str) -> str:

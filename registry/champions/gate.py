@@ -1,20 +1,62 @@
 """The gate: a pure function from reports to decisions with reasons. Nothing is promoted by luck.
 
-Against an incumbent, a candidate must be better beyond what chance explains: the lower confidence bound of
-the paired difference (same label draws, same test objects, both resampled) has to exceed the margin. Who challenges
-the same champion shares one chance of error: the bound is taken at Holm's level for the number of challengers.
-Without a champion, a candidate must not be worse than its own baseline.
+Against an incumbent, a candidate must be better beyond what chance explains: the lower confidence bound of the paired
+difference has to exceed the margin. Both answer the same test objects under the same label draws, and draws and objects
+are resampled (`ssl_core.evaluation.statistics.paired_bootstrap`). Without a champion, a candidate must not be worse
+than its own baseline.
+
+Challengers of one champion share one chance of error. Alone, each would have a chance of 2.5 % to win by luck; of fifty
+equal ones, one would win. Holm (1979, "A simple sequentially rejective multiple test procedure") bounds the chance for
+all of them together: the strongest is tested at alpha / m, the next at alpha / (m - 1), and so on until one fails. A
+challenger passes at a level where that quantile of the resampled differences lies above the margin. The p-value, which
+orders challengers, is that of the normal distribution with the bootstrap's standard error.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
+import numpy as np
 from pydantic import Field
+from scipy import stats
 
-from registry.champions.challenge import Challenge, challenge_all, paired
 from registry.versions.records import Decision
 from ssl_core.config import Config
 from ssl_core.evaluation.report import Report, Scores, ScoreScale, scale_of
-from ssl_core.evaluation.statistics import Interval
+from ssl_core.evaluation.statistics import RESAMPLES, Interval, paired_bootstrap
+
+Answers = Sequence[Sequence[float]]
+"""[label draws][test objects]: 1 where the probe was right, or a mean of such"""
+K = TypeVar("K", bound=Hashable)
+MOST_RESAMPLES = 40_000
+_BEYOND = 40
+"""replicates that should lie beyond a quantile for it to be known well"""
+
+
+@dataclass(frozen=True)
+class Challenge:
+    """One challenger's test.
+
+    interval: of the difference, at the usual confidence. p: one-sided, that the difference is at most the margin.
+    level: at which it was tested. bound: the lower bound at that level, or the usual one where that is too low already.
+    family: how many challengers share alpha.
+    """
+
+    interval: Interval
+    p: float
+    level: float
+    bound: float
+    family: int
+    passed: bool
+
+    def numbers(self) -> dict[str, float]:
+        """For `Decision.numbers`."""
+        return {
+            "p": float(f"{self.p:.3g}"),
+            "level": round(self.level, 8),
+            "bound": round(self.bound, 6),
+            "challengers": float(self.family),
+        }
 
 
 class GateConfig(Config):
@@ -50,22 +92,15 @@ def decide_many(
     names: Sequence[str] = (),
     earlier: Sequence[float] = (),
 ) -> list[Decision]:
-    """Which of several candidates becomes champion, if any, and why. At most one decision says `promoted`.
+    """Decide which of several candidates becomes champion: a decision for each, at most one says `promoted`.
 
-    Of those shown to be better than the incumbent (Holm 1979, one-sided, all together at most `config.alpha`) the one
-    with the largest difference is promoted. Without an incumbent the first fit candidate stands for it, so the order
-    must not come from the test objects.
+    Of those shown to be better than the incumbent the one with the largest difference is promoted. Without an incumbent
+    the first fit candidate stands for it, so the order must not come from the test objects.
 
     Args:
-        candidates: their evaluations.
         incumbent: the champion's evaluation under the same protocol on the same pack; None if there is no champion.
-        config: thresholds.
         names: of the candidates, for the reasons.
-        earlier: p-values of challengers that the incumbent withstood before (`Decision.numbers["p"]`): they belong to
-            the same family.
-
-    Returns:
-        A decision per candidate, in their order.
+        earlier: p-values (`Decision.numbers["p"]`) of challengers that the incumbent withstood, of the same family.
     """
     names = list(names) or [f"candidate {i + 1}" for i in range(len(candidates))]
     refusals = {i: reason for i, report in enumerate(candidates) if (reason := unfit(report)) is not None}
@@ -184,3 +219,56 @@ def _asked(challenge: Challenge, config: GateConfig, scale: ScoreScale) -> str:
 def _numbers(interval: Interval) -> dict[str, float]:
     found = {"difference": interval.mean, "low": interval.low, "high": interval.high, "se": interval.se}
     return {name: round(value, 6) for name, value in found.items()}
+
+
+def challenge_all(
+    pairs: Mapping[K, tuple[Answers, Answers]], margin: float, confidence: float, earlier: Sequence[float] = ()
+) -> dict[K, Challenge]:
+    """Test every challenger; `pairs` holds (its answers, the champion's) by key.
+
+    `confidence` is two-sided: alpha is half of the rest. `earlier` are p-values of members of the family who failed.
+    """
+    alpha, family = (1 - confidence) / 2, len(pairs) + len(earlier)
+    intervals = {key: paired(*pair, confidence) for key, pair in pairs.items()}
+    p_values = {key: p_value(interval, margin) for key, interval in intervals.items()}
+    queue: list[tuple[float, K | None]] = [(p, None) for p in earlier]
+    queue += [(p, key) for key, p in p_values.items()]
+    tried: dict[K, Challenge] = {}
+    stopped = False
+    for rank, (p, key) in enumerate(sorted(queue, key=lambda member: member[0])):
+        level = alpha / (family - rank)
+        if key is None:
+            stopped = stopped or p > level
+            continue
+        interval = intervals[key]
+        # who fails at the usual bound fails at a lower one too, and resampling takes time
+        needed = level < alpha and interval.low > margin and not stopped
+        bound = lower_bound(*pairs[key], level) if needed else interval.low
+        passed = not stopped and bound > margin
+        stopped = not passed
+        tried[key] = Challenge(interval, p, level, bound, family, passed)
+    return {key: tried[key] for key in pairs}
+
+
+def p_value(interval: Interval, margin: float) -> float:
+    """One-sided, by the normal distribution: how likely a difference so large is if the truth is the margin."""
+    gap = interval.mean - margin
+    if not np.isfinite(interval.se) or interval.se == 0.0:
+        # no spread at all: the two differ everywhere by the same, or nowhere
+        return 0.0 if interval.se == 0.0 and gap > 0 else 1.0
+    return float(stats.norm.sf(gap / interval.se))
+
+
+def lower_bound(mine: Answers, theirs: Answers, level: float) -> float:
+    """The `level` quantile of the resampled difference; more replicates the rarer it is."""
+    resamples = int(np.clip(np.ceil(_BEYOND / level), RESAMPLES, MOST_RESAMPLES))
+    return paired(mine, theirs, 1 - 2 * level, resamples).low
+
+
+def paired(mine: Answers, theirs: Answers, confidence: float, resamples: int = RESAMPLES) -> Interval:
+    """Interval of the difference, mine minus theirs."""
+    left, right = np.array(mine), np.array(theirs)
+    # one label draw only (all labels): there are no draws to resample, only objects
+    if len(left) == 1:
+        left, right = left[0], right[0]
+    return paired_bootstrap(left, right, confidence=confidence, resamples=resamples)

@@ -7,19 +7,18 @@ Tags are read as they are: a client of another make may have written anything. T
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from registry.tracking.connection import Client, explained
+from registry.tracking.connection import Client, every_page, explained
+from registry.tracking.names import KIND
 from registry.versions.records import CHAMPION, PREFIX, event_tag, optional
-from registry.versions.store import EncoderStore, new_event
-from registry.versions.tag_writes import set_version_tag
+from registry.versions.store import EncoderStore, new_event, set_version_tags
 from ssl_core.config import Config
 
-JUDGED, UNFIT, KIND = f"{PREFIX}judged.", f"{PREFIX}unfit", f"{PREFIX}kind"
+JUDGED, UNFIT = f"{PREFIX}judged.", f"{PREFIX}unfit"
 Outcome = Literal["promoted", "refused", "evaluated"]
-_PAGE = 500
 _REASON = 1000
 
 
@@ -68,9 +67,9 @@ def all_versions(store: EncoderStore) -> list[PendingVersion]:
     """Every version of every registered model, by name and number. Raises RegistryError."""
     client = store.client
     with explained("listing registered models"):
-        models = {model.name: model for model in _pages(client.search_registered_models)}
+        models = {model.name: model for model in every_page(client.search_registered_models, max_results=500)}
         # asked for all at once: a name may hold what would end a query by name
-        versions = list(_pages(client.search_model_versions))
+        versions = list(every_page(client.search_model_versions, max_results=500))
     found = [_found(version, models[version.name]) for version in versions if version.name in models]
     return sorted(found, key=lambda each: (each.name, each.version))
 
@@ -85,7 +84,7 @@ def note_judged(client: Client, found: PendingVersion, work: str, outcome: Outco
     """Write the final note on one protocol and pack. Again: the same."""
     event = new_event("evaluated", reason or outcome)
     judgement = Judgement(outcome=outcome, reason=reason[:_REASON], time=event.time)
-    _tag(client, found, {JUDGED + work: json.dumps(judgement.model_dump())})
+    set_version_tags(client, found.name, found.version, {JUDGED + work: json.dumps(judgement.model_dump())})
 
 
 def refuse(client: Client, found: PendingVersion, reason: str, work: str | None = None) -> None:
@@ -97,21 +96,14 @@ def refuse(client: Client, found: PendingVersion, reason: str, work: str | None 
     if there:
         return
     status = {} if found.champion else {f"{PREFIX}status": "refused"}
-    _tag(client, found, {**event_tag(new_event("refused", reason[:_REASON])), **status})
+    set_version_tags(client, found.name, found.version, {**event_tag(new_event("refused", reason[:_REASON])), **status})
     if work is None:
-        _tag(client, found, {UNFIT: reason[:_REASON]})
+        set_version_tags(client, found.name, found.version, {UNFIT: reason[:_REASON]})
     else:
         note_judged(client, found, work, "refused", reason)
 
 
-def _tag(client: Client, found: PendingVersion, tags: Mapping[str, str]) -> None:
-    with explained(f"tagging version {found.version} of {found.name!r}"):
-        for key, value in tags.items():
-            set_version_tag(client, found.name, found.version, key, value)
-
-
 def _found(version: Any, model: Any) -> PendingVersion:
-    aliases = dict(model.aliases or {})
     return PendingVersion(
         name=version.name,
         version=int(version.version),
@@ -119,15 +111,5 @@ def _found(version: Any, model: Any) -> PendingVersion:
         model_tags=dict(model.tags or {}),
         run_id=version.run_id or "",
         model_id=getattr(version, "model_id", None) or "",
-        champion=str(aliases.get(CHAMPION, "")) == str(version.version),
+        champion=str(dict(model.aliases or {}).get(CHAMPION, "")) == str(version.version),
     )
-
-
-def _pages(search: Any) -> Iterator[Any]:
-    token: str | None = None
-    while True:
-        page = search(max_results=_PAGE, page_token=token)
-        yield from page
-        token = page.token
-        if not token:
-            return

@@ -5,21 +5,25 @@ is evaluated first, so that the test objects and the label draws are the same.
 """
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
 
 from registry.champions.adoption import completed
-from registry.champions.candidates import decision_of, judge
 from registry.champions.champion_alias import ATTEMPTS, ChampionAlias, draft
 from registry.champions.evaluation_claims import claimed, work_key
-from registry.champions.gate import GateConfig, unfit
+from registry.champions.gate import GateConfig, decide_many, unfit
 from registry.champions.promotion_history import Champion, Line, PromotionHistory
-from registry.versions.evaluation import evaluate_registered
-from registry.versions.evaluation_log import log_decision, log_evaluation, read_report
+from registry.versions.evaluation_log import (
+    evaluate_registered,
+    known_report,
+    log_decision,
+    log_evaluation,
+    read_report,
+    settle_leftovers,
+)
 from registry.versions.fetching import fetch
-from registry.versions.leftovers import known_report, settle_leftovers
 from registry.versions.records import Decision, EncoderVersion, printable
 from registry.versions.store import EncoderStore
 from ssl_core.data.dataset import Dataset
@@ -42,11 +46,8 @@ def evaluate_version(
 ) -> Report:
     """The version's report on this data under this protocol: the stored one if it fits, else a new one.
 
-    Waits for a running study or watcher that is at it. The evaluation's run is nested in that of the version's trial.
-
-    Args:
-        config: the protocol; None: the one that the gate asks of such a card.
-        tell: told how far a new evaluation is.
+    Waits for a running study or watcher. The evaluation's run is nested in that of the version's trial. Without
+    `config`, the protocol is the one that the gate asks of such a card.
 
     Raises:
         InfeasibleError: the pack cannot serve the encoder.
@@ -56,21 +57,22 @@ def evaluate_version(
     """
     version, digest = completed(store, version), data.digest
     config = config or task_named(version.kind).config()
-    known = known_report(store, version, digest, config)
-    if known is not None:
+    if (known := known_report(store, version, digest, config)) is not None:
         return known
     work = work_key(digest, config.digest())
     with claimed(store.client, version.name, version.version, work, wait_seconds=_WAIT_SECONDS) as mine:
         if not mine:
             raise RegistryError(f"{version.reference} has been evaluated by another process for six hours")
-        version = settle_leftovers(store, store.get(version.name, version.version), digest, config)
+        version = store.get(version.name, version.version)
         known = known_report(store, version, digest, config)
+        if known is None:
+            version = settle_leftovers(store, version, digest, config)
+            known = known_report(store, version, digest, config)
         if known is not None:
             return known
         evaluation, card = evaluate_registered(store, data, version, config, device=device, tell=tell)
         # a claim only advises: where another was as fast, its report stands
-        known = known_report(store, store.get(version.name, version.version), digest, config)
-        if known is not None:
+        if (known := known_report(store, store.get(version.name, version.version), digest, config)) is not None:
             return known
         log_evaluation(store, version, evaluation, card, version.lineage.run_id or version.run_id)
     return evaluation.report
@@ -106,12 +108,7 @@ def promote_best(
 ) -> list[Decision]:
     """Put several versions of one name before the gate together: at most one wins, and they share the chance of error.
 
-    Args:
-        versions: in an order that owes nothing to the test split; where there is no champion, the first fit one
-            stands for it.
-
-    Returns:
-        A decision for each, in their order.
+    Their order must owe nothing to the test split. Returns a decision for each, in their order.
 
     Raises:
         InfeasibleError: the pack cannot serve an encoder.
@@ -126,7 +123,7 @@ def promote_best(
     reports: dict[int, Report] = {}
     for _ in range(ATTEMPTS):
         history = alias.reconcile()
-        rival = alias.version_of(history.standing(alias.there()))
+        rival = alias.rival(history)
         others = [version for version in standing if rival is None or version.version != rival.version]
         wanted = [*others, *([rival] if rival is not None and others else [])]
         missing = [version for version in wanted if version.version not in reports]
@@ -144,6 +141,77 @@ def promote_best(
         else:
             found[version.version] = _stays(store, store.get(name, version.version), history)
     return [found[version.version] for version in standing]
+
+
+def judge(
+    alias: ChampionAlias,
+    history: PromotionHistory,
+    candidates: Sequence[EncoderVersion],
+    rival: EncoderVersion | None,
+    reports: Mapping[int, Report],
+    gate: GateConfig,
+) -> dict[int, Decision] | None:
+    """Decide about the candidates together and write it down; the winner, if any, becomes champion.
+
+    A candidate that was refused against this champion before, on the same data by the same rules, is not tried again:
+    its decision is found in the history. Returns decisions by version; None if another gate wrote first: reconcile and
+    judge again.
+
+    Args:
+        rival: who has to be beaten (`ChampionAlias.rival`), not among the candidates; None if nobody.
+        reports: of the candidates and the rival, by version.
+    """
+
+    def line_of(version: EncoderVersion, decision: Decision, against: EncoderVersion | None) -> Line:
+        line = draft("promoted" if decision.promoted else "refused", "gate", version, decision.reason, against)
+        report = reports[version.version]
+        measured = {"pack_digest": report.data_digest, "protocol": report.config.deciding_key, "gate": gate.digest()}
+        return line.model_copy(update={"numbers": decision.numbers, **measured})
+
+    found, fresh, weights = dict[int, Decision](), list[EncoderVersion](), list[str]()
+    for version in candidates:
+        refusal = line_of(version, Decision(promoted=False, reason="-"), rival)
+        told = history.refusal_like(refusal)
+        if told is not None:
+            found[version.version] = told.decision
+            alias.add_event(version, "refused", told)
+        else:
+            fresh.append(version)
+            weights.append(refusal.weights)
+    if not fresh:
+        return found
+    report, earlier = reports[fresh[0].version], dict[str, float]()
+    if rival is not None:
+        earlier = history.challengers(Champion.of(rival), (report.data_digest, report.config.deciding_key), weights)
+    decisions = decide_many(
+        [reports[version.version] for version in fresh],
+        reports[rival.version] if rival is not None else None,
+        gate,
+        names=[f"version {version.version}" for version in fresh],
+        earlier=list(earlier.values()),
+    )
+    # the promotion first: if another gate was faster, nothing has been written and all is thought over
+    pairs = sorted(zip(fresh, decisions, strict=True), key=lambda pair: not pair[1].promoted)
+    first, best = pairs[0]
+    # where there was no champion, the others were compared with the new one
+    stand_in = first if rival is None and best.promoted and "p" not in best.numbers else rival
+    for place, (version, decision) in enumerate(pairs):
+        line = line_of(version, decision, rival if decision.promoted else stand_in)
+        written = alias.change(history, line)
+        if written is not None:
+            line, history = written.lines[len(history.lines)], written
+        elif place == 0:
+            return None
+        else:
+            line, history = alias.append_with_retry(_always(line))
+        if not decision.promoted:
+            alias.add_event(version, "refused", line)
+        found[version.version] = line.decision
+    return found
+
+
+def _always(line: Line) -> Callable[[PromotionHistory], Line]:
+    return lambda _: line
 
 
 def _stays(store: EncoderStore, version: EncoderVersion, history: PromotionHistory) -> Decision:
@@ -176,12 +244,11 @@ def promote_by_hand(store: EncoderStore, version: EncoderVersion, reason: str) -
     def promoted(history: PromotionHistory) -> Line:
         if history.champion == Champion.of(version):
             raise RegistryError(f"{version.reference} is the champion already")
-        return draft("promoted", "hand", version, text, alias.version_of(history.standing(alias.there())))
+        return draft("promoted", "hand", version, text, alias.rival(history))
 
     line, _ = alias.append_with_retry(promoted)
-    decision = decision_of(line)
-    _record(store, store.get(version.name, version.version), decision)
-    return decision
+    _record(store, store.get(version.name, version.version), line.decision)
+    return line.decision
 
 
 def rollback(store: EncoderStore, name: str, reason: str) -> EncoderVersion:
@@ -199,21 +266,16 @@ def rollback(store: EncoderStore, name: str, reason: str) -> EncoderVersion:
     def restored(history: PromotionHistory) -> Line:
         if not history.champions:
             raise RegistryError(f"{name} has no champion to roll back; `splatsweep models {name}` lists its versions")
-        target = alias.version_of(history.predecessor(alias.there()))
+        target, present = alias.predecessor(history), history.champion
         if target is None:
-            raise RegistryError(f"{name} {_only(history)}; nothing to go back to")
-        present = history.champion
+            only = f"v{present.version} is the only champion there has been that still exists" if present else ""
+            raise RegistryError(f"{name} {only or 'has no champion'}; nothing to go back to")
         line = draft("rolled back", "hand", target, f"rollback: {reason}")
         return line.model_copy(update={"incumbent": present.version if present is not None else None})
 
     line, _ = alias.append_with_retry(restored)
     assert line.version is not None
     return store.get(name, line.version)
-
-
-def _only(history: PromotionHistory) -> str:
-    who = history.champion
-    return "has no champion" if who is None else f"v{who.version} is the only champion there has been that still exists"
 
 
 def _said(reason: str) -> str:

@@ -1,20 +1,33 @@
 """The promotion history of a registered model: every decision about its champion, one line each, in order.
 
-MLflow keeps no history of aliases; this does. Who is champion, who was before, and who may be gone back to, follow from
-the lines alone. MLflow's database refuses to change a line (`registry.champions.history_store`).
+MLflow keeps no history of aliases; this does. Who is champion, and who was before, follow from the lines alone.
+
+Each registered model has an experiment of its own (`<experiment>-ledger-<name>`, so that a server can let few write to
+it) with one run; line n is the run's parameter `line.00000n`. MLflow lets a parameter be written once: the database
+itself refuses a second value. So of two gates on two machines that write the same line, one is told that it came too
+late, reads on and thinks again. `done.00000n` is written when line n was applied.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
 
 from pydantic import Field
 
-from registry.versions.records import EncoderVersion
+from registry.tracking.connection import explained, import_mlflow
+from registry.tracking.names import KIND, PARAM_LIMIT, own_tags
+from registry.versions.records import PREFIX, Decision, EncoderVersion, optional, safe_name
+from registry.versions.store import EncoderStore
 from ssl_core.config import Config
+from ssl_core.errors import IntegrityError
 
 LineKind = Literal["promoted", "refused", "rolled back", "observed"]
 How = Literal["gate", "hand", "before the ledger"]
+_LINE, _DONE = "line.", "done."
+FOUNDER_SECONDS = 10.0
+"""How long the one who made the experiment may take to make its run before another does."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +75,17 @@ class Line(Config, extra="ignore"):
         return None if self.version is None else Champion(self.version, self.bundle_digest)
 
     @property
+    def decision(self) -> Decision:
+        """What it says about its version."""
+        return Decision(
+            promoted=self.kind != "refused",
+            reason=self.reason,
+            numbers=self.numbers,
+            incumbent=self.incumbent,
+            entry=self.sequence,
+        )
+
+    @property
     def weights(self) -> str:
         """What tells challengers apart: the same weights under two numbers are one."""
         return self.bundle_digest or f"version {self.version}"
@@ -100,49 +124,184 @@ class PromotionHistory:
         """Champions in order, None where the alias was taken away. Who was rolled back from is gone from it."""
         stack: list[Champion | None] = []
         for line in self.lines:
-            who = line.names
-            match line.kind:
-                case "refused":
-                    continue
-                case "promoted" | "observed":
-                    stack.append(who)
-                case "rolled back":
-                    while stack and stack[-1] != who:
-                        stack.pop()
-                    stack = stack or [who]
+            if line.kind == "rolled back":
+                while stack and stack[-1] != line.names:
+                    stack.pop()
+            if line.kind in ("promoted", "observed") or (line.kind == "rolled back" and not stack):
+                stack.append(line.names)
         return tuple(stack)
 
     def standing(self, there: Mapping[int, str]) -> Champion | None:
         """Who has to be beaten: the champion, or where the alias was taken away, the last who had it and still exists.
 
-        Args:
-            there: digests of the registered versions by number.
+        `there` holds the digests of the registered versions by number.
         """
         return next((who for who in reversed(self.champions) if who and there.get(who.version) == who.digest), None)
 
     def predecessor(self, there: Mapping[int, str]) -> Champion | None:
         """Whom a rollback gives the alias to: the last champion before the present one that still exists."""
-        earlier = self.champions[:-1]
-        present = self.champion
-        for who in reversed(earlier):
-            if who and who != present and there.get(who.version) == who.digest:
-                return who
+        earlier = (who for who in reversed(self.champions[:-1]) if who and who != self.champion)
+        return next((who for who in earlier if there.get(who.version) == who.digest), None)
+
+    def refusal_like(self, wanted: Line) -> Line | None:
+        """A refusal since the present champion is one: of the same version, on the same data, by the same rules."""
+        same = ("version", "bundle_digest", "incumbent", "pack_digest", "protocol", "gate")
+        for line in reversed(self.lines):
+            if line.kind != "refused":
+                return None
+            if all(getattr(line, name) == getattr(wanted, name) for name in same):
+                return line
         return None
 
     def challengers(self, champion: Champion, family: tuple[str, str], without: Sequence[str] = ()) -> dict[str, float]:
         """p-values of those whom the champion withstood since it became champion, by `Line.weights`.
 
-        Args:
-            family: pack digest and protocol; comparisons on other data are others' affair.
-            without: those who stand before it again.
+        `family` is the pack digest and protocol of the comparison; `without` are those who stand before it again.
         """
         found: dict[str, float] = {}
         for line in reversed(self.lines):
-            if line.kind != "refused":
-                if line.version == champion.version:
-                    break
-                continue
-            same = line.incumbent == champion.version and (line.pack_digest, line.protocol) == family
+            if line.kind != "refused" and line.version == champion.version:
+                break
+            same = (
+                line.kind == "refused"
+                and line.incumbent == champion.version
+                and (line.pack_digest, line.protocol) == family
+            )
             if same and "p" in line.numbers and line.weights not in (*without, *found):
                 found[line.weights] = line.numbers["p"]
         return found
+
+
+class HistoryStore:
+    """The promotion history of one registered model, which must exist before a line is written."""
+
+    def __init__(self, store: EncoderStore, name: str) -> None:
+        self._store, self.name, self._client = store, safe_name(name), store.client
+        self.experiment = f"{store.run_log.connection.experiment}-ledger-{name}"
+        self._run_id: str | None = None
+
+    def read(self, *, strict: bool = True) -> PromotionHistory:
+        """The history as it stands; empty if nothing was ever decided.
+
+        Raises:
+            IntegrityError: a line is missing or cannot be read; without `strict`, those before it are given.
+        """
+        with explained(f"reading the promotion history of {self.name}"):
+            run_id = self._find()
+            params: Mapping[str, str] = self._client.get_run(run_id).data.params if run_id else {}
+        texts = {int(key[len(_LINE) :]): text for key, text in params.items() if _numbered(key, _LINE)}
+        lines = list[Line]()
+        while (line := optional(Line, texts.get(len(lines) + 1))) is not None:
+            lines.append(line)
+        if strict and len(lines) < len(texts):
+            raise IntegrityError(
+                f"the promotion history of {self.name} was changed in the database: line {len(lines) + 1} is missing, "
+                "or cannot be read; nothing is promoted until the registry is restored from a backup "
+                f"(`splatsweep history {self.name}` shows the lines before it)"
+            )
+        done = frozenset(int(key[len(_DONE) :]) for key in params if _numbered(key, _DONE))
+        return PromotionHistory(self.name, tuple(lines), done)
+
+    def append(self, history: PromotionHistory, line: Line) -> PromotionHistory | None:
+        """Write `line`, numbered and dated here, after the last one of `history`; returns the history with it.
+
+        None: somebody else has written that line; read again.
+        """
+        line = following(history, line)
+        text = line.to_json()
+        assert len(text) <= PARAM_LIMIT, "MLflow would cut it"
+        run_id = self._founded()
+        with explained(f"writing line {line.sequence} of the promotion history of {self.name}"):
+            if not self._put(run_id, f"{_LINE}{line.sequence:06d}", text):
+                return None
+        return PromotionHistory(self.name, (*history.lines, line), history.done)
+
+    def finish(self, line: Line) -> None:
+        """Note that the line was applied."""
+        with explained(f"finishing line {line.sequence} of the promotion history of {self.name}"):
+            self._put(self._founded(), f"{_DONE}{line.sequence:06d}", "yes")
+
+    def _put(self, run_id: str, key: str, value: str) -> bool:
+        """Write a parameter; whether it now has this value. A lost answer does no harm: the same again is taken."""
+        try:
+            self._client.log_param(run_id, key, value)
+        except import_mlflow().MlflowException as error:
+            known = self._client.get_run(run_id).data.params.get(key)
+            if known is None:
+                raise error from None
+            return bool(known == value)
+        return True
+
+    def _find(self) -> str | None:
+        """The run, restored with its experiment where either was deleted; None if there never was one."""
+        if self._run_id is None:
+            found = self._client.get_experiment_by_name(self.experiment)
+            if found is None:
+                return None
+            if found.lifecycle_stage == "deleted":
+                self._client.restore_experiment(found.experiment_id)
+            self._run_id = self._run_of(found.experiment_id)
+        return self._run_id
+
+    def _run_of(self, experiment_id: str) -> str | None:
+        from mlflow.entities import ViewType
+
+        query, order = f"tags.`{KIND}` = 'ledger'", ["start_time ASC"]
+        runs = self._client.search_runs([experiment_id], query, ViewType.ALL, order_by=order)
+        written = [run for run in runs if any(key.startswith(_LINE) for key in run.data.params)] or list(runs[:1])
+        if not written:
+            return None
+        if len(written) > 1:
+            raise IntegrityError(
+                f"the promotion history of {self.name} was written in two runs of experiment {self.experiment} "
+                f"({', '.join(run.info.run_id for run in written)}); delete the one that is not to count for good"
+            )
+        found = written[0].info
+        if found.lifecycle_stage == "deleted":
+            self._client.restore_run(found.run_id)
+        return str(found.run_id)
+
+    def _founded(self) -> str:
+        """The run, made if need be. An experiment's name is unique, so one of many makes it, and its run."""
+        mlflow = import_mlflow()
+        with explained(f"opening the promotion history of {self.name}"):
+            if run_id := self._find():
+                return run_id
+            try:
+                self._client.create_experiment(self.experiment, self._place(), {KIND: "ledger"})
+                deadline = 0.0
+            except mlflow.MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+                deadline = time.monotonic() + FOUNDER_SECONDS
+            while time.monotonic() < deadline:
+                if run_id := self._find():
+                    return run_id
+                time.sleep(0.2)
+            experiment_id = self._client.get_experiment_by_name(self.experiment).experiment_id
+            tags = {**own_tags(), KIND: "ledger", f"{PREFIX}ledger_of": self.name}
+            run = self._client.create_run(experiment_id, tags=tags, run_name=f"ledger of {self.name}")
+            self._client.set_terminated(run.info.run_id)
+            self._run_id = self._run_of(experiment_id)
+        assert self._run_id is not None
+        return self._run_id
+
+    def _place(self) -> str | None:
+        """Of artifacts, of which there are none; without it, an embedded MLflow makes a folder where we stand."""
+        if self._store.run_log.tracking_uri.startswith("http"):
+            return None
+        own: Any = self._client.get_experiment(self._store.run_log.connection.experiment_id)
+        return str(own.artifact_location)
+
+
+def following(history: PromotionHistory, line: Line) -> Line:
+    """`line` as the next of `history`. Its time is later than the last line's even if this clock is behind."""
+    moment = datetime.now(UTC)
+    if history.lines:
+        moment = max(moment, datetime.fromisoformat(history.lines[-1].time) + timedelta(microseconds=1))
+    found = {"sequence": len(history.lines) + 1, "time": moment.isoformat(timespec="microseconds")}
+    return line.model_copy(update=found)
+
+
+def _numbered(key: str, prefix: str) -> bool:
+    return key.startswith(prefix) and key[len(prefix) :].isdecimal()

@@ -6,6 +6,7 @@ they name was stored before them, so the artifacts that follow are complete even
 
 import hashlib
 import os
+import shutil
 import tarfile
 import tempfile
 import time
@@ -13,13 +14,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from registry.server.artifacts import artifact_files
 from registry.server.databases import Engine, engine_of, save
 from registry.server.places import Kind, Places
 from registry.tracking.connection import import_mlflow
 from ssl_core.config import Config
-from ssl_core.errors import RegistryError, StorageError
+from ssl_core.errors import MissingDependencyError, RegistryError, StorageError
+from ssl_core.files.whole import atomic_write
 
 FORMAT = 2
 MANIFEST, ARTIFACTS = "manifest.json", "artifacts"
@@ -68,7 +70,7 @@ def backup(places: Places, file: Path) -> BackupFacts:
         raise RegistryError(f"there is no registry under {places.home}; set SPLATSWEEP_HOME, or say --home")
     if file.exists():
         raise RegistryError(f"{file} exists; choose another name")
-    with tempfile.TemporaryDirectory(prefix="splatsweep-") as scratch, _whole(file) as tar:
+    with tempfile.TemporaryDirectory(prefix="splatsweep-") as scratch, _private_tar(file) as tar:
         facts = dict[str, FileFact]()
         for part, address in places.parts.items():
             saved = Path(scratch) / part
@@ -104,17 +106,89 @@ def _add(tar: tarfile.TarFile, name: str, file: Path) -> FileFact:
 
 
 @contextmanager
-def _whole(file: Path) -> Iterator[tarfile.TarFile]:
-    """A tar written beside its place and named when it is complete."""
-    beside = file.with_name(f".{file.name}.part")
+def _private_tar(file: Path) -> Iterator[tarfile.TarFile]:
+    with atomic_write(file) as stream:
+        os.fchmod(stream.fileno(), 0o600)
+        with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar:
+            yield tar
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def artifact_files(place: str, scratch: Path) -> Iterator[tuple[str, Path]]:
+    """(path with /, local file) of every artifact, links left out. Raises StorageError.
+
+    Args:
+        place: a folder, or an address such as s3://bucket/prefix.
+        scratch: where a bucket's files lie, each until the next is asked for.
+    """
+    if "://" not in place:
+        for folder, folders, names in os.walk(place):
+            folders.sort()
+            for file in (Path(folder) / name for name in sorted(names)):
+                if file.is_file() and not file.is_symlink():
+                    yield file.relative_to(place).as_posix(), file
+        return
+    with _bucket_errors(place):
+        store, folders = _store(place), [""]
+        while folders:
+            for item in store.list_artifacts(folders.pop() or None):
+                if item.is_dir:
+                    folders.append(item.path)
+                    continue
+                file = Path(store.download_artifacts(item.path, str(scratch)))
+                yield item.path, file
+                file.unlink()
+
+
+@contextmanager
+def artifacts_replaced(staged: Path, place: str) -> Iterator[None]:
+    """Put the staged folder's files where artifacts lie; if the block fails, a folder gets its old ones back.
+
+    In a bucket they replace those of the same name and leave the others: nothing asks for files that no run names.
+    """
+    if "://" in place:
+        with _bucket_errors(place):
+            _store(place).log_artifacts(str(staged))
+        yield
+        return
+    here = Path(place)
+    old = here.with_name(f".{here.name}.replaced")
+    if old.exists() and not here.exists():  # a restore was killed here
+        old.rename(here)
+    shutil.rmtree(old, ignore_errors=True)
+    if here.exists():
+        here.rename(old)
     try:
-        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as stream:
-            with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar:
-                yield tar
-            stream.flush()
-            os.fsync(stream.fileno())
-        beside.replace(file)
-    except OSError as error:
-        raise StorageError(f"cannot write {file}: {error}") from None
-    finally:
-        beside.unlink(missing_ok=True)
+        shutil.move(staged, here)
+        yield
+    except BaseException:
+        shutil.rmtree(here, ignore_errors=True)
+        if old.exists():
+            old.rename(here)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _store(place: str) -> Any:
+    """MLflow's own access to a bucket, as its server uses it."""
+    import_mlflow()
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    return get_artifact_repository(place.rstrip("/"))
+
+
+@contextmanager
+def _bucket_errors(place: str) -> Iterator[None]:
+    try:
+        from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
+    except ModuleNotFoundError:
+        raise MissingDependencyError("artifacts at s3:// need the library boto3; install splatsweep[server]") from None
+    from boto3.exceptions import Boto3Error  # type: ignore[import-untyped]
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except (BotoCoreError, ClientError, Boto3Error, MlflowException) as error:
+        reason = str(error).splitlines()[0][:300]
+        raise StorageError(f"{place}: {reason}; check AWS_ENDPOINT_URL and the keys") from None

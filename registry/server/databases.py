@@ -58,9 +58,7 @@ def save(address: str, file: Path) -> None:
     """
     match engine_of(address):
         case "sqlite":
-            here, there = _opened(sqlite_file(address)), sqlite3.connect(file)
-            with _told(address), closing(here), closing(there):
-                here.backup(there)
+            _copy_sqlite(address, sqlite_file(address), file)
         case "postgres":
             _program("pg_dump", address, "--format=custom", f"--file={file}")
 
@@ -113,9 +111,8 @@ def upgrade(address: str, part: Part) -> None:
     from alembic.util.exc import CommandError
     from mlflow.store.db.utils import _upgrade_db
 
-    engine = sa.create_engine(address)
     try:
-        with _told(address):
+        with _engine(address) as engine:
             match part:
                 case "database":
                     _upgrade_db(engine)  # what `mlflow db upgrade` does, without a password on a command line
@@ -125,21 +122,15 @@ def upgrade(address: str, part: Part) -> None:
                     migrate_if_needed(engine, "head")
     except CommandError as error:
         raise RegistryError(f"the backup is of a newer MLflow ({error}); install that one, then restore") from None
-    finally:
-        engine.dispose()
 
 
 def is_empty(address: str) -> bool:
     """Whether a database holds neither runs nor models."""
     if not _is_there(address):
         return True
-    engine = sa.create_engine(address)
-    try:
-        with _told(address), engine.connect() as connection:
-            there = [name for name in ("runs", "registered_models") if sa.inspect(connection).has_table(name)]
-            return not any(connection.execute(sa.text(f"SELECT 1 FROM {name} LIMIT 1")).first() for name in there)
-    finally:
-        engine.dispose()
+    with _engine(address) as engine, engine.connect() as connection:
+        there = [name for name in ("runs", "registered_models") if sa.inspect(connection).has_table(name)]
+        return not any(connection.execute(sa.text(f"SELECT 1 FROM {name} LIMIT 1")).first() for name in there)
 
 
 def move_paths(address: str, before: str, after: str) -> None:
@@ -172,6 +163,22 @@ def _opened(file: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)
 
 
+@contextmanager
+def _engine(address: str) -> Iterator[sa.Engine]:
+    engine = sa.create_engine(address)
+    try:
+        with _told(address):
+            yield engine
+    finally:
+        engine.dispose()
+
+
+def _copy_sqlite(address: str, source: Path, target: Path) -> None:
+    here, there = _opened(source), sqlite3.connect(target)
+    with _told(address), closing(here), closing(there):
+        here.backup(there)
+
+
 def _is_there(address: str) -> bool:
     """Postgres's always is, be it empty."""
     return engine_of(address) == "postgres" or sqlite_file(address).exists()
@@ -181,9 +188,7 @@ def _load(address: str, saved: Path) -> None:
     """All of a saved database, or none of it, in place of what the database holds."""
     match engine_of(address):
         case "sqlite":  # through SQLite, not by moving files: somebody may have this one open
-            here, there = _opened(saved), sqlite3.connect(sqlite_file(address))
-            with _told(address), closing(here), closing(there):
-                here.backup(there)
+            _copy_sqlite(address, saved, sqlite_file(address))
         case "postgres":
             whole = ("--clean", "--if-exists", "--no-owner", "--no-privileges", "--exit-on-error")
             _program("pg_restore", address, *whole, "--single-transaction", str(saved))

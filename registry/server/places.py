@@ -71,29 +71,28 @@ def service_folder(home: Path) -> Path:
 def settings_of(folder: Path, artifacts: str | None, engine: Engine | None = None) -> tuple[ServiceSettings, str]:
     """A service's settings, made at its first start; and why it has no Postgres, if it has none.
 
-    Args:
-        folder: the service's. artifacts: as `serve` takes them. engine: of a new one; None for the best there is.
+    Takes `artifacts` as `serve` does. A new one is on `engine`, or the best there is.
 
     Raises:
         RegistryError: it was made with other artifacts, or on a Postgres that is gone.
     """
     why, file = lacking(folder), folder / "settings.json"
-    if not file.exists():
+    made = not file.exists()
+    if made:
         best: Engine = "sqlite" if why else "postgres"
-        made = ServiceSettings(engine=engine or best, artifacts=artifacts or str(folder / "artifacts"))
-        _check_engine(made, why)
-        write_private(file, made.to_json())
-        return made, why
-    settings = _settings(folder)
-    if artifacts is not None and artifacts != settings.artifacts:
+        settings = ServiceSettings(engine=engine or best, artifacts=artifacts or str(folder / "artifacts"))
+    else:
+        settings = _settings(folder)
+    if artifacts not in (None, settings.artifacts):
         raise RegistryError(f"this service keeps its artifacts in {settings.artifacts}, not in {artifacts}; see {file}")
-    _check_engine(settings, why)
-    return settings, "" if settings.engine == "postgres" else "it was made on SQLite"
-
-
-def _check_engine(settings: ServiceSettings, why: str) -> None:
-    if settings.engine == "postgres" and why:
-        raise RegistryError(f"this service is on Postgres, and there is none: {why}")
+    if settings.engine == "postgres":
+        if why:
+            raise RegistryError(f"this service is on Postgres, and there is none: {why}")
+    elif not made:
+        why = "it was made on SQLite"
+    if made:
+        write_private(file, settings.to_json())
+    return settings, why
 
 
 @contextmanager
@@ -153,11 +152,8 @@ def places_of(
     is one; else the embedded store.
 
     Args:
-        home: a home folder.
-        kind: which of its two; a service that is not there is made.
-        environ: variables.
+        kind: which of the home folder's two; a service that is not there is made, on `engine`.
         stopped: the service must not be running, as its database is about to be replaced.
-        engine: of a service that is made.
 
     Raises:
         RegistryError: there is no registry here, or it runs and must not.

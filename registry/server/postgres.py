@@ -56,11 +56,11 @@ def running_postgres(folder: Path, password: str, log: Path) -> Iterator[int]:
     # one that was left behind by a process that was killed
     pid = data / "postmaster.pid"
     if pid.exists():
-        subprocess.run([*_as(user), _path("pg_ctl"), "stop", "-D", str(data), "-m", "fast"], capture_output=True)
+        subprocess.run([*_as(user), "pg_ctl", "stop", "-D", str(data), "-m", "fast"], capture_output=True)
     port = free_port()
     settings = [f"listen_addresses={LOOPBACK}", "unix_socket_directories=", "password_encryption=scram-sha-256"]
     options = [word for setting in settings for word in ("-c", setting)]
-    words = [*_as(user, signal.SIGINT), _path("postgres"), "-D", str(data), "-p", str(port), *options]
+    words = [*_as(user, signal.SIGINT), "postgres", "-D", str(data), "-p", str(port), *options]
     # SIGINT is its fast way out: clients are dropped, the files are whole
     with program(words, {**os.environ, "HOME": str(data)}, log, stop=signal.SIGINT) as process:
         _make_databases(process, password, port, log)
@@ -78,7 +78,7 @@ def _make(data: Path, password: str, user: pwd.struct_passwd | None) -> None:
                 os.chown(path, user.pw_uid, user.pw_gid)
         asks = ["--auth=scram-sha-256", f"--pwfile={secret}", "--username=postgres", "--encoding=UTF8"]
         env = {**os.environ, "HOME": str(data)}
-        words = [*_as(user), _path("initdb"), "-D", str(data), *asks]
+        words = [*_as(user), "initdb", "-D", str(data), *asks]
         done = subprocess.run(words, capture_output=True, text=True, cwd="/", env=env)
     finally:
         secret.unlink()
@@ -125,9 +125,3 @@ def _as(user: pwd.struct_passwd | None, dies: signal.Signals | None = None) -> l
         return []
     after = ["--pdeathsig", dies.name.removeprefix("SIG")] if dies else []
     return ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups", *after]
-
-
-def _path(name: str) -> str:
-    found = shutil.which(name)
-    assert found is not None, "asked before: lacking()"
-    return found

@@ -9,8 +9,14 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from registry.server.artifacts import artifact_files, artifacts_replaced
-from registry.server.backup import ARTIFACTS, FORMAT, MANIFEST, BackupManifest
+from registry.server.backup import (
+    ARTIFACTS,
+    FORMAT,
+    MANIFEST,
+    BackupManifest,
+    artifact_files,
+    artifacts_replaced,
+)
 from registry.server.databases import (
     check_saved,
     engine_of,
@@ -25,11 +31,6 @@ from registry.server.places import Places
 from registry.server.secret_file import ADMINISTRATOR
 from ssl_core.config import Config, parse_json, validated
 from ssl_core.errors import ConfigError, IntegrityError, RegistryError, StorageError
-
-_LONGEST = 64 * 2**20
-"""bytes of a manifest; more is no manifest"""
-_ROWS = 1
-"""the format of revision 3e03538: a text file per table"""
 
 
 class RestoreFacts(Config):
@@ -60,8 +61,8 @@ def restore(places: Places, file: Path, *, force: bool = False) -> RestoreFacts:
     with _opened(file) as tar:
         manifest = _manifest(file, tar)
         _check_fits(places, file, manifest)
-        if not force:
-            _refuse_full(places)
+        if not force and not _is_empty(places):
+            raise RegistryError("the registry is not empty; back it up, then say --force to replace all of it")
         beside = _folder_of(places)
         if beside is not None:
             beside.mkdir(parents=True, exist_ok=True)
@@ -105,14 +106,9 @@ def _check_fits(places: Places, file: Path, manifest: BackupManifest) -> None:
         raise IntegrityError(f"{file} lacks a database that its kind of registry has; do not use it")
 
 
-def _refuse_full(places: Places) -> None:
+def _is_empty(places: Places) -> bool:
     with tempfile.TemporaryDirectory() as scratch:
-        kept = next(artifact_files(places.artifacts, Path(scratch)), None)
-    if kept is not None or not is_empty(places.database):
-        raise RegistryError("the registry is not empty; back it up, then say --force to replace all of it")
-
-
-# reading the file
+        return next(artifact_files(places.artifacts, Path(scratch)), None) is None and is_empty(places.database)
 
 
 @contextmanager
@@ -130,73 +126,56 @@ def _opened(file: Path) -> Iterator[tarfile.TarFile]:
 
 def _manifest(file: Path, tar: tarfile.TarFile) -> BackupManifest:
     """The manifest, after every name in the file was looked at."""
+    damaged = IntegrityError(f"{MANIFEST} of {file} is damaged; take another copy of the backup")
+    try:
+        stream = tar.extractfile(MANIFEST)
+        values: Any = parse_json(stream.read().decode()) if stream is not None else None
+    except KeyError:
+        raise IntegrityError(f"{file} has no {MANIFEST}: it is not a backup, or not whole") from None
+    except ValueError:
+        raise damaged from None
+    match values:
+        case {"format": int(found)} if found == FORMAT:
+            pass
+        case {"format": 1}:
+            raise RegistryError(f"{file} has format 1; restore it with revision 3e03538, then back up with this one")
+        case {"format": int(found)}:
+            raise RegistryError(f"{file} has format {found}, and this program reads {FORMAT}; use a newer one")
+        case _:
+            raise damaged
     members = tar.getmembers()
-    values = next((_values(file, tar, member) for member in members if member.name == MANIFEST), None)
-    there = list[tuple[str, int]]()
     for member in members:
-        # one with holes is larger than all the bytes of the file
-        if not member.isreg() or member.issparse() or name_problem(member.name):
+        if not member.isreg() or not is_member(member.name):
             raise IntegrityError(f"{file} holds {member.name!r}, which no backup holds; do not use it")
-        there.append((member.name, member.size))
-    if values is None:
-        raise IntegrityError(f"{file} has no {MANIFEST}: it is not a backup, or not whole")
     try:
         manifest = validated(BackupManifest, values)
     except ConfigError:
-        raise _damaged(file) from None
+        raise damaged from None
     said = [(name, fact.bytes) for name, fact in manifest.files.items()]
-    if sorted(said) != sorted(found for found in there if found[0] != MANIFEST):
+    if sorted(said) != sorted((member.name, member.size) for member in members if member.name != MANIFEST):
         raise IntegrityError(f"{file} does not hold what its {MANIFEST} says; take another copy of it")
     return manifest
 
 
-def _values(file: Path, tar: tarfile.TarFile, member: tarfile.TarInfo) -> dict[str, Any]:
-    """The manifest's keys and values, if they are of the format that is read here."""
-    if not member.isreg() or member.issparse():
-        raise _damaged(file)
-    stream = tar.extractfile(member)
-    assert stream is not None, "it is a regular file"
-    try:
-        values = parse_json(stream.read(_LONGEST).decode())
-    except ValueError:
-        raise _damaged(file) from None
-    match values:
-        case {"format": int(format)} if format == FORMAT:
-            return dict(values)
-        case {"format": int(format)} if format == _ROWS:
-            raise RegistryError(f"{file} has format 1; restore it with revision 3e03538, then back up with this one")
-
-        case {"format": int(format)}:
-            raise RegistryError(f"{file} has format {format}, and this program reads {FORMAT}; use a newer one")
-    raise _damaged(file)
-
-
-def _damaged(file: Path) -> IntegrityError:
-    return IntegrityError(f"{MANIFEST} of {file} is damaged; take another copy of the backup")
-
-
-def name_problem(name: str) -> str | None:
-    """Why a name cannot be of a backup: it leaves the folder it is written to, or has no place there."""
-    if name in (MANIFEST, "database", "users"):
-        return None
+def is_member(name: str) -> bool:
+    """Whether a backup may hold a file of this name: its manifest, a database, or a path below its artifacts."""
     path = PurePosixPath(name)
-    if path.is_absolute() or str(path) != name or ".." in path.parts or "\0" in name:
-        return "it leaves its folder"
-    return None if path.parts[0] == ARTIFACTS and len(path.parts) > 1 else "it is in no folder of a backup"
+    plain = str(path) == name and ".." not in path.parts and "\0" not in name
+    return name in (MANIFEST, "database", "users") or (plain and len(path.parts) > 1 and path.parts[0] == ARTIFACTS)
 
 
 def _extract(file: Path, tar: tarfile.TarFile, manifest: BackupManifest, folder: Path) -> None:
-    """Write the files below `folder`; digests are compared on the way."""
+    """Write the files below `folder` and compare their digests."""
     wanted = sum(fact.bytes for fact in manifest.files.values())
     if shutil.disk_usage(folder).free < wanted:
         raise StorageError(f"restoring {file} needs {wanted / 1e9:.1f} GB beside the registry; free some space")
     for name, fact in manifest.files.items():
-        stream, target, digest = tar.extractfile(name), folder / name, hashlib.sha256()
+        stream, target = tar.extractfile(name), folder / name
         assert stream is not None, "only regular files got here"
         target.parent.mkdir(parents=True, exist_ok=True)
-        with target.open("xb") as out:
-            while data := stream.read(2**20):
-                digest.update(data)
-                out.write(data)
-        if digest.hexdigest() != fact.sha256:
+        with target.open("x+b") as out:
+            shutil.copyfileobj(stream, out)
+            out.seek(0)
+            digest = hashlib.file_digest(out, "sha256").hexdigest()
+        if digest != fact.sha256:
             raise IntegrityError(f"{name} in {file} is not what was backed up; take another copy of the backup")

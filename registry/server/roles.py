@@ -74,11 +74,7 @@ def changes(method: str, path: str) -> bool:
 def refusal(role: Role | None, method: str, path: str, body: Mapping[str, Any]) -> str | None:
     """Why a request that changes something is refused, for people; None to let MLflow's permissions decide.
 
-    Args:
-        role: of the user; None for one without a role of ours.
-        method: of the HTTP request.
-        path: of its address, without prefix or query.
-        body: its JSON object; empty for files.
+    `path` comes without prefix or query; `body` is the JSON object, empty for files.
     """
     found = _API.fullmatch(path)
     what = found[1] if found else path
@@ -130,17 +126,11 @@ def _forged(tags: list[Mapping[str, Any]]) -> str | None:
 
 
 def _is_origin(name: str, value: str) -> bool:
-    match name:
-        case "status":
-            return value == "registered"
-        case _ if name.startswith("event."):
-            return _says_registered(value)
-        case _:
-            return not name.startswith(_VERDICTS)
-
-
-def _says_registered(event: str) -> bool:
+    if name == "status":
+        return value == "registered"
+    if not name.startswith("event."):
+        return not name.startswith(_VERDICTS)
     try:
-        return bool(json.loads(event)["kind"] == "registered")
+        return bool(json.loads(value)["kind"] == "registered")
     except (ValueError, KeyError, TypeError):
         return False

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ssl_core.config import Config
 from ssl_core.errors import ConfigError, RegistryError
+from ssl_core.files.whole import atomic_write
 
 ADMINISTRATOR = "admin"
 
@@ -28,11 +29,8 @@ def service_secrets(folder: Path) -> ServiceSecrets:
     """Those of a service's folder, made at the first call. Raises RegistryError for a damaged or readable file."""
     file = folder / "secrets.json"
     if not file.exists():
-        made = ServiceSecrets(
-            administrator=secrets.token_urlsafe(24),
-            database=secrets.token_hex(24),
-            signing=secrets.token_hex(24),
-        )
+        password, database, signing = secrets.token_urlsafe(24), secrets.token_hex(24), secrets.token_hex(24)
+        made = ServiceSecrets(administrator=password, database=database, signing=signing)
         write_private(file, made.to_json())
     if file.stat().st_mode & 0o077:
         raise RegistryError(f"{file} can be read by others; run: chmod 600 {file}")
@@ -44,10 +42,9 @@ def service_secrets(folder: Path) -> ServiceSecrets:
 
 def write_private(file: Path, text: str) -> None:
     """Write a file that only the user can read, at once: nobody sees half of it, and nobody else sees any."""
-    beside = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
-    with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
-        stream.write(text)
-    beside.replace(file)
+    with atomic_write(file) as stream:
+        os.fchmod(stream.fileno(), 0o600)
+        stream.write(text.encode())
 
 
 def write_access(folder: Path, address: str, user: str, password: str) -> Path:

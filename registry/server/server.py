@@ -1,15 +1,19 @@
-"""`splatsweep serve`: MLflow's server with its users and our guard, on Postgres where there is one, on loopback."""
+"""MLflow's server on loopback: with its users and our guard, or its pages alone over the embedded store.
+
+`splatsweep serve` runs it with users, on Postgres where there is one; `splatsweep ui` without.
+"""
 
 import importlib.util
 import os
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from registry.server.places import Running, ServiceSettings, databases, hold, service_folder, settings_of
 from registry.server.processes import LOOPBACK, answers, check_free, last_words, program, termination_interrupts
 from registry.server.secret_file import ADMINISTRATOR, ServiceSecrets, service_secrets, write_access, write_private
+from registry.tracking.connection import connect
 from ssl_core.errors import MissingDependencyError, RegistryError
 
 Say = Callable[[str], None]
@@ -22,8 +26,6 @@ def serve(home: Path, port: int, artifacts: str | None, announce: Say, *, worker
     in files that only this user can read, and are neither printed nor given on a command line.
 
     Args:
-        home: home folder.
-        port: of MLflow's server.
         artifacts: s3://bucket/prefix, its endpoint and keys from the environment; None for a folder.
         announce: takes the few lines for people.
         workers: processes of MLflow's server.
@@ -41,43 +43,65 @@ def serve(home: Path, port: int, artifacts: str | None, announce: Say, *, worker
         announce(f"starting MLflow on {where}, which takes some seconds")
         try:
             with databases(folder, settings, secrets) as (found, database_port):
-                service = _Service(folder, settings, secrets, found, Running(port=port, database_port=database_port))
-                _run(service, workers, announce)
+                environment = _environment(settings, secrets, found[0], _auth_file(folder, found[1]))
+                words = ["--app-name", "basic-auth", "--workers", str(workers)]
+                with _mlflow(port, words, environment, folder / "mlflow.log") as site:
+                    running = Running(port=port, database_port=database_port)
+                    write_private(folder / "running.json", running.to_json())
+                    file = write_access(folder, site, ADMINISTRATOR, secrets.administrator)
+                    announce(f"registry: {site}  (Ctrl-C stops it)")
+                    announce(f"administrator's address, name and password: {file}")
         except KeyboardInterrupt:
             announce("stopped")
         finally:
             (folder / "running.json").unlink(missing_ok=True)
 
 
-@dataclass(frozen=True)
-class _Service:
-    folder: Path
-    settings: ServiceSettings
-    secrets: ServiceSecrets
-    databases: list[str]
-    running: Running
+def serve_pages(tracking_uri: str | None, home: Path, port: int, announce: Say) -> None:
+    """Serve MLflow's pages over the embedded store until interrupted; where a server's address is given, say it.
+
+    The server binds to 127.0.0.1 and has no login: from elsewhere use a tunnel, or `splatsweep serve`. Ctrl-C and a
+    termination signal end it with all its workers.
+
+    Raises:
+        RegistryError: the store cannot be opened, the port is taken, or the server ended by itself.
+    """
+    if tracking_uri and tracking_uri.startswith(("http://", "https://")):
+        announce(f"MLflow is at {tracking_uri}")
+        return
+    check_free(port)
+    connection = connect(tracking_uri, home, "splatsweep")
+    artifacts = (home.resolve() / "mlartifacts").as_uri()
+    words = ["--backend-store-uri", connection.tracking_uri, "--default-artifact-root", artifacts, "--workers", "1"]
+    # the server's job runner serves features that are not used here, and slows its start
+    environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **os.environ}
+    announce("starting MLflow, which takes some seconds")
+    try:
+        with termination_interrupts(), _mlflow(port, words, environment, home.resolve() / "mlflow-server.log") as site:
+            announce(f"MLflow: {site}  (Ctrl-C stops it)")
+            # the last part selects the pages for training; those for chat applications are MLflow's default
+            studies = f"experiments/{connection.experiment_id}/runs?workflowType=machine_learning"
+            announce(f"studies: {site}/#/{studies}")
+    except KeyboardInterrupt:
+        announce("stopped")
 
 
-def _run(service: _Service, workers: int, announce: Say) -> None:
-    """MLflow's server until it ends, which is an error: only an interrupt ends it well."""
-    folder, port = service.folder, service.running.port
-    log, address = folder / "mlflow.log", f"http://{LOOPBACK}:{port}"
-    where = ["--host", LOOPBACK, "--port", str(port), "--workers", str(workers)]
-    words = [sys.executable, "-m", "mlflow", "server", "--app-name", "basic-auth", *where]
-    with program(words, _environment(service), log) as server:
-        if not answers(server, address):
+@contextmanager
+def _mlflow(port: int, words: Sequence[str], environment: Mapping[str, str], log: Path) -> Iterator[str]:
+    """MLflow's server: the block runs when it answers, with its address. Then it runs until it ends, which is an error:
+    only an interrupt ends it well."""
+    site = f"http://{LOOPBACK}:{port}"
+    where = [sys.executable, "-m", "mlflow", "server", "--host", LOOPBACK, "--port", str(port)]
+    with program([*where, *words], environment, log) as server:
+        if not answers(server, site):
             raise RegistryError(f"MLflow's server does not answer: {last_words(log)}; see {log}")
-        write_private(folder / "running.json", service.running.to_json())
-        file = write_access(folder, address, ADMINISTRATOR, service.secrets.administrator)
-        announce(f"registry: {address}  (Ctrl-C stops it)")
-        announce(f"administrator's address, name and password: {file}")
+        yield site
         server.wait()
     raise RegistryError(f"MLflow's server ended with code {server.returncode}: {last_words(log)}; see {log}")
 
 
-def _environment(service: _Service) -> Mapping[str, str]:
+def _environment(settings: ServiceSettings, secrets: ServiceSecrets, database: str, auth: Path) -> Mapping[str, str]:
     """MLflow's settings. Addresses with passwords go here and not on its command line, which everybody can read."""
-    settings, secrets = service.settings, service.secrets
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "RAY_"))}
     if not settings.artifacts.startswith("s3://"):
         kept = {name: value for name, value in kept.items() if not name.startswith("AWS_")}
@@ -85,9 +109,9 @@ def _environment(service: _Service) -> Mapping[str, str]:
         kept["MLFLOW_S3_ENDPOINT_URL"] = endpoint
     return {
         **kept,
-        "MLFLOW_BACKEND_STORE_URI": service.databases[0],
+        "MLFLOW_BACKEND_STORE_URI": database,
         "MLFLOW_ARTIFACTS_DESTINATION": settings.artifacts,
-        "MLFLOW_AUTH_CONFIG_PATH": str(_auth_file(service.folder, service.databases[1])),
+        "MLFLOW_AUTH_CONFIG_PATH": str(auth),
         "MLFLOW_AUTH_ADMIN_USERNAME": ADMINISTRATOR,
         "MLFLOW_AUTH_ADMIN_PASSWORD": secrets.administrator,
         "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.signing,

@@ -1,16 +1,15 @@
-"""The door to MLflow: one client for one tracking address, opened without races and without endless waits.
+"""MLflow's client for one tracking address, its errors as ours, and what its calls lack: pages, writes made again.
 
-Embedded (no address given): a sqlite file under the home folder, artifacts beside it. Creating that file
-runs MLflow's migrations, which several processes must not do at once; a file lock sees to it. A server: its
-address is tried first with a short time limit, because MLflow's own retries take minutes to say that nobody
-is there.
+Embedded (no address given): a SQLite file under the home folder, artifacts beside it. Creating that file runs MLflow's
+migrations, which several processes must not do at once: a file lock. A server: its address is tried first with a short
+time limit, because MLflow's own retries take minutes to say that nobody is there.
 """
 
 import logging
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,14 +18,20 @@ from typing import Any
 import requests
 from filelock import FileLock
 
-from ssl_core.errors import RegistryError, StorageError
+from ssl_core.errors import RegistryError, SplatsweepError, StorageError
 
 Client = Any
 """`mlflow.MlflowClient`; the library is untyped and takes seconds to import, so imported where used."""
 
 ANSWER_SECONDS = 10.0
 SIGN_IN = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
-_REFUSED = ("UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", "PERMISSION_DENIED")
+WRITES = 5
+"""attempts at a write that lost a race; a second loss takes somebody who removes the row in between"""
+_MISSING = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND")
+_DENIED = ("PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", 401, 403)
+_NEVER = (
+    "INVALID_PARAMETER_VALUE", "BAD_REQUEST", "INVALID_STATE", "RESOURCE_ALREADY_EXISTS", *_MISSING, 400, 409, 413, 422,
+)  # fmt: skip
 EXPERIMENT_TAGS = {
     # the kind selects MLflow's pages for training; unset, it guesses and shows those for chat applications
     "mlflow.experimentKind": "custom_model_development",
@@ -49,9 +54,9 @@ def connect(tracking_uri: str | None, home: Path, experiment: str) -> Connection
     """Open (and on first use create) the tracking store and the experiment.
 
     Args:
-        tracking_uri: an MLflow address; None for `sqlite:///<home>/mlflow.db`.
+        tracking_uri: an MLflow address; None for the store under `home`.
         home: folder of the embedded store, of its artifacts and of the lock.
-        experiment: name; created where it is missing, restored where it was deleted.
+        experiment: created where it is missing, restored where it was deleted.
 
     Raises:
         RegistryError: the server does not answer, or the store is not one that MLflow accepts.
@@ -101,8 +106,6 @@ def import_mlflow() -> Any:
     """MLflow, quiet: no usage reports (unless the user wants them), no migration log, no progress bars."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    for name in ("alembic", "mlflow.store.db.utils"):
-        logging.getLogger(name).setLevel(logging.WARNING)
     import mlflow
 
     for name in ("alembic", "alembic.runtime.migration", "mlflow.store.db.utils"):
@@ -110,23 +113,65 @@ def import_mlflow() -> Any:
     return mlflow
 
 
+def every_page(search: Callable[..., Any], *words: Any, **options: Any) -> Iterator[Any]:
+    """Everything that a paged search of MLflow finds."""
+    token: str | None = None
+    while True:
+        page = search(*words, **options, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def write_again(write: Callable[..., Any], *values: str) -> None:
+    """Set a tag or an alias that another program may set at the same time.
+
+    MLflow looks for the row and then inserts or updates it, so the database's unique constraint refuses one of two who
+    set it first. Made again, the write replaces the other's row. Raises MlflowException as the client does.
+    """
+    for attempt in range(1, WRITES + 1):
+        try:
+            write(*values)
+            return
+        except import_mlflow().MlflowException as error:
+            # SQLite and PostgreSQL, MySQL
+            lost = any(words in str(error).lower() for words in ("unique constraint", "duplicate entry"))
+            if attempt == WRITES or not lost:
+                raise
+
+
 @contextmanager
 def explained(what: str) -> Iterator[None]:
     """MLflow's and the database's exceptions leave as one-line RegistryErrors naming the task."""
-    import_mlflow()
-    from mlflow.exceptions import MlflowException
-
     try:
         yield
-    except MlflowException as error:
-        remedy = f"; {SIGN_IN}" if getattr(error, "error_code", "") in _REFUSED else ""
-        raise RegistryError(f"{what}: {_first_line(error)}{remedy}") from error
-    except requests.HTTPError as error:  # of artifacts, which MLflow lets through as it is
-        refused = error.response is not None and error.response.status_code in (401, 403)
-        remedy = f"; {SIGN_IN}" if refused else ""
+    # HTTPError: of artifacts, which MLflow lets through as it is
+    except (import_mlflow().MlflowException, requests.HTTPError) as error:
+        remedy = f"; {SIGN_IN}" if _code(error) in _DENIED else ""
         raise RegistryError(f"{what}: {without_credentials(_first_line(error))}{remedy}") from error
     except OSError as error:
         raise StorageError(f"{what}: {error}; free some space or make the folder writable") from error
+
+
+class UnreachableError(Exception):
+    """Not now: no answer, an error of the server's own, or no access. The text names a remedy; try again later."""
+
+
+class RefusedError(Exception):
+    """Not as things are: the server understood the request and says that it will not do, or that no such run exists."""
+
+
+@contextmanager
+def answers() -> Iterator[None]:
+    """What MLflow raises in the block leaves as one of the two that a mirror tells apart."""
+    try:
+        yield
+    except (import_mlflow().MlflowException, SplatsweepError, OSError) as error:
+        code, text = _code(error), without_credentials(" ".join(str(error).split())[:400])
+        if code in _NEVER:
+            raise RefusedError(text) from None
+        raise UnreachableError(f"{text}; {SIGN_IN}" if code in _DENIED else text) from None
 
 
 def without_credentials(address: str) -> str:
@@ -137,13 +182,21 @@ def without_credentials(address: str) -> str:
 
 
 def is_missing(error: BaseException) -> bool:
-    """Whether an MLflow exception says that the thing does not exist."""
-    return getattr(error, "error_code", "") in ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND")
+    """Whether MLflow said that the thing does not exist; takes its exception, or what `explained` made of it."""
+    return _code(error) in _MISSING or _code(error.__cause__) in _MISSING
 
 
-def is_invalid(error: BaseException) -> bool:
-    """Whether an MLflow exception says that what was asked for can be nothing: the same again gets the same answer."""
-    return getattr(error, "error_code", "") == "INVALID_PARAMETER_VALUE"
+def is_gone(error: BaseException) -> bool:
+    """Whether MLflow said so, or that what was asked for can be nothing: the same again gets the same answer."""
+    invalid = "INVALID_PARAMETER_VALUE"
+    return is_missing(error) or invalid in (_code(error), _code(error.__cause__))
+
+
+def _code(error: BaseException | None) -> str | int:
+    """MLflow's error code, or the HTTP status of a request for artifacts."""
+    if isinstance(error, requests.HTTPError):
+        return 0 if error.response is None else error.response.status_code
+    return str(getattr(error, "error_code", ""))
 
 
 def _experiment(client: Client, name: str, artifacts: str | None) -> str:

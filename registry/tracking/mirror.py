@@ -13,10 +13,28 @@ from math import isinf
 from pathlib import Path
 from typing import Any
 
-from registry.tracking.answers import RefusedError, UnreachableError, answers
-from registry.tracking.connection import Connection, without_credentials
+from registry.tracking.connection import (
+    Connection,
+    RefusedError,
+    UnreachableError,
+    answers,
+    every_page,
+    without_credentials,
+)
 from registry.tracking.cursor import read_cursor, write_cursor
-from registry.tracking.names import KEY, KIND, PARENT, STUDY, STUDY_RUN, TRIAL, key_of, own_tags, params_of, tags_of
+from registry.tracking.names import (
+    KEY,
+    KIND,
+    PARAM_LIMIT,
+    PARENT,
+    STUDY,
+    STUDY_RUN,
+    TAG_LIMIT,
+    TRIAL,
+    key_of,
+    own_tags,
+    texts_of,
+)
 from registry.tracking.run_view import Point, RunView, Source
 
 MOST_POINTS, MOST_TEXTS, MOST_REFUSALS = 900, 50, 10
@@ -38,10 +56,7 @@ class _Told:
 class Mirror:
     """Tells one study to one server. One process at a time; the caller sees to that.
 
-    Args:
-        source: the study.
-        connect: opens the server and the experiment; asked again after every failure.
-        folder: where the cursor is kept.
+    `connect` opens the server and the experiment, again after every failure. `folder` keeps the cursor.
     """
 
     def __init__(self, source: Source, connect: Callable[[], Connection], folder: Path) -> None:
@@ -121,11 +136,11 @@ class Mirror:
         told = self._told.get(run)
         view = self._source.look(run, max(told.steps.values(), default=0) if told else 0)
         points, infinite = _finite(view.points)
-        wanted = tags_of({**view.tags, **infinite})
+        wanted = texts_of({**view.tags, **infinite}, TAG_LIMIT)
         if told is None:
             told = self._told[run] = self._begin(run, view, wanted, points)
         points = [point for point in points if point.step > told.steps.get(point.key, -1)]
-        params = {key: value for key, value in params_of(view.params).items() if key not in told.params}
+        params = {key: value for key, value in texts_of(view.params, PARAM_LIMIT).items() if key not in told.params}
         tags = {key: value for key, value in wanted.items() if told.tags.get(key) != value}
         for batch in _batches(points, params, tags):
             self._log(run, told.id, batch)
@@ -135,7 +150,11 @@ class Mirror:
         for name, content in view.files.items():
             self._upload(run, told, name, content)
         if view.status != told.status:
-            self._set_status(told.id, view)
+            with answers():
+                if view.status == "RUNNING":
+                    self._client.update_run(told.id, status="RUNNING")
+                else:
+                    self._client.set_terminated(told.id, status=view.status, end_time=view.ended)
             told.status = view.status
 
     def _begin(self, run: str, view: RunView, tags: Mapping[str, str], points: Iterable[Point]) -> _Told:
@@ -205,13 +224,6 @@ class Mirror:
             self._refuse(f"run {run}, {name}: {error}")
         told.files[name] = mark
 
-    def _set_status(self, run_id: str, view: RunView) -> None:
-        with answers():
-            if view.status == "RUNNING":
-                self._client.update_run(run_id, status="RUNNING")
-            else:
-                self._client.set_terminated(run_id, status=view.status, end_time=view.ended)
-
     # ---- the cursor
 
     def _refuse(self, text: str) -> None:
@@ -229,15 +241,9 @@ def _runs_by_name(server: Connection, key: str) -> dict[str, Any]:
     """The study's runs as the server has them; of two of one trial, one that was not deleted, then the older."""
     from mlflow.entities import ViewType
 
-    found: list[Any] = []
-    token: str | None = ""
-    while token is not None:
-        with answers():
-            page = server.client.search_runs(
-                [server.experiment_id], f"tags.`{KEY}` = '{key}'", ViewType.ALL, 1000, ["start_time ASC"], token or None
-            )
-        found += page
-        token = page.token or None
+    words = [server.experiment_id], f"tags.`{KEY}` = '{key}'", ViewType.ALL, 1000, ["start_time ASC"]
+    with answers():
+        found = list(every_page(server.client.search_runs, *words))
     found.sort(key=lambda run: run.info.lifecycle_stage == "deleted")
     named: dict[str, Any] = {}
     for run in found:
@@ -265,11 +271,8 @@ def _batches(points: Sequence[Point], params: Mapping[str, str], tags: Mapping[s
     from mlflow.entities import Metric, Param, RunTag
 
     metrics = [Metric(point.key, point.value, point.time, point.step) for point in points]
-    groups = (
-        _chunks(metrics, MOST_POINTS),
-        _chunks([Param(*pair) for pair in params.items()], MOST_TEXTS),
-        _chunks([RunTag(*pair) for pair in tags.items()], MOST_TEXTS),
-    )
+    texts = [Param(*pair) for pair in params.items()], [RunTag(*pair) for pair in tags.items()]
+    groups = (_chunks(metrics, MOST_POINTS), *(_chunks(kind, MOST_TEXTS) for kind in texts))
     for parts in zip_longest(*groups, fillvalue=()):
         yield [item for part in parts for item in part]
 

@@ -28,14 +28,9 @@ def short(text: str, limit: int) -> str:
     return f"{text[:200]}… [{len(text)} characters, sha256 {hashlib.sha256(text.encode()).hexdigest()[:16]}]"
 
 
-def tags_of(tags: Mapping[str, str]) -> dict[str, str]:
-    """Tags with usable names and lengths."""
-    return {key_of(name): short(str(value), TAG_LIMIT) for name, value in tags.items()}
-
-
-def params_of(params: Mapping[str, Any]) -> dict[str, str]:
-    """Parameters with usable names and lengths."""
-    return {key_of(name): short(str(value), PARAM_LIMIT) for name, value in params.items()}
+def texts_of(values: Mapping[str, Any], limit: int) -> dict[str, str]:
+    """Tags or parameters with usable names and lengths."""
+    return {key_of(name): short(str(value), limit) for name, value in values.items()}
 
 
 def own_tags() -> dict[str, str]:

@@ -4,22 +4,31 @@ A study is shown by `registry.tracking.mirror`, in a process of its own. What is
 (registering, evaluating, pulling): it asks the server and waits for the answer.
 """
 
+import tempfile
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from registry.tracking.connection import Client, Connection, connect, embedded_address, explained, without_credentials
-from registry.tracking.names import PARENT, RunStatus, own_tags, params_of, tags_of
+from registry.tracking.connection import (
+    Client,
+    Connection,
+    connect,
+    embedded_address,
+    every_page,
+    explained,
+    import_mlflow,
+    is_gone,
+    without_credentials,
+)
+from registry.tracking.names import PARAM_LIMIT, PARENT, TAG_LIMIT, RunStatus, own_tags, texts_of
+from ssl_core.errors import RegistryError
 
 EXPERIMENT = "splatsweep"
 
 
 def open_run_log(tracking_uri: str | None, home: Path, experiment: str = EXPERIMENT) -> "RunLog":
-    """The run log at an MLflow address, or the embedded one under `home` for None.
-
-    Nothing is asked of the server before it is needed: `RunLog.connection` raises where nobody answers.
-    """
+    """The run log at an MLflow address, or the embedded one under `home` for None. Nothing is asked of it yet."""
     return RunLog(tracking_uri or None, home, experiment)
 
 
@@ -35,9 +44,6 @@ class RunLog:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
         """Nothing is kept open: every write was answered."""
 
     @property
@@ -81,17 +87,13 @@ class RunLog:
     # ---- runs, at once
 
     def start_run(self, name: str, tags: Mapping[str, str], params: Mapping[str, Any]) -> str:
-        """Id of a new run.
-
-        Raises:
-            RegistryError: the server refuses or does not answer; here and below.
-        """
+        """Id of a new run. Raises RegistryError: the server refuses or does not answer; here and below."""
         from mlflow.entities import Param
 
         with explained(f"creating run '{name}'"):
-            tags = {**own_tags(), **tags_of(tags)}
+            tags = {**own_tags(), **texts_of(tags, TAG_LIMIT)}
             run = self.client.create_run(self.connection.experiment_id, tags=tags, run_name=name)
-            values = [Param(key, value) for key, value in params_of(params).items()]
+            values = [Param(key, value) for key, value in texts_of(params, PARAM_LIMIT).items()]
             for start in range(0, len(values), 100):
                 self.client.log_batch(run.info.run_id, params=values[start : start + 100])
         return str(run.info.run_id)
@@ -105,12 +107,39 @@ class RunLog:
         with explained(f"ending run {run_id}"):
             self.client.set_terminated(run_id, status=status)
 
-    def log_file(self, run_id: str, path: Path, folder: str = "") -> None:
-        """Copy one file into the run's artifacts, under `folder` if given."""
+    def log_file(self, run_id: str, path: Path) -> None:
+        """Copy one file into the run's artifacts."""
         with explained(f"storing {path.name} with run {run_id}"):
-            self.client.log_artifact(run_id, str(path), folder or None)
+            self.client.log_artifact(run_id, str(path))
 
     def log_text(self, run_id: str, text: str, name: str) -> None:
         """Write a text as artifact `name` (folders with /) of the run."""
         with explained(f"storing {name} with run {run_id}"):
             self.client.log_text(run_id, text, name)
+
+    def find_run(self, run_id: str) -> Any:
+        """A run, or None where there is none (any more)."""
+        if not run_id:
+            return None
+        try:
+            with explained(f"reading run {run_id}"):
+                return self.client.get_run(run_id)
+        except RegistryError as error:
+            if is_gone(error):
+                return None
+            raise
+
+    def find_runs(self, tags: Mapping[str, str]) -> list[Any]:
+        """Runs with these tags, oldest first. Values are digests or checked names: no quotes in them."""
+        query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
+        with explained(f"looking for runs where {query}"):
+            search, experiment = self.client.search_runs, self.connection.experiment_id
+            return list(every_page(search, [experiment], query, max_results=500, order_by=["start_time ASC"]))
+
+    def read_file(self, run_id: str, name: str) -> bytes:
+        """An artifact of a run. Raises RegistryError, StorageError where it is not there or cannot be read."""
+        with explained(f"reading {name} of run {run_id}"), tempfile.TemporaryDirectory() as scratch:
+            path = import_mlflow().artifacts.download_artifacts(
+                run_id=run_id, artifact_path=name, dst_path=scratch, tracking_uri=self.tracking_uri
+            )
+            return Path(path).read_bytes()

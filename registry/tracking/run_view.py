@@ -44,26 +44,20 @@ class Source(Protocol):
     @property
     def key(self) -> str:
         """In the tags of the study's runs, and of no other study's."""
-        ...
 
     @property
     def name(self) -> str:
         """The study's name."""
-        ...
 
     @property
     def position(self) -> int:
         """How many facts `poll` has taken in."""
-        ...
 
     def poll(self) -> set[str]:
         """Take in what is new; the runs that it is about."""
-        ...
 
     def runs(self) -> Iterable[str]:
         """All runs so far."""
-        ...
 
     def look(self, run: str, after: int) -> RunView:
         """A run as it shall look. Points of steps up to `after` may be left out."""
-        ...

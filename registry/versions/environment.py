@@ -1,8 +1,7 @@
 """What an encoder was made with: interpreter, processor and the libraries that its numbers come from.
 
-The same config, seed, data and code give the same bits only where these are the same too. A study puts them on its runs
-as tags (`facts`); their digest stands in the lineage of each encoder. They are those of the process that starts the
-study: its workers are refused when their code differs, and are expected to have the same lock installed.
+The same config, seed, data and code give the same bits only where these are the same too. A study puts those of the
+process that starts it on its runs as tags (`facts`); their digest stands in the lineage of each encoder.
 """
 
 import hashlib
@@ -56,11 +55,10 @@ def facts(threads: int) -> dict[str, str]:
 
 def differences(then: Environment, now: Environment) -> tuple[str, ...]:
     """What is another now, one text each: `torch 2.9.0, now 2.10.0`. Empty: the same bits are to be expected."""
-    found = []
-    for name in sorted(then.libraries.keys() | now.libraries.keys()):
-        found.append((name, then.libraries.get(name, ""), now.libraries.get(name, "")))
-    for name in ("python", "system", "processor", "instructions"):
-        found.append((name, getattr(then, name), getattr(now, name)))
+    libraries = sorted(then.libraries.keys() | now.libraries.keys())
+    found = [(name, then.libraries.get(name, ""), now.libraries.get(name, "")) for name in libraries]
+    others = ("python", "system", "processor", "instructions")
+    found += [(name, getattr(then, name), getattr(now, name)) for name in others]
     found.append(("requirements.lock", then.lock_digest, now.lock_digest))
     return tuple(f"{name} {old or 'none'}, now {new or 'none'}" for name, old, new in found if old != new)
 

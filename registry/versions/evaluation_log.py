@@ -1,4 +1,4 @@
-"""Results of an evaluation, put where people look: a nested run, the model's page, the version's card.
+"""Evaluations of registered versions: measured by the task of the card, put where people look, read back.
 
 The run `evaluate <name> v<version>` holds the report (JSON), the pictures and every accuracy as a metric,
 also attached to the logged model. The version gets the headline as tags and description, and the card its
@@ -12,19 +12,105 @@ import time
 from pathlib import Path
 from typing import Any
 
-from registry.tracking.connection import explained, import_mlflow, is_invalid, is_missing
+import torch
+
+from registry.tracking.connection import explained
+from registry.versions.fetching import fetch
 from registry.versions.model_card import NOT_EVALUATED, describe_version, render_card
 from registry.versions.records import PREFIX, Decision, EncoderVersion, EvaluationSummary
-from registry.versions.store import CARD_FILE, EncoderStore
+from registry.versions.store import EncoderStore, bundle_digest
+from registry.versions.upload import CARD_FILE
+from ssl_core.data.dataset import Dataset
 from ssl_core.errors import RegistryError
-from ssl_core.evaluation.report import Report, scale_of
-from ssl_core.evaluation.task import parse_report
-from ssl_core.evaluation.task_contract import Evaluation
+from ssl_core.evaluation.extract import ExtractionTimes, FeatureCache
+from ssl_core.evaluation.report import Report, TaskConfig, Tell, scale_of, silent
+from ssl_core.evaluation.task import parse_report, probing, task_of
+from ssl_core.evaluation.task_contract import Companion, Context, Evaluation
+from ssl_core.evaluation.tasks.probing_report import ProbingReport, reference_table
+from ssl_core.models.bundle import load_bundle, read_card
 from ssl_core.models.cards import Card
 
+FEATURES_FOLDER = "features"
+"""under the home folder"""
 REPORT_FILE = "report.json"
 REPORT_DIGEST = f"{PREFIX}report_sha256"
 """tag of the evaluation's run"""
+
+
+def evaluate_registered(
+    store: EncoderStore,
+    data: Dataset,
+    version: EncoderVersion,
+    config: TaskConfig | None = None,
+    *,
+    device: torch.device | str = "cpu",
+    tell: Tell = silent,
+) -> tuple[Evaluation[Report], Card]:
+    """Evaluate a registered version, with features kept under the store's home folder; and its card.
+
+    Args:
+        config: the protocol; None: the one that the gate asks of such a card.
+
+    Raises:
+        InfeasibleError: the data cannot serve the model.
+        IntegrityError: the registered files do not match their checksums.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        mine, theirs = Path(scratch) / "model", Path(scratch) / "companion"
+        for folder in (mine, theirs):
+            folder.mkdir()
+        found = _loaded(fetch(store, version, mine), device)
+        companion = _companion(store, version, theirs)
+        context = Context(
+            title=version.reference,
+            identity=found.identity,
+            cache=kept_features(store),
+            companions=() if companion is None else (_loaded(companion, device),),
+            tell=tell,
+        )
+        task = task_of(found.card)
+        return task.evaluate(found.model, found.card, data, config or task.config(), context), found.card
+
+
+def reference_table_of(
+    store: EncoderStore, reference: str, data: Dataset, *, device: torch.device | str = "cpu", tell: Tell = silent
+) -> tuple[ProbingReport, ExtractionTimes]:
+    """The cross-modal reference's SVM table of the encoder `NAME@ALIAS` or `NAME/VERSION`, and where the time of its
+    features went. Read only: a version keeps the report of the protocol it was judged by.
+
+    Raises:
+        RegistryError: no such encoder.
+        IntegrityError: the registered files do not match their checksums.
+        InfeasibleError: it is no encoder, or the data cannot serve it, or has no test objects.
+    """
+    version, times = store.resolve(reference), ExtractionTimes()
+    with tempfile.TemporaryDirectory() as scratch:
+        found = _loaded(fetch(store, version, Path(scratch)), device)
+        context = Context(version.reference, found.identity, kept_features(store), tell=tell)
+        table = probing(found.model, found.card, data, reference_table(), context, times)
+    return table.report, times
+
+
+def kept_features(store: EncoderStore) -> FeatureCache:
+    """The cache that belongs to a store: under the home folder of its run log."""
+    return FeatureCache(store.run_log.home / FEATURES_FOLDER)
+
+
+def _loaded(bundle: Path, device: torch.device | str) -> Companion:
+    return Companion(load_bundle(bundle).to(device), read_card(bundle).card, bundle_digest(bundle))
+
+
+def _companion(store: EncoderStore, version: EncoderVersion, scratch: Path) -> Path | None:
+    """Bundle of a model of another kind from the same trial; None where there is none that is whole."""
+    if not version.lineage.run_id:
+        return None
+    for other in store.list():
+        if other.lineage.run_id == version.lineage.run_id and other.kind != version.kind:
+            try:
+                return fetch(store, other, scratch)
+            except RegistryError:
+                return None
+    return None
 
 
 def log_evaluation(
@@ -99,20 +185,45 @@ def read_report(store: EncoderStore, version: EncoderVersion) -> Report | None:
 def report_of_run(store: EncoderStore, run_id: str) -> Report | None:
     """The report of an evaluation's run. None if it is not there, of an older format, or not the one that was written:
     whoever can write to the artifacts alone decides about no champion. The answer to each is to evaluate again."""
-    artifacts = import_mlflow().artifacts
     try:
-        with explained(f"reading the report of run {run_id}"), tempfile.TemporaryDirectory() as scratch:
-            # one of before there was a digest has none
-            written = store.client.get_run(run_id).data.tags.get(REPORT_DIGEST)
-            path = artifacts.download_artifacts(
-                run_id=run_id, artifact_path=REPORT_FILE, dst_path=scratch, tracking_uri=store.run_log.tracking_uri
-            )
-            content = Path(path).read_bytes()
-            if written is not None and hashlib.sha256(content).hexdigest() != written:
-                return None
-            return parse_report(content)
+        content, run = store.run_log.read_file(run_id, REPORT_FILE), store.run_log.find_run(run_id)
+        # one of before there was a digest has none
+        written = None if run is None else run.data.tags.get(REPORT_DIGEST)
+        intact = written is None or hashlib.sha256(content).hexdigest() == written
+        return parse_report(content) if intact else None
     except (RegistryError, ValueError, OSError):
         return None
+
+
+def known_report(store: EncoderStore, version: EncoderVersion, pack_digest: str, config: TaskConfig) -> Report | None:
+    """The version's last report, if it answers what is asked."""
+    known = read_report(store, version)
+    return known if known and known.data_digest == pack_digest and known.config.covers(config) else None
+
+
+def settle_leftovers(
+    store: EncoderStore, version: EncoderVersion, pack_digest: str, config: TaskConfig
+) -> EncoderVersion:
+    """Make good for evaluations of this version, pack and protocol that were cut short, so that none is made twice.
+
+    Called by the owner of the claim to the work (`registry.champions.evaluation_claims`). A run whose report is whole
+    is hung on its version again; a run that did not get that far goes to MLflow's bin (`mlflow gc` empties it).
+
+    Raises:
+        RegistryError: the registry does not answer.
+    """
+    tags = {"kind": "evaluation", "encoder": version.reference, "pack_digest": pack_digest}
+    tags["config_digest"] = config.digest()
+    runs = store.run_log.find_runs({f"{PREFIX}{key}": value for key, value in tags.items()})
+    with explained(f"clearing evaluations of {version.reference} that were cut short"):
+        for run in runs:
+            if run.info.status != "FINISHED":
+                store.client.delete_run(run.info.run_id)
+    for run in reversed(runs):
+        report = report_of_run(store, run.info.run_id) if run.info.status == "FINISHED" else None
+        if report is not None and report.config == config and report.data_digest == pack_digest:
+            return tag_version(store, version, report, run.info.run_id)
+    return version
 
 
 def log_decision(store: EncoderStore, version: EncoderVersion, decision: Decision, card: Card) -> EncoderVersion:
@@ -120,24 +231,11 @@ def log_decision(store: EncoderStore, version: EncoderVersion, decision: Decisio
     version = store.tag(
         version, {f"{PREFIX}decision": decision.to_json(), f"{PREFIX}decision_reason": decision.reason[:1000]}
     )
-    if version.evaluation is not None and _is_there(store, version.evaluation.run_id):
+    if version.evaluation is not None and store.run_log.find_run(version.evaluation.run_id):
         text = json.dumps(decision.model_dump(mode="json"), indent=2)
         store.run_log.log_text(version.evaluation.run_id, text, "decision.json")
     _write_card(store, version, card, read_report(store, version), decision)
     return version
-
-
-def _is_there(store: EncoderStore, run_id: str) -> bool:
-    """Whether a run exists. One that was removed for good takes no file, and a decision stands without it."""
-    try:
-        with explained(f"reading run {run_id}"):
-            store.client.get_run(run_id)
-    except RegistryError as error:
-        cause = error.__cause__ or error
-        if is_missing(cause) or is_invalid(cause):
-            return False
-        raise
-    return True
 
 
 def _log_metrics(store: EncoderStore, version: EncoderVersion, report: Report, run_id: str) -> None:

@@ -11,7 +11,6 @@ from typing import assert_never
 
 import safetensors.torch
 
-from registry.tracking.connection import explained
 from registry.versions.records import PREFIX, EncoderVersion, Lineage, safe_name
 from registry.versions.store import EncoderStore
 from ssl_core.data.object_pack import Pack
@@ -36,17 +35,22 @@ def register_imported(store: EncoderStore, imported: Imported, stem: str, recipe
     names = {output: safe_name(f"{stem}-{output}") for output in imported.models}
     report = imported.report
     run_id = _run_of(store, report)
-    lineage = Lineage(
-        study="", trial=-1, run_id=run_id, seed=0, recipe=recipe, config_digest=report.settings, source=_source(report)
-    )
+    came = {"recipe": recipe, "config_digest": report.settings, "source": source_tags(report)[f"{PREFIX}source"]}
+    lineage = Lineage(study="", trial=-1, run_id=run_id, seed=0, **came)
     versions = []
     try:
         with tempfile.TemporaryDirectory() as scratch:
             _keep(store, imported, run_id, Path(scratch))
             for output, name in names.items():
                 known = [version for version in store.list(name) if version.lineage.run_id == run_id]
-                version = known[-1] if known else _register(store, imported, output, (name, lineage), Path(scratch))
-                versions.append(store.tag(version, source_tags(report)))
+                if not known:
+                    made, folder = imported.models[output], Path(scratch) / output
+                    # nothing of the run: the same file gives the same card, so the same digest, wherever it is imported
+                    facts = {"source": report.model, "source_sha256": report.sha256}
+                    save_bundle(made.module, made.card, folder, name=name, lineage=facts)
+                    add_onnx(folder)
+                    known = [store.register(folder, name, lineage, run_id)]
+                versions.append(store.tag(known[-1], source_tags(report)))
     except BaseException:
         store.run_log.finish(run_id, "FAILED")
         raise
@@ -73,27 +77,11 @@ def check_pack(imported: Imported, pack: Pack) -> None:
 def source_tags(report: ImportReport) -> dict[str, str]:
     """Where a version came from, as its tags: what it was imported as, and which file that was."""
     return {
-        f"{PREFIX}source": _source(report),
+        f"{PREFIX}source": f"imported {report.model} weights",
         f"{PREFIX}source_file": report.file,
         f"{PREFIX}source_sha256": report.sha256,
         f"{PREFIX}source_placed": report.summary,
     }
-
-
-def _source(report: ImportReport) -> str:
-    return f"imported {report.model} weights"
-
-
-def _register(
-    store: EncoderStore, imported: Imported, output: str, called: tuple[str, Lineage], scratch: Path
-) -> EncoderVersion:
-    name, lineage = called
-    made, folder = imported.models[output], scratch / output
-    # nothing of the run: the same file gives the same card, so the same digest, wherever it is imported
-    facts = {"source": imported.report.model, "source_sha256": imported.report.sha256}
-    save_bundle(made.module, made.card, folder, name=name, lineage=facts)
-    add_onnx(folder)
-    return store.register(folder, name, lineage, lineage.run_id)
 
 
 def _keep(store: EncoderStore, imported: Imported, run_id: str, scratch: Path) -> None:
@@ -109,11 +97,7 @@ def _run_of(store: EncoderStore, report: ImportReport) -> str:
     """The run of this file under these settings: the one that is there, else a new one."""
     key = f"{report.sha256[:32]}-{report.settings}"
     tags = {f"{PREFIX}kind": "import", f"{PREFIX}import": key, **source_tags(report)}
-    with explained(f"looking for an import of {report.file}"):
-        experiment = store.run_log.connection.experiment_id
-        query = f"tags.`{PREFIX}import` = '{key}'"
-        runs = store.client.search_runs([experiment], query, max_results=1, order_by=["start_time ASC"])
-    if runs:
-        return str(runs[0].info.run_id)
+    for run in store.run_log.find_runs({f"{PREFIX}import": key}):
+        return str(run.info.run_id)
     params = {"model": report.model, "file": report.file, "settings": report.settings}
     return store.run_log.start_run(f"import {report.file}", tags, params)

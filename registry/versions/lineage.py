@@ -1,27 +1,65 @@
 """Lineage both ways: from an encoder to all that made it, and from a pack or a study to every encoder.
 
-trace(store, reference)    version -> trial, study, seed, space, config, pack, code, environment
-of_pack(store, digest)     pack -> encoders trained or evaluated on it, and the studies
-of_study(store, name)      study -> its registered encoders
+trace(store, reference)           version -> trial, study, seed, space, config, pack, code, environment
+read_recorded(store, lineage)     what the runs still say about the trial: its config, its space, its environment
+of_pack(store, digest)            pack -> encoders trained or evaluated on it, and the studies
+of_study(store, name)             study -> its registered encoders
+
+Runs can be deleted and artifacts edited: what is missing or does not match the digests of the lineage becomes a gap
+with its reason, and everything else is still told.
 """
 
+import hashlib
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 from pydantic import Field
 
 from registry.tracking.connection import explained
-from registry.versions.recorded import Recorded, read_recorded
-from registry.versions.records import PREFIX, EncoderVersion
+from registry.tracking.names import PARENT
+from registry.versions.environment import Environment
+from registry.versions.records import PREFIX, EncoderVersion, Lineage, optional
 from registry.versions.store import EncoderStore
 from ssl_core.config import Config, nearest
-from ssl_core.errors import RegistryError
+from ssl_core.errors import RegistryError, StorageError
 
 Use = Literal["trained", "evaluated"]
 _DIGEST = re.compile(r"[0-9a-f]{4,64}")
 REMOVED = "removed"
+Curves = dict[str, dict[int, float]]
+"""metric -> epoch -> value"""
+
+OBJECTIVE = "objective"
+"""A metric of the run that no trial reports: the best value, at the best epoch."""
+
+
+class Recorded(Config):
+    """One trial as its runs tell it."""
+
+    source: str
+    """where this was read, for people"""
+    study_run: str = ""
+    outcome: str = ""
+    reason: str = ""
+    values: dict[str, str] = Field(default_factory=dict)
+    """what the search chose, as the run shows it"""
+    config: dict[str, Any] | None = None
+    """all settings, checked against the lineage's digest"""
+    space: dict[str, Any] | None = None
+    """recipe, base and domains, checked likewise"""
+    best_epoch: int | None = None
+    """whose checkpoint was registered"""
+    pack: str = ""
+    """where the pack lay"""
+    threads: int | None = None
+    """CPU threads that the trial computed on"""
+    environment: Environment | None = None
+    gaps: tuple[str, ...] = ()
+    """what could not be found, and why"""
 
 
 class Judged(Config):
@@ -46,7 +84,7 @@ class Trace(Config):
     @property
     def trained_here(self) -> bool:
         """Whether a trial of a study made it; an imported encoder has no trial."""
-        return _trained(self.version)
+        return self.version.lineage.from_trial
 
 
 class Sighting(Config):
@@ -82,8 +120,8 @@ def trace(store: EncoderStore, reference: str) -> Trace:
     source = {key.removeprefix(PREFIX): value for key, value in tags.items() if key.startswith(f"{PREFIX}source")}
     return Trace(
         version=version,
-        recorded=read_recorded(store, version.lineage) if _trained(version) else Recorded(source="no trial"),
-        evaluations=tuple(_judged(run) for run in _runs(store, "evaluation", "encoder", version.reference)),
+        recorded=read_recorded(store, version.lineage) if version.lineage.from_trial else Recorded(source="no trial"),
+        evaluations=tuple(_judged(run) for run in _runs(store, "evaluation", encoder=version.reference)),
         source=source,
     )
 
@@ -96,24 +134,26 @@ def of_pack(store: EncoderStore, pack_digest: str) -> PackTrace:
     """
     if not _DIGEST.fullmatch(pack_digest):
         raise RegistryError(f"{pack_digest!r} is no pack and no pack digest; give a pack's folder, address or digest")
-    evaluations = _runs(store, "evaluation", "pack_digest", pack_digest)
+    evaluations = _runs(store, "evaluation", pack_digest=pack_digest)
     judged = {run.data.tags.get(f"{PREFIX}encoder", "") for run in evaluations}
-    found, known = [], set[str]()
-    for version in store.list():
-        known.add(version.reference)
-        summary = version.evaluation
+    found, versions = [], store.list()
+    for version in versions:
+        lineage, summary = version.lineage, version.evaluation
         evaluated = version.reference in judged or (summary is not None and summary.pack_digest == pack_digest)
-        trained = version.lineage.pack_digest == pack_digest
-        uses: list[Use] = []
-        if trained:
-            uses.append("trained")
-        if evaluated:
-            uses.append("evaluated")
-        if uses:
-            found.append(_sighting(version, tuple(uses)))
-    for reference in sorted(judged - known - {""}):
+        seen: dict[Use, bool] = {"trained": lineage.pack_digest == pack_digest, "evaluated": evaluated}
+        if any(seen.values()):
+            sighting = Sighting(
+                reference=version.reference,
+                uses=tuple(use for use, so in seen.items() if so),
+                status=version.status,
+                study=lineage.study,
+                trial=lineage.trial,
+                headline=summary.headline if summary else "",
+            )
+            found.append(sighting)
+    for reference in sorted(judged - {version.reference for version in versions} - {""}):
         found.append(Sighting(reference=reference, uses=("evaluated",), status=REMOVED))
-    studies = {run.data.tags.get(f"{PREFIX}study", "") for run in _runs(store, "study", "pack_digest", pack_digest)}
+    studies = {run.data.tags.get(f"{PREFIX}study", "") for run in _runs(store, "study", pack_digest=pack_digest)}
     return PackTrace(pack_digest=pack_digest, encoders=tuple(found), studies=tuple(sorted(studies - {""})))
 
 
@@ -132,22 +172,6 @@ def of_study(store: EncoderStore, study: str) -> tuple[EncoderVersion, ...]:
     return found
 
 
-def _trained(version: EncoderVersion) -> bool:
-    return bool(version.lineage.study) and version.lineage.trial >= 0
-
-
-def _sighting(version: EncoderVersion, uses: tuple[Use, ...]) -> Sighting:
-    lineage, summary = version.lineage, version.evaluation
-    return Sighting(
-        reference=version.reference,
-        uses=uses,
-        status=version.status,
-        study=lineage.study,
-        trial=lineage.trial,
-        headline=summary.headline if summary else "",
-    )
-
-
 def _judged(run: Any) -> Judged:
     tags = run.data.tags
     began = datetime.fromtimestamp(run.info.start_time / 1000, UTC).isoformat(timespec="seconds")
@@ -159,16 +183,94 @@ def _judged(run: Any) -> Judged:
     )
 
 
-def _runs(store: EncoderStore, kind: str, tag: str, value: str) -> Iterator[Any]:
-    """Runs of a kind with this tag, oldest first. The value is a digest or a checked reference: no quotes in it."""
-    query = f"tags.`{PREFIX}kind` = '{kind}' and tags.`{PREFIX}{tag}` = '{value}'"
-    experiment, token = store.run_log.connection.experiment_id, None
-    while True:
-        with explained(f"looking for the {kind} runs of {value}"):
-            page = store.client.search_runs(
-                [experiment], query, max_results=500, order_by=["start_time ASC"], page_token=token
-            )
-        yield from page
-        token = page.token
-        if not token:
-            return
+def _runs(store: EncoderStore, kind: str, **tags: str) -> list[Any]:
+    """Runs of a kind with these tags, oldest first."""
+    return store.run_log.find_runs({f"{PREFIX}{name}": value for name, value in {"kind": kind, **tags}.items()})
+
+
+def read_recorded(store: EncoderStore, lineage: Lineage) -> Recorded:
+    """What MLflow has about the trial of a lineage.
+
+    Raises:
+        RegistryError: the server does not answer. What is merely not there is a gap.
+    """
+    source = f"run {lineage.run_id}"
+    run = store.run_log.find_run(lineage.run_id)
+    if run is None:
+        return Recorded(source=source, gaps=(_absent("trial", lineage.run_id),))
+    tags = dict(run.data.tags)
+    gaps: list[str] = []
+    config = _document(store, lineage.run_id, "config.json", lineage.config_digest, gaps)
+    parent = tags.get(PARENT, "")
+    study = store.run_log.find_run(parent)
+    if study is None:
+        gaps.append(_absent("study", parent))
+    space = None if study is None else _document(store, parent, "space.json", lineage.space_digest, gaps)
+    environment = optional(Environment, tags.get(f"{PREFIX}environment"))
+    if environment is None:
+        gaps.append("the environment was not recorded")
+    elif lineage.environment_digest not in ("", environment.digest()):
+        environment = None
+        gaps.append("the environment of the run is not the one that the encoder was registered with")
+    best = _history(store, lineage.run_id, OBJECTIVE) if OBJECTIVE in run.data.metrics else {}
+    return Recorded(
+        source=source,
+        study_run=parent,
+        outcome=tags.get(f"{PREFIX}outcome", ""),
+        reason=tags.get(f"{PREFIX}reason", ""),
+        values=dict(run.data.params),
+        config=config,
+        space=space,
+        best_epoch=max(best, default=None),
+        pack=tags.get(f"{PREFIX}pack", ""),
+        threads=_threads(tags, {} if study is None else study.data.params),
+        environment=environment,
+        gaps=tuple(gaps),
+    )
+
+
+def read_curves(store: EncoderStore, run_id: str) -> Curves:
+    """Every metric that the trial reported, by epoch; empty when there is no such run. Raises RegistryError."""
+    run = store.run_log.find_run(run_id)
+    names = [] if run is None else sorted(set(run.data.metrics) - {OBJECTIVE})
+    return {name: _history(store, run_id, name) for name in names}
+
+
+def plain_digest(document: Mapping[str, Any]) -> str:
+    """Of a config or space from its plain values: what `digest` gives for the one that was written."""
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _absent(whose: str, run_id: str) -> str:
+    return f"the {whose}'s run {run_id} is not in MLflow" if run_id else f"no run of the {whose} is named"
+
+
+def _document(store: EncoderStore, run_id: str, name: str, digest: str, gaps: list[str]) -> dict[str, Any] | None:
+    """A JSON artifact of a run whose digest is the expected one (any, where none is known)."""
+    try:
+        document = json.loads(store.run_log.read_file(run_id, name))
+    except (RegistryError, StorageError, ValueError):
+        gaps.append(f"{name} of run {run_id} is gone or cannot be read")
+        return None
+    if not isinstance(document, dict) or digest not in ("", plain_digest(document)):
+        gaps.append(f"{name} of run {run_id} is not the one that the encoder was registered with")
+        return None
+    return document
+
+
+def _history(store: EncoderStore, run_id: str, name: str) -> dict[int, float]:
+    """The last value told of each epoch."""
+    with explained(f"reading {name} of run {run_id}"):
+        points = store.client.get_metric_history(run_id, name)
+    return {int(p.step): float(p.value) for p in sorted(points, key=lambda point: (point.step, point.timestamp))}
+
+
+def _threads(tags: Mapping[str, str], params: Mapping[str, str]) -> int | None:
+    """As tagged; of older studies, from the settings that decided it."""
+    for text in (tags.get(f"{PREFIX}threads"), params.get("study.threads_per_trial")):
+        with suppress(TypeError, ValueError):
+            return max(1, int(text or ""))
+    with suppress(KeyError, ValueError):
+        return max(1, int(float(params["study.cpus_per_trial"])))
+    return None

@@ -1,7 +1,6 @@
 """What the registry remembers of an encoder: where it came from, what happened to it, how it scored.
 
-State derives from events: a version is the champion because the last thing that happened to it is a
-promotion.
+State derives from events: a version is the champion because the last thing that happened to it is a promotion.
 """
 
 import json
@@ -46,6 +45,11 @@ class Lineage(Config):
     def origin(self) -> str:
         """For sentences: `study household, trial 4`, or what was imported."""
         return f"study {self.study}, trial {self.trial}" if self.study or not self.source else self.source
+
+    @property
+    def from_trial(self) -> bool:
+        """Whether a trial of a study made it."""
+        return bool(self.study) and self.trial >= 0
 
     def tags(self) -> dict[str, str]:
         """As version tags `splatsweep.<field>`."""

@@ -12,9 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from registry.tracking.connection import Client, explained, import_mlflow, is_missing
+from registry.tracking.connection import Client, every_page, explained, import_mlflow, is_missing, write_again
 from registry.tracking.run_log import RunLog
-from registry.versions.mlmodel import SERVING_FILES
 from registry.versions.model_card import describe_version
 from registry.versions.records import (
     CANDIDATE,
@@ -37,11 +36,7 @@ from registry.versions.records import (
     receipt_tag,
     safe_name,
 )
-from registry.versions.tag_writes import set_alias, set_version_tag
-from registry.versions.upload import BUNDLE_FILES as BUNDLE_FILES
-from registry.versions.upload import CARD_FILE as CARD_FILE
-from registry.versions.upload import RECEIPT_FILE as RECEIPT_FILE
-from registry.versions.upload import Uploaded, upload
+from registry.versions.upload import BUNDLE_FILES, SERVING_FILES, upload
 from ssl_core.config import parse_json
 from ssl_core.errors import RegistryError
 from ssl_core.models.bundle import check_sound, read_card, verify_checksums
@@ -68,10 +63,8 @@ class EncoderStore:
     ) -> EncoderVersion:
         """Register a bundle folder (see `ssl_core.models.bundle`) under `name`, as a model of the run.
 
-        `receipt` says what the trial cost (`EncoderVersion.receipt`); it is a tag and, as receipt.json, a file.
-
-        The new version gets the alias `candidate`. The same weights and card from the same run: the
-        existing version.
+        The new version gets the alias `candidate`. The same weights and card from the same run give the existing
+        version. `receipt` says what the trial cost (`EncoderVersion.receipt`); it is a tag and the file receipt.json.
 
         Raises:
             IntegrityError: the bundle's files do not match their checksums, or do not fit each other.
@@ -88,22 +81,41 @@ class EncoderStore:
                     # a program that died before the alias was set is made good for
                     return self.set_alias(version, CANDIDATE) if version == there[-1] else version
             check_sound(bundle)
-            self._ensure_model(name, read_card(bundle).card)
-            uploaded = upload(self.run_log, bundle, name, lineage, run_id, receipt)
-            tags = {**lineage.tags(), **receipt_tag(receipt)}
-            number = self._create_version(bundle, name, (lineage, tags), run_id, uploaded)
-        return self.set_alias(self.get(name, number), CANDIDATE)
+            card = read_card(bundle).card
+            self._ensure_model(name, card)
+            model_id, location, serving = upload(self.run_log, bundle, name, lineage, run_id, receipt)
+            version = self.client.create_model_version(
+                name,
+                # a server resolves the model id itself; in-process, MLflow would look it up at its global address
+                source=f"models:/{model_id}" if self.run_log.tracking_uri.startswith("http") else location,
+                run_id=run_id,
+                tags={
+                    **lineage.tags(),
+                    **receipt_tag(receipt),
+                    **event_tag(new_event("registered", f"from {lineage.origin}")),
+                    f"{PREFIX}status": "registered",
+                    **content_tags(bundle, card),
+                    f"{PREFIX}model_id": model_id,
+                    SERVING: json.dumps(serving, sort_keys=True),
+                },
+                description=describe_version(card, lineage),
+                model_id=model_id,
+            )
+            # so that the logged model's page links to the version
+            link = json.dumps([{"name": name, "version": version.version}])
+            self.client.set_logged_model_tags(model_id, {"mlflow.modelVersions": link})
+        return self.set_alias(self.get(name, int(version.version)), CANDIDATE)
 
     def list(self, name: str | None = None) -> tuple[EncoderVersion, ...]:
         """Registered encoders, by name and version; of one name (none such: empty), or of all."""
         with explained("listing registered encoders"):
-            models = self._pages(self.client.search_registered_models, f"tags.`{PREFIX}kind` = 'encoder'")
+            models = every_page(self.client.search_registered_models, f"tags.`{PREFIX}kind` = 'encoder'")
             found = []
             for model in models:
                 # a name that another client chose may be none that can be asked for
                 if (name is None or model.name == name) and is_safe_name(model.name):
                     aliases = dict(model.aliases)
-                    versions = self._pages(self.client.search_model_versions, f"name = '{model.name}'")
+                    versions = every_page(self.client.search_model_versions, f"name = '{model.name}'")
                     found += [_read(version, aliases) for version in versions]
         return tuple(sorted(found, key=lambda version: (version.name, version.version)))
 
@@ -119,7 +131,7 @@ class EncoderStore:
                 aliases = dict(self.client.get_registered_model(name).aliases)
                 return _read(self.client.get_model_version(name, str(version)), aliases)
         except RegistryError as error:
-            if is_missing(error.__cause__ or error):
+            if is_missing(error):
                 raise self._not_found(name, f"version {version}") from None
             raise
 
@@ -140,14 +152,12 @@ class EncoderStore:
     def set_alias(self, version: EncoderVersion, alias: str) -> EncoderVersion:
         """Point `alias` at this version (and away from any other)."""
         with explained(f"pointing {version.name}@{alias} to version {version.version}"):
-            set_alias(self.client, version.name, alias, version.version)
+            write_again(self.client.set_registered_model_alias, version.name, alias, str(version.version))
         return self.get(version.name, version.version)
 
     def tag(self, version: EncoderVersion, tags: Mapping[str, str]) -> EncoderVersion:
         """Set version tags; names are taken as given."""
-        with explained(f"tagging {version.reference}"):
-            for key, value in tags.items():
-                set_version_tag(self.client, version.name, version.version, key, value)
+        set_version_tags(self.client, version.name, version.version, tags)
         return self.get(version.name, version.version)
 
     def add_event(self, version: EncoderVersion, kind: EventKind, reason: str) -> EncoderVersion:
@@ -166,19 +176,17 @@ class EncoderStore:
         with explained(f"storing {path.name} with {version.reference}"):
             self.client.log_model_artifact(version.model_id, str(path))
 
-    def download(self, version: EncoderVersion, folder: Path) -> Path:
+    def download(self, name: str, version: int, folder: Path) -> Path:
         """Copy all files of a version into the existing `folder`, unchecked; returns where they lie.
 
         `registry.versions.fetching.pull` is the checked way.
         """
-        artifacts = import_mlflow().artifacts
-        with explained(f"downloading {version.reference}"):
-            uri = self.client.get_model_version_download_uri(version.name, str(version.version))
-            return Path(
-                artifacts.download_artifacts(
-                    artifact_uri=uri, dst_path=str(folder), tracking_uri=self.run_log.tracking_uri
-                )
+        with explained(f"downloading {name}/{version}"):
+            uri = self.client.get_model_version_download_uri(name, str(version))
+            found = import_mlflow().artifacts.download_artifacts(
+                artifact_uri=uri, dst_path=str(folder), tracking_uri=self.run_log.tracking_uri
             )
+        return Path(found)
 
     def serving_digests(self, version: EncoderVersion) -> dict[str, str]:
         """sha256 of each of the version's `SERVING_FILES`; empty for one that was registered without them.
@@ -213,43 +221,6 @@ class EncoderStore:
         if f"{PREFIX}kind" not in tags:
             raise RegistryError(f"registered model '{name}' exists and was not made by splatsweep; choose another name")
 
-    def _create_version(
-        self, bundle: Path, name: str, source: tuple[Lineage, Mapping[str, str]], run_id: str, uploaded: Uploaded
-    ) -> int:
-        card, (lineage, tags), model_id = read_card(bundle).card, source, uploaded.model_id
-        remote = self.run_log.tracking_uri.startswith("http")
-        version = self.client.create_model_version(
-            name,
-            # a server resolves the model id itself; in-process, MLflow would look it up at its global address
-            source=f"models:/{model_id}" if remote else uploaded.location,
-            run_id=run_id,
-            tags={
-                **tags,
-                **event_tag(new_event("registered", f"from {lineage.origin}")),
-                f"{PREFIX}status": "registered",
-                f"{PREFIX}digest": bundle_digest(bundle),
-                f"{PREFIX}checksums": file_sha256(bundle / "checksums.json"),
-                **card_tags(card),
-                f"{PREFIX}model_id": model_id,
-                SERVING: json.dumps(uploaded.serving, sort_keys=True),
-            },
-            description=describe_version(card, lineage),
-            model_id=model_id,
-        )
-        # so that the logged model's page links to the version
-        link = json.dumps([{"name": name, "version": version.version}])
-        self.client.set_logged_model_tags(model_id, {"mlflow.modelVersions": link})
-        return int(version.version)
-
-    def _pages(self, search: Any, query: str) -> Any:
-        token: str | None = None
-        while True:
-            page = search(query, max_results=200, page_token=token)
-            yield from page
-            token = page.token
-            if not token:
-                return
-
     def _not_found(self, name: str, what: str) -> RegistryError:
         versions = self.list(name)
         if versions:
@@ -270,6 +241,19 @@ def bundle_digest(folder: Path) -> str:
     """16 hex digits over weights and card. Not the program: two exports have different bytes."""
     both = file_sha256(folder / "encoder.safetensors") + file_sha256(folder / "encoder.json")
     return hashlib.sha256(both.encode()).hexdigest()[:16]
+
+
+def content_tags(folder: Path, card: Card) -> dict[str, str]:
+    """What a version's tags say of the bundle in a folder and of its card."""
+    checksums = file_sha256(folder / "checksums.json")
+    return {f"{PREFIX}digest": bundle_digest(folder), f"{PREFIX}checksums": checksums, **card_tags(card)}
+
+
+def set_version_tags(client: Client, name: str, version: int, tags: Mapping[str, str]) -> None:
+    """Set tags of a version, in their order. Raises RegistryError."""
+    with explained(f"tagging version {version} of {name!r}"):
+        for key, value in tags.items():
+            write_again(client.set_model_version_tag, name, str(version), key, value)
 
 
 def new_event(kind: EventKind, reason: str) -> Event:

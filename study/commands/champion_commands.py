@@ -46,7 +46,7 @@ def rollback(name: ModelName, reason: Reason, json: Json = False) -> None:
 
 def history(name: ModelName, json: Json = False) -> None:
     """Every decision about a model's champion, from its promotion history."""
-    from registry.champions.history_store import HistoryStore
+    from registry.champions.promotion_history import HistoryStore
     from registry.versions.records import CHAMPION
 
     with opened_store() as store:
@@ -85,7 +85,7 @@ def compare(
     json: Json = False,
 ) -> None:
     """Two encoders side by side, with intervals: a table and a picture."""
-    from registry.champions.compare_picture import comparison_png
+    from registry.champions.compare import comparison_png
     from ssl_core.evaluation.report import scale_of
 
     found = _comparison(left, right, pack)

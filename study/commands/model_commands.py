@@ -129,7 +129,7 @@ def _print_report(report: "Report") -> None:
 
 def _print_reference_table(reference: str, pack: "Dataset", json: bool) -> None:
     """The cross-modal reference's SVM table of a registered encoder; nothing is stored and the gate is not asked."""
-    from registry.versions.evaluation import reference_table_of
+    from registry.versions.evaluation_log import reference_table_of
     from ssl_core.training.config import choose_device
 
     with opened_store() as store, evaluation_progress() as tell:
@@ -157,7 +157,7 @@ def pull(
 ) -> None:
     """Fetch a registered encoder; checksums are verified before the folder appears."""
     from registry.versions.fetching import pull as fetch
-    from registry.versions.offline import pull_offline
+    from registry.versions.fetching import pull_offline
 
     if source is not None:
         folder = pull_offline(source, to, reference)
@@ -172,7 +172,7 @@ def pull(
 
 def ui(port: Annotated[int, typer.Option(min=1, max=65535)] = 5000) -> None:
     """Serve MLflow's pages on loopback until Ctrl-C."""
-    from registry.server.pages import serve_pages
+    from registry.server.server import serve_pages
 
     serve_pages(os.environ.get("MLFLOW_TRACKING_URI"), home(), port, announce=say)
 

@@ -11,10 +11,9 @@ from typing import Literal
 
 from registry.champions.adoption import UnfitError, declared_classes, taken_in
 from registry.champions.evaluation_claims import claimed
-from registry.champions.history_store import HistoryStore
 from registry.champions.pending import UNFIT, Outcome, PendingVersion, note_judged, one_version, refuse
 from registry.champions.promote import evaluate_version, promote
-from registry.champions.promotion_history import Champion
+from registry.champions.promotion_history import Champion, HistoryStore
 from registry.tracking.run_log import open_run_log
 from registry.versions.records import CHAMPION, EncoderVersion
 from registry.versions.store import EncoderStore

@@ -7,8 +7,7 @@ from pathlib import Path
 import torch
 
 from registry.versions.environment import Environment, differences, environment_here
-from registry.versions.lineage import Trace
-from registry.versions.recorded import Curves, plain_digest, read_curves
+from registry.versions.lineage import Curves, Trace, plain_digest, read_curves
 from registry.versions.records import EncoderVersion, Lineage, optional
 from registry.versions.store import EncoderStore
 from ssl_core.config import Config, override

@@ -15,8 +15,7 @@ import safetensors.torch
 import torch
 
 from registry.versions.fetching import pull
-from registry.versions.lineage import trace
-from registry.versions.recorded import Curves
+from registry.versions.lineage import Curves, trace
 from registry.versions.records import EncoderVersion
 from registry.versions.store import EncoderStore
 from ssl_core.config import Config

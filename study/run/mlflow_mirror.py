@@ -20,8 +20,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from registry.tracking.answers import UnreachableError
-from registry.tracking.connection import connect
+from registry.tracking.connection import UnreachableError, connect
 from registry.tracking.cursor import read_cursor
 from registry.tracking.mirror import Mirror
 from study.run.study_source import StudySource

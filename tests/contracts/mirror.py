@@ -7,8 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from registry.tracking.answers import UnreachableError
-from registry.tracking.connection import Connection, connect
+from registry.tracking.connection import Connection, UnreachableError, connect
 from registry.tracking.mirror import Mirror
 from registry.tracking.names import KEY, PARENT, STUDY_RUN, TRIAL
 from registry.tracking.run_view import Point, RunView

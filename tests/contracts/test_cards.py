@@ -8,9 +8,9 @@ import pytest
 import torch
 from pydantic import TypeAdapter, ValidationError
 
-from registry.versions.mlmodel import EXAMPLE, write_mlmodel
 from registry.versions.model_card import describe_version, render_card
 from registry.versions.records import Lineage, card_tags, kind_of
+from registry.versions.upload import EXAMPLE, write_mlmodel
 from ssl_core.models.bundle import add_onnx, check_sound, load_bundle, read_card, save_bundle
 from ssl_core.models.cards import Card, CardKind
 from ssl_core.models.onnx_export import check_onnx, missing_libraries

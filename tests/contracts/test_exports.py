@@ -9,7 +9,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from registry.versions.mlmodel import write_mlmodel
+from registry.versions.upload import write_mlmodel
 from ssl_core.models.bundle import add_onnx, save_bundle
 from ssl_core.models.cards import Card
 from ssl_core.models.onnx_export import missing_libraries

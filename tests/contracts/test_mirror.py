@@ -9,8 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mirror import BEGAN, Connect, Cut, Failing, Played, assert_mirrored, at, play, runs_of, tell, tell_with
 
-from registry.tracking.answers import UnreachableError
-from registry.tracking.connection import Connection
+from registry.tracking.connection import Connection, UnreachableError
 from registry.tracking.cursor import read_cursor
 from registry.tracking.mirror import Mirror
 from registry.tracking.names import STUDY_RUN

@@ -13,7 +13,7 @@ sys.path.append(str(Path(__file__).parents[1] / "registry"))
 
 from http_server import MlflowServer, Wire
 
-from registry.tracking.answers import UnreachableError
+from registry.tracking.connection import UnreachableError
 from registry.tracking.cursor import read_cursor
 from registry.tracking.mirror import Mirror
 from registry.tracking.names import STUDY_RUN

@@ -5,8 +5,7 @@ import json
 import pytest
 from tiny_bundles import make_bundle
 
-from registry.versions.evaluation import FEATURES_FOLDER, evaluate_registered
-from registry.versions.evaluation_log import log_evaluation, read_report
+from registry.versions.evaluation_log import FEATURES_FOLDER, evaluate_registered, log_evaluation, read_report
 from ssl_core.evaluation.protocol import OBJECTS_FILE, PROTOCOL_VERSION, LabelSetting, ObjectLists
 from ssl_core.evaluation.sections.all_sections import NO_SECTIONS
 from ssl_core.evaluation.sections.retrieval import RetrievalSettings
@@ -58,7 +57,10 @@ def test_a_version_is_evaluated_with_its_partner_and_the_log_holds_it_all(
     with open(store.client.download_artifacts(run.info.run_id, OBJECTS_FILE)) as file:  # noqa: PTH123
         lists = ObjectLists.model_validate(json.load(file))
     assert lists.digest() == found.report.objects_digest
-    assert "### Retrieval among test objects" in (store.download(version, home) / "model_card.md").read_text()
+    assert (
+        "### Retrieval among test objects"
+        in (store.download(version.name, version.version, home) / "model_card.md").read_text()
+    )
 
 
 def test_an_encoder_of_another_trial_is_no_partner(store, log, bundles, image_bundle, lineage, trial, tiny_pack):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from registry.champions.challenge import challenge_all, lower_bound, p_value
+from registry.champions.gate import challenge_all, lower_bound, p_value
 from ssl_core.evaluation.statistics import Interval
 
 ALPHA = 0.025

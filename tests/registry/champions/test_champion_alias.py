@@ -8,11 +8,10 @@ import pytest
 from known_features import clouds, report_of
 
 from registry.champions import champion_alias
-from registry.champions.candidates import judge
 from registry.champions.champion_alias import ChampionAlias
 from registry.champions.gate import GateConfig
-from registry.champions.history_store import HistoryStore
-from registry.champions.promote import promote_by_hand, rollback
+from registry.champions.promote import judge, promote_by_hand, rollback
+from registry.champions.promotion_history import HistoryStore
 from registry.versions.store import EncoderStore
 from ssl_core.errors import IntegrityError, RegistryError
 
@@ -96,7 +95,7 @@ def test_an_alias_deleted_by_hand_is_written_down_and_the_bar_stays(store, versi
     history = alias.reconcile()
     assert kinds(store)[1:] == [("observed", "hand", None)]
     assert "taken away from version 1" in history.lines[-1].reason
-    assert alias.version_of(history.standing(alias.there())).version == 1
+    assert alias.rival(history).version == 1
     assert store.get(NAME, 1).status == "former champion"
     assert alias.reconcile() == history, "seen once"
     assert rollback(store, NAME, "give it back").version == 1
@@ -111,7 +110,7 @@ def test_a_champion_deleted_by_hand_leaves_the_throne_to_its_predecessor(store, 
     alias = ChampionAlias(store, NAME)
     history = alias.reconcile()
     assert "version 2 was deleted by hand" in history.lines[-1].reason
-    assert alias.version_of(history.standing(alias.there())).version == 1
+    assert alias.rival(history).version == 1
     assert rollback(store, NAME, "the other is gone").version == 1
 
 
@@ -262,7 +261,7 @@ def test_two_gates_at_once_leave_one_champion_and_one_history(store, versions, m
             gates.wait(timeout=30)
             while version.version not in found:
                 history = alias.reconcile()
-                rival = alias.version_of(history.standing(alias.there()))
+                rival = alias.rival(history)
                 assert rival.version != version.version
                 answer = judge(alias, history, [version], rival, reports, GateConfig())
                 if answer is not None:

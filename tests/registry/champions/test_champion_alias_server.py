@@ -6,10 +6,10 @@ import pytest
 from http_server import MlflowServer
 from known_features import clouds, report_of
 
-from registry.champions.candidates import judge
 from registry.champions.champion_alias import ChampionAlias
 from registry.champions.gate import GateConfig
-from registry.champions.history_store import HistoryStore
+from registry.champions.promote import judge
+from registry.champions.promotion_history import HistoryStore
 from registry.tracking.run_log import open_run_log
 from registry.versions.records import Lineage
 from registry.versions.store import EncoderStore
@@ -37,7 +37,7 @@ def test_two_machines_crown_one_champion(home, bundles, tmp_path):
                 start.wait(timeout=30)
                 while answer is None:
                     history = alias.reconcile()
-                    rival = alias.version_of(history.standing(alias.there()))
+                    rival = alias.rival(history)
                     answer = judge(alias, history, [versions[number - 1]], rival, REPORTS, GateConfig())
             except Exception as error:
                 problems.append(error)

@@ -8,9 +8,8 @@ import pytest
 from known_features import CONFIG, clouds, report_of
 from typer.testing import CliRunner
 
-from registry.champions.challenge import paired
-from registry.champions.compare import compare_reports
-from registry.champions.compare_picture import comparison_png
+from registry.champions.compare import compare_reports, comparison_png
+from registry.champions.gate import paired
 from registry.champions.promote import evaluate_version, promote_by_hand
 from ssl_core.errors import IntegrityError, RegistryError
 from ssl_core.evaluation.protocol import LabelSetting

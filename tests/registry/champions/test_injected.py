@@ -6,8 +6,8 @@ from injected import BETTER, MIDDLE, WORSE, blocks_pack, seeing
 from known_features import clouds, report_of
 
 from registry.champions.gate import decide
-from registry.champions.history_store import HistoryStore
 from registry.champions.promote import promote, promote_best, rollback
+from registry.champions.promotion_history import HistoryStore
 from ssl_core.evaluation.protocol import LabelSetting
 from ssl_core.evaluation.report import Report, Scores
 from ssl_core.evaluation.sections.all_sections import NO_SECTIONS

@@ -68,7 +68,7 @@ def test_the_first_fit_encoder_becomes_champion_and_the_card_says_why(
     assert champion.status == "champion"
     assert champion.decision == decision
     assert champion.events[-1].reason == decision.reason
-    card = (store.download(champion, tmp_path) / "model_card.md").read_text()
+    card = (store.download(champion.name, champion.version, tmp_path) / "model_card.md").read_text()
     assert "| linear SVM | 2 per class |" in card
     assert "Gate: promoted. first champion" in card
     again = promote(store, tiny_pack, champion, CONFIG)

@@ -1,7 +1,6 @@
 """The promotion history as a pure value: what follows from its lines."""
 
-from registry.champions.history_store import following
-from registry.champions.promotion_history import Champion, Line, PromotionHistory
+from registry.champions.promotion_history import Champion, Line, PromotionHistory, following
 
 
 def history_of(*steps: tuple[str, int | None]) -> PromotionHistory:

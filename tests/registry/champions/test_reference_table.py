@@ -17,9 +17,7 @@ from study.commands.cli import app
 def image_version(log, lineage, tmp_path):
     """A registered image encoder, then the log is closed for the command to open."""
     bundle = make_bundle(tmp_path / "image", 2, "image")
-    version = EncoderStore(log).register(bundle, "tiny-image", lineage, lineage.run_id)
-    log.close()
-    return version
+    return EncoderStore(log).register(bundle, "tiny-image", lineage, lineage.run_id)
 
 
 def run(home, monkeypatch, *words):
@@ -59,7 +57,6 @@ def test_fine_tuning_is_left_out_of_the_full_protocol_only(home, monkeypatch, pr
 def test_the_full_protocol_without_fine_tuning_says_what_it_lacks(home, log, lineage, tiny_pack, tmp_path, monkeypatch):
     bundle = make_bundle(tmp_path / "points", 2)
     version = EncoderStore(log).register(bundle, "tiny-points", lineage, lineage.run_id)
-    log.close()
     monkeypatch.setenv("SPLATSWEEP_HOME", str(home))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     words = ["evaluate", version.reference, "--pack", str(tiny_pack.path), "--protocol", "full", "--no-fine-tuning"]
@@ -73,5 +70,5 @@ def test_the_full_protocol_without_fine_tuning_says_what_it_lacks(home, log, lin
     assert "not a complete evaluation by the full protocol, left out: fine tuning: not asked for" in shown
     with open_run_log(None, home) as again:
         store = EncoderStore(again)
-        card = (store.download(store.get("tiny-points", 1), tmp_path) / "model_card.md").read_text()
+        card = (store.download("tiny-points", 1, tmp_path) / "model_card.md").read_text()
     assert "Of the full protocol not asked for, or not in full: fine tuning." in card

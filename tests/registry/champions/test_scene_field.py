@@ -27,7 +27,7 @@ def test_a_scene_field_becomes_champion_and_gives_way_to_a_better_one(store, lin
     assert report.deciding.unit == "test views"
     run = store.client.get_run(champion.evaluation.run_id)
     assert run.data.metrics["novel_view/psnr"] > 50
-    card = (store.download(champion, tmp_path) / "model_card.md").read_text()
+    card = (store.download(champion.name, champion.version, tmp_path) / "model_card.md").read_text()
     assert "| view | PSNR | untrained twin |" in card
     assert "Gate: promoted. better than the champion" in card
     assert not promote(store, scene_pack, off, CONFIG).promoted

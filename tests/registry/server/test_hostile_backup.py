@@ -14,7 +14,7 @@ from registry.server.backup import MANIFEST, backup
 from registry.server.places import Places
 from registry.server.restore import restore
 from registry.tracking.connection import embedded_address
-from ssl_core.errors import IntegrityError, RegistryError
+from ssl_core.errors import RegistryError
 
 Files = dict[str, bytes]
 
@@ -108,22 +108,3 @@ def test_a_manifest_that_is_none_is_refused(honest, kept, tmp_path, text):
         member.size = len(data)
         tar.addfile(member, io.BytesIO(data))
     assert "is damaged" in refused(kept, tmp_path / "bad.tar")
-
-
-def test_a_file_with_holes_is_refused_before_it_grows(honest, kept, tmp_path):
-    """Half a kilobyte in the tar, a petabyte on the disk."""
-    file = written(tmp_path / "bad.tar", honest)
-    with tarfile.open(file, "a", format=tarfile.PAX_FORMAT) as tar:
-        member = tarfile.TarInfo("artifacts/hole")
-        member.pax_headers = {
-            "GNU.sparse.major": "1",
-            "GNU.sparse.minor": "0",
-            "GNU.sparse.name": "artifacts/hole",
-            "GNU.sparse.realsize": str(2**50),
-        }
-        member.size = 512
-        tar.addfile(member, io.BytesIO(b"1\n0\n0\n".ljust(512, b"\0")))
-    with tarfile.open(file) as tar:
-        assert any(member.issparse() and member.size == 2**50 for member in tar)
-    with pytest.raises(IntegrityError, match="'artifacts/hole', which no backup holds"):
-        restore(places(kept), file, force=True)

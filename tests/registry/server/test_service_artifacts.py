@@ -10,7 +10,7 @@ sys.path.append(str(Path(__file__).resolve().parents[2] / "study"))  # the S3 AP
 
 from fake_store import s3_server
 
-from registry.server.artifacts import artifact_files, artifacts_replaced
+from registry.server.backup import artifact_files, artifacts_replaced
 from ssl_core.errors import StorageError
 
 FILES = {"1/run/artifacts/a.txt": b"a", "1/models/m-1/artifacts/folder/b": b"b" * 100_000}

@@ -277,11 +277,11 @@ def test_backup_kill_wipe_restore_gives_the_same_answers(
     with pytest.raises(RegistryError, match="stop it first"), places_of(serving.home, environ={}, stopped=True):
         pass
     serving.stop(signal.SIGKILL)  # nothing is left behind, even so
-    deadline = time.monotonic() + 30
-    while listens(serving.port):
-        assert time.monotonic() < deadline, "MLflow's server outlived the command"
+    folder, deadline = service_folder(serving.home), time.monotonic() + 60
+    # Postgres names its files by their full paths: while it ends, no other may lie there
+    while listens(serving.port) or (folder / "postgres" / "postmaster.pid").exists():
+        assert time.monotonic() < deadline, "MLflow's server or Postgres outlived the command"
         time.sleep(0.2)
-    folder = service_folder(serving.home)
     folder.rename(serving.home / "gone")
     with places_of(serving.home, "service", environ={}, stopped=True) as places:
         restore(places, file)

@@ -15,14 +15,14 @@ def test_a_run_is_nested_and_takes_files(log: RunLog, tmp_path: Path):
     child = log.start_nested(parent, "child", {"note": "n"}, {"a.b": 0.1, "features": ["xyz"], "odd key (%)": 1})
     file = tmp_path / "curve.txt"
     file.write_text("curve")
-    log.log_file(child, file, "pictures")
+    log.log_file(child, file)
     log.log_text(child, "{}", "config/resolved.json")
     log.finish(child, "FINISHED")
     run = log.client.get_run(child)
     assert run.info.status == "FINISHED"
     assert run.data.tags["mlflow.parentRunId"] == parent
     assert run.data.params == {"a.b": "0.1", "features": "['xyz']", "odd key ___": "1"}
-    assert {item.path for item in log.client.list_artifacts(child)} == {"pictures", "config"}
+    assert {item.path for item in log.client.list_artifacts(child)} == {"curve.txt", "config"}
     above = log.client.get_run(parent).data
     assert len(above.params) == 151
     assert "7000 characters, sha256" in above.params["long"]

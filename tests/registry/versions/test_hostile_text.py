@@ -9,8 +9,7 @@ from typer.testing import CliRunner
 
 from registry.champions.pending import all_versions
 from registry.pull import load
-from registry.versions.fetching import fetch
-from registry.versions.offline import choose_bundle, pull_offline
+from registry.versions.fetching import choose_bundle, fetch, pull_offline
 from registry.versions.records import PREFIX, Decision, optional, receipt_of
 from ssl_core.config import Config, parse_json
 from ssl_core.errors import ConfigError, IntegrityError, RegistryError

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from registry.tracking.run_log import RunLog
 from registry.versions.environment import Environment, differences, environment_here, facts
-from registry.versions.lineage import of_pack, of_study, trace
-from registry.versions.recorded import plain_digest, read_curves
+from registry.versions.lineage import of_pack, of_study, plain_digest, read_curves, trace
 from registry.versions.records import Lineage
 from registry.versions.store import EncoderStore
 from ssl_core.errors import RegistryError

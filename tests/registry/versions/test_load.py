@@ -9,8 +9,7 @@ import torch
 from tiny_bundles import POINT_BACKBONE, POINTS, make_bundle
 
 from registry.pull import load
-from registry.versions.fetching import pull
-from registry.versions.offline import choose_bundle, list_bundles, pull_offline
+from registry.versions.fetching import choose_bundle, list_bundles, pull, pull_offline
 from ssl_core.errors import ConfigError, IntegrityError, RegistryError, SplatsweepError, StorageError
 from ssl_core.gaussians.gaussian_cloud import GaussianCloud
 from ssl_core.gaussians.ply import write_gaussian_ply

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from registry.champions.promote import promote
-from registry.server.pages import serve_pages
+from registry.server.server import serve_pages
 from registry.tracking.run_log import open_run_log
 from registry.versions.fetching import pull
 from registry.versions.records import Lineage
@@ -39,7 +39,7 @@ def server(home: Path) -> Iterator[str]:
     """The address of `serve_pages`, run by its own program and ended by a termination signal."""
     port = free_port()
     code = (
-        "import sys; from pathlib import Path; from registry.server.pages import serve_pages; "
+        "import sys; from pathlib import Path; from registry.server.server import serve_pages; "
         "serve_pages(None, Path(sys.argv[1]), int(sys.argv[2]), announce=lambda text: print(text, flush=True))"
     )
     program = subprocess.Popen([sys.executable, "-c", code, str(home), str(port)], stdout=subprocess.PIPE, text=True)

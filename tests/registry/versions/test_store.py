@@ -54,7 +54,7 @@ def test_mlflow_reads_signature_and_example(store, bundles, lineage, trial, tmp_
     from mlflow.models import Model
 
     version = store.register(bundles[0], NAME, lineage, trial)
-    folder = store.download(version, tmp_path)
+    folder = store.download(NAME, version.version, tmp_path)
     model = Model.load(str(folder / "MLmodel"))
     assert model.signature.inputs.inputs[0].shape == (-1, 64, 3)
     assert model.signature.outputs.inputs[0].shape == (-1, 64)
@@ -215,7 +215,7 @@ def test_an_encoder_carries_what_it_cost(store, bundles, lineage, trial, tmp_pat
     receipt = {"useful": 100.5, "stopped": 0.0, "failed": 3.0, "overhead": 2.25, "gpus": 0.5}
     version = store.register(bundles[0], NAME, lineage, trial, receipt)
     assert version.receipt == receipt == store.resolve(f"{NAME}/1").receipt
-    assert json.loads((store.download(version, tmp_path) / "receipt.json").read_text()) == receipt
+    assert json.loads((store.download(NAME, version.version, tmp_path) / "receipt.json").read_text()) == receipt
     assert store.register(bundles[1], NAME, lineage, trial).receipt is None
     store.tag(version, {"splatsweep.receipt": "nonsense"})
     assert store.get(NAME, 1).receipt is None

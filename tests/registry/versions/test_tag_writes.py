@@ -5,8 +5,8 @@ import threading
 import pytest
 from mlflow.exceptions import MlflowException
 
+from registry.tracking.connection import WRITES, write_again
 from registry.versions.store import EncoderStore
-from registry.versions.tag_writes import ATTEMPTS, set_alias, set_model_tag, set_version_tag
 
 NAME = "cross-modal-points"
 TAKEN = [
@@ -32,21 +32,21 @@ class Racing:
 @pytest.mark.parametrize("text", TAKEN)
 def test_a_lost_race_is_run_again(text: str) -> None:
     client = Racing(1, text)
-    set_version_tag(client, NAME, 1, "key", "value")
+    write_again(client.set_model_version_tag, NAME, "1", "key", "value")
     assert client.tries == 2
 
 
-@pytest.mark.parametrize(("refusals", "text", "tries"), [(99, TAKEN[0], ATTEMPTS), (1, "no such version", 1)])
+@pytest.mark.parametrize(("refusals", "text", "tries"), [(99, TAKEN[0], WRITES), (1, "no such version", 1)])
 def test_what_is_no_race_is_raised(refusals: int, text: str, tries: int) -> None:
     client = Racing(refusals, text)
     with pytest.raises(MlflowException):
-        set_version_tag(client, NAME, 1, "key", "value")
+        write_again(client.set_model_version_tag, NAME, "1", "key", "value")
     assert client.tries == tries
 
 
 def test_many_at_once_on_a_real_registry(store, bundles, lineage, trial) -> None:
     version = store.register(bundles[0], NAME, lineage, trial)
-    workers, rounds = 6, 8
+    number, workers, rounds = str(version.version), 6, 8
     line, problems = threading.Barrier(workers), []
 
     def work(worker: int) -> None:
@@ -54,9 +54,9 @@ def test_many_at_once_on_a_real_registry(store, bundles, lineage, trial) -> None
         try:
             for turn in range(rounds):
                 line.wait(timeout=30)
-                set_version_tag(client, NAME, version.version, f"version-{turn}", str(worker))
-                set_model_tag(client, NAME, f"model-{turn}", str(worker))
-                set_alias(client, NAME, f"alias-{turn}", version.version)
+                write_again(client.set_model_version_tag, NAME, number, f"version-{turn}", str(worker))
+                write_again(client.set_registered_model_tag, NAME, f"model-{turn}", str(worker))
+                write_again(client.set_registered_model_alias, NAME, f"alias-{turn}", number)
         except Exception as error:  # told by the test itself
             problems.append(error)
 

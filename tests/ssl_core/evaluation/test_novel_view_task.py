@@ -7,8 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from registry.champions.compare import compare_reports
-from registry.champions.compare_picture import comparison_png
+from registry.champions.compare import compare_reports, comparison_png
 from registry.champions.gate import decide, decide_many
 from ssl_core.data.scene_pack import ScenePack, ScenePackConfig
 from ssl_core.errors import InfeasibleError, RegistryError

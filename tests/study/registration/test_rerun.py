@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from registry.tracking.run_log import RunLog, open_run_log
 from registry.versions.environment import facts
-from registry.versions.recorded import Curves
+from registry.versions.lineage import Curves
 from registry.versions.records import EncoderVersion
 from registry.versions.store import EncoderStore
 from ssl_core.data.object_pack import Pack
