@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssl_core.contracts import PointsContract
-from ssl_core.data.point_columns import REST_GROUPS, assemble, check_groups, rows_of
+from ssl_core.data.pack_arrays import rows_of
+from ssl_core.data.point_columns import REST_GROUPS, assemble, check_groups
 from ssl_core.data.sampling import (
     Indices,
     farthest_point_order,

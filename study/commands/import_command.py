@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ssl_core.errors import ConfigError
+from ssl_core.errors import ConfigError, PackError
 from study.reports.console import evaluation_progress, print_json, say, table
 from study.spec.home import home
 
@@ -59,8 +59,9 @@ def import_checkpoint(
     from registry.tracking.run_log import open_run_log
     from registry.versions.import_checkpoint import check_pack, register_imported
     from registry.versions.store import EncoderStore
+    from ssl_core.data.scene_pack import ScenePack
     from ssl_core.training.device import choose_device
-    from study.datasets.pack_storage import open_pack
+    from study.datasets.pack_storage import open_data
 
     of_points: dict[str, Any] = {
         "features": None if features is None else [part.strip() for part in features.split(",")],
@@ -70,7 +71,9 @@ def import_checkpoint(
     }
     given = {"image_size": image_size, "normalisation": normalisation, **of_points}
     imported = read(file, model, {key: value for key, value in given.items() if value is not None})
-    opened = None if pack is None else open_pack(pack)
+    opened = None if pack is None else open_data(pack)
+    if isinstance(opened, ScenePack):
+        raise PackError(f"{pack}: is the pack of a scene; a pack of objects is needed here")
     if opened is not None:
         check_pack(imported, opened)
     reference = model.value in POINT_MODELS

@@ -50,7 +50,7 @@ def test_every_sampled_trial_is_a_config_and_is_replayed(tmp_path: Path) -> None
         assert ("optimizer.momentum" in values) == (values["optimizer.kind"] == "sgd")
         assert ("optimizer.eps" in values) == (values["optimizer.kind"] == "adam")
         study.tell(trial, values["optimizer.lr"])
-        frozen = study.run.trial_opener[-1]
+        frozen = study.trials[-1]
         assert space.replay(frozen.params) == values
         assert space.suggest(optuna.trial.FixedTrial(frozen.params)) == values
 
@@ -94,7 +94,7 @@ def test_replay_equals_suggest_in_any_space(
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
     for _ in range(3):
         values = space.suggest(study.ask())
-        params = study.run.trial_opener[-1].params
+        params = study.trials[-1].params
         assert space.replay(params) == values
         assert space.suggest(optuna.trial.FixedTrial(params)) == values
         assert space.configure(values) == override(Toy(), values)

@@ -14,7 +14,7 @@ def drawn(space, seed: int) -> optuna.trial.FrozenTrial:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
     trial = study.ask()
     space.suggest(trial)
-    return study.run.trial_opener[trial.number]
+    return study.trials[trial.number]
 
 
 def test_a_stored_space_is_the_original(tmp_path: Path) -> None:
