@@ -24,7 +24,7 @@ from ssl_core.data.pack_arrays import GEOMETRY_WIDTH
 from ssl_core.packing.objects import Problem
 from ssl_core.packing.pack_plan import PackPlan, PartPlan
 from ssl_core.packing.part import PartObject, PartRecord
-from ssl_core.packing.part_files import FileName, extras
+from ssl_core.packing.part_files import EXTRAS, FileName
 
 Parts = Sequence[tuple[PartPlan, PartRecord]]
 
@@ -64,7 +64,7 @@ def assemble(plan: PackPlan, parts: Parts, refused: Sequence[Problem], folder: P
         views_rendered=plan.views_rendered,
         objects=objects,
         refused=tuple(Refused(path=problem.path, reason=problem.reason) for problem in refused),
-        notes=_notes(made, plan.image_size),
+        notes=_notes(made),
         files=dict(sorted(files.items())),
     ).sealed()
     (folder / "manifest.json").write_text(manifest.model_dump_json(indent=1))
@@ -94,10 +94,11 @@ def _joined_files(plan: PackPlan, parts: Parts, folder: Path) -> "list[Joined]":
         if raw
         else joined("views.bin", b"", "views.u8"),
     ]
-    for name, extra in extras(size).items():
+    for name, extra in EXTRAS.items():
         if all(name in item.carries for item in made):
             for file in extra.files:
-                header = npy_header((rows if extra.per == "row" else views, *file.shape), file.kind)
+                shape = (size if side is None else side for side in file.shape)
+                header = npy_header((rows if extra.per == "row" else views, *shape), file.kind)
                 found.append(joined(file.pack, header, file.part))
     return found
 
@@ -147,9 +148,9 @@ def _numbered(made: Sequence[PartObject], val_fraction: float) -> tuple[PackObje
     return tuple(objects)
 
 
-def _notes(made: Sequence[PartObject], image_size: int) -> dict[str, int]:
+def _notes(made: Sequence[PartObject]) -> dict[str, int]:
     notes = Counter(note for item in made for note in set(item.notes))
-    for name, extra in extras(image_size).items():
+    for name, extra in EXTRAS.items():
         without = sum(name not in item.carries for item in made)
         if 0 < without < len(made):
             notes[f"{extra.lacking}, so the pack keeps those of no object"] = without

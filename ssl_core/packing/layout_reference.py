@@ -23,8 +23,7 @@ from ssl_core.packing.listing import Listing
 from ssl_core.packing.objects import SAFE_NAME, SPLITS, Problem, SplatObject, unsafe_name
 
 _GAUSSIANS = re.compile(
-    r"([^/]+/[^/]+/[^/]+)/(?:point_cloud/iteration_([0-9]{1,18})/)?point_cloud(\.compressed)?(\.[a-z]+)",
-    re.IGNORECASE,
+    r"([^/]+/[^/]+/[^/]+)/(?:point_cloud/iteration_([0-9]{1,18})/)?point_cloud(\.compressed)?(\.[a-z]+)", re.IGNORECASE
 )
 
 

@@ -95,12 +95,7 @@ class PackPlan:
         """The parts, which will lie in `folder`."""
         return tuple(
             PartPlan(
-                _part_id(group, self.config, self.image_size, keep),
-                folder,
-                group,
-                self.config,
-                self.image_size,
-                keep,
+                _part_id(group, self.config, self.image_size, keep), folder, group, self.config, self.image_size, keep
             )
             for group in _groups(self.entries)
         )

@@ -225,11 +225,7 @@ def _camera_arrays(cameras: Sequence[Camera]) -> tuple[NDArray[np.float64], NDAr
 
 
 def rendered_views(cloud: GaussianCloud, config: PackConfig, size: int) -> ObjectViews:
-    """Views drawn from the Gaussians, on the GPU where there is one.
-
-    Raises:
-        GaussianFileError: too many Gaussians.
-    """
+    """Views drawn from the Gaussians, on the GPU where there is one. Raises GaussianFileError: too many Gaussians."""
     if len(cloud) > MAX_RENDERED:
         raise GaussianFileError(
             f"has {len(cloud):,} Gaussians and no views; views are rendered from at most {MAX_RENDERED:,}: "

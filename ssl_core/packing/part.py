@@ -18,7 +18,7 @@ from ssl_core.files.whole import whole_folder
 from ssl_core.packing.objects import stamp_of
 from ssl_core.packing.pack_plan import Entry, PartPlan
 from ssl_core.packing.packed_object import PackTimes, read_ordered, read_views, rendered_views, source_digest
-from ssl_core.packing.part_files import FILE_NAMES, ExtraName, PartFiles, extras
+from ssl_core.packing.part_files import EXTRAS, FILE_NAMES, ExtraName, PartFiles
 
 RECORD = "part.json"
 REMEDY = "free some space or choose another --out, then run the same command again: finished parts are kept"
@@ -112,7 +112,7 @@ def _made(plan: PartPlan, entry: Entry, files: PartFiles, clock: PackTimes) -> P
         files.write("orders.i32", ordered.orders)
         for view in views.stored:
             files.write_view(view)
-        files.write_extras({name: arrays for name, arrays in carried.items() if name in plan.keep}, size)
+        files.write_extras({name: arrays for name, arrays in carried.items() if name in plan.keep})
     return PartObject(
         facts=PackObject(
             class_name=item.class_name,
@@ -138,7 +138,7 @@ def _copied(plan: PartPlan, entry: Entry, files: PartFiles, clock: PackTimes) ->
     known = entry.known
     if known is None:
         return None
-    carried = [extra for name, extra in extras(plan.image_size).items() if name in known.carries & plan.keep]
+    carried = [extra for name, extra in EXTRAS.items() if name in known.carries & plan.keep]
     if not all((known.pack / file.pack).is_file() for extra in carried for file in extra.files):
         return None
     with clock("copy"):

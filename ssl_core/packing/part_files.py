@@ -32,7 +32,7 @@ class ExtraFile:
     part: FileName  # raw values of a part
     pack: str  # the .npy of the pack
     kind: str  # type of the values, as "<f4"
-    shape: tuple[int, ...]  # of the values of one Gaussian or view
+    shape: tuple[int | None, ...]  # of the values of one Gaussian or view; None is the side of a view
 
 
 @dataclass(frozen=True)
@@ -50,23 +50,23 @@ Carried = Mapping[ExtraName, tuple[NDArray[Any], ...]]
 """What an object carries: the arrays of each extra, in the order of its files."""
 
 
-def extras(image_size: int) -> dict[ExtraName, Extra]:
-    """All extras of a pack whose views have this side."""
-    square = (image_size, image_size)
-    cameras = (
-        ExtraFile("viewmats.f64", "viewmats.npy", "<f8", (4, 4)),
-        ExtraFile("intrinsics.f64", "intrinsics.npy", "<f8", (3, 3)),
-    )
-    return {
-        "sh_rest": Extra(
-            "row",
-            (ExtraFile("sh_rest.f32", "sh_rest.npy", "<f4", (SH_REST_WIDTH,)),),
-            "no spherical harmonics above degree 0",
+EXTRAS: dict[ExtraName, Extra] = {
+    "sh_rest": Extra(
+        "row",
+        (ExtraFile("sh_rest.f32", "sh_rest.npy", "<f4", (SH_REST_WIDTH,)),),
+        "no spherical harmonics above degree 0",
+    ),
+    "part_labels": Extra("row", (ExtraFile("part_labels.i16", "part_labels.npy", "<i2", ()),), "no part labels"),
+    "masks": Extra("view", (ExtraFile("masks.u8", "masks.npy", "|u1", (None, None)),), "no masks"),
+    "cameras": Extra(
+        "view",
+        (
+            ExtraFile("viewmats.f64", "viewmats.npy", "<f8", (4, 4)),
+            ExtraFile("intrinsics.f64", "intrinsics.npy", "<f8", (3, 3)),
         ),
-        "part_labels": Extra("row", (ExtraFile("part_labels.i16", "part_labels.npy", "<i2", ()),), "no part labels"),
-        "masks": Extra("view", (ExtraFile("masks.u8", "masks.npy", "|u1", square),), "no masks"),
-        "cameras": Extra("view", cameras, "no cameras of the views"),
-    }
+        "no cameras of the views",
+    ),
+}
 
 
 class PartFiles(ExitStack):
@@ -86,9 +86,8 @@ class PartFiles(ExitStack):
         if isinstance(view, bytes):
             self.write("view_sizes.i64", np.array([len(view)], dtype=np.int64))
 
-    def write_extras(self, carried: Carried, image_size: int) -> None:
+    def write_extras(self, carried: Carried) -> None:
         """Append what an object carries, in the order of the files of each extra. Raises OSError."""
-        known = extras(image_size)
         for name, arrays in carried.items():
-            for file, values in zip(known[name].files, arrays, strict=True):
+            for file, values in zip(EXTRAS[name].files, arrays, strict=True):
                 self.write(file.part, values.astype(file.kind, copy=False))

@@ -18,7 +18,7 @@ from ssl_core.packing.pack_folder import read_sidecar, write_sidecar
 from ssl_core.packing.pack_plan import KnownObject, PackPlan
 from ssl_core.packing.packed_object import source_digest
 from ssl_core.packing.part import PartObject
-from ssl_core.packing.part_files import ExtraName, extras
+from ssl_core.packing.part_files import EXTRAS, ExtraName
 
 _VERSION = 2
 
@@ -120,7 +120,7 @@ def may_keep(plan: PackPlan, pack: Pack) -> frozenset[ExtraName]:
     stays = [entry.known for entry in plan.entries if entry.known is not None and entry.known.stamp == entry.stamp]
     return frozenset(
         name
-        for name, extra in extras(plan.image_size).items()
+        for name, extra in EXTRAS.items()
         if all(file.pack in pack.files for file in extra.files) or all(name in known.carries for known in stays)
     )
 

@@ -141,12 +141,7 @@ def _fetch_manifest(store: Store) -> tuple[bytes, DatasetManifest]:
 
 
 def _fetch(
-    store: Store,
-    manifest: DatasetManifest,
-    content: bytes,
-    folder: Path,
-    need: frozenset[str] | None,
-    say: Say,
+    store: Store, manifest: DatasetManifest, content: bytes, folder: Path, need: frozenset[str] | None, say: Say
 ) -> None:
     with storage_errors(folder, REMEDY):
         folder.mkdir(exist_ok=True)
