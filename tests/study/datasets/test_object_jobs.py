@@ -13,7 +13,6 @@ from rich.console import Console
 from ssl_core.errors import MeshError
 from study.datasets.object_jobs import Weight, run_objects
 
-
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers do not find this file by its name
 
 
