@@ -21,9 +21,12 @@ import optuna
 
 from search_spaces.conditions import active, base_value, check_conditions, contexts, holds, in_order
 from search_spaces.parameter import Parameter, contains, decode, describe, edges, parse_parameter, stored, suggest
-from search_spaces.space_file import read_space_file, recipe_at
 from ssl_core.config import Config, dotted_keys, nearest, override, within
 from ssl_core.errors import ConfigError, SpaceError
+from ssl_core.yaml_text import parse_yaml
+
+SECTIONS = ("recipe", "preset", "base", "study", "space")
+_EXAMPLE = {"recipe": "cross_modal", "preset": "quick"}
 
 BaseConfig = Callable[[str, str], Config]
 """(place of the recipe, preset name) -> the preset's config; raises ConfigError for unknown names.
@@ -34,24 +37,16 @@ The place is the recipe's name as written; that of a file is `/absolute/path.py:
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """A validated space.
+    """A validated space."""
 
-    Attributes:
-        source: the file it came from, for messages.
-        recipe, preset: as written; of a recipe's file without its folder.
-        base_config: the preset with `base` and the caller's overrides applied.
-        study: the `study` section, unchecked.
-        parameters: in an order where conditions only look back.
-        recipe_place: where the recipe is, for `BaseConfig`; not digested. Empty in a space that a study stored.
-    """
-
+    # the file it came from, for messages. recipe, preset: as written; of a recipe's file without its folder
     source: Path
     recipe: str
     preset: str
-    base_config: Config
-    study: Mapping[str, Any]
-    parameters: tuple[Parameter, ...]
-    recipe_place: str = ""
+    base_config: Config  # the preset with `base` and the caller's overrides applied
+    study: Mapping[str, Any]  # the `study` section, unchecked
+    parameters: tuple[Parameter, ...]  # in an order where conditions only look back
+    recipe_place: str = ""  # where the recipe is, for `BaseConfig`; not digested. Empty in a space that a study stored
 
     @cached_property
     def base_tree(self) -> dict[str, Any]:
@@ -205,6 +200,57 @@ def load_space(path: Path, base_config: BaseConfig, overrides: Mapping[str, Any]
     except SpaceError as error:
         raise SpaceError(f"{path}: {error}") from None
     return SearchSpace(path, recipe, document["preset"], base, document["study"], parameters, place)
+
+
+def read_space_file(path: Path) -> dict[str, Any]:
+    """The sections of a space file; every section is present afterwards, `base` and `study` possibly empty.
+
+    Raises:
+        SpaceError: no such file, not YAML, an unknown or repeated key, a section of the wrong shape.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpaceError(f"{path}: cannot be read as a search space ({error}); check the path") from None
+    try:
+        document = parse_yaml(text)
+    except ConfigError as error:
+        raise SpaceError(f"{path}: {error}") from None
+    if not isinstance(document, Mapping):
+        raise SpaceError(
+            f"{path}: expected the sections {', '.join(SECTIONS)}; the file holds {type(document).__name__}"
+        )
+    return _checked_sections(path, dict(document))
+
+
+def _checked_sections(path: Path, document: dict[str, Any]) -> dict[str, Any]:
+    for key in document:
+        if key not in SECTIONS:
+            raise SpaceError(
+                f"{path}: unknown section '{key}'{nearest(str(key), list(SECTIONS))}; known are {', '.join(SECTIONS)}"
+            )
+    for key in ("recipe", "preset"):
+        if not isinstance(document.get(key), str):
+            raise SpaceError(f"{path}: section '{key}' is missing; write for example '{key}: {_EXAMPLE[key]}'")
+    for key in ("base", "study", "space"):
+        section = document.get(key)
+        document[key] = {} if section is None else section
+        if not isinstance(document[key], Mapping):
+            raise SpaceError(f"{path}: section '{key}' must hold key: value pairs, not {type(section).__name__}")
+    if not document["space"]:
+        raise SpaceError(f"{path}: section 'space' is empty; name a key, for example 'loss.beta: {{log: [0.3, 10]}}'")
+    return document
+
+
+def recipe_at(written: str, space: Path) -> tuple[str, str]:
+    """(name, place) of a space file's recipe. One in a file, `folder/my_recipe.py:RECIPE`, is named without its folder:
+    moved together, space and recipe stay the same study.
+    """
+    where, colon, attribute = written.rpartition(":")
+    if not colon or not where.endswith(".py"):
+        return written, written
+    file = (space.parent / where).absolute()
+    return f"{file.name}:{attribute}", f"{file}:{attribute}"
 
 
 def _parameters(section: Mapping[Any, Any], base: Config, pinned: set[str]) -> tuple[Parameter, ...]:

@@ -29,9 +29,9 @@ def open_dataset(path: Path | str, without: frozenset[str] = frozenset()) -> Dat
     path = Path(path)
     match _manifest(*read_values(path)):
         case ObjectManifest() as objects:
-            return ObjectPack.mapped(path, objects, without)
+            return ObjectPack(path, objects, without)
         case SceneManifest() as scene:
-            return ScenePack.mapped(path, scene)
+            return ScenePack(path, scene)
 
 
 def parse_manifest(content: bytes, file: Path | str) -> DatasetManifest:

@@ -24,13 +24,10 @@ from pydantic import Field
 
 from ssl_core.config import Config
 from ssl_core.data.manifest import FileFacts, Manifest, as_manifest, check_sizes, read_values
-from ssl_core.data.pack_arrays import open_array
-from ssl_core.data.pack_views import Codec, open_views
+from ssl_core.data.pack_arrays import GEOMETRY_WIDTH, ROW_WIDTH, SH_REST_WIDTH, Codec, open_array, open_views
 from ssl_core.errors import InfeasibleError, PackError
 from ssl_core.scenes.cameras import Camera
 
-GEOMETRY_WIDTH = 14
-SH_REST_WIDTH = 45
 VOID = 255
 """Part label of what belongs to no part."""
 Split = Literal["train", "test", "fit", "val"]
@@ -84,19 +81,9 @@ class PackManifest(Manifest):
     """What a pack of objects holds."""
 
     FILES: ClassVar = frozenset(
-        {
-            "gaussians.npy",
-            "sh_rest.npy",
-            "orders.npy",
-            "views.npy",
-            "views.bin",
-            "view_offsets.npy",
-            "part_labels.npy",
-            "masks.npy",
-            "viewmats.npy",
-            "intrinsics.npy",
-        }
-    )
+        ("gaussians.npy", "sh_rest.npy", "orders.npy", "views.npy", "views.bin",
+         "view_offsets.npy", "part_labels.npy", "masks.npy", "viewmats.npy", "intrinsics.npy")
+    )  # fmt: skip
 
     kind: Literal["object"] = "object"
     config: PackConfig
@@ -114,7 +101,12 @@ class PackManifest(Manifest):
 class Pack:
     """A read-only view of a pack on disk. Open with `Pack.open`."""
 
-    def __init__(self, path: Path, manifest: PackManifest) -> None:
+    def __init__(self, path: Path, manifest: PackManifest, without: frozenset[str] = frozenset()) -> None:
+        if "sh_rest.npy" in without:
+            files = {name: facts for name, facts in manifest.files.items() if name != "sh_rest.npy"}
+            groups = tuple(group for group in manifest.groups if group != "sh_rest")
+            manifest = manifest.model_copy(update={"files": files, "groups": groups})
+        check_sizes(path, manifest)
         self.path = path
         self.manifest = manifest
         self.gaussians: NDArray[np.float32] = open_array(path / "gaussians.npy", np.float32, (None, GEOMETRY_WIDTH))
@@ -138,17 +130,7 @@ class Pack:
         Raises:
             PackError: there is no pack, or it is half-written, changed in size, or of another schema.
         """
-        return cls.mapped(Path(path), as_manifest(PackManifest, *read_values(Path(path))), without)
-
-    @classmethod
-    def mapped(cls, path: Path, manifest: PackManifest, without: frozenset[str] = frozenset()) -> Self:
-        """Map a folder whose manifest was read. Raises PackError as `open` does."""
-        if "sh_rest.npy" in without:
-            files = {name: facts for name, facts in manifest.files.items() if name != "sh_rest.npy"}
-            groups = tuple(group for group in manifest.groups if group != "sh_rest")
-            manifest = manifest.model_copy(update={"files": files, "groups": groups})
-        check_sizes(path, manifest)
-        return cls(path, manifest)
+        return cls(Path(path), as_manifest(PackManifest, *read_values(Path(path))), without)
 
     def _check_spans(self) -> None:
         """Raises PackError when the manifest speaks of rows, views or classes that are not there."""
@@ -247,7 +229,7 @@ class Pack:
         """[rows, 59] the rows of one object with all columns (`features.COLUMNS`), a copy; absent ones are zero."""
         item = self.manifest.objects[index]
         span = slice(item.first_row, item.first_row + item.rows)
-        rows = np.zeros((item.rows, GEOMETRY_WIDTH + SH_REST_WIDTH), dtype=np.float32)
+        rows = np.zeros((item.rows, ROW_WIDTH), dtype=np.float32)
         rows[:, :GEOMETRY_WIDTH] = self.gaussians[span]
         if self.sh_rest is not None:
             rows[:, GEOMETRY_WIDTH:] = self.sh_rest[span]

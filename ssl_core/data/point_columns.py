@@ -12,41 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssl_core.contracts import FEATURE_WIDTH, FeatureGroup, PointsContract
+from ssl_core.data.pack_arrays import COLUMNS, GEOMETRY_WIDTH, ROW_WIDTH
 from ssl_core.errors import InfeasibleError
-from ssl_core.gaussians.gaussian_cloud import GaussianCloud
 
 Array = NDArray[np.float32]
 
-COLUMNS: dict[str, slice] = {
-    "xyz": slice(0, 3),
-    "opacity": slice(3, 4),
-    "scale": slice(4, 7),
-    "rotation": slice(7, 11),
-    "sh_dc": slice(11, 14),
-    "sh_rest": slice(14, 59),
-    "reference_color": slice(14, 58),
-}
-"""Columns of a stored row; sh_rest is channel-major as in INRIA's files, so 14:58 is the reference's f_rest_0..43."""
-
-ROW_WIDTH = 59
-GEOMETRY_WIDTH = 14
-"""Columns before the higher SH coefficients; all groups but `REST_GROUPS` are made of them."""
-
 REST_GROUPS: tuple[FeatureGroup, ...] = ("sh_rest", "reference_color")
-
-
-def rows_of(cloud: GaussianCloud) -> Array:
-    """[N, 59] raw rows: xyz, opacity logit, log-scales, quaternion wxyz, f_dc, f_rest (channel-major, zero-padded)."""
-    rows = np.zeros((len(cloud), ROW_WIDTH), dtype=np.float32)
-    rows[:, COLUMNS["xyz"]] = cloud.xyz
-    rows[:, 3] = cloud.opacity_logits
-    rows[:, COLUMNS["scale"]] = cloud.log_scales
-    rows[:, COLUMNS["rotation"]] = cloud.quaternions
-    rows[:, COLUMNS["sh_dc"]] = cloud.sh_dc
-    rest = np.zeros((len(cloud), 3, 15), dtype=np.float32)
-    rest[:, :, : cloud.sh_rest.shape[1]] = cloud.sh_rest.transpose(0, 2, 1)
-    rows[:, COLUMNS["sh_rest"]] = rest.reshape(len(cloud), 45)
-    return rows
 
 
 def sigmoid(x: Array) -> Array:

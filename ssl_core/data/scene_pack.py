@@ -22,8 +22,7 @@ from pydantic import Field
 
 from ssl_core.config import Config
 from ssl_core.data.manifest import FileFacts, Manifest, as_manifest, check_sizes, read_values
-from ssl_core.data.pack_arrays import open_array
-from ssl_core.data.pack_views import Codec
+from ssl_core.data.pack_arrays import Codec, open_array
 from ssl_core.errors import PackError
 from ssl_core.files.image_files import decode_image
 from ssl_core.scenes.cameras import Camera, CameraScene, CameraView, SceneFormat, ScenePoints
@@ -60,16 +59,9 @@ class SceneManifest(Manifest):
     """What a pack of a scene holds."""
 
     FILES: ClassVar = frozenset(
-        {
-            "images.bin",
-            "image_offsets.npy",
-            "viewmats.npy",
-            "intrinsics.npy",
-            "masks.bin",
-            "points_xyz.npy",
-            "points_colours.npy",
-        }
-    )
+        ("images.bin", "image_offsets.npy", "viewmats.npy", "intrinsics.npy",
+         "masks.bin", "points_xyz.npy", "points_colours.npy")
+    )  # fmt: skip
 
     kind: Literal["scene"] = "scene"
     config: ScenePackConfig
@@ -85,6 +77,7 @@ class ScenePack:
     """A read-only view of a scene pack on disk. Open with `ScenePack.open`."""
 
     def __init__(self, path: Path, manifest: SceneManifest) -> None:
+        check_sizes(path, manifest)
         self.path = path
         self.manifest = manifest
         count, files = len(manifest.views), manifest.files
@@ -108,13 +101,7 @@ class ScenePack:
         Raises:
             PackError: there is no pack of a scene, or it is half-written, changed in size, or of another schema.
         """
-        return cls.mapped(Path(path), as_manifest(SceneManifest, *read_values(Path(path))))
-
-    @classmethod
-    def mapped(cls, path: Path, manifest: SceneManifest) -> Self:
-        """Map a folder whose manifest was read. Raises PackError as `open` does."""
-        check_sizes(path, manifest)
-        return cls(path, manifest)
+        return cls(Path(path), as_manifest(SceneManifest, *read_values(Path(path))))
 
     def _check_spans(self) -> None:
         """Raises PackError when the manifest speaks of pixels that are not there."""

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from ssl_core.contracts import ImageContract, PointsContract
 from ssl_core.data.augment import whole_images
-from ssl_core.data.point_columns import REST_GROUPS, assemble, check_groups, rows_of
+from ssl_core.data.pack_arrays import rows_of
+from ssl_core.data.point_columns import REST_GROUPS, assemble, check_groups
 from ssl_core.data.sampling import (
     Indices,
     farthest_point_order,

@@ -1,6 +1,6 @@
 """What a file of Gaussians holds, in numbers that decide how it can be used."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +56,11 @@ def inspect_gaussians(place: Source | Path | str) -> dict[str, Any]:
         "sh_rest_is_zero": not cloud.sh_rest.any(),
         "sh_energy": _sh_energy(cloud),
         "finite": True,
-        "bounds": _bounds(cloud),
-        "alpha": _quantiles(alphas.astype(np.float64)),
+        "bounds": bounds_of(cloud.xyz),
+        "alpha": quantiles(alphas.astype(np.float64)),
         "alpha_histogram": _histogram(alphas.astype(np.float64), ALPHA_BINS),
         "kept_above_alpha": {str(level): int((alphas > level).sum()) for level in THRESHOLDS},
-        "scale": _quantiles(np.exp(np.clip(log_scales, -700, 700))),
+        "scale": quantiles(np.exp(np.clip(log_scales, -700, 700))),
         "scale_histogram": _histogram(log_scales.reshape(-1) / np.log(10), SCALE_DECADES),
         "anisotropy": float(np.exp(np.clip(np.median(np.ptp(log_scales, axis=1)), 0, 700))),
         "quaternion_norm": {"low": float(norms.min()), "high": float(norms.max())},
@@ -68,10 +68,8 @@ def inspect_gaussians(place: Source | Path | str) -> dict[str, Any]:
     }
 
 
-def format_inspection(found: dict[str, Any]) -> str:
+def format_inspection(found: Mapping[str, Any]) -> str:
     """The result of `inspect_gaussians` as lines for a person."""
-    bounds, norm = found["bounds"], found["quaternion_norm"]
-    low, high, extent = (vector_text(bounds[name]) for name in ("low", "high", "extent"))
     sh = f"degree {found['sh_degree']}"
     if found["sh_rest_is_zero"] and found["sh_degree"]:
         sh += " (all higher coefficients zero)"
@@ -81,31 +79,43 @@ def format_inspection(found: dict[str, Any]) -> str:
         "Gaussians": f"{count:,}, all values finite",
         "spherical harmonics": sh,
         "energy by degree": ", ".join(f"{degree}: {energy:.3g}" for degree, energy in found["sh_energy"].items()),
-        "bounds": f"{low} to {high}, extent {extent}",
-        "alpha quantiles": _line(found["alpha"]),
+        "alpha quantiles": quantiles_text(found["alpha"]),
         "alpha histogram": _bars(found["alpha_histogram"]) + " from 0 to 1",
         "kept above alpha": ", ".join(
             f"{level}: {kept:,} ({kept / count:.0%})" for level, kept in found["kept_above_alpha"].items()
         ),
-        "scale quantiles": _line(found["scale"]),
+        "scale quantiles": quantiles_text(found["scale"]),
         "scale histogram": _bars(found["scale_histogram"]) + " from 1e-7 to 1e3, log",
-        "longest / shortest": f"{found['anisotropy']:.3g} (median)",
-        "quaternion norms": f"{norm['low']:.3g} to {norm['high']:.3g}",
-        "mean colour": f"{vector_text(found['colour']['mean'])} ± {vector_text(found['colour']['deviation'])}",
     }
-    width = max(map(len, rows))
-    lines = [f"{name:<{width}}  {value}" for name, value in rows.items()]
-    return "\n".join([*lines, *(f"{'note':<{width}}  {note}" for note in found["notes"])])
+    return aligned([*rows.items(), *shape_rows(found)])
 
 
-def _bounds(cloud: GaussianCloud) -> dict[str, list[float]]:
-    low, high = (end(cloud.xyz, axis=0).astype(np.float64) for end in (np.min, np.max))
-    return {
-        "low": low.tolist(),
-        "high": high.tolist(),
-        "centre": ((low + high) / 2).tolist(),
-        "extent": (high - low).tolist(),
-    }
+def shape_rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Names and values of the facts about form and colour, and the notes."""
+    bounds, norm = found["bounds"], found["quaternion_norm"]
+    low, high, extent = (vector_text(bounds[name]) for name in ("low", "high", "extent"))
+    return [
+        ("bounds", f"{low} to {high}, extent {extent}"),
+        ("longest / shortest", f"{found['anisotropy']:.3g} (median)"),
+        ("quaternion norms", f"{norm['low']:.3g} to {norm['high']:.3g}"),
+        ("mean colour", f"{vector_text(found['colour']['mean'])} ± {vector_text(found['colour']['deviation'])}"),
+        *(("note", note) for note in found["notes"]),
+    ]
+
+
+def aligned(rows: Sequence[tuple[str, str]]) -> str:
+    """Names and values as lines, values below each other."""
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+
+
+def bounds_of(xyz: NDArray[Any]) -> dict[str, Any]:
+    """`low`, `high`, `centre` and `extent` of points [N, 3], each None where there are none."""
+    if len(xyz) == 0:
+        return dict.fromkeys(("low", "high", "centre", "extent"))
+    low, high = (end(xyz, axis=0).astype(np.float64) for end in (np.min, np.max))
+    found = {"low": low, "high": high, "centre": (low + high) / 2, "extent": high - low}
+    return {name: vector.tolist() for name, vector in found.items()}
 
 
 def _sh_energy(cloud: GaussianCloud) -> dict[str, float]:
@@ -140,12 +150,14 @@ def _bars(histogram: dict[str, Any]) -> str:
     return "".join(" ▁▂▃▄▅▆▇█"[-(-8 * count // top)] for count in counts)
 
 
-def _quantiles(values: NDArray[np.float64]) -> dict[str, float]:
-    return {f"{q:g}": float(v) for q, v in zip(QUANTILES, np.quantile(values, QUANTILES), strict=True)}
+def quantiles(values: NDArray[np.float64], levels: Sequence[float] = QUANTILES) -> dict[str, float]:
+    """Quantile -> value."""
+    return {f"{q:g}": float(v) for q, v in zip(levels, np.quantile(values, levels), strict=True)}
 
 
-def _line(quantiles: dict[str, float]) -> str:
-    return ", ".join(f"{float(q):.0%}: {value:.3g}" for q, value in quantiles.items())
+def quantiles_text(found: Mapping[str, float]) -> str:
+    """`0%: 0.1, 50%: 0.7, 100%: 0.99`."""
+    return ", ".join(f"{float(q):.0%}: {value:.3g}" for q, value in found.items())
 
 
 def vector_text(values: Sequence[float]) -> str:

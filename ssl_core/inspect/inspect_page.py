@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ssl_core.inspect import html_page as html
 from ssl_core.inspect.charts import WIDTH, box_plots, histogram, plan
-from ssl_core.inspect.gaussian_facts import vector_text
+from ssl_core.inspect.gaussian_facts import shape_rows
+from ssl_core.inspect.scene_facts import place_rows
 from ssl_core.scenes.cameras import CameraScene
 
 if TYPE_CHECKING:  # the renderer brings torch
@@ -171,7 +172,7 @@ def _about(facts: Mapping[str, Any]) -> str:
 
 def file_page(facts: Mapping[str, Any], pictures: Sequence[str] = ()) -> str:
     """The page of `inspect.inspect_gaussians`' facts, with renders."""
-    count, bounds = facts["gaussians"], facts["bounds"]
+    count = facts["gaussians"]
     head = [
         (f"{count:,}", "Gaussians"),
         (facts["format"].replace("_", " "), f"format, {facts['bytes'] / 1e6:,.2f} MB"),
@@ -186,14 +187,6 @@ def file_page(facts: Mapping[str, Any], pictures: Sequence[str] = ()) -> str:
         _energy(facts["sh_energy"]),
     ]
     kept = [[f"{float(a):g}", f"{n:,}", f"{n / count:.1%}"] for a, n in facts["kept_above_alpha"].items()]
-    about = [
-        ("bounds", f"{vector_text(bounds['low'])} to {vector_text(bounds['high'])}"),
-        ("extent", vector_text(bounds["extent"])),
-        ("longest / shortest axis", f"{facts['anisotropy']:.3g} (median)"),
-        ("quaternion norms", f"{facts['quaternion_norm']['low']:.3g} to {facts['quaternion_norm']['high']:.3g}"),
-        ("mean colour", f"{vector_text(facts['colour']['mean'])} ± {vector_text(facts['colour']['deviation'])}"),
-        *(("note", text) for text in facts["notes"]),
-    ]
     seen = "".join(html.picture(uri, 256, f"render {i}") for i, uri in enumerate(pictures))
     text = "Framed by its solid part and seen with the z axis up, whatever its own up is."
     columns = [("alpha above", True), ("Gaussians", True), ("share", True)]
@@ -202,7 +195,7 @@ def file_page(facts: Mapping[str, Any], pictures: Sequence[str] = ()) -> str:
         html.section("Seen from around", f"<div class=wide>{seen}</div>", html.note(text)) if seen else "",
         html.section("Distributions", f"<div class=charts>{''.join(charts)}</div>"),
         html.section("Gaussians kept, by opacity threshold", html.table(columns, kept)),
-        html.section("The file", html.facts(about)),
+        html.section("The file", html.facts(shape_rows(facts))),
     ]
     return html.page(PurePath(facts["path"]).name, facts["path"], body)
 
@@ -217,14 +210,8 @@ def scene_page(scene: CameraScene, facts: Mapping[str, Any], pictures: Sequence[
     ]
     if facts["points"] is not None:
         head.append((f"{facts['points']['count']:,}", "sparse points"))
-    target = facts["looked_at"]
-    about = [
-        ("splits", ", ".join(f"{name} {count}" for name, count in facts["splits"].items()) or "none named"),
-        ("lenses", ", ".join(f"{kind} {count}" for kind, count in facts["lenses"].items())),
-        ("camera centres", f"{vector_text(facts['positions']['low'])} to {vector_text(facts['positions']['high'])}"),
-        ("looking at", "no common point" if target is None else vector_text(target)),
-        *(("note", text) for text in facts["notes"]),
-    ]
+    splits = ", ".join(f"{name} {count}" for name, count in facts["splits"].items()) or "none named"
+    about = [("splits", splits), *place_rows(facts), *(("note", text) for text in facts["notes"])]
     charts = [_plan(scene, title, *axes) for title, axes in (("From above (z up)", (0, 1)), ("From the side", (0, 2)))]
     seen = "".join(html.picture(uri, 160, name) for uri, name in pictures)
     body = [

@@ -2,13 +2,14 @@
 
 import math
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ssl_core.data.scene_pack import ScenePack
-from ssl_core.inspect.gaussian_facts import vector_text
+from ssl_core.inspect.gaussian_facts import aligned, bounds_of, quantiles, vector_text
 from ssl_core.scenes.cameras import CameraScene
 
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -37,12 +38,12 @@ def describe_scene(scene: CameraScene) -> dict[str, Any]:
         "splits": dict(Counter(view.split for view in scene.views if view.split is not None)),
         "images_found": sum(view.image is not None for view in scene.views),
         "image_sizes": dict(Counter(f"{camera.width}x{camera.height}" for camera in cameras).most_common()),
-        "focal": _quantiles(focal),
-        "field_of_view": _quantiles(np.degrees(2 * np.arctan(widths / (2 * focal)))),
+        "focal": quantiles(focal, QUANTILES),
+        "field_of_view": quantiles(np.degrees(2 * np.arctan(widths / (2 * focal))), QUANTILES),
         "lenses": dict(Counter("pinhole" if v.distortion is None else v.distortion.kind for v in scene.views)),
         "positions": _bounds(positions),
         "looked_at": None if target is None else target.tolist(),
-        "distance": None if target is None else _quantiles(np.linalg.norm(positions - target, axis=1)),
+        "distance": None if target is None else quantiles(np.linalg.norm(positions - target, axis=1), QUANTILES),
         "points": None if scene.points is None else {"count": len(scene.points), **_bounds(scene.points.xyz)},
         "notes": list(scene.notes),
     }
@@ -82,44 +83,46 @@ def nearest_point(positions: NDArray[np.float64], axes: NDArray[np.float64]) -> 
     return found
 
 
-def format_scene(facts: dict[str, Any]) -> str:
+def format_scene(facts: Mapping[str, Any]) -> str:
     """The same for people."""
     sizes = [f"{size.replace('x', ' x ')} ({count})" for size, count in facts["image_sizes"].items()]
     more = f" and {len(sizes) - SHOWN} more" if len(sizes) > SHOWN else ""
-    splits = ", ".join(f"{name} {count}" for name, count in facts["splits"].items())
+    splits = _counts(facts["splits"])
     views = f"{facts['views']:,}" + (f" ({splits})" if splits else "")
+    rows = [
+        ("cameras", f"{facts['path']} ({facts['format']})"),
+        ("views", f"{views}, {facts['images_found']:,} with their image"),
+        ("image sizes", ", ".join(sizes[:SHOWN]) + more),
+        ("focal length", f"{_range(facts['focal'])} px, field of view {_range(facts['field_of_view'])}° across"),
+    ]
+    return aligned([*rows, *place_rows(facts), *(("note", note) for note in facts["notes"][:SHOWN])])
+
+
+def place_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Names and values of the facts about lenses, places and points."""
     positions, points, target = facts["positions"], facts["points"], facts["looked_at"]
-    rows = {
-        "cameras": f"{facts['path']} ({facts['format']})",
-        "views": f"{views}, {facts['images_found']:,} with their image",
-        "image sizes": ", ".join(sizes[:SHOWN]) + more,
-        "focal length": f"{_range(facts['focal'])} px, field of view {_range(facts['field_of_view'])}° across",
-        "lenses": ", ".join(f"{kind} {count}" for kind, count in facts["lenses"].items()),
-        "camera centres": f"{vector_text(positions['low'])} to {vector_text(positions['high'])}",
-    }
+    rows = [
+        ("lenses", _counts(facts["lenses"])),
+        ("camera centres", f"{vector_text(positions['low'])} to {vector_text(positions['high'])}"),
+    ]
     if target is not None:
-        rows["looking at"] = f"{vector_text(target)} from a distance of {_range(facts['distance'])}"
+        rows.append(("looking at", f"{vector_text(target)} from a distance of {_range(facts['distance'])}"))
     if points is not None:
         where = f", {vector_text(points['low'])} to {vector_text(points['high'])}" if points["count"] else ""
-        rows["sparse points"] = f"{points['count']:,}{where}"
-    width = max(map(len, rows))
-    lines = [f"{name:<{width}}  {value}" for name, value in rows.items()]
-    return "\n".join([*lines, *(f"{'note':<{width}}  {note}" for note in facts["notes"][:SHOWN])])
+        rows.append(("sparse points", f"{points['count']:,}{where}"))
+    return rows
 
 
-def _quantiles(values: NDArray[np.float64]) -> dict[str, float]:
-    return {f"{q:g}": float(v) for q, v in zip(QUANTILES, np.quantile(values, QUANTILES), strict=True)}
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.items())
 
 
 def _bounds(xyz: NDArray[np.float64]) -> dict[str, Any]:
-    if len(xyz) == 0:
-        return {"low": None, "high": None, "extent": None}
-    low, high = xyz.min(axis=0), xyz.max(axis=0)
-    return {"low": low.tolist(), "high": high.tolist(), "extent": (high - low).tolist()}
+    return {name: vector for name, vector in bounds_of(xyz).items() if name != "centre"}
 
 
-def _range(quantiles: dict[str, float]) -> str:
-    low, middle, high = quantiles["0"], quantiles["0.5"], quantiles["1"]
+def _range(found: Mapping[str, float]) -> str:
+    low, middle, high = found["0"], found["0.5"], found["1"]
     if math.isclose(low, high, rel_tol=1e-4):
         return f"{middle:.4g}"
     return f"{low:.4g} to {high:.4g} (median {middle:.4g})"

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ssl_core.data.object_pack import Pack
-from ssl_core.data.point_columns import COLUMNS
+from ssl_core.data.pack_arrays import COLUMNS
 from ssl_core.errors import DataError
 from ssl_core.gaussians.gaussian_cloud import GaussianCloud
 from ssl_core.render.views import render_views
@@ -28,21 +28,13 @@ MAX_DRAWN = 200_000
 
 @dataclass(frozen=True)
 class Thumbnails:
-    """One object.
+    """One object."""
 
-    Args:
-        class_name: its class.
-        name: its key in the pack; untrusted text.
-        gaussians: how many were drawn.
-        views: data URIs of its first stored views.
-        renders: data URIs of its Gaussians from the orbit that `splat` and `pack` look from; none where they cannot
-            be drawn.
-    """
-
-    class_name: str
-    name: str
-    gaussians: int
-    views: tuple[str, ...]
+    class_name: str  # its class
+    name: str  # its key in the pack; untrusted text
+    gaussians: int  # how many were drawn
+    views: tuple[str, ...]  # data URIs of its first stored views
+    # data URIs of its Gaussians from the orbit that `splat` and `pack` look from; none where they cannot be drawn
     renders: tuple[str, ...]
 
 

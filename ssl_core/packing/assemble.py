@@ -1,22 +1,34 @@
-"""Parts into a pack: raw arrays joined in order in bounded memory, digests taken on the way, the manifest last."""
+"""Parts into a pack: raw arrays joined in order in bounded memory, digests taken on the way, the manifest last.
+
+Each file of a part is removed as soon as its bytes have arrived: a pack being put together is not on disk twice. The
+pieces that are gone tell how far a joined file has come, so a killed assembly goes on where it was.
+"""
 
 import hashlib
+import io
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.lib.format import write_array_header_1_0
+from numpy.typing import NDArray
 
-from ssl_core.data.manifest import FileFacts, Refused
-from ssl_core.data.object_pack import GEOMETRY_WIDTH, PackManifest, PackObject
-from ssl_core.packing.join import Joined, Piece, join, npy_header, write_array
+from ssl_core.data.manifest import BLOCK_BYTES, FileFacts, Refused
+from ssl_core.data.object_pack import PackManifest, PackObject
+from ssl_core.data.pack_arrays import GEOMETRY_WIDTH
 from ssl_core.packing.objects import Problem
 from ssl_core.packing.pack_plan import PackPlan, PartPlan
 from ssl_core.packing.part import PartObject, PartRecord
-from ssl_core.packing.part_files import FileName, extras
+from ssl_core.packing.part_files import EXTRAS, FileName
 
 Parts = Sequence[tuple[PartPlan, PartRecord]]
+
+_COPY_BYTES = 2**20
 
 
 def assemble(plan: PackPlan, parts: Parts, refused: Sequence[Problem], folder: Path) -> PackManifest:
@@ -35,18 +47,25 @@ def assemble(plan: PackPlan, parts: Parts, refused: Sequence[Problem], folder: P
     """
     made = [item for _, record in parts for item in record.objects]
     objects = _numbered(made, plan.config.val_fraction)
-    files = _join_all(plan, parts, folder)
-    keep_rest = "sh_rest.npy" in files
+    whole = _joined_files(plan, parts, folder)
+    with ThreadPoolExecutor(len(whole)) as pool:  # copying and hashing both leave the interpreter free
+        facts = list(pool.map(Joined.write, whole))
+    files = {joined.target.name: each for joined, each in zip(whole, facts, strict=True)}
+    if plan.config.codec != "raw":
+        sizes = [np.fromfile(part.place / "view_sizes.i64", dtype="<i8") for part, _ in parts]
+        offsets = np.cumsum(np.concatenate([np.zeros(1, dtype="<i8"), *sizes])).astype("<i8")
+        files["view_offsets.npy"] = write_array(folder / "view_offsets.npy", offsets)
+    rest = ["sh_rest"] if "sh_rest.npy" in files else []
     manifest = PackManifest(
         config=plan.config,
         class_names=tuple(sorted({item.class_name for item in objects})),
-        groups=("xyz", "opacity", "scale", "rotation", "sh_dc", *(["sh_rest"] if keep_rest else []), "normals"),
+        groups=("xyz", "opacity", "scale", "rotation", "sh_dc", *rest, "normals"),
         image_size=plan.image_size,
         views_rendered=plan.views_rendered,
         objects=objects,
         refused=tuple(Refused(path=problem.path, reason=problem.reason) for problem in refused),
-        notes=_notes(made, plan.image_size),
-        files=files,
+        notes=_notes(made),
+        files=dict(sorted(files.items())),
     ).sealed()
     (folder / "manifest.json").write_text(manifest.model_dump_json(indent=1))
     return manifest
@@ -57,50 +76,40 @@ def is_sound(plan: PackPlan, parts: Parts, folder: Path) -> bool:
     return all(joined.is_sound() for joined in _joined_files(plan, parts, folder))
 
 
-def _join_all(plan: PackPlan, parts: Parts, folder: Path) -> dict[str, FileFacts]:
-    whole = _joined_files(plan, parts, folder)
-    with ThreadPoolExecutor(len(whole)) as pool:  # copying and hashing both leave the interpreter free
-        facts = list(pool.map(join, whole))
-    files = {joined.target.name: each for joined, each in zip(whole, facts, strict=True)}
-    if plan.config.codec != "raw":
-        files["view_offsets.npy"] = _write_offsets(parts, folder / "view_offsets.npy")
-    return dict(sorted(files.items()))
-
-
-def _joined_files(plan: PackPlan, parts: Parts, folder: Path) -> list[Joined]:
+def _joined_files(plan: PackPlan, parts: Parts, folder: Path) -> "list[Joined]":
     """All large files of the pack; those of an extra only if every object has it."""
     made = [item for _, record in parts for item in record.objects]
     rows = sum(item.facts.rows for item in made)
     views = sum(item.facts.views for item in made)
     size, raw = plan.image_size, plan.config.codec == "raw"
+
+    def joined(name: str, header: bytes, part_file: FileName) -> Joined:
+        pieces = (Piece(part.place / part_file, record.files[part_file]) for part, record in parts)
+        return Joined(folder / name, header, tuple(pieces))
+
     found = [
-        Joined(folder / "gaussians.npy", npy_header((rows, GEOMETRY_WIDTH), "<f4"), _pieces(parts, "gaussians.f32")),
+        joined("gaussians.npy", npy_header((rows, GEOMETRY_WIDTH), "<f4"), "gaussians.f32"),
         _joined_orders(parts, plan.config.starts, folder / "orders.npy"),
-        Joined(
-            folder / ("views.npy" if raw else "views.bin"),
-            npy_header((views, 3, size, size), "|u1") if raw else b"",
-            _pieces(parts, "views.u8"),
-        ),
+        joined("views.npy", npy_header((views, 3, size, size), "|u1"), "views.u8")
+        if raw
+        else joined("views.bin", b"", "views.u8"),
     ]
-    for name, extra in extras(size).items():
+    for name, extra in EXTRAS.items():
         if all(name in item.carries for item in made):
             for file in extra.files:
-                header = npy_header((rows if extra.per == "row" else views, *file.shape), file.kind)
-                found.append(Joined(folder / file.pack, header, _pieces(parts, file.part)))
+                shape = (size if side is None else side for side in file.shape)
+                header = npy_header((rows if extra.per == "row" else views, *shape), file.kind)
+                found.append(joined(file.pack, header, file.part))
     return found
 
 
-def _pieces(parts: Parts, name: FileName) -> tuple[Piece, ...]:
-    return tuple(Piece(plan.folder / plan.id / name, record.files[name]) for plan, record in parts)
-
-
-def _joined_orders(parts: Parts, starts: int, target: Path) -> Joined:
+def _joined_orders(parts: Parts, starts: int, target: Path) -> "Joined":
     """[objects, starts, longest] int32, -1 after the last of each order."""
     longest = max((item.order_length for _, record in parts for item in record.objects), default=0)
     objects = sum(len(record.objects) for _, record in parts)
     pieces = []
     for plan, record in parts:
-        file = plan.folder / plan.id / "orders.i32"
+        file = plan.place / "orders.i32"
         lengths = tuple(item.order_length for item in record.objects)
 
         def read(file: Path = file, lengths: tuple[int, ...] = lengths) -> Iterator[memoryview]:
@@ -113,12 +122,6 @@ def _joined_orders(parts: Parts, starts: int, target: Path) -> Joined:
 
         pieces.append(Piece(file, 4 * starts * longest * len(lengths), read))
     return Joined(target, npy_header((objects, starts, longest), "<i4"), tuple(pieces))
-
-
-def _write_offsets(parts: Parts, target: Path) -> FileFacts:
-    """[views + 1] int64: where each encoded view begins, and where the last one ends."""
-    sizes = [np.fromfile(plan.folder / plan.id / "view_sizes.i64", dtype="<i8") for plan, _ in parts]
-    return write_array(target, np.cumsum(np.concatenate([np.zeros(1, dtype="<i8"), *sizes])).astype("<i8"))
 
 
 def validation_keys(objects: Sequence[PackObject], fraction: float) -> set[str]:
@@ -145,10 +148,123 @@ def _numbered(made: Sequence[PartObject], val_fraction: float) -> tuple[PackObje
     return tuple(objects)
 
 
-def _notes(made: Sequence[PartObject], image_size: int) -> dict[str, int]:
+def _notes(made: Sequence[PartObject]) -> dict[str, int]:
     notes = Counter(note for item in made for note in set(item.notes))
-    for name, extra in extras(image_size).items():
+    for name, extra in EXTRAS.items():
         without = sum(name not in item.carries for item in made)
         if 0 < without < len(made):
             notes[f"{extra.lacking}, so the pack keeps those of no object"] = without
     return dict(sorted(notes.items()))
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A file, and the bytes that it becomes."""
+
+    file: Path  # removed when its bytes have arrived
+    bytes: int  # how many
+    # the bytes, in pieces that are good until the next one; None takes the file as it is
+    read: Callable[[], Iterator[memoryview]] | None = None
+
+    def content(self) -> Iterator[memoryview]:
+        """The bytes."""
+        if self.read is not None:
+            yield from self.read()
+            return
+        buffer = memoryview(bytearray(_COPY_BYTES))  # one for all: new memory costs more than the copy
+        with self.file.open("rb", buffering=0) as stream:
+            while count := stream.readinto(buffer):
+                yield buffer[:count]
+
+
+@dataclass(frozen=True)
+class Joined:
+    """A file that is to become a header and the bytes of its pieces."""
+
+    target: Path
+    header: bytes
+    pieces: tuple[Piece, ...]
+
+    def progress(self) -> tuple[int, int]:
+        """How many pieces have arrived, and how long the file is then."""
+        count = next((i for i, piece in enumerate(self.pieces) if piece.file.exists()), len(self.pieces))
+        return count, (len(self.header) + sum(piece.bytes for piece in self.pieces[:count])) if count else 0
+
+    def is_sound(self) -> bool:
+        """Whether what has arrived is there, and what has not is too."""
+        count, length = self.progress()
+        there = self.target.stat().st_size if self.target.is_file() else 0
+        return there >= length and all(piece.file.is_file() for piece in self.pieces[count:])
+
+    def write(self) -> FileFacts:
+        """Write the file, or the rest of it; digests are taken on the way. Raises OSError."""
+        count, length = self.progress()
+        with BlockWriter(self.target, length) as file:
+            if count == 0:
+                file.write(self.header)
+            for piece in self.pieces[count:]:
+                for content in piece.content():
+                    file.write(content)
+                piece.file.unlink()
+        return file.facts
+
+
+class BlockWriter(ExitStack):
+    """A file being written whose blocks of BLOCK_BYTES are digested on the way.
+
+    Args:
+        path: the file.
+        start: its first bytes, so many, are there already; the rest is cut off.
+    """
+
+    def __init__(self, path: Path, start: int = 0) -> None:
+        super().__init__()
+        self._stream = self.enter_context(path.open("r+b" if start else "wb", buffering=0))
+        self._digest = hashlib.sha256()
+        self._blocks: list[str] = []
+        self._bytes = 0
+        buffer = memoryview(bytearray(min(start, _COPY_BYTES)))
+        while self._bytes < start:
+            count = self._stream.readinto(buffer[: start - self._bytes])
+            if not count:
+                raise OSError(f"only {self._bytes} of {start} bytes are there")
+            self._count(buffer[:count])
+        self._stream.truncate(start)
+
+    def write(self, content: bytes | memoryview) -> None:
+        """Append. Raises OSError."""
+        rest = memoryview(content)
+        self._count(rest)
+        while len(rest):  # an unbuffered write may take less than it was given
+            rest = rest[self._stream.write(rest) :]
+
+    def _count(self, content: memoryview) -> None:
+        while len(content):
+            head = content[: BLOCK_BYTES - self._bytes % BLOCK_BYTES]
+            self._digest.update(head)
+            self._bytes += len(head)
+            content = content[len(head) :]
+            if self._bytes % BLOCK_BYTES == 0:
+                self._blocks.append(self._digest.hexdigest())
+                self._digest = hashlib.sha256()
+
+    @property
+    def facts(self) -> FileFacts:
+        """Length and digests of what was written."""
+        open_block = [self._digest.hexdigest()] if self._bytes % BLOCK_BYTES else []
+        return FileFacts(bytes=self._bytes, blocks=(*self._blocks, *open_block))
+
+
+def npy_header(shape: tuple[int, ...], kind: str) -> bytes:
+    """How an .npy file begins whose values are of `kind`, as "<f4"."""
+    stream = io.BytesIO()
+    write_array_header_1_0(stream, {"descr": kind, "fortran_order": False, "shape": shape})
+    return stream.getvalue()
+
+
+def write_array(path: Path, values: NDArray[Any]) -> FileFacts:
+    """Write an .npy file, little-endian. Raises OSError."""
+    values = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
+    with BlockWriter(path) as file:
+        file.write(npy_header(values.shape, values.dtype.str) + values.tobytes())
+    return file.facts

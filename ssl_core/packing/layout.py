@@ -16,7 +16,7 @@ decides whether to go on without it.
 from pathlib import Path
 
 from ssl_core.errors import LayoutError
-from ssl_core.packing.layout_reference import Place, ViewFiles, has_splits, mesh_files, places, reference_objects
+from ssl_core.packing.layout_reference import ViewFiles, has_splits, places, reference_objects
 from ssl_core.packing.layout_shapesplat import has_flat_files, shapesplat_objects
 from ssl_core.packing.listing import Listing, list_tree
 from ssl_core.packing.objects import SAFE_NAME as SAFE_NAME
@@ -88,15 +88,12 @@ def find_meshes(root: Path) -> tuple[list[MeshObject], list[Problem]]:
         raise LayoutError(f"{root}: is not a folder; check the path")
     listing = list_tree(root, archives=False)
     problems = list(listing.problems)
-    files = mesh_files(listing)
-    meshes = [_mesh(place, files["/".join(place)].path) for place in places(listing, files, problems)]
+    wanted = [path for path in listing.files if path.count("/") == 2 and path.lower().endswith(".off")]
+    found = places(listing, wanted, problems)
+    meshes = [MeshObject(at.class_name, at.split, Path(at.name).stem, root / "/".join(at)) for at in found]
     if not meshes:
         raise LayoutError(_nothing_found(listing, MESH_LAYOUT, problems))
     return sorted(meshes, key=lambda found: found.key), problems
-
-
-def _mesh(place: Place, path: Path) -> MeshObject:
-    return MeshObject(place.class_name, place.split, path.stem, path)
 
 
 def _listed(root: Path, part: str) -> Listing:

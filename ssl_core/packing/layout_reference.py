@@ -17,14 +17,13 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from ssl_core.files.image_files import SUFFIXES as IMAGE_SUFFIXES
-from ssl_core.files.source import FileSource, Source
+from ssl_core.files.source import Source
 from ssl_core.gaussians.gaussian_cloud import SUFFIXES
 from ssl_core.packing.listing import Listing
 from ssl_core.packing.objects import SAFE_NAME, SPLITS, Problem, SplatObject, unsafe_name
 
 _GAUSSIANS = re.compile(
-    r"([^/]+/[^/]+/[^/]+)/(?:point_cloud/iteration_([0-9]{1,18})/)?point_cloud(\.compressed)?(\.[a-z]+)",
-    re.IGNORECASE,
+    r"([^/]+/[^/]+/[^/]+)/(?:point_cloud/iteration_([0-9]{1,18})/)?point_cloud(\.compressed)?(\.[a-z]+)", re.IGNORECASE
 )
 
 
@@ -184,12 +183,3 @@ def _stem(name: str) -> str:
 def _number(name: str) -> int:
     digits = re.findall(r"[0-9]{1,18}", _stem(name))
     return int(digits[-1]) if digits else -1
-
-
-def mesh_files(listing: Listing) -> dict[str, FileSource]:
-    """Every `class/split/name.off`; meshes are read from disk only."""
-    return {
-        path: source
-        for path, source in listing.files.items()
-        if path.count("/") == 2 and path.lower().endswith(".off") and isinstance(source, FileSource)
-    }

@@ -64,18 +64,12 @@ def shapesplat_objects(points: Listing, views: ViewFiles | None) -> tuple[list[S
     unlisted = [str(files[stem]) for stem in sorted(files.keys() - splits.keys() - both)]
     problems += summed(unlisted, points.root, "object in no split list; add it to train.txt or test.txt")
     if views is not None:
-        problems += _without(views, without_views, used)
+        root = views.listing.root
+        expected = f"object without views: expected pictures in {root}/<category>-<object>"
+        stray = [views.listing.place(path) for path in views.folders() if path and path not in used]
+        problems += summed(without_views, root, expected)
+        problems += summed(stray, root, "views without object: no Gaussians of this name")
     return objects, problems
-
-
-def _without(views: ViewFiles, without_views: list[str], used: set[str]) -> list[Problem]:
-    root = views.listing.root
-    expected = f"object without views: expected pictures in {root}/<category>-<object>"
-    stray = [views.listing.place(path) for path in views.folders() if path and path not in used]
-    return [
-        *summed(without_views, root, expected),
-        *summed(stray, root, "views without object: no Gaussians of this name"),
-    ]
 
 
 def _flat_files(listing: Listing) -> Iterator[tuple[str, int, Source]]:
@@ -116,14 +110,9 @@ def _files(points: Listing) -> tuple[dict[str, Source], list[Problem]]:
 
 def _either(a: Source, b: Source) -> Source | None:
     """The one of two files of an object that counts: the unpacked one, either of two equal ones, else none."""
-    match a, b:
-        case FileSource(), FileSource():
-            return None
-        case FileSource(), _:
-            return a
-        case _, FileSource():
-            return b
-    return a if a.stamp == b.stamp else None
+    if isinstance(a, FileSource) != isinstance(b, FileSource):
+        return a if isinstance(a, FileSource) else b
+    return a if not isinstance(a, FileSource) and a.stamp == b.stamp else None
 
 
 def _splits(points: Listing) -> tuple[dict[str, str], set[str], list[Problem]]:

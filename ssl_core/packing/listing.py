@@ -10,8 +10,6 @@ A file on disk wins over an archived one of the same path: who unpacks need not 
 """
 
 import os
-import stat
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,26 +23,16 @@ from ssl_core.packing.objects import SPLITS, Problem, summed, unsafe_name
 MAX_DEPTH = 16
 """Folders below this level are not looked into."""
 
-_SAME_FILES = "its files are reached by another link already; remove one of the links"
-
 
 @dataclass(frozen=True)
 class Listing:
-    """Files and folders by relative path with `/` between parts, and what was left out.
+    """Files and folders by relative path with `/` between parts, and what was left out."""
 
-    Args:
-        root: where it is, for texts.
-        archive: whether the root itself is an archive.
-        files: every file; order of names.
-        folders: every folder below the root, the empty ones too.
-        problems: links that lead out, names and members that cannot be trusted.
-    """
-
-    root: str
-    archive: bool
-    files: dict[str, Source]
-    folders: set[str]
-    problems: list[Problem]
+    root: str  # where it is, for texts
+    archive: bool  # whether the root itself is an archive
+    files: dict[str, Source]  # every file; order of names
+    folders: set[str]  # every folder below the root, the empty ones too
+    problems: list[Problem]  # links that lead out, names and members that cannot be trusted
 
     def place(self, path: str) -> str:
         """A relative path as a person looks for it."""
@@ -73,7 +61,7 @@ def list_tree(root: Path, *, archives: bool = True) -> Listing:
         return _whole_archive(root)
     if not os.path.isdir(root):  # noqa: PTH112 - Path's raises on a NUL
         raise LayoutError(f"{ascii(str(root))[1:-1]}: is not a folder or a .zip archive; check the path")
-    listing = _Walk(root).listing()
+    listing = _walk(root)
     return _with_archives(listing) if archives else listing
 
 
@@ -163,87 +151,65 @@ def _is_object_file(path: str, top: str) -> bool:
     return name.lower().endswith(IMAGE_SUFFIXES) or (name.startswith("point_cloud.") and _is_data(name))
 
 
-_Folder = tuple[str, str, tuple[str, ...]]  # relative path, path, the real folders above and including it
-
-
-class _Walk:
+def _walk(root: Path) -> Listing:
     """One pass over a folder: links within it are followed, each linked folder once."""
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        self._real = os.path.realpath(root)
-        self._linked: set[str] = set()
-        self._files: dict[str, Source] = {}
-        self._folders: set[str] = set()
-        self._problems: list[Problem] = []
-
-    def listing(self) -> Listing:
-        todo: list[_Folder] = [("", str(self._root), (self._real,))]
-        while todo:
-            relative, folder, above = todo.pop()
-            todo += [*self._folder(relative, folder, above)][::-1]
-        return Listing(
-            str(self._root), False, dict(sorted(self._files.items())), self._folders, _printed(self._problems)
-        )
-
-    def _folder(self, relative: str, folder: str, above: tuple[str, ...]) -> Iterator[_Folder]:
-        """Takes the files of a folder; yields its folders with the real folders above them."""
-        for entry in self._entries(folder):
-            name = entry.name
-            path = f"{relative}/{name}" if relative else name
-            if is_hidden(name):
+    top = os.path.realpath(root)
+    files: dict[str, Source] = {}
+    folders, linked, problems = set[str](), set[str](), list[Problem]()
+    # relative path, path, the real folders above and including it
+    todo: list[tuple[str, str, tuple[str, ...]]] = [("", str(root), (top,))]
+    while todo:
+        relative, folder, above = todo.pop()
+        inside = []
+        for entry in _entries(folder):
+            if is_hidden(entry.name):
                 continue
-            if not name.isprintable():
-                self._problems.append(unsafe_name(folder, name))
-            elif entry.is_symlink():
-                yield from self._link(path, entry.path, above)
-            elif entry.is_dir(follow_symlinks=False):
-                yield from self._go_into(path, entry.path, (*above, f"{above[-1].rstrip('/')}/{name}"))
-            elif entry.is_file(follow_symlinks=False):
-                self._files[path] = FileSource(Path(entry.path))
+            if not entry.name.isprintable():
+                problems.append(unsafe_name(folder, entry.name))
+                continue
+            path = f"{relative}/{entry.name}" if relative else entry.name
+            is_link = entry.is_symlink()
+            real = os.path.realpath(entry.path) if is_link else f"{above[-1].rstrip('/')}/{entry.name}"
+            reason = _refused_link(real, top, above, linked) if is_link else None
+            if reason is not None:
+                problems.append(Problem(entry.path, reason))
+            elif entry.is_file():
+                files[path] = FileSource(Path(entry.path))
+            elif not entry.is_dir():
+                problems.append(Problem(entry.path, "is neither a file nor a folder; remove it"))
+            elif len(above) >= MAX_DEPTH:
+                problems.append(Problem(entry.path, f"lies more than {MAX_DEPTH} folders deep; move it up"))
             else:
-                self._problem(entry.path, "is neither a file nor a folder; remove it")
+                folders.add(path)
+                linked |= {real} if is_link else set()
+                inside.append((path, entry.path, (*above, real)))
+        todo += inside[::-1]
+    return Listing(str(root), False, dict(sorted(files.items())), folders, _printed(problems))
 
-    def _link(self, path: str, place: str, above: tuple[str, ...]) -> Iterator[_Folder]:
-        """Follows a link that stays within the root and leads to no folder above itself."""
-        real = os.path.realpath(place)
-        try:
-            mode = Path(real).stat().st_mode
-        except OSError:
-            self._problem(place, "is a link to nothing; remove it or mend it")
-            return
-        if real != self._real and not real.startswith(f"{self._real.rstrip('/')}/"):
-            self._problem(place, "is a link that leads out of the data set; put the files themselves here")
-        elif stat.S_ISREG(mode):
-            self._files[path] = FileSource(Path(place))
-        elif not stat.S_ISDIR(mode):
-            self._problem(place, "is a link to what is neither a file nor a folder; remove it")
-        elif real in above:
-            self._problem(place, "is a link to a folder that it lies in; remove it")
-        elif real in self._linked:
-            self._problem(place, _SAME_FILES)
-        else:
-            self._linked.add(real)
-            yield from self._go_into(path, place, (*above, real))
 
-    def _go_into(self, path: str, place: str, above: tuple[str, ...]) -> Iterator[_Folder]:
-        if len(above) > MAX_DEPTH:
-            self._problem(place, f"lies more than {MAX_DEPTH} folders deep; move it up")
-            return
-        self._folders.add(path)
-        yield path, place, above
+def _refused_link(real: str, top: str, above: tuple[str, ...], linked: set[str]) -> str | None:
+    """Why a link to `real` is not followed."""
+    if not os.path.exists(real):  # noqa: PTH110 - Path's raises on a NUL
+        return "is a link to nothing; remove it or mend it"
+    if real != top and not real.startswith(f"{top.rstrip('/')}/"):
+        return "is a link that leads out of the data set; put the files themselves here"
+    if Path(real).is_file():
+        return None
+    if not Path(real).is_dir():
+        return "is a link to what is neither a file nor a folder; remove it"
+    if real in above:
+        return "is a link to a folder that it lies in; remove it"
+    return "its files are reached by another link already; remove one of the links" if real in linked else None
 
-    def _entries(self, folder: str) -> list[os.DirEntry[str]]:
-        try:
-            with os.scandir(folder) as entries:
-                return sorted(entries, key=lambda entry: entry.name)
-        except OSError as error:
-            raise LayoutError(
-                f"{ascii(folder)[1:-1]}: cannot be listed: {error.strerror or error}; check its rights"
-            ) from None
 
-    def _problem(self, place: str, reason: str) -> None:
-        self._problems.append(Problem(place, reason))
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        raise LayoutError(
+            f"{ascii(folder)[1:-1]}: cannot be listed: {error.strerror or error}; check its rights"
+        ) from None
 
 
 def _printed(problems: list[Problem]) -> list[Problem]:

@@ -10,16 +10,14 @@ import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
 from ssl_core.data.object_pack import PackConfig, PackObject
 from ssl_core.errors import DataError, PackError
 from ssl_core.files.image_files import read_image
 from ssl_core.packing.layout import find_objects
 from ssl_core.packing.objects import Problem, SplatObject, stamp_of
-from ssl_core.packing.part_files import ExtraName
+from ssl_core.packing.part_files import ALL_EXTRAS, ExtraName
 
-ALL_EXTRAS: frozenset[ExtraName] = frozenset(get_args(ExtraName))
 PART_OBJECTS = 16
 """Objects per part, on average; at most twice as many. A killed run loses the parts under way."""
 
@@ -29,23 +27,14 @@ _RECIPE = "3"
 
 @dataclass(frozen=True)
 class KnownObject:
-    """The same object in an older pack, from where it can be copied.
+    """The same object in an older pack, from where it can be copied."""
 
-    Args:
-        pack: folder of the older pack.
-        index: number of the object there, a row of `orders.npy`.
-        facts: what its manifest says.
-        stamp: of the files it was made from.
-        carries: the extras that its files had, whether the pack kept them or not.
-        notes: what its file could not carry.
-    """
-
-    pack: Path
-    index: int
-    facts: PackObject
-    stamp: str
-    carries: frozenset[ExtraName]
-    notes: tuple[str, ...]
+    pack: Path  # folder of the older pack
+    index: int  # number of the object there, a row of `orders.npy`
+    facts: PackObject  # what its manifest says
+    stamp: str  # of the files it was made from
+    carries: frozenset[ExtraName]  # the extras that its files had, whether the pack kept them or not
+    notes: tuple[str, ...]  # what its file could not carry
 
 
 @dataclass(frozen=True)
@@ -60,20 +49,20 @@ class Entry:
 
 @dataclass(frozen=True)
 class PartPlan:
-    """Everything that `part.build_part` needs, as it travels to a worker.
+    """Everything that `part.build_part` needs, as it travels to a worker."""
 
-    Args:
-        id: digest of config, image size and the stamps of the objects: equal ids mean equal content.
-        folder: where finished parts lie.
-        keep: extras that the pack may store; for the others it is known already that some object lacks them.
-    """
-
-    id: str
-    folder: Path
+    id: str  # digest of config, image size and the stamps of the objects: equal ids mean equal content
+    folder: Path  # where finished parts lie
     entries: tuple[Entry, ...]
     config: PackConfig
     image_size: int
+    # extras that the pack may store; for the others it is known already that some object lacks them
     keep: frozenset[ExtraName]
+
+    @property
+    def place(self) -> Path:
+        """Where the finished part lies."""
+        return self.folder / self.id
 
     @property
     def bytes(self) -> int:
@@ -106,12 +95,7 @@ class PackPlan:
         """The parts, which will lie in `folder`."""
         return tuple(
             PartPlan(
-                _part_id(group, self.config, self.image_size, keep),
-                folder,
-                group,
-                self.config,
-                self.image_size,
-                keep,
+                _part_id(group, self.config, self.image_size, keep), folder, group, self.config, self.image_size, keep
             )
             for group in _groups(self.entries)
         )

@@ -5,28 +5,29 @@ tasks). The finished pack is the same to the last byte whatever the number of wo
 killed.
 """
 
+import hashlib
+import itertools
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ssl_core.data.manifest import BLOCK_BYTES
 from ssl_core.data.object_pack import Pack, PackConfig
 from ssl_core.errors import PackError
 from ssl_core.files.whole import storage_errors
 from ssl_core.packing.assemble import assemble, is_sound
-from ssl_core.packing.known_objects import check_blocks
 from ssl_core.packing.objects import Problem
 from ssl_core.packing.pack_folder import (
     Building,
-    assembly_begun,
-    begin_assembly,
     building,
     check_space,
-    clear,
     clear_leftovers,
-    forget_assembly,
-    move_into_place,
+    other_input,
+    pack_at,
     real_place,
+    unusable,
 )
 from ssl_core.packing.pack_plan import PackPlan, PartPlan, plan_pack
 from ssl_core.packing.part import REMEDY, PartRecord, build_part, finished_part, part_record
@@ -39,46 +40,27 @@ Build = Callable[[Sequence[PartPlan]], None]
 
 @dataclass(frozen=True)
 class PackJob:
-    """What is to be packed, and where to.
+    """What is to be packed, and where to."""
 
-    Args:
-        points: folder or archive of Gaussian files in a known layout (`layout.find_objects`).
-        images: folder or archive of views; None renders views from the Gaussians.
-        out: pack folder to make.
-        config: how.
-        skip_bad: leave unusable objects out, recorded in the manifest, instead of stopping.
-        update: bring an older pack at `out` up to date: what did not change is copied from it.
-    """
-
-    points: Path
-    images: Path | None
-    out: Path
-    config: PackConfig
-    skip_bad: bool = False
-    update: bool = False
+    points: Path  # folder or archive of Gaussian files in a known layout (`layout.find_objects`)
+    images: Path | None  # folder or archive of views; None renders views from the Gaussians
+    out: Path  # pack folder to make
+    config: PackConfig  # how
+    skip_bad: bool = False  # leave unusable objects out, recorded in the manifest, instead of stopping
+    update: bool = False  # bring an older pack at `out` up to date: what did not change is copied from it
 
 
 @dataclass(frozen=True)
 class PackStats:
-    """What making a pack took.
+    """What making a pack took."""
 
-    Args:
-        made: objects read, filtered and ordered by this run.
-        copied: objects taken from the older pack.
-        resumed: objects in parts that an interrupted run had finished.
-        bytes: size of the files of the parts of this run.
-        seconds: wall time of this run, all included.
-        assembling: seconds of them that putting the parts together took.
-        work: seconds per kind of work, summed over workers.
-    """
-
-    made: int = 0
-    copied: int = 0
-    resumed: int = 0
-    bytes: int = 0
-    seconds: float = 0.0
-    assembling: float = 0.0
-    work: dict[str, float] = field(default_factory=dict)
+    made: int = 0  # objects read, filtered and ordered by this run
+    copied: int = 0  # objects taken from the older pack
+    resumed: int = 0  # objects in parts that an interrupted run had finished
+    bytes: int = 0  # size of the files of the parts of this run
+    seconds: float = 0.0  # wall time of this run, all included
+    assembling: float = 0.0  # seconds of them that putting the parts together took
+    work: dict[str, float] = field(default_factory=dict)  # seconds per kind of work, summed over workers
 
 
 def write_pack(
@@ -92,26 +74,16 @@ def write_pack(
     progress: Progress | None = None,
 ) -> Pack:
     """Pack a data set in this process; see `PackJob` and `make_pack`. `progress` is called with (done, total)."""
-
-    def build(parts: Sequence[PartPlan]) -> None:
-        build_here(parts, progress)
-
-    return make_pack(PackJob(Path(points), images, Path(out), config, skip_bad, update), build)[0]
+    job = PackJob(Path(points), images, Path(out), config, skip_bad, update)
+    return make_pack(job, lambda parts: build_here(parts, progress))[0]
 
 
 def build_here(parts: Sequence[PartPlan], progress: Progress | None = None) -> None:
     """Make parts one after another. Raises what `build_part` raises."""
     total = sum(len(part.entries) for part in parts)
-    done = 0
-
-    def count() -> None:
-        nonlocal done
-        done += 1
-        if progress is not None:
-            progress(done, total)
-
+    done = itertools.count(1)
     for part in parts:
-        build_part(part, count)
+        build_part(part, None if progress is None else lambda: progress(next(done), total))
 
 
 def make_pack(job: PackJob, build: Build) -> tuple[Pack, PackStats]:
@@ -135,13 +107,13 @@ def make_pack(job: PackJob, build: Build) -> tuple[Pack, PackStats]:
     with building(out) as folder:
         # made by someone else meanwhile, or brought back just now
         if _version(out) != seen and (current := _up_to_date(out, plan, job)) is not None:
-            clear(folder)
+            folder.clear()
             return current, PackStats(seconds=time.perf_counter() - started)
         parts = _parts(plan, out, folder)
         waiting: list[PartPlan] = []
         if not _goes_on(job, plan, parts, folder):
             with storage_errors(folder.path, REMEDY):
-                forget_assembly(folder)
+                folder.forget_assembly()
             waiting = [part for part in parts if not _usable(finished_part(part), job)]
             check_space(folder, parts, waiting)
             build(waiting)
@@ -153,21 +125,14 @@ def make_pack(job: PackJob, build: Build) -> tuple[Pack, PackStats]:
 
 def _up_to_date(out: Path, plan: PackPlan, job: PackJob) -> Pack | None:
     """The pack at `out` when it is what the job would make; None when it is to be made."""
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+    pack = pack_at(out, Pack, job.config)
+    if pack is None:
         return None
-    if not (out / "manifest.json").is_file():
-        raise PackError(f"{out}: exists and is no pack; remove it or choose another --out")
-    pack = Pack.open(out)
-    if pack.manifest.config != job.config:
-        raise PackError(f"{out}: holds a pack of other settings ({_differences(pack, job)}); choose another --out")
     found = changes(pack, plan)
     if not found and not (job.update and found.problems):
         return pack
     if not job.update:
-        raise PackError(
-            f"{out}: holds a pack of other input: {found.text()}; bring it up to date with "
-            "`splatsweep pack ... --update`, or choose another --out"
-        )
+        raise other_input(out, f": {found.text()}")
     return None
 
 
@@ -180,18 +145,25 @@ def _version(out: Path) -> tuple[int, int] | None:
     return found.st_ino, found.st_mtime_ns
 
 
-def _differences(pack: Pack, job: PackJob) -> str:
-    there, asked = pack.manifest.config.model_dump(), job.config.model_dump()
-    return ", ".join(f"{name} is {there[name]}, not {asked[name]}" for name in asked if there[name] != asked[name])
-
-
 def _parts(plan: PackPlan, out: Path, folder: Building) -> tuple[PartPlan, ...]:
     if not (out / "manifest.json").is_file():
         return plan.parts(folder.parts)
     pack = Pack.open(out)
-    check_blocks(pack.path, pack.manifest)
+    _check_blocks(pack)
     plan = with_known(plan, pack)
     return plan.parts(folder.parts, may_keep(plan, pack))
+
+
+def _check_blocks(pack: Pack) -> None:
+    """Raises PackError for a block that is not what was written, before it is copied on."""
+    for name, facts in pack.files.items():
+        with (pack.path / name).open("rb") as stream:
+            for number, expected in enumerate(facts.blocks):
+                if hashlib.sha256(stream.read(BLOCK_BYTES)).hexdigest() != expected:
+                    raise PackError(
+                        f"{pack.path / name}: damaged in the {BLOCK_BYTES >> 20} MiB from byte "
+                        f"{number * BLOCK_BYTES:,}; remove the pack and make it again"
+                    )
 
 
 def _usable(record: PartRecord | None, job: PackJob) -> bool:
@@ -201,7 +173,7 @@ def _usable(record: PartRecord | None, job: PackJob) -> bool:
 
 def _goes_on(job: PackJob, plan: PackPlan, parts: Sequence[PartPlan], folder: Building) -> bool:
     """Whether the run before was killed while it put these parts together, and that can go on."""
-    if not assembly_begun(folder, parts):
+    if not folder.assembly_begun(parts):
         return False
     records = [part_record(part) for part in parts]
     found = [(part, record) for part, record in zip(parts, records, strict=True) if record is not None]
@@ -211,7 +183,7 @@ def _goes_on(job: PackJob, plan: PackPlan, parts: Sequence[PartPlan], folder: Bu
 
 def _finish(job: PackJob, plan: PackPlan, parts: Sequence[PartPlan], folder: Building) -> list[PartRecord]:
     """Put the finished parts together and the pack in its place. Returns their records."""
-    goes_on = assembly_begun(folder, parts)
+    goes_on = folder.assembly_begun(parts)
     records = []
     for part in parts:
         record = part_record(part) if goes_on else finished_part(part)
@@ -226,10 +198,10 @@ def _finish(job: PackJob, plan: PackPlan, parts: Sequence[PartPlan], folder: Bui
         raise PackError("no object is usable: " + _listing([*plan.problems, *refused]))
     with storage_errors(folder.new, REMEDY):
         if not goes_on:
-            begin_assembly(folder, parts)
+            folder.begin_assembly(parts)
         write_sources(folder.new, plan, made)
         assemble(plan, list(zip(parts, records, strict=True)), [*plan.problems, *refused], folder.new)
-    move_into_place(folder)
+    folder.move_into_place()
     return records
 
 
@@ -240,21 +212,23 @@ def _stats(
     assembling: float,
     seconds: float,
 ) -> PackStats:
-    ours = {part.id for part in built}
-    work: dict[str, float] = {}
-    made = copied = resumed = 0
-    for part, record in zip(parts, records, strict=True):
-        if part.id not in ours:
-            resumed += len(record.objects)
-            continue
-        copied += sum(item.copied for item in record.objects)
-        made += sum(not item.copied for item in record.objects)
-        for kind, spent in record.seconds.items():
-            work[kind] = work.get(kind, 0.0) + spent
-    return PackStats(made, copied, resumed, sum(part.bytes for part in built), seconds, assembling, work)
+    ids = {part.id for part in built}
+    ours = [record for part, record in zip(parts, records, strict=True) if part.id in ids]
+    objects = sum(len(record.objects) for record in ours)
+    copied = sum(item.copied for record in ours for item in record.objects)
+    work = Counter[str]()
+    for record in ours:
+        work.update(record.seconds)
+    return PackStats(
+        made=objects - copied,
+        copied=copied,
+        resumed=sum(len(record.objects) for record in records) - objects,
+        bytes=sum(part.bytes for part in built),
+        seconds=seconds,
+        assembling=assembling,
+        work=dict(work),
+    )
 
 
 def _listing(problems: Sequence[Problem]) -> str:
-    shown = "; ".join(f"{problem.path}: {problem.reason}" for problem in problems[:20])
-    more = f"; and {len(problems) - 20} more" if len(problems) > 20 else ""
-    return f"{len(problems)} unusable input(s): {shown}{more} (--skip-bad leaves them out and records it)"
+    return unusable(problems, "input", "leaves them out and records it")

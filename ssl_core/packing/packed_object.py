@@ -1,31 +1,36 @@
-"""One object on its way into a pack: read, filtered, ordered, its views decoded or rendered."""
+"""One object on its way into a pack: its Gaussians filtered and ordered, its views stored, and what both carry."""
 
 import hashlib
+import io
 import time
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ssl_core.data.object_pack import GEOMETRY_WIDTH, SH_REST_WIDTH, PackConfig
+from ssl_core.data.object_pack import PackConfig
+from ssl_core.data.pack_arrays import GEOMETRY_WIDTH, rows_of
 from ssl_core.data.sampling import farthest_point_order, farthest_point_orders
-from ssl_core.errors import DataError, GaussianFileError
-from ssl_core.files.image_files import MAX_BYTES, Pixels, decode_with_mask, encode_image, resize_image
-from ssl_core.files.source import Source, read_bytes
+from ssl_core.errors import CameraError, DataError, GaussianFileError
+from ssl_core.files.image_files import MAX_BYTES, Pixels, decode_image, decode_with_mask, encode_image, resize_image
+from ssl_core.files.source import read_bytes
 from ssl_core.gaussians.gaussian_cloud import GaussianCloud
 from ssl_core.gaussians.gaussian_file import read_gaussians
 from ssl_core.packing.objects import SplatObject
-
-if TYPE_CHECKING:
-    from ssl_core.render.views import RenderedViews
+from ssl_core.packing.part_files import Carried
+from ssl_core.scenes.cameras import Camera
+from ssl_core.scenes.checked_values import MAX_JSON_BYTES, parse_json_bytes
+from ssl_core.scenes.inria import read_inria
 
 MAX_RENDERED = 300_000
 """Gaussians of one object that views are rendered from; more would not fit a worker's memory."""
+
+MAX_LABEL = 2**15 - 1
 
 _READ_BYTES = 2**18
 
@@ -47,53 +52,49 @@ class PackTimes:
 
 @dataclass(frozen=True, eq=False)
 class Ordered:
-    """The Gaussians of one object as a pack stores them.
+    """The Gaussians of one object as a pack stores them."""
 
-    Args:
-        geometry: [N, 14] xyz, opacity logit, log-scales, quaternion wxyz, f_dc; farthest-point order first.
-        sh_rest: [N, 45] channel-major; None when there is nothing above degree 0.
-        orders: [starts, L] farthest-point orders, the first of them 0, 1, 2, ...
-        chosen: [N] where each row stands in the file.
-        cloud: all Gaussians of the file, for rendering.
-        notes: what the file could not carry.
-    """
-
+    # [N, 14] xyz, opacity logit, log-scales, quaternion wxyz, f_dc; farthest-point order first
     geometry: NDArray[np.float32]
-    sh_rest: NDArray[np.float32] | None
-    orders: NDArray[np.int32]
-    chosen: NDArray[np.int64]
-    cloud: GaussianCloud
-    notes: tuple[str, ...]
+    orders: NDArray[np.int32]  # [starts, L] farthest-point orders, the first of them 0, 1, 2,
+    carried: Carried  # of sh_rest ([N, 45], channel-major) and part labels ([N]) those that the object has
+    cloud: GaussianCloud  # all Gaussians of the file, for rendering
+    notes: tuple[str, ...]  # what the file could not carry
+
+
+@dataclass(frozen=True, eq=False)
+class ObjectViews:
+    """The views of one object in stored form, the masks and cameras that it has, what its files could not carry."""
+
+    stored: Sequence[Pixels | bytes]
+    carried: Carried
+    notes: tuple[str, ...] = ()
 
 
 def source_digest(item: SplatObject) -> str:
-    """What `PackObject.source_digest` of the files as they are now would be. Raises DataError."""
+    """Digest of the bytes of all files of an object, 16 hex digits. Raises DataError."""
     digest = hashlib.sha256()
-    for source in item.sources:
-        hash_source(source, digest)
-    return digest.hexdigest()[:16]
-
-
-def hash_source(source: Source, digest: "hashlib._Hash") -> None:
-    """Add the bytes of a source. Raises DataError."""
     buffer = memoryview(bytearray(_READ_BYTES))
-    try:
-        with source.open() as stream:
-            while count := stream.readinto(buffer):  # type: ignore[attr-defined]
-                digest.update(buffer[:count])
-    except (OSError, zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise DataError(f"{source}: cannot be read ({error}); copy it again") from None
+    for source in item.sources:
+        try:
+            with source.open() as stream:
+                while count := stream.readinto(buffer):  # type: ignore[attr-defined]
+                    digest.update(buffer[:count])
+        except (OSError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+            raise DataError(f"{source}: cannot be read ({error}); copy it again") from None
+    return digest.hexdigest()[:16]
 
 
 def read_ordered(item: SplatObject, config: PackConfig, clock: PackTimes) -> Ordered:
     """Read, filter and order the Gaussians of one object.
 
     Raises:
-        GaussianFileError: the file is unusable, or none of its Gaussians is opaque enough.
+        GaussianFileError: a file is unusable, or none of the Gaussians is opaque enough.
     """
     with clock("parse"):
         file = read_gaussians(item.gaussians)
         cloud = file.cloud
+        labels = _part_labels(item, len(cloud))
         kept = np.flatnonzero(cloud.alphas() > config.alpha_threshold)
     if len(kept) == 0:
         raise GaussianFileError(
@@ -104,7 +105,13 @@ def read_ordered(item: SplatObject, config: PackConfig, clock: PackTimes) -> Ord
         chosen = _farthest_first(cloud.xyz[kept], kept, item.key, config)
         orders = _orders(cloud.xyz[chosen], item.key, config)
     with clock("parse"):
-        return Ordered(_geometry(cloud, chosen), _sh_rest(cloud, chosen), orders, chosen, cloud, file.notes)
+        rows = rows_of(cloud.select(chosen))
+        geometry, rest = rows[:, :GEOMETRY_WIDTH], rows[:, GEOMETRY_WIDTH:]
+        carried: Carried = {
+            **({"sh_rest": (rest,)} if rest.any() else {}),
+            **({} if labels is None else {"part_labels": (labels[chosen],)}),
+        }
+    return Ordered(geometry, orders, carried, cloud, file.notes)
 
 
 def _farthest_first(
@@ -115,9 +122,7 @@ def _farthest_first(
     Where not all fit, the rest is drawn uniformly: a trainer appends what it splits, so the head of a file is biased.
     """
     prefix = farthest_point_order(xyz, min(config.cached_points, config.max_gaussians), 0)
-    others = np.ones(len(xyz), dtype=bool)
-    others[prefix] = False
-    rest = np.flatnonzero(others)
+    rest = np.setdiff1d(np.arange(len(xyz)), prefix, assume_unique=True)
     room = config.max_gaussians - len(prefix)
     if len(rest) > room:
         rest = np.sort(_generator(key, config, 1).choice(rest, room, replace=False))
@@ -140,49 +145,87 @@ def _generator(key: str, config: PackConfig, purpose: int) -> np.random.Generato
     return np.random.default_rng([config.seed, int(hashlib.sha256(key.encode()).hexdigest()[:8], 16), purpose])
 
 
-def _geometry(cloud: GaussianCloud, chosen: NDArray[np.int64]) -> NDArray[np.float32]:
-    rows = np.empty((len(chosen), GEOMETRY_WIDTH), dtype=np.float32)
-    rows[:, 0:3] = cloud.xyz[chosen]
-    rows[:, 3] = cloud.opacity_logits[chosen]
-    rows[:, 4:7] = cloud.log_scales[chosen]
-    rows[:, 7:11] = cloud.quaternions[chosen]
-    rows[:, 11:14] = cloud.sh_dc[chosen]
-    return rows
-
-
-def _sh_rest(cloud: GaussianCloud, chosen: NDArray[np.int64]) -> NDArray[np.float32] | None:
-    count = cloud.sh_rest.shape[1]
-    if count == 0:
+def _part_labels(item: SplatObject, gaussians: int) -> NDArray[np.int16] | None:
+    """[gaussians] in the order of the file of Gaussians; None without a file of labels. Raises GaussianFileError."""
+    if item.part_labels is None:
         return None
-    rest = np.zeros((len(chosen), 3, SH_REST_WIDTH // 3), dtype=np.float32)
-    rest[:, :, :count] = cloud.sh_rest[chosen].transpose(0, 2, 1)
-    return rest.reshape(len(chosen), SH_REST_WIDTH) if rest.any() else None
+    content = read_bytes(item.part_labels, 8 * gaussians + 2**16)
+    try:
+        labels = np.load(io.BytesIO(content), allow_pickle=False)
+    except (ValueError, OSError, EOFError, SyntaxError, TypeError) as error:
+        reason = ascii(" ".join(str(error).split())[:120])
+        raise GaussianFileError(f"{item.part_labels}: is no .npy file ({reason}); write it again") from None
+    whole = isinstance(labels, np.ndarray) and labels.shape == (gaussians,) and labels.dtype.kind in "iu"
+    if not whole or labels.min() < 0 or labels.max() > MAX_LABEL:
+        raise GaussianFileError(
+            f"{item.part_labels}: expected {gaussians} integers from 0 to {MAX_LABEL}, one per Gaussian of "
+            f"{item.gaussians.name} (255 for no part); write it again"
+        )
+    found: NDArray[np.int16] = labels.astype(np.int16)
+    return found
 
 
-def read_views(
-    item: SplatObject, config: PackConfig, image_size: int, digest: "hashlib._Hash"
-) -> Iterator[tuple[Pixels | bytes, Pixels | None]]:
-    """The views of the files in stored form, one at a time, and the alpha [S, S] of each that has one.
+def read_views(item: SplatObject, config: PackConfig, size: int) -> ObjectViews:
+    """The views of the files, brought to `size` pixels.
 
-    `digest` takes the bytes of their files.
+    Masks are the files beside the views, else the views' own alpha.
 
     Raises:
-        ImageError: one cannot be read.
+        ImageError: a view or a mask cannot be read. CameraError: the file of cameras is damaged.
     """
+    stored, alphas = [], []
     for view in item.views:
-        content = read_bytes(view, MAX_BYTES)
-        digest.update(content)
-        pixels, alpha = decode_with_mask(content, str(view))
-        alpha = None if alpha is None else resize_image(alpha, image_size, image_size)
-        yield stored_form(resize_image(pixels, image_size, image_size), config), alpha
+        pixels, alpha = decode_with_mask(read_bytes(view, MAX_BYTES), str(view))
+        stored.append(stored_form(resize_image(pixels, size, size), config))
+        if alpha is not None:
+            alphas.append(resize_image(alpha, size, size))
+    if item.masks:
+        files = [decode_image(read_bytes(mask, MAX_BYTES), str(mask))[..., 0] for mask in item.masks]
+        masks = [resize_image(mask, size, size) for mask in files]
+    else:
+        # pictures that were only saved with an alpha channel say nothing of the object
+        says = len(alphas) == len(stored) and any((alpha < 255).any() for alpha in alphas)
+        masks = alphas if says else []
+    cameras = _cameras_of_file(item, size)
+    carried: Carried = {
+        **({"masks": (np.stack(masks),)} if masks else {}),
+        **({"cameras": _camera_arrays(cameras)} if cameras else {}),
+    }
+    unused = item.cameras is not None and not cameras
+    return ObjectViews(stored, carried, ("cameras.json names other pictures, so it was not used",) if unused else ())
 
 
-def rendered_views(cloud: GaussianCloud, config: PackConfig, image_size: int) -> "RenderedViews":
-    """Views drawn from the Gaussians, on the GPU where there is one.
+def _cameras_of_file(item: SplatObject, size: int) -> list[Camera]:
+    """The camera of each view in stored pixels; none where no file names all of them. Raises CameraError."""
+    if item.cameras is None:
+        return []
+    where = str(item.cameras)
+    try:
+        content = read_bytes(item.cameras, MAX_JSON_BYTES)
+    except DataError as error:
+        raise CameraError(str(error)) from None
+    entries = parse_json_bytes(content, where)
+    if not isinstance(entries, list):
+        raise CameraError(f"{where}: is no list of cameras, as INRIA's trainer writes it")
+    found = {view.name: view.camera for view in read_inria(Path(where), entries).views}
+    cameras = [found.get(view.name, found.get(view.name.rpartition(".")[0])) for view in item.views]
+    known = [resized_camera(camera, size, size) for camera in cameras if camera is not None]
+    return known if len(known) == len(cameras) else []
 
-    Raises:
-        GaussianFileError: too many Gaussians.
-    """
+
+def resized_camera(camera: Camera, width: int, height: int) -> Camera:
+    """The camera of a picture that is brought to `width` x `height`, squeezed where the shape differs."""
+    scale = np.diag([width / camera.width, height / camera.height, 1.0])
+    return Camera(camera.viewmat, scale @ camera.K, width, height)
+
+
+def _camera_arrays(cameras: Sequence[Camera]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """[V, 4, 4] world -> camera and [V, 3, 3] intrinsics."""
+    return np.stack([camera.viewmat for camera in cameras]), np.stack([camera.K for camera in cameras])
+
+
+def rendered_views(cloud: GaussianCloud, config: PackConfig, size: int) -> ObjectViews:
+    """Views drawn from the Gaussians, on the GPU where there is one. Raises GaussianFileError: too many Gaussians."""
     if len(cloud) > MAX_RENDERED:
         raise GaussianFileError(
             f"has {len(cloud):,} Gaussians and no views; views are rendered from at most {MAX_RENDERED:,}: "
@@ -196,9 +239,11 @@ def rendered_views(cloud: GaussianCloud, config: PackConfig, image_size: int) ->
     before = torch.get_num_threads()
     torch.set_num_threads(1)  # a worker has one core; sums also come out the same everywhere
     try:
-        return render(cloud, config.rendered_views, image_size, device=device)
+        views = render(cloud, config.rendered_views, size, device=device)
     finally:
         torch.set_num_threads(before)
+    carried: Carried = {"masks": (views.masks,), "cameras": _camera_arrays(views.cameras)}
+    return ObjectViews([stored_form(image, config) for image in views.images], carried)
 
 
 def stored_form(pixels: Pixels, config: PackConfig) -> Pixels | bytes:

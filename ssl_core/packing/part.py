@@ -3,11 +3,11 @@
 A part is a folder of raw arrays and a record, which appears whole or not at all.
 """
 
-import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from ssl_core.config import Config
@@ -15,26 +15,10 @@ from ssl_core.data.manifest import Refused
 from ssl_core.data.object_pack import PackObject
 from ssl_core.errors import ConfigError, DataError, PackError
 from ssl_core.files.whole import whole_folder
-from ssl_core.packing.known_objects import copy_known
-from ssl_core.packing.object_extras import (
-    OTHER_PICTURES,
-    camera_arrays,
-    object_cameras,
-    object_masks,
-    object_part_labels,
-)
-from ssl_core.packing.objects import SplatObject, stamp_of
+from ssl_core.packing.objects import stamp_of
 from ssl_core.packing.pack_plan import Entry, PartPlan
-from ssl_core.packing.packed_object import (
-    Ordered,
-    PackTimes,
-    hash_source,
-    read_ordered,
-    read_views,
-    rendered_views,
-    stored_form,
-)
-from ssl_core.packing.part_files import FILE_NAMES, ExtraName, PartFiles
+from ssl_core.packing.packed_object import PackTimes, read_ordered, read_views, rendered_views, source_digest
+from ssl_core.packing.part_files import EXTRAS, FILE_NAMES, ExtraName, PartFiles
 
 RECORD = "part.json"
 REMEDY = "free some space or choose another --out, then run the same command again: finished parts are kept"
@@ -62,7 +46,7 @@ class PartRecord(Config):
 def part_record(plan: PartPlan) -> PartRecord | None:
     """The record of the part, when it was finished."""
     try:
-        record = PartRecord.from_json((plan.folder / plan.id / RECORD).read_text())
+        record = PartRecord.from_json((plan.place / RECORD).read_text())
     except (OSError, ValueError, ConfigError):
         return None
     return record if record.files.keys() == set(FILE_NAMES) else None
@@ -70,11 +54,9 @@ def part_record(plan: PartPlan) -> PartRecord | None:
 
 def finished_part(plan: PartPlan) -> PartRecord | None:
     """The record of the part when it was finished and all of it is there."""
-    folder, record = plan.folder / plan.id, part_record(plan)
-    if record is None:
-        return None
+    record = part_record(plan)
     try:
-        whole = all((folder / name).stat().st_size == size for name, size in record.files.items())
+        whole = record and all((plan.place / name).stat().st_size == size for name, size in record.files.items())
     except OSError:
         return None
     return record if whole else None
@@ -93,11 +75,20 @@ def build_part(plan: PartPlan, on_object: Callable[[], None] | None = None) -> N
         PackError: a file changed after the plan was made.
         StorageError: the disk is full.
     """
+    clock = PackTimes()
+    objects: list[PartObject] = []
+    refused: list[Refused] = []
     # the part's former maker may be alive still
-    with whole_folder(plan.folder / plan.id, remedy=REMEDY, sole_writer=False) as folder:
-        clock = PackTimes()
+    with whole_folder(plan.place, remedy=REMEDY, sole_writer=False) as folder:
         with PartFiles(folder) as files:
-            objects, refused = _build(plan, files, clock, on_object)
+            for entry in plan.entries:
+                try:
+                    objects.append(_copied(plan, entry, files, clock) or _made(plan, entry, files, clock))
+                except DataError as error:
+                    refused.append(Refused(path=entry.item.key, reason=_with_file(error, entry)))
+                _check_unchanged(entry)
+                if on_object is not None:
+                    on_object()
         record = PartRecord(
             objects=tuple(objects),
             refused=tuple(refused),
@@ -107,117 +98,80 @@ def build_part(plan: PartPlan, on_object: Callable[[], None] | None = None) -> N
         (folder / RECORD).write_text(record.to_json())
 
 
-def _build(
-    plan: PartPlan, files: PartFiles, clock: PackTimes, on_object: Callable[[], None] | None
-) -> tuple[list[PartObject], list[Refused]]:
-    objects: list[PartObject] = []
-    refused: list[Refused] = []
-    for entry in plan.entries:
-        marks = files.marks()
-        try:
-            made = _copied(plan, entry, files, clock) or _made(plan, entry, files, clock)
-        except DataError as error:
-            _check_unchanged(entry)
-            files.rewind(marks)
-            refused.append(Refused(path=entry.item.key, reason=_with_file(error, entry)))
-        else:
-            _check_unchanged(entry)
-            objects.append(made)
-        if on_object is not None:
-            on_object()
-    return objects, refused
-
-
 def _made(plan: PartPlan, entry: Entry, files: PartFiles, clock: PackTimes) -> PartObject:
-    item, config = entry.item, plan.config
-    digest = hashlib.sha256()
+    """The object from its files, appended only when all of them can be used. Raises DataError."""
+    item, config, size = entry.item, plan.config, plan.image_size
     with clock("parse"):
-        hash_source(item.gaussians, digest)
+        digest = source_digest(item)
     ordered = read_ordered(item, config, clock)
+    with clock("decode" if item.views else "render"):
+        views = read_views(item, config, size) if item.views else rendered_views(ordered.cloud, config, size)
+    carried = {**views.carried, **ordered.carried}
     with clock("write"):
         files.write("gaussians.f32", ordered.geometry)
         files.write("orders.i32", ordered.orders)
-    seen = _views_of_files(plan, item, digest, files, clock) if item.views else _rendered(plan, ordered, files, clock)
-    carried = seen.carried
-    if ordered.sh_rest is not None:
-        carried["sh_rest"] = (ordered.sh_rest,)
-    labels = object_part_labels(item, len(ordered.cloud), digest)
-    if labels is not None:
-        carried["part_labels"] = (labels[ordered.chosen],)
-    with clock("write"):
-        files.write_extras({name: arrays for name, arrays in carried.items() if name in plan.keep}, plan.image_size)
+        for view in views.stored:
+            files.write_view(view)
+        files.write_extras({name: arrays for name, arrays in carried.items() if name in plan.keep})
     return PartObject(
         facts=PackObject(
             class_name=item.class_name,
             split=item.split,
             validation=False,
             name=item.name,
-            source_digest=digest.hexdigest()[:16],
+            source_digest=digest,
             gaussians_in_file=len(ordered.cloud),
             first_row=0,
             rows=len(ordered.geometry),
             sh_degree=ordered.cloud.sh_degree,
             first_view=0,
-            views=seen.count,
+            views=len(views.stored),
         ),
         order_length=ordered.orders.shape[1],
         carries=tuple(sorted(carried)),
-        notes=ordered.notes + seen.notes,
+        notes=ordered.notes + views.notes,
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _Seen:
-    """The views of an object: how many, what they carry, and what their files could not carry."""
-
-    count: int
-    carried: dict[ExtraName, tuple[NDArray[Any], ...]]
-    notes: tuple[str, ...] = ()
-
-
-def _views_of_files(
-    plan: PartPlan, item: SplatObject, digest: "hashlib._Hash", files: PartFiles, clock: PackTimes
-) -> _Seen:
-    alphas = []
-    encoded = plan.config.codec != "raw"
-    with clock("decode"):
-        for view, alpha in read_views(item, plan.config, plan.image_size, digest):
-            files.write_view(view, encoded=encoded)
-            alphas.append(alpha)
-        masks = object_masks(item, alphas, plan.image_size, digest)
-        cameras = object_cameras(item, plan.image_size, digest)
-    carried: dict[ExtraName, tuple[NDArray[Any], ...]] = {}
-    if masks is not None:
-        carried["masks"] = (masks,)
-    if cameras is not None:
-        carried["cameras"] = camera_arrays(cameras)
-    return _Seen(len(alphas), carried, (OTHER_PICTURES,) if item.cameras is not None and cameras is None else ())
-
-
-def _rendered(plan: PartPlan, ordered: Ordered, files: PartFiles, clock: PackTimes) -> _Seen:
-    with clock("render"):
-        views = rendered_views(ordered.cloud, plan.config, plan.image_size)
-    for image in views.images:
-        files.write_view(stored_form(image, plan.config), encoded=plan.config.codec != "raw")
-    return _Seen(len(views.images), {"masks": (views.masks,), "cameras": camera_arrays(views.cameras)})
-
-
 def _copied(plan: PartPlan, entry: Entry, files: PartFiles, clock: PackTimes) -> PartObject | None:
-    """The object out of an older pack, when it is the same and all of it is there."""
-    if entry.known is None:
+    """The object out of an older pack, appended when its files are the same and the pack has all that they carry."""
+    known = entry.known
+    if known is None:
+        return None
+    carried = [extra for name, extra in EXTRAS.items() if name in known.carries & plan.keep]
+    if not all((known.pack / file.pack).is_file() for extra in carried for file in extra.files):
         return None
     with clock("copy"):
-        length = copy_known(entry.known, entry, plan, files)
-    if length is None:
-        return None
-    known = entry.known
+        if known.stamp != entry.stamp and source_digest(entry.item) != known.facts.source_digest:
+            return None
+        facts = known.facts
+        rows = slice(facts.first_row, facts.first_row + facts.rows)
+        views = slice(facts.first_view, facts.first_view + facts.views)
+        length = min(plan.config.cached_points, facts.rows)
+        files.write("gaussians.f32", _mapped(known.pack / "gaussians.npy")[rows])
+        files.write("orders.i32", _mapped(known.pack / "orders.npy")[known.index, :, :length])
+        for extra in carried:
+            for file in extra.files:
+                files.write(file.part, _mapped(known.pack / file.pack)[rows if extra.per == "row" else views])
+        if plan.config.codec == "raw":
+            files.write("views.u8", _mapped(known.pack / "views.npy")[views])
+        else:
+            span = np.array(_mapped(known.pack / "view_offsets.npy")[views.start : views.stop + 1])
+            encoded = np.memmap(known.pack / "views.bin", dtype=np.uint8, mode="r")
+            files.write("views.u8", encoded[span[0] : span[-1]])
+            files.write("view_sizes.i64", np.diff(span))
     return PartObject(
-        facts=known.facts.model_copy(update={"first_row": 0, "first_view": 0, "validation": False}),
+        facts=facts.model_copy(update={"first_row": 0, "first_view": 0, "validation": False}),
         order_length=length,
         carries=tuple(sorted(known.carries)),
         notes=known.notes,
         copied=True,
     )
+
+
+def _mapped(file: Path) -> NDArray[Any]:
+    found: NDArray[Any] = np.load(file, mmap_mode="r", allow_pickle=False)
+    return found
 
 
 def _check_unchanged(entry: Entry) -> None:

@@ -12,6 +12,7 @@ from ssl_core.data.scene_pack import ScenePackConfig, ViewSplit
 from ssl_core.errors import ImageError
 from ssl_core.files.image_files import MAX_BYTES, decode_image, decode_with_mask, encode_image, resize_image
 from ssl_core.files.source import FileSource, read_bytes
+from ssl_core.packing.packed_object import resized_camera
 from ssl_core.scenes.cameras import Camera, CameraView, Distortion
 
 Pixels = NDArray[np.uint8]
@@ -71,7 +72,7 @@ def stored_view(entry: ViewEntry, config: ScenePackConfig) -> StoredView:
         notes.append("the lens's distortion was taken out of the picture")
     if config.max_side is not None and max(camera.width, camera.height) > config.max_side:
         shrink = config.max_side / max(camera.width, camera.height)
-        camera = _scaled(camera, round(camera.width * shrink), round(camera.height * shrink))
+        camera = resized_camera(camera, round(camera.width * shrink), round(camera.height * shrink))
         picture = resize_image(picture, camera.width, camera.height)
         mask = None if mask is None else resize_image(mask, camera.width, camera.height)
     encoded = picture.tobytes() if config.codec == "raw" else encode_image(picture, config.codec)
@@ -128,12 +129,7 @@ def _fitted(camera: Camera, picture: Pixels, file: Path) -> Camera:
             f"{file}: is {width} x {height}, its camera's picture {camera.width} x {camera.height}, of another shape; "
             "give the pictures that the cameras were found for"
         )
-    return _scaled(camera, width, height)
-
-
-def _scaled(camera: Camera, width: int, height: int) -> Camera:
-    scale = np.diag([width / camera.width, height / camera.height, 1.0])
-    return Camera(camera.viewmat, scale @ camera.K, width, height)
+    return resized_camera(camera, width, height)
 
 
 def _size(pixels: Pixels) -> str:

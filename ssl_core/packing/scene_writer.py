@@ -2,9 +2,9 @@
 
 import hashlib
 import os
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +16,19 @@ from numpy.typing import NDArray
 from ssl_core.config import Config
 from ssl_core.data.manifest import FileFacts, Refused
 from ssl_core.data.scene_pack import SceneManifest, ScenePack, ScenePackConfig, SceneView, ViewSplit
-from ssl_core.errors import ConfigError, DataError, PackError
+from ssl_core.errors import DataError, PackError
 from ssl_core.files.source import FileSource
-from ssl_core.files.whole import atomic_write, storage_errors
-from ssl_core.packing.join import BlockWriter, write_array
-from ssl_core.packing.pack_folder import building, forget_assembly, move_into_place, real_place
+from ssl_core.files.whole import storage_errors
+from ssl_core.packing.assemble import BlockWriter, write_array
+from ssl_core.packing.pack_folder import (
+    building,
+    other_input,
+    pack_at,
+    read_sidecar,
+    real_place,
+    unusable,
+    write_sidecar,
+)
 from ssl_core.packing.scene_views import StoredView, ViewEntry, stored_view
 from ssl_core.scenes.camera_files import read_scene
 from ssl_core.scenes.cameras import Camera, CameraScene, CameraView
@@ -31,12 +39,9 @@ Progress = Callable[[int, int], None]
 MASKS = "masks"
 """Folder of a scene with a mask per picture, of the picture's name, or that and an image's ending (COLMAP's habit)."""
 
-_SOURCES = "sources.json"
-_SHOWN = 20
-
 
 class SceneSources(Config):
-    """What a scene pack was made from, so that the same command finds it made. No part of the pack's digest."""
+    """What a scene pack was made from."""
 
     stamp: str
     """of cameras and the sizes and times of all files"""
@@ -102,15 +107,15 @@ def write_scene_pack(
     if plan.refused and not skip_bad:
         raise PackError(_listing(plan.refused))
     with building(out) as folder, storage_errors(folder.path):
-        forget_assembly(folder)
+        folder.forget_assembly()
         folder.new.mkdir()
         manifest = _write(plan, config, folder.new, workers, progress)
         if len(manifest.refused) > len(plan.refused) and not skip_bad:
             raise PackError(_listing(manifest.refused))
         _check_splits(manifest, plan.scene.path)
-        _write_sources(folder.new, SceneSources(stamp=stamp, inputs=plan.digest(_digest_of_file)))
+        write_sidecar(folder.new, SceneSources(stamp=stamp, inputs=plan.digest(_digest_of_file)))
         (folder.new / "manifest.json").write_text(manifest.model_dump_json(indent=1))
-        move_into_place(folder)
+        folder.move_into_place()
     return ScenePack.open(out)
 
 
@@ -156,28 +161,18 @@ def _check_splits(manifest: SceneManifest, scene: Path) -> None:
 
 def _up_to_date(out: Path, plan: ScenePlan, stamp: str, config: ScenePackConfig, *, update: bool) -> ScenePack | None:
     """The pack at `out` when it is what would be made; None when it is to be made."""
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+    pack = pack_at(out, ScenePack, config)
+    if pack is None:
         return None
-    if not (out / "manifest.json").is_file():
-        raise PackError(f"{out}: exists and is no pack; remove it or choose another --out")
-    pack = ScenePack.open(out)
-    there, asked = pack.manifest.config.model_dump(), config.model_dump()
-    if other := [f"{name} is {there[name]}, not {asked[name]}" for name in asked if there[name] != asked[name]]:
-        raise PackError(f"{out}: holds a pack of other settings ({', '.join(other)}); choose another --out")
-    try:
-        sources = SceneSources.from_json((out / _SOURCES).read_text())
-    except (OSError, ValueError, ConfigError):
-        sources = SceneSources(stamp="", inputs="")
-    if sources.stamp == stamp:
+    sources = read_sidecar(out, SceneSources)
+    if sources is not None and sources.stamp == stamp:
         return pack
-    if sources.inputs == (inputs := plan.digest(_digest_of_file)):  # touched or moved, not changed
-        _write_sources(out, SceneSources(stamp=stamp, inputs=inputs))
+    inputs = plan.digest(_digest_of_file)
+    if sources is not None and sources.inputs == inputs:  # touched or moved, not changed
+        write_sidecar(out, SceneSources(stamp=stamp, inputs=inputs))
         return pack
     if not update:
-        raise PackError(
-            f"{out}: holds a pack of other input; bring it up to date with `splatsweep pack ... --update`, or choose "
-            "another --out"
-        )
+        raise other_input(out)
     return None
 
 
@@ -202,7 +197,15 @@ def _write(
                 masks.write(b"\xff" * (camera.width * camera.height) if stored.mask is None else stored.mask.tobytes())
                 ends.append(ends[-1] + len(stored.content))
                 cameras.append(camera)
-                views.append(_facts(entry, stored))
+                views.append(
+                    SceneView(
+                        name=entry.view.name,
+                        split=entry.split,
+                        width=camera.width,
+                        height=camera.height,
+                        source_digest=stored.source_digest,
+                    )
+                )
                 notes.update(stored.notes)
             if progress is not None:
                 progress(done, len(plan.entries))
@@ -240,32 +243,20 @@ def _stored_views(
 ) -> Iterator[tuple[ViewEntry, StoredView | DataError]]:
     """In order, a few ahead: decoders leave the interpreter free, and a scene need not fit in memory."""
 
-    def attempt(entry: ViewEntry) -> StoredView | DataError:
+    def attempt(entry: ViewEntry) -> tuple[ViewEntry, StoredView | DataError]:
         try:
-            return stored_view(entry, config)
+            return entry, stored_view(entry, config)
         except DataError as error:
-            return error
+            return entry, error
 
     workers = workers or os.cpu_count() or 1
-    waiting: list[tuple[ViewEntry, Future[StoredView | DataError]]] = []
     with ThreadPoolExecutor(workers) as pool:
-        for entry in entries:
-            waiting.append((entry, pool.submit(attempt, entry)))
-            if len(waiting) > workers:
-                first, future = waiting.pop(0)
-                yield first, future.result()
-        for entry, future in waiting:
-            yield entry, future.result()
-
-
-def _facts(entry: ViewEntry, stored: StoredView) -> SceneView:
-    return SceneView(
-        name=entry.view.name,
-        split=entry.split,
-        width=stored.camera.width,
-        height=stored.camera.height,
-        source_digest=stored.source_digest,
-    )
+        waiting = deque(pool.submit(attempt, entry) for entry in entries[:workers])
+        for entry in entries[workers:]:
+            waiting.append(pool.submit(attempt, entry))
+            yield waiting.popleft().result()
+        for future in waiting:
+            yield future.result()
 
 
 def _digest_of_file(file: Path) -> str:
@@ -273,12 +264,5 @@ def _digest_of_file(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _write_sources(folder: Path, sources: SceneSources) -> None:
-    with atomic_write(folder / _SOURCES) as stream:
-        stream.write(sources.to_json().encode())
-
-
-def _listing(refused: Iterable[Refused]) -> str:
-    found = [f"{item.path}: {item.reason}" for item in refused]
-    more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-    return f"{len(found)} unusable view(s): {'; '.join(found[:_SHOWN])}{more} (--skip-bad goes on without them)"
+def _listing(refused: Sequence[Refused]) -> str:
+    return unusable(refused, "view", "goes on without them")

@@ -1,29 +1,29 @@
-"""What a pack was made from: the sidecar `sources.json`, and what has changed since.
+"""What a pack of objects was made from, and what has changed since.
 
-The sidecar holds stamps (sizes and times), which differ between equal packs; it is therefore no part of the pack's
-digest, and a pack without it is whole. It only saves reading the sources again to learn that nothing changed.
+`sources.json` holds stamps (sizes and times), which differ between equal packs. It only saves reading the sources again
+to learn that nothing changed; a pack without it is whole.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ssl_core.config import Config
 from ssl_core.data.object_pack import Pack
-from ssl_core.errors import ConfigError, StorageError
-from ssl_core.files.whole import atomic_write
+from ssl_core.errors import StorageError
 from ssl_core.packing.objects import Problem
-from ssl_core.packing.pack_plan import Entry, KnownObject, PackPlan
+from ssl_core.packing.pack_folder import read_sidecar, write_sidecar
+from ssl_core.packing.pack_plan import KnownObject, PackPlan
 from ssl_core.packing.packed_object import source_digest
 from ssl_core.packing.part import PartObject
-from ssl_core.packing.part_files import ExtraName, extras
+from ssl_core.packing.part_files import EXTRAS, ExtraName
 
-SOURCES = "sources.json"
 _VERSION = 2
 
 
-class Carried(Config):
+class CarriedNames(Config):
     """What the files of one object carried and could not carry."""
 
     carries: tuple[ExtraName, ...]
@@ -35,7 +35,7 @@ class Sources(Config):
 
     version: int = _VERSION
     stamps: dict[str, str]
-    objects: dict[str, Carried]
+    objects: dict[str, CarriedNames]
     problems: str
 
 
@@ -59,21 +59,14 @@ class Changes:
 
 def write_sources(folder: Path, plan: PackPlan, made: Iterable[PartObject]) -> None:
     """Write the sidecar of a pack. Raises StorageError."""
-    sources = Sources(
-        stamps=plan.stamps,
-        objects={item.facts.key: Carried(carries=item.carries, notes=item.notes) for item in made},
-        problems=_problems(plan.problems),
-    )
-    _write(folder, sources)
+    objects = {item.facts.key: CarriedNames(carries=item.carries, notes=item.notes) for item in made}
+    write_sidecar(folder, Sources(stamps=plan.stamps, objects=objects, problems=_problems(plan.problems)))
 
 
 def read_sources(folder: Path) -> Sources | None:
     """The sidecar, or None when it is absent, damaged or of another version."""
-    try:
-        sources = Sources.from_json((folder / SOURCES).read_text())
-    except (OSError, ValueError, ConfigError):
-        return None
-    return sources if sources.version == _VERSION else None
+    sources = read_sidecar(folder, Sources)
+    return sources if sources is not None and sources.version == _VERSION else None
 
 
 def changes(pack: Pack, plan: PackPlan) -> Changes:
@@ -88,16 +81,18 @@ def changes(pack: Pack, plan: PackPlan) -> Changes:
     digests = {item.key: item.source_digest for item in pack.manifest.objects}
     known = dict.fromkeys(digests, "") if sources is None else sources.stamps
     now = plan.stamps
-    added = tuple(entry.item.key for entry in plan.entries if entry.item.key not in known)
+    added = tuple(key for key in now if key not in known)
     removed = tuple(key for key in known if key not in now)
     touched = [entry for entry in plan.entries if known.get(entry.item.key, entry.stamp) != entry.stamp]
     if added or removed:  # not the same in any case: nothing needs to be read
         return Changes(added, tuple(entry.item.key for entry in touched), removed)
-    changed = _first_changed(touched, digests)
-    problems = sources is None or sources.problems != _problems(plan.problems)
-    if touched and not changed and sources is not None:
-        _refresh(pack.path, sources, now)
-    return Changes(added, changed, removed, problems)
+    for entry in touched:
+        if source_digest(entry.item) != digests.get(entry.item.key):
+            return Changes(changed=(entry.item.key,))
+    if touched and sources is not None:
+        with suppress(StorageError):  # a pack on a read-only disk: the next run reads the sources again
+            write_sidecar(pack.path, sources.model_copy(update={"stamps": now}))
+    return Changes(problems=sources is None or sources.problems != _problems(plan.problems))
 
 
 def with_known(plan: PackPlan, pack: Pack) -> PackPlan:
@@ -125,28 +120,9 @@ def may_keep(plan: PackPlan, pack: Pack) -> frozenset[ExtraName]:
     stays = [entry.known for entry in plan.entries if entry.known is not None and entry.known.stamp == entry.stamp]
     return frozenset(
         name
-        for name, extra in extras(plan.image_size).items()
+        for name, extra in EXTRAS.items()
         if all(file.pack in pack.files for file in extra.files) or all(name in known.carries for known in stays)
     )
-
-
-def _first_changed(touched: Sequence[Entry], digests: Mapping[str, str]) -> tuple[str, ...]:
-    for entry in touched:
-        if source_digest(entry.item) != digests.get(entry.item.key):
-            return (entry.item.key,)
-    return ()
-
-
-def _refresh(folder: Path, sources: Sources, stamps: dict[str, str]) -> None:
-    try:
-        _write(folder, sources.model_copy(update={"stamps": stamps}))
-    except StorageError:
-        return  # a pack on a read-only disk: the next run reads the sources again
-
-
-def _write(folder: Path, sources: Sources) -> None:
-    with atomic_write(folder / SOURCES) as stream:
-        stream.write(sources.to_json().encode())
 
 
 def _problems(problems: Iterable[Problem]) -> str:

@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from search_spaces.space_file import read_space_file, recipe_at
+from search_spaces.space import read_space_file, recipe_at
 from ssl_core.errors import MissingDependencyError, StudyError
 from study.cluster.cluster import check_dashboard
 from study.cluster.working_tree import CHECKED, LOCK, ROOT, SentTree, requirement_lines, sent_tree

@@ -138,7 +138,7 @@ def _digest_of(pack: str) -> str:
     """
     from ssl_core.data.dataset import open_dataset, parse_manifest
     from study.datasets.object_store import Store, is_uri, parse_uri
-    from study.datasets.pack_cache import MANIFEST_BYTES
+    from study.datasets.pack_storage import MANIFEST_BYTES
 
     if is_uri(pack):
         store = Store(parse_uri(pack))

@@ -203,8 +203,10 @@ def import_checkpoint(
     """Register the encoders of a checkpoint that was not trained here; every tensor of it must find its place."""
     from registry.champions.promote import promote
     from registry.versions.import_checkpoint import check_pack, register_imported
+    from ssl_core.data.scene_pack import ScenePack
+    from ssl_core.errors import PackError
     from ssl_core.training.config import choose_device
-    from study.datasets.pack_storage import open_pack
+    from study.datasets.pack_storage import open_data
 
     given = {
         "features": None if features is None else [part.strip() for part in features.split(",")],
@@ -215,7 +217,9 @@ def import_checkpoint(
         "normalisation": normalisation,
     }
     imported = _imported(file, model, {key: value for key, value in given.items() if value is not None})
-    opened = None if pack is None else open_pack(pack)
+    opened = None if pack is None else open_data(pack)
+    if isinstance(opened, ScenePack):
+        raise PackError(f"{pack}: is the pack of a scene; a pack of objects is needed here")
     if opened is not None:
         check_pack(imported, opened)
     stem, recipe = name or ("cross-modal" if model.of_points else model.value), "cross_modal" if model.of_points else ""

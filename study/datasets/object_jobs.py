@@ -85,15 +85,9 @@ def run_objects(
         at_once = min(workers or max(1, int(offered.cpus)), len(items))
         shown = bar.add_task(describe, total=sum(weight.objects for weight in weighed), bytes=0)
         done = _run(function, items, at_once, fatal, lambda place: advance(bar, shown, weighed[place]))
-    return JobResults(
-        values=[done[place][0] for place in range(len(items)) if done[place][1] is None],  # type: ignore[misc]
-        failures=[
-            Failure(items[place], reason, error)
-            for place in range(len(items))
-            for _, reason, error in (done[place],)
-            if reason is not None
-        ],
-    )
+    ordered = [done[place] for place in range(len(items))]
+    failures = [found for found in ordered if isinstance(found, Failure)]
+    return JobResults([found for found in ordered if not isinstance(found, Failure)], failures)
 
 
 def _run(
@@ -102,16 +96,16 @@ def _run(
     at_once: int,
     fatal: tuple[type[SplatsweepError], ...],
     finished: Callable[[int], None],
-) -> dict[int, tuple[R | None, str | None, SplatsweepError | None]]:
-    """Place of the item -> (value, reason it failed, the error when it is ours)."""
+) -> dict[int, R | Failure[T]]:
+    """Place of the item -> its value, or its failure."""
     import ray
 
     @ray.remote(num_cpus=1, max_retries=1)
-    def work(job: Callable[[T], R], item: T) -> tuple[R | None, str | None, SplatsweepError | None]:
-        return _guarded(job, item)
+    def work(job: Callable[[T], R], item: T) -> R | Failure[T]:
+        return _attempt(job, item)
 
     shared = ray.put(function)
-    results: dict[int, tuple[R | None, str | None, SplatsweepError | None]] = {}
+    results: dict[int, R | Failure[T]] = {}
     waiting, running = deque(enumerate(items)), dict[Any, int]()
     try:
         while waiting or running:
@@ -120,10 +114,13 @@ def _run(
                 running[work.remote(shared, item)] = place
             for reference in ray.wait(list(running), num_returns=1, timeout=1.0)[0]:
                 place = running.pop(reference)
-                results[place] = _collect(ray, reference)
-                error = results[place][2]
-                if isinstance(error, fatal):
-                    raise error
+                try:
+                    found = ray.get(reference)
+                except ray.exceptions.RayError as error:
+                    found = Failure(items[place], f"the worker process died ({one_line(error, 160)})")
+                if isinstance(found, Failure) and isinstance(found.error, fatal):
+                    raise found.error
+                results[place] = found
                 finished(place)
     finally:
         for reference in running:
@@ -131,23 +128,14 @@ def _run(
     return results
 
 
-def _guarded(job: Callable[[T], R], item: T) -> tuple[R | None, str | None, SplatsweepError | None]:
-    """Errors of ours are for people and travel whole; of others their kind and text."""
+def _attempt(job: Callable[[T], R], item: T) -> R | Failure[T]:
+    """Errors of ours are for people and travel whole, without their cause; of others their kind and text."""
     try:
-        return job(item), None, None
+        return job(item)
     except SplatsweepError as error:
-        # without its cause, which need not survive the journey
-        return None, str(error), type(error)(str(error))
+        return Failure(item, str(error), type(error)(str(error)))
     except Exception as error:
-        return None, one_line(error), None
-
-
-def _collect(ray: Any, reference: Any) -> tuple[Any, str | None, SplatsweepError | None]:
-    try:
-        value, reason, error = ray.get(reference)
-    except ray.exceptions.RayError as failure:
-        return None, f"the worker process died ({one_line(failure, 160)})", None
-    return value, reason, error
+        return Failure(item, one_line(error))
 
 
 class SpeedColumn(ProgressColumn):

@@ -6,15 +6,20 @@ A block that is on disk with the right digest is never fetched again, so a kille
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
+
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from ssl_core.data import manifest as manifest_format
 from ssl_core.data.manifest import FileFacts
 from ssl_core.errors import PackError, StorageError
 from ssl_core.files.whole import storage_errors
 from study.datasets.object_store import Store
+from study.reports.console import errors
 
 Advance = Callable[[int], None]
 """Called with the number of bytes that have just arrived (or were found to be there)."""
@@ -141,3 +146,18 @@ def _right_block(store: Store, name: str, block: int, offset: int, length: int, 
         f"{store}/{name}: block {block} (from byte {offset:,}) has a wrong digest, twice; "
         "push the pack again with --force"
     )
+
+
+@contextmanager
+def transfer_bar(label: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Yields a function to be called with each number of bytes that arrived, from any thread. Silent off a terminal."""
+    columns = (TextColumn(label), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    lock = Lock()
+    with Progress(*columns, console=errors, disable=not errors.is_terminal, transient=True) as bar:
+        task = bar.add_task(label, total=total)
+
+        def advance(count: int) -> None:
+            with lock:
+                bar.advance(task, count)
+
+        yield advance

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from ssl_core.contracts import FEATURE_WIDTH, PointsContract
 from ssl_core.data import sampling
-from ssl_core.data.point_columns import COLUMNS, assemble, rows_of, sigmoid
+from ssl_core.data.pack_arrays import COLUMNS, rows_of
+from ssl_core.data.point_columns import assemble, sigmoid
 from ssl_core.data.sampling import (
     farthest_point_order,
     farthest_point_orders,

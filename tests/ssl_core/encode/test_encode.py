@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from ssl_core.contracts import ImageContract, PointsContract
 from ssl_core.data.object_pack import Pack, PackConfig
-from ssl_core.data.point_columns import assemble, rows_of
+from ssl_core.data.pack_arrays import rows_of
+from ssl_core.data.point_columns import assemble
 from ssl_core.data.point_sampler import PointSampler
 from ssl_core.data.sampling import farthest_point_order
 from ssl_core.encode.model_inputs import points_input

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from ssl_core.contracts import FeatureGroup, PointsContract
-from ssl_core.data.point_columns import COLUMNS, assemble
+from ssl_core.data.pack_arrays import COLUMNS
+from ssl_core.data.point_columns import assemble
 from ssl_core.errors import InfeasibleError
 from ssl_core.evaluation.rotations import random_rotations, rotation_matrices, sh_rotations, times
 from ssl_core.evaluation.sections.robustness import (

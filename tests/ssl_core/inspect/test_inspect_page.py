@@ -88,7 +88,7 @@ def test_thumbnails_go_from_fewest_to_most_and_stay_within_bounds(pack, monkeypa
 
 
 def test_rows_become_the_cloud_they_were_made_of(make_cloud):
-    from ssl_core.data.point_columns import rows_of
+    from ssl_core.data.pack_arrays import rows_of
 
     cloud = make_cloud(20, 3)
     again = cloud_of(rows_of(cloud))

@@ -7,9 +7,16 @@ import pytest
 from pack_folders import write_pack_folder
 from scipy.special import expit
 
-from ssl_core.inspect import opacity_statistics as pack_survivors
-from ssl_core.inspect.opacity_statistics import ALPHA_EDGES, box_plot, count_survivors, distribution, sh_energy
-from ssl_core.inspect.pack_facts import describe_pack, format_pack
+from ssl_core.inspect import pack_facts
+from ssl_core.inspect.pack_facts import (
+    ALPHA_EDGES,
+    box_plot,
+    count_survivors,
+    describe_pack,
+    distribution,
+    format_pack,
+    sh_energy,
+)
 
 SIZES = {"chair": [300, 7, 1200, 2100], "lamp": [1, 600, 40], "sofa": [260]}
 
@@ -27,7 +34,7 @@ def counted_plainly(pack, alpha):
 
 @pytest.mark.parametrize("block", [1, 900, 10**6])
 def test_survivors_are_those_of_each_object(pack, monkeypatch, block):
-    monkeypatch.setattr(pack_survivors, "BLOCK_ROWS", block)
+    monkeypatch.setattr(pack_facts, "BLOCK_ROWS", block)
     found = count_survivors(pack)
     assert found.thresholds == (0.05, 0.3, 0.5, 0.574, 0.8, 0.9)
     for i, alpha in enumerate(found.thresholds):
@@ -69,8 +76,8 @@ def test_colour_energy_per_degree(pack, monkeypatch):
     assert energy["0"] == pytest.approx(np.square(pack.gaussians[:, 11:14]).sum(axis=1).mean())
     for degree, part in (("1", slice(0, 3)), ("2", slice(3, 8)), ("3", slice(8, 15))):
         assert energy[degree] == pytest.approx(np.square(rest[:, :, part]).sum(axis=(1, 2)).mean(), rel=1e-5)
-    monkeypatch.setattr(pack_survivors, "SAMPLED_ROWS", 100)
-    monkeypatch.setattr(pack_survivors, "SAMPLED_BLOCKS", 20)
+    monkeypatch.setattr(pack_facts, "SAMPLED_ROWS", 100)
+    monkeypatch.setattr(pack_facts, "SAMPLED_BLOCKS", 20)
     assert sh_energy(pack)["3"] == pytest.approx(energy["3"], rel=0.1)
 
 

@@ -15,7 +15,7 @@ from small_sets import drop, pack_bytes, put
 
 from ssl_core.data.object_pack import Pack, PackConfig
 from ssl_core.errors import PackError
-from ssl_core.packing import join, part, part_files
+from ssl_core.packing import assemble, part_files
 from ssl_core.packing.pack_writer import PackJob, build_here, make_pack
 
 CONFIG = PackConfig(cached_points=32, starts=2)
@@ -63,9 +63,9 @@ def die_at(step: int) -> None:
         (Path, "rename"),
         (Path, "mkdir"),
         (Path, "write_text"),
-        (part.shutil, "rmtree"),
+        (shutil, "rmtree"),
         (part_files.PartFiles, "write"),
-        (join.BlockWriter, "write"),
+        (assemble.BlockWriter, "write"),
         (Path, "unlink"),
     ):
         setattr(owner, name, counted(getattr(owner, name)))

@@ -16,8 +16,8 @@ from ssl_core.data.object_pack import Pack, PackConfig
 from ssl_core.errors import PackError, StorageError
 from ssl_core.gaussians.gaussian_cloud import GaussianCloud
 from ssl_core.gaussians.ply import write_gaussian_ply
-from ssl_core.packing import folder, join, packed_object, part
-from ssl_core.packing.join import BlockWriter
+from ssl_core.packing import assemble, pack_folder, packed_object, part, sources
+from ssl_core.packing.assemble import BlockWriter
 from ssl_core.packing.layout import ply_path
 from ssl_core.packing.pack_plan import plan_pack
 from ssl_core.packing.pack_writer import PackJob, PackStats, build_here, make_pack, write_pack
@@ -88,7 +88,8 @@ def test_unchanged_input_is_not_read(small, tmp_path, monkeypatch):
     def unread(*_args):
         raise AssertionError("an input was read")
 
-    monkeypatch.setattr(packed_object, "hash_source", unread)
+    monkeypatch.setattr(sources, "source_digest", unread)
+    monkeypatch.setattr(part, "source_digest", unread)
     monkeypatch.setattr(part, "read_ordered", unread)
     for update in (False, True):
         again, stats = run(small, tmp_path / "p", update=update)
@@ -206,7 +207,7 @@ def test_parts_depend_on_names_alone(tmp_path):
 
 
 def test_block_digests_are_those_of_the_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(join, "BLOCK_BYTES", 100)
+    monkeypatch.setattr(assemble, "BLOCK_BYTES", 100)
     rng = np.random.default_rng(0)
     for length in (0, 1, 99, 100, 101, 200, 1234):
         data = rng.bytes(length)
@@ -252,7 +253,7 @@ def test_a_full_disk_is_one_typed_error_and_the_next_run_goes_on(small, tmp_path
 
 def test_too_little_space_is_said_before_anything_is_made(small, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(folder.shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    monkeypatch.setattr(pack_folder.shutil, "disk_usage", lambda _: usage._replace(free=1000))
     with pytest.raises(StorageError, match=r"takes about .* GB and 0\.0 GB are free"):
         run(small, tmp_path / "p")
 

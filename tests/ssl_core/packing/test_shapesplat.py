@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ssl_core.errors import LayoutError
 from ssl_core.files.source import FileSource, read_bytes
 from ssl_core.packing.layout import SAFE_NAME, find_objects
-from ssl_core.packing.layout_reference import Views
+from ssl_core.packing.layout_reference import ViewFiles
 from ssl_core.packing.layout_shapesplat import shapesplat_objects
 from ssl_core.packing.listing import Listing, list_tree
 
@@ -207,7 +207,7 @@ def test_any_lists(scratch, files, train, test, with_views):
     sources = {f"{name}.ply": FileSource(scratch / f"{name}.ply") for name in files}
     sources |= {name: FileSource(scratch / name) for name in ("train.txt", "test.txt")}
     listing = Listing(str(scratch), False, sources, set(), [])
-    objects, problems = shapesplat_objects(listing, Views(listing) if with_views else None)
+    objects, problems = shapesplat_objects(listing, ViewFiles(listing) if with_views else None)
     assert len({found.key for found in objects}) == len(objects)
     for found in objects:
         assert SAFE_NAME.fullmatch(found.class_name)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from search_spaces.space_file import read_space_file
+from search_spaces.space import read_space_file
 from study.spec.study_spec import study_spec
 
 ROOT = Path(__file__).parents[3]

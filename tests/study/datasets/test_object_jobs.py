@@ -3,13 +3,17 @@
 import io
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
+from ray import cloudpickle
 from rich.console import Console
 
 from ssl_core.errors import MeshError
 from study.datasets.object_jobs import Weight, run_objects
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers do not find this file by its name
 
 
 def work(item: int) -> int:

@@ -8,7 +8,7 @@ from fake_store import S3Server, s3_server
 from ssl_core.errors import ConfigError, MissingDependencyError, PackError, StorageError
 from study.datasets import object_store
 from study.datasets.object_store import is_uri
-from study.datasets.pack_storage import open_pack, place_name, push_pack
+from study.datasets.pack_storage import open_data, place_name, push_pack
 
 
 @pytest.fixture(scope="module")
@@ -25,19 +25,19 @@ def use(server: S3Server, monkeypatch) -> None:
 def test_errors_name_bucket_endpoint_and_remedy(server, monkeypatch) -> None:
     use(server, monkeypatch)
     with pytest.raises(StorageError, match=rf"no bucket 'nowhere' at {server.url}"):
-        open_pack("s3://nowhere/pack")
+        open_data("s3://nowhere/pack")
     with pytest.raises(PackError, match="s3://packs/nothing: is not a pack"):
-        open_pack("s3://packs/nothing")
+        open_data("s3://packs/nothing")
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")  # goes before AWS_ENDPOINT_URL
     with pytest.raises(StorageError, match=r"http://127\.0\.0\.1:9 does not answer .*AWS_ENDPOINT_URL"):
-        open_pack("s3://packs/pack")
+        open_data("s3://packs/pack")
 
 
 def test_wrong_credentials(monkeypatch) -> None:
     with s3_server(INITIAL_NO_AUTH_ACTION_COUNT="1") as guarded:
         use(guarded, monkeypatch)
         with pytest.raises(StorageError, match=r"access denied at http.*AWS_ACCESS_KEY_ID"):
-            open_pack("s3://packs/pack")
+            open_data("s3://packs/pack")
 
 
 def test_a_store_that_says_nothing_is_given_up(monkeypatch) -> None:
@@ -50,7 +50,7 @@ def test_a_store_that_says_nothing_is_given_up(monkeypatch) -> None:
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
         with pytest.raises(StorageError, match="does not answer"):
-            open_pack("s3://packs/pack")
+            open_data("s3://packs/pack")
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_a_store_that_says_nothing_is_given_up(monkeypatch) -> None:
 def test_bad_addresses(text, message) -> None:
     assert is_uri(text)
     with pytest.raises(ConfigError, match=message) as raised:
-        open_pack(text)
+        open_data(text)
     assert "hunter2" not in str(raised.value)
 
 
@@ -91,4 +91,4 @@ def test_other_stores_need_their_driver(monkeypatch) -> None:
 
     monkeypatch.setattr(fsspec, "filesystem", absent)
     with pytest.raises(MissingDependencyError, match="gcsfs"):
-        open_pack("gs://bucket/pack")
+        open_data("gs://bucket/pack")

@@ -15,9 +15,9 @@ from ssl_core.data import manifest as manifest_format
 from ssl_core.data.object_pack import Pack
 from ssl_core.errors import PackError, StorageError
 from ssl_core.files import whole
-from study.datasets import pack_cache, pack_transfer
+from study.datasets import pack_storage, pack_transfer
 from study.datasets.object_store import Store, parse_uri
-from study.datasets.pack_storage import needed_files, open_pack, push_pack
+from study.datasets.pack_storage import needed_files, open_data, push_pack
 
 LEAN = frozenset[str]()
 
@@ -58,11 +58,11 @@ def same_pack(a: Pack, b: Pack) -> bool:
 
 
 def run(code: str, *arguments: str) -> "subprocess.Popen[str]":
-    """A process on its own with small blocks; `code` finds `open_pack` and its arguments in `argv`."""
+    """A process on its own with small blocks; `code` finds `open_data` and its arguments in `argv`."""
     head = (
         f"import os, signal, sys; sys.path[:0] = {[str(Path(__file__).parents[3])]!r}\n"
         f"from ssl_core.data import manifest as manifest_format; manifest_format.BLOCK_BYTES = {BLOCK}\n"
-        "from study.datasets.pack_storage import open_pack\nargv = sys.argv[1:]\n"
+        "from study.datasets.pack_storage import open_data\nargv = sys.argv[1:]\n"
     )
     return subprocess.Popen(
         [sys.executable, "-c", head + code, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
@@ -71,40 +71,40 @@ def run(code: str, *arguments: str) -> "subprocess.Popen[str]":
 
 
 def test_a_path_is_mapped_in_place(local) -> None:
-    assert open_pack(local).path == local
-    assert open_pack(str(local), LEAN).sh_rest is not None  # nothing is gained by leaving it out here
+    assert open_data(local).path == local
+    assert open_data(str(local), LEAN).sh_rest is not None  # nothing is gained by leaving it out here
 
 
 def test_pushed_and_opened_it_is_the_same(uri, local, cache, server) -> None:
-    opened = open_pack(uri)
+    opened = open_data(uri)
     assert same_pack(opened, Pack.open(local))
     assert opened.path == cache / "packs" / opened.digest
     assert not list(opened.path.glob("*.partial"))
     asked = len(server.requests)
-    open_pack(uri, digest=opened.digest)  # the digest is known and it is here: the network is not asked
+    open_data(uri, digest=opened.digest)  # the digest is known and it is here: the network is not asked
     assert len(server.requests) == asked
 
 
 def test_a_shared_folder_as_file_uri(cache, local, tmp_path) -> None:
     address = f"file://{tmp_path}/shared/a b/pack"
     assert push_pack(Pack.open(local), address).bytes > 0
-    assert same_pack(open_pack(address), Pack.open(local))
+    assert same_pack(open_data(address), Pack.open(local))
     assert not [file for file in (tmp_path / "shared/a b/pack").iterdir() if "partial" in file.name]
-    assert same_pack(open_pack(tmp_path / "shared/a b/pack"), Pack.open(local))  # the same files: a pack in place
+    assert same_pack(open_data(tmp_path / "shared/a b/pack"), Pack.open(local))  # the same files: a pack in place
 
 
 def test_what_nobody_needs_stays_behind(uri, server) -> None:
-    lean = open_pack(uri, LEAN)
+    lean = open_data(uri, LEAN)
     assert lean.sh_rest is None
     assert "sh_rest" not in lean.manifest.groups
     assert server.gets(f"{uri.removeprefix('s3:/')}/sh_rest.npy") == 0
     before = server.gets("gaussians.npy")
-    whole = open_pack(uri, frozenset({"sh_rest.npy"}))
+    whole = open_data(uri, frozenset({"sh_rest.npy"}))
     assert whole.sh_rest is not None
     assert "sh_rest" in whole.manifest.groups
     assert whole.path == lean.path
     assert server.gets("gaussians.npy") == before
-    assert open_pack(uri, LEAN).sh_rest is not None
+    assert open_data(uri, LEAN).sh_rest is not None
 
 
 def test_feature_groups_say_which_files_are_needed() -> None:
@@ -114,7 +114,7 @@ def test_feature_groups_say_which_files_are_needed() -> None:
 
 
 def test_two_processes_fetch_once(uri, server, local) -> None:
-    code = "pack = open_pack(argv[0]); print(float(pack.gaussians.sum()), pack.digest)"
+    code = "pack = open_data(argv[0]); print(float(pack.gaussians.sum()), pack.digest)"
     both = [run(code, uri) for _ in range(2)]
     texts = [process.communicate(timeout=60) for process in both]
     assert [process.returncode for process in both] == [0, 0], texts
@@ -135,7 +135,7 @@ def test_killed_in_the_middle_it_goes_on(uri, server, local, cache, blocks) -> N
         "        left[0] -= 1\n"
         "    return kept(self, name, offset, length)\n"
         "Store.read_block, Store.readers = counted, 1\n"
-        "open_pack(argv[0])"
+        "open_data(argv[0])"
     )
     killed = run(code, uri, str(blocks))
     killed.communicate(timeout=60)
@@ -145,7 +145,7 @@ def test_killed_in_the_middle_it_goes_on(uri, server, local, cache, blocks) -> N
     with pytest.raises(PackError, match="half-written"):
         Pack.open(folder)
     before = len(server.requests)
-    assert same_pack(open_pack(uri), Pack.open(local))
+    assert same_pack(open_data(uri), Pack.open(local))
     facts = Pack.open(local).manifest.files
     again = sum(line.startswith("GET") and line.endswith(".npy") for line in server.requests[before:])
     # one reader: every block that arrived before the kill is used
@@ -157,12 +157,12 @@ def test_damaged_bytes_on_disk_are_fetched_again(uri, local, cache) -> None:
     folder.mkdir(parents=True)
     (folder / "gaussians.npy").write_bytes(b"cut")
     (folder / "views.npy.partial").write_bytes(b"\0" * 10**6)  # longer than the file, and all wrong
-    assert same_pack(open_pack(uri), Pack.open(local))
+    assert same_pack(open_data(uri), Pack.open(local))
 
 
 def test_others_wait_and_say_so(uri, cache, monkeypatch) -> None:
     monkeypatch.setattr(whole, "_WAIT_BEFORE_SAYING", 0.05)
-    digest = open_pack(uri, LEAN).digest
+    digest = open_data(uri, LEAN).digest
     said: list[str] = []
     told = threading.Event()
 
@@ -172,12 +172,12 @@ def test_others_wait_and_say_so(uri, cache, monkeypatch) -> None:
 
     held = FileLock(cache / "packs" / f"{digest}.lock")
     with held:
-        waiting = threading.Thread(target=open_pack, args=(uri,), kwargs={"say": say})
+        waiting = threading.Thread(target=open_data, args=(uri,), kwargs={"say": say})
         waiting.start()
         assert told.wait(20)
     waiting.join(20)
     assert "waiting" in said[0]
-    assert open_pack(uri).sh_rest is not None
+    assert open_data(uri).sh_rest is not None
 
 
 def replace(uri: str, name: str, content: bytes) -> None:
@@ -191,18 +191,18 @@ def test_changed_bytes_are_refused_with_file_and_block(uri, local, cache) -> Non
     content[BLOCK + 5] ^= 1
     replace(uri, "gaussians.npy", bytes(content))
     with pytest.raises(PackError, match=r"gaussians\.npy: block 1 .*wrong digest, twice.*--force"):
-        open_pack(uri)
+        open_data(uri)
     push_pack(Pack.open(local), uri, force=True)
-    assert same_pack(open_pack(uri), Pack.open(local))
+    assert same_pack(open_data(uri), Pack.open(local))
 
 
 def test_a_file_of_another_length_or_missing_is_refused(uri) -> None:
     replace(uri, "orders.npy", b"short")
     with pytest.raises(PackError, match=r"orders\.npy: has 5 bytes, [\d,]+ bytes expected"):
-        open_pack(uri)
+        open_data(uri)
     Store(parse_uri(uri)).remove("orders.npy")
     with pytest.raises(PackError, match=r"orders\.npy: is not there"):
-        open_pack(uri)
+        open_data(uri)
 
 
 @pytest.mark.parametrize(
@@ -222,20 +222,20 @@ def test_a_bad_manifest_is_refused(uri, local, cache, change, message) -> None:
     assert change(text) != text
     replace(uri, "manifest.json", change(text).encode())
     with pytest.raises(PackError, match=re.escape(message)) as raised:
-        open_pack(uri)
+        open_data(uri)
     assert uri in str(raised.value)
     assert not (cache / "packs").exists()  # nothing was written
 
 
 def test_a_manifest_of_impossible_length_is_refused(uri, monkeypatch) -> None:
-    monkeypatch.setattr(pack_cache, "MANIFEST_BYTES", 100)
+    monkeypatch.setattr(pack_storage, "MANIFEST_BYTES", 100)
     with pytest.raises(StorageError, match="bytes long, more than the 100"):
-        open_pack(uri)
+        open_data(uri)
 
 
 def test_another_digest_than_expected_is_refused(uri) -> None:
     with pytest.raises(PackError, match=r"was expected: it changed"):
-        open_pack(uri, digest="0" * 16)
+        open_data(uri, digest="0" * 16)
 
 
 def test_push_again_sends_what_is_missing(uri, local, server) -> None:
@@ -244,9 +244,9 @@ def test_push_again_sends_what_is_missing(uri, local, server) -> None:
     Store(parse_uri(uri)).remove("views.npy.facts.json")  # as if the push had died in it
     Store(parse_uri(uri)).remove("manifest.json")
     with pytest.raises(PackError, match="its push did not end"):
-        open_pack(uri)
+        open_data(uri)
     assert push_pack(pack, uri).sent == ("views.npy",)
-    assert same_pack(open_pack(uri), pack)
+    assert same_pack(open_data(uri), pack)
 
 
 def test_another_pack_is_replaced_only_by_force(uri, tmp_path) -> None:
@@ -254,7 +254,7 @@ def test_another_pack_is_replaced_only_by_force(uri, tmp_path) -> None:
     with pytest.raises(PackError, match=r"holds another pack .*--force"):
         push_pack(other, uri)
     push_pack(other, uri, force=True)
-    assert open_pack(uri).digest == other.digest
+    assert open_data(uri).digest == other.digest
 
 
 def test_a_damaged_pack_is_not_pushed(cache, tmp_path) -> None:
@@ -265,7 +265,7 @@ def test_a_damaged_pack_is_not_pushed(cache, tmp_path) -> None:
     with pytest.raises(PackError, match=r"sh_rest\.npy: block \d+ is damaged"):
         push_pack(Pack.open(folder), "s3://packs/damaged")
     with pytest.raises(PackError, match="no manifest"):
-        open_pack("s3://packs/damaged")
+        open_data("s3://packs/damaged")
 
 
 def test_packs_without_block_digests_are_refused(cache, tmp_path) -> None:
@@ -283,14 +283,14 @@ def test_a_file_larger_than_the_store_takes(cache, local, monkeypatch) -> None:
 def test_a_full_disk_is_said_before(uri, monkeypatch) -> None:
     monkeypatch.setattr(pack_transfer.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 10**6})())
     with pytest.raises(StorageError, match=r"needs 0\.00 GB in .*0\.00 GB free.*SPLATSWEEP_CACHE"):
-        open_pack(uri)
+        open_data(uri)
 
 
 def test_a_cache_that_cannot_be_written(uri, tmp_path, monkeypatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("SPLATSWEEP_CACHE", str(tmp_path / "file"))
     with pytest.raises(StorageError, match="SPLATSWEEP_CACHE"):
-        open_pack(uri)
+        open_data(uri)
 
 
 def test_other_stores_go_through_fsspec(cache, local, monkeypatch) -> None:
@@ -299,12 +299,12 @@ def test_other_stores_go_through_fsspec(cache, local, monkeypatch) -> None:
 
     monkeypatch.setattr(fsspec, "filesystem", lambda name: MemoryFileSystem())
     push_pack(Pack.open(local), "gs://bucket/pack")
-    assert same_pack(open_pack("gs://bucket/pack"), Pack.open(local))
+    assert same_pack(open_data("gs://bucket/pack"), Pack.open(local))
 
 
 PSS = """
 import numpy as np
-pack = open_pack(argv[0])
+pack = open_data(argv[0])
 parts = (pack.gaussians, pack.sh_rest, pack.orders)
 total = sum(int(np.asarray(part).view(np.uint8).sum(dtype=np.int64)) for part in parts)
 total += int(pack.views[np.arange(len(pack.views))].sum(dtype=np.int64))
@@ -323,7 +323,7 @@ sys.stdin.readline()
 
 TRIAL_OPENS = (
     "from study.run.trial_opener import _mapped; "
-    "open_pack = lambda uri: _mapped(uri, frozenset({'sh_rest.npy'}), argv[1])"
+    "open_data = lambda uri: _mapped(uri, frozenset({'sh_rest.npy'}), argv[1])"
 )
 
 
