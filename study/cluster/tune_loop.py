@@ -37,8 +37,8 @@ def tune_trials(manager: TrialManager, workers: WorkerGroup, each_turn: Callable
     """Run until `each_turn` raises; whatever it raises ends all workers at once and is raised.
 
     Args:
-        director: decides.
-        crew: who does it.
+        manager: decides.
+        workers: of this invocation.
         each_turn: called about ten times a second between decisions.
     """
     from ray import tune
@@ -70,7 +70,7 @@ def tune_trials(manager: TrialManager, workers: WorkerGroup, each_turn: Callable
                 search_alg=StudySearcher(manager),
                 scheduler=scheduler,
                 stop=StudyStopper(each_turn),
-                # the director ends the study; Tune would count retries as samples
+                # the trial manager ends the study; Tune would count retries as samples
                 num_samples=-1,
                 reuse_actors=True,
                 raise_on_failed_trial=False,

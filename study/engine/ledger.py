@@ -219,7 +219,7 @@ def open_ledger(
     Args:
         folder: of the study.
         identity, spec, space: what it is.
-        patience: with a full disk; none by default.
+        disk_retry: what to do about a full disk; by default nothing is retried.
 
     Raises:
         SpaceError: the sampler, the points given by hand or the earlier studies do not fit the space.

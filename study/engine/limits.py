@@ -11,14 +11,14 @@ from study.spec.study_spec import StudySpec
 
 
 class Limits:
-    """The budget, the patience with refused configurations and the end of the space, asked together.
+    """The budget, the limit of refused configurations in a row and the end of the space, asked together.
 
     Nothing is remembered: a limit that was reached is open again when a trial that counted turns out infeasible, or
     brings a new best. So a study that was interrupted answers like one that was not.
 
     Args:
         spec: of the study.
-        tally, meter, agenda: what there is to ask.
+        counters, meter, queue: what there is to ask.
     """
 
     def __init__(self, spec: StudySpec, counters: UsageCounters, meter: Meter, queue: TrialQueue) -> None:

@@ -1,6 +1,6 @@
 """Measures what a study holds: every second of every slot, with a trial or without.
 
-The director says when a trial takes a slot, reports and leaves it; between two such moments each slot is counted
+The trial manager says when a trial takes a slot, reports and leaves it; between two such moments each slot is counted
 once. What a dead driver measured, up to its last tick, is found on disk by the next one.
 """
 
@@ -53,7 +53,7 @@ class Meter:
         self._last = clock.monotonic() if began is None else began
         self._saved = float("-inf")
 
-    # ---- what the director tells
+    # ---- what the trial manager says
 
     def launched(self, number: int, share: float = 1.0) -> None:
         """A trial takes a slot, or several slots or part of one by its share."""

@@ -1,4 +1,4 @@
-"""What a director finds when it takes a study over: finished, half-finished and half-told trials."""
+"""What the trial manager finds when it continues a study: trials finished, unfinished and not yet called back."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +16,9 @@ class RecoveredStudy:
     Attributes:
         records: all trials.
         unfinished: those to go on, oldest first.
-        unheard: unfinished ones whose last epoch is in the ledger, while the witnesses, who hear of it next, do not
-            have it: the checkpoint tells it again.
-        unjudged: unfinished ones whose last epoch was witnessed. The driver may have died before the scheduler's
+        callbacks_pending: unfinished ones whose last epoch is in the ledger, while the callbacks, which follow, do not
+            have it: it is reported again from the checkpoint.
+        decision_pending: unfinished ones whose last epoch the callbacks had. The driver may have died before the rule's
             verdict on it was written, so the verdict is asked for once more.
     """
 
@@ -29,7 +29,7 @@ class RecoveredStudy:
 
 
 def recover(ledger: Ledger, folder: Path) -> RecoveredStudy:
-    """Finish what a death cut short in the ledger, and look at how far the unfinished trials were told.
+    """Finish what a death cut short in the ledger, and look at how far the callbacks of unfinished trials came.
 
     Raises:
         StudyError: another program wrote to the journal.
@@ -49,5 +49,5 @@ def recover(ledger: Ledger, folder: Path) -> RecoveredStudy:
 
 
 def _callbacks_ran(record: TrialRecord, folder: Path) -> bool:
-    """The metrics file is written by the last witness that counts."""
+    """The metrics file is written by the last callback that counts."""
     return any(record.epoch in curve for curve in read_metrics(folder, record.number).values())

@@ -1,4 +1,4 @@
-"""What a director is given beside the ledger, and who it reports to."""
+"""What the trial manager is given beside the ledger, and whom it calls back."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from study.spec.trial_request import CheckValues
 
 
 class StudyCallback(Protocol):
-    """Someone who is told what happened, after it was written down."""
+    """Called with what happened, after it was written down."""
 
     def started(self, record: TrialRecord) -> None: ...
 

@@ -1,7 +1,7 @@
-"""The one who decides: which trial runs next, when one stops, what is kept. Knows nothing of Ray.
+"""Decides which trial runs next, when one stops and what is kept. Knows nothing of Ray.
 
-Workers and Tune only carry messages. Every decision is written to the ledger before it is acted on, then told to
-the run log, then shown. So at any moment the ledger says at least as much as anyone else, and a study that died is
+Workers and Tune only carry messages. Every decision is written to the ledger before it is acted on, then passed
+to the callbacks. So at any moment the ledger says at least as much as anyone else, and a study that died is
 continued from it alone. What a message costs does not depend on how many trials there are.
 """
 
@@ -35,8 +35,8 @@ class TrialManager:
     Args:
         ledger: open for writing.
         space: what may be tried.
-        ruling: limits of this invocation.
-        witnesses: told of everything, in order; the one that gives trials their run comes first.
+        context: folder, slots, clock and meter of this invocation.
+        callbacks: called with everything, in order; the metrics file is among them.
     """
 
     def __init__(self, ledger: Ledger, space: SearchSpace, context: RunContext, callbacks: list[StudyCallback]) -> None:

@@ -1,4 +1,4 @@
-"""A short probe: a few configurations that span the space train a few epochs, on the slots that the study will have.
+"""A pilot run: a few configurations that span the space train a few epochs, on the slots that the study will have.
 
 It is a study of its own, in a folder that is removed: the same driver, workers, checkpoints and ledger, without
 MLflow. So what trials cost each other, and what they cost beside training, is in what it measures.
@@ -61,12 +61,12 @@ class PilotTrial(Config):
 
 
 class Pilot(Config):
-    """What the probe found.
+    """What the pilot run found.
 
     Attributes:
         configurations: those that trained at least one epoch.
         failed: reasons of those that did not.
-        seconds: the whole probe.
+        seconds: the whole pilot run.
         start_seconds: from the command to the first trial's beginning, and from the last one's end to the end.
         between_seconds: from the last epoch of a trial to the beginning of the next in its process.
     """
@@ -85,7 +85,7 @@ class Pilot(Config):
 
 @dataclass(frozen=True)
 class PilotSize:
-    """How much a probe does.
+    """How much a pilot run does.
 
     Attributes:
         configurations: to train; None chooses by the number of parameters that matter and of slots.
@@ -99,11 +99,11 @@ class PilotSize:
 
 
 def run_probe(plan: StudyPlan, size: PilotSize, slots: int, console: Console) -> Pilot:
-    """Probe a study.
+    """Run the pilot of a study.
 
     Args:
         plan: of the study; checked.
-        size: of the probe.
+        size: of the pilot run.
         slots: trials that the study will run at a time.
         console: for progress.
 
@@ -160,7 +160,7 @@ def _allowed(plan: StudyPlan, values: Mapping[str, Any]) -> bool:
 
 
 def _enough(space: SearchSpace, slots: int) -> int:
-    """As many as there are parameters that cost, and full slots for most of the probe."""
+    """As many as there are parameters that cost, and full slots for most of the pilot run."""
     return max(min(Columns(space).heavy + 2, 10), min(2 * slots, max(slots, 12)))
 
 

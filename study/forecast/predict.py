@@ -1,4 +1,4 @@
-"""From probe and simulated studies to what a person decides by: time, GPU-hours, disk, memory, and what to change."""
+"""From pilot run and simulations to what a person decides by: time, GPU-hours, disk, memory, and what to change."""
 
 import shutil
 from collections.abc import Callable, Sequence
@@ -46,7 +46,7 @@ class Prediction(Config):
         gpu_memory_bytes: of the GPU, for each trial: most that a probed one held; 0 on the CPU.
         bounded: whether the budget ends every study; else all of the above is what it takes at least.
         advice: what a person should know before starting, one sentence each.
-        probe: what it is based on.
+        pilot: what it is based on.
     """
 
     study: str
@@ -67,7 +67,7 @@ class Prediction(Config):
 
 
 def predict(plan: StudyPlan, pilot: Pilot, room: Capacity) -> Prediction:
-    """What the study will take, by its probe."""
+    """What the study will take, by its pilot run."""
     outlooks = forecasts(plan.space, plan.spec, pilot, room, plan.check)
     measured = pilot.configurations
     checkpoint = max(one.checkpoint_bytes for one in measured)

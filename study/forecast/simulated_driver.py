@@ -1,6 +1,6 @@
 """One driver of a simulated study: the next event is the earliest message of any worker.
 
-It asks and tells the director what Tune's loop asks and tells it, in the same order; only time is made up.
+It asks and tells the trial manager what Tune's loop asks and tells it, in the same order; only time is made up.
 """
 
 import heapq
@@ -66,7 +66,7 @@ class Invocation:
         world: found as the last driver left it.
         ledger: opened by this driver.
         folder: of the study.
-        witnesses: who is told beside the trace.
+        callbacks: beside the trace.
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class Invocation:
     # ---- going on
 
     def _next_event(self) -> None:
-        """Let time pass until the earliest message is there, and tell the director."""
+        """Let time pass until the earliest message is there, and tell the trial manager."""
         if not self._events:
             raise StudyError("the simulated study starves: nothing runs, nothing waits, and it is not finished")
         event = heapq.heappop(self._events)

@@ -1,6 +1,6 @@
 """One slot's trial, an epoch at a time: what `study.workers.trial_runner.TrialRunner` does, without training.
 
-Its checkpoint is a report alone, in the trial's own folder, where director and scheduler look for it.
+Its checkpoint is a report alone, in the trial's own folder, where trial manager and scheduler look for it.
 """
 
 from dataclasses import dataclass
@@ -56,7 +56,7 @@ class Worker:
     """Runs one attempt of a trial.
 
     Args:
-        request: as the director handed it out.
+        request: as the trial manager handed it out.
         workplace: shared with all others.
     """
 

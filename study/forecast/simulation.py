@@ -68,7 +68,7 @@ class Simulation:
 
 @dataclass(frozen=True)
 class ToldReport:
-    """What the director's witnesses were told: `started`, `reported` or `ended`, of which trial and when."""
+    """What the callbacks were called with: `started`, `reported` or `ended`, of which trial and when."""
 
     seconds: float
     what: str
@@ -77,7 +77,7 @@ class ToldReport:
 
 @dataclass
 class SimulationTrace:
-    """A witness that notes how a study comes along. The director's other witnesses see the same."""
+    """A callback that notes how a study comes along. The other callbacks see the same."""
 
     direction: str
     clock: FakeClock

@@ -1,4 +1,4 @@
-"""The study, simulated many times with made-up learning curves and the pace that the probe found.
+"""The study, simulated many times with made-up learning curves and the pace that the pilot run found.
 
 Searcher, scheduler, budget and ledger are those of real studies. How good configurations turn out is not known, so
 every simulation draws a landscape of its own (`study.forecast.landscapes`); what they have in common, such as how many
@@ -91,7 +91,7 @@ def forecasts(
 
     Args:
         space, spec: what is searched and how.
-        probe: of it.
+        pilot: run of it.
         room: what it runs on.
         check: refuses configurations before they start, as in the study.
     """
