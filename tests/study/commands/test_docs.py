@@ -13,6 +13,7 @@ import yaml
 from search_spaces.space_file import read_space_file
 from study.commands.cli import app
 from study.spec.study_spec import study_spec
+from tests.test_layers import ROOMS
 
 ROOT = Path(__file__).parents[3]
 PAGES = (
@@ -123,6 +124,13 @@ def test_the_readme_names_every_command_that_people_begin_with() -> None:
     assert "make test" in text[: text.index("## Your data")]
     later = {"backup", "restore", "fetch", "sample", "serve", "ui"}  # by make, or in docs/operations.md
     assert set(getattr(COMMANDS, "commands", ())) - named - later == set()
+
+
+@pytest.mark.parametrize("package", ["ssl_core", "registry", "study"])
+def test_contributors_read_of_the_rooms_in_their_order(package: str) -> None:
+    _, _, rest = (ROOT / "CONTRIBUTING.md").read_text().partition(f"| room of `{package}/` |")
+    rows = rest.partition("\n\n")[0].splitlines()[2:]
+    assert tuple(name for row in rows for name in re.findall(r"`([a-z_]+)/?`", row.split("|")[1])) == ROOMS[package]
 
 
 def test_the_checks_see_what_is_wrong() -> None:
