@@ -2,7 +2,7 @@
 
 Each registered model has an experiment of its own (`<experiment>-ledger-<name>`, so that a server can let few write
 to it) with one run; line n is the run's parameter `line.00000n`. MLflow lets a parameter be written once: a second
-value is refused by the database itself. So of two gates on two machines that write the same line, one learns that it
+value is refused by the database itself. So of two gates on two machines that write the same line, one is told that it
 came too late, reads on and thinks again. `done.00000n` is written when line n was applied.
 """
 

@@ -47,8 +47,7 @@ def plan(
     size = PilotSize(probe_configurations, probe_epochs, probe_minutes)
     prediction = predict(planned, run_probe(planned, size, room.slots, errors), room)
     if json:
-        facts, pilot = prediction.model_dump(mode="json", exclude={"pilot"}), prediction.pilot.model_dump(mode="json")
-        print_json({**facts, "probe": pilot, "stages": stages})
+        print_json({**prediction.model_dump(mode="json"), "stages": stages})
     else:
         _print(prediction)
         for stage, words in stages.items():

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from pydantic import ConfigDict, Field
 
 from ssl_core.config import Config
 from study.forecast.pilot import Pilot
@@ -63,7 +64,9 @@ class Prediction(Config):
     gpu_memory_bytes: float
     bounded: bool
     advice: tuple[str, ...] = ()
-    pilot: Pilot
+    pilot: Pilot = Field(serialization_alias="probe")
+
+    model_config = ConfigDict(serialize_by_alias=True)  # scripts read `probe`
 
 
 def predict(plan: StudyPlan, pilot: Pilot, room: Capacity) -> Prediction:

@@ -30,7 +30,7 @@ class OpenWork:
         claimed: references that another process evaluates.
         later: references that wait for their champion's evaluation.
         without_pack: reference to the digest of the pack that it names and that is not here ("" for none named).
-        strangers: number of external versions that are not of our kind.
+        strangers: number of versions that are not of our kind.
     """
 
     tasks: tuple[OpenEvaluation, ...] = ()
@@ -48,7 +48,7 @@ def plan_agenda(
     default_pack: str | None,
     running: Collection[str] = (),
 ) -> OpenWork:
-    """The open work of this moment.
+    """The agenda of this moment.
 
     Args:
         versions: all of the registry.
