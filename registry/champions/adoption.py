@@ -59,7 +59,7 @@ def taken_in(store: EncoderStore, found: PendingVersion) -> tuple[EncoderVersion
 
 
 def completed(store: EncoderStore, version: EncoderVersion) -> EncoderVersion:
-    """The version; one that another client registered and nobody has looked at is taken in first. Raises as that."""
+    """The version; one that another client registered and nobody has looked at is adopted first. Raises as that."""
     if version.bundle_digest and version.model_id:
         return version
     return taken_in(store, one_version(store, version.name, version.version))[0]

@@ -25,7 +25,7 @@ between its line and its alias."""
 
 
 class ChampionAlias:
-    """The champions of one model. Of two programs that change them at once, one is told so and thinks again."""
+    """The champions of one model. Of two programs that change them at once, one learns so and reads again."""
 
     def __init__(self, store: EncoderStore, name: str) -> None:
         self._store, self.name = store, name

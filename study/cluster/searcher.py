@@ -1,4 +1,4 @@
-"""Tune's three questions, put to the director: what runs next, does it go on, shall all stop."""
+"""Tune's three questions, put to the trial manager: what runs next, does it go on, shall all stop."""
 
 import re
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from study.workers.trial_runner import is_out_of_memory
 
 
 class StudySearcher(Searcher):
-    """Suggests what the director hands out: unfinished trials first, then new ones."""
+    """Suggests what the trial manager hands out: unfinished trials first, then new ones."""
 
     def __init__(self, manager: TrialManager) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class StudySearcher(Searcher):
             return None
 
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
-        """The director has heard of it already, through the scheduler."""
+        """The trial manager has it already, through the scheduler."""
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the ledger has it."""
@@ -51,7 +51,7 @@ class StudySearcher(Searcher):
 
 
 class StudyScheduler(FIFOScheduler):
-    """Takes every report to the director and returns the decision."""
+    """Takes every report to the trial manager and returns the decision."""
 
     def __init__(self, manager: TrialManager) -> None:
         super().__init__()

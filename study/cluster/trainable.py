@@ -1,6 +1,6 @@
 """The warm actor: a Tune trainable that keeps its process, imports and mapped pack between trials.
 
-It carries messages only. `trial_runner` knows what a trial is; the director decides what becomes of it.
+It carries messages only. `trial_runner` knows what a trial is; the trial manager decides what becomes of it.
 """
 
 import os

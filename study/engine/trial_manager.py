@@ -1,7 +1,7 @@
 """The one who decides: which trial runs next, when one stops, what is kept. Knows nothing of Ray.
 
-Workers and Tune only carry messages. Every decision is written to the ledger before it is acted on, then told to
-the run log, then shown. So at any moment the ledger says at least as much as anyone else, and a study that died is
+Workers and Tune only carry messages. Every decision is written to the ledger before it is acted on, then passed
+to the callbacks. So at any moment the ledger says at least as much as anyone else, and a study that died is
 continued from it alone. What a message costs does not depend on how many trials there are.
 """
 

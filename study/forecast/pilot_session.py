@@ -1,4 +1,4 @@
-"""A trial of a probe: a real session that trains a few epochs and notes when things happened and how large they were.
+"""A trial of a pilot run: a real session that trains a few epochs and notes when things happened and their sizes.
 
 probe/began       the process began to open the session; seconds since 1970
 probe/opened      it was open
@@ -64,7 +64,7 @@ class PilotSession:
 
 @dataclass(frozen=True)
 class OpenPilot:
-    """Opens the sessions of a probe in workers; picklable.
+    """Opens the sessions of a pilot run in workers; picklable.
 
     Attributes:
         open_session: of the study.

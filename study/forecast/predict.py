@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from pydantic import ConfigDict, Field
 
 from ssl_core.config import Config
 from study.forecast.pilot import Pilot
@@ -47,7 +48,9 @@ class Prediction(Config):
     gpu_memory_bytes: float  # of the GPU, for each trial: most that a probed one held; 0 on the CPU
     bounded: bool  # whether the budget ends every study; else all of the above is what it takes at least
     advice: tuple[str, ...] = ()  # what a person should know before starting, one sentence each
-    pilot: Pilot  # what it is based on
+    pilot: Pilot = Field(serialization_alias="probe")  # what it is based on
+
+    model_config = ConfigDict(serialize_by_alias=True)  # scripts read `probe`
 
 
 def predict(plan: StudyPlan, pilot: Pilot, room: Capacity) -> Prediction:
