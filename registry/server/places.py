@@ -41,21 +41,13 @@ class Running(Config):
 
 @dataclass(frozen=True)
 class Places:
-    """One registry.
+    """One registry."""
 
-    Attributes:
-        database: SQLAlchemy's address of MLflow's runs and models.
-        users: the same of its users; None for the embedded store, which has none.
-        artifacts: a folder's path, or s3://bucket/prefix.
-        home: of the embedded store: its database names its artifacts by their full paths.
-        administrator: password that the administrator gets when users are restored; None to leave it.
-    """
-
-    database: str
-    users: str | None
-    artifacts: str
-    home: Path | None = None
-    administrator: str | None = None
+    database: str  # SQLAlchemy's address of MLflow's runs and models
+    users: str | None  # the same of its users; None for the embedded store, which has none
+    artifacts: str  # a folder's path, or s3://bucket/prefix
+    home: Path | None = None  # of the embedded store: its database names its artifacts by their full paths
+    administrator: str | None = None  # password that the administrator gets when users are restored; None to leave it
 
     @property
     def parts(self) -> Mapping[Part, str]:

@@ -12,26 +12,17 @@ CURSOR = "mirror.json"
 
 
 class Cursor(Config):
-    """How far a mirror is.
+    """How far a mirror is."""
 
-    Attributes:
-        address: of the server, without credentials; empty before it answered.
-        position: facts of the source before this one have arrived.
-        complete: the study is at rest, and all of it has arrived.
-        runs: run ids by trial number or `study`.
-        files: digests of the artifacts that have arrived, by run and name.
-        refused: values that the server will never take; `refusals` says which and why, of the latest.
-        trouble: why it does not get on; empty when it does.
-    """
-
-    address: str = ""
-    position: int = 0
-    complete: bool = False
-    runs: dict[str, str] = Field(default_factory=dict)
+    address: str = ""  # of the server, without credentials; empty before it answered
+    position: int = 0  # facts of the source before this one have arrived
+    complete: bool = False  # the study is at rest, and all of it has arrived
+    runs: dict[str, str] = Field(default_factory=dict)  # run ids by trial number or `study`
+    # digests of the artifacts that have arrived, by run and name
     files: dict[str, dict[str, str]] = Field(default_factory=dict)
-    refused: int = 0
+    refused: int = 0  # values that the server will never take; `refusals` says which and why, of the latest
     refusals: tuple[str, ...] = ()
-    trouble: str = ""
+    trouble: str = ""  # why it does not get on; empty when it does
 
     def run_of(self, trial: int) -> str | None:
         """Id of a trial's run, once the server has it."""

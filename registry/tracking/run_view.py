@@ -19,22 +19,17 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True)
 class RunView:
-    """How a run shall look.
-
-    Attributes:
-        params: told once; later values of the same name are left out, as MLflow wants it.
-        points: of each metric in order of steps.
-        began, ended: milliseconds since 1970.
-        files: artifacts by name, a text or a file; the name ends like the file's. A file that is gone is left out.
-    """
+    """How a run shall look."""
 
     name: str
     tags: Mapping[str, str]
-    params: Mapping[str, Any]
-    points: Sequence[Point]
+    params: Mapping[str, Any]  # told once; later values of the same name are left out, as MLflow wants it
+    points: Sequence[Point]  # of each metric in order of steps
     status: RunState
+    # began and ended: milliseconds since 1970
     began: int
     ended: int | None = None
+    # artifacts by name, a text or a file; the name ends like the file's. A file that is gone is left out
     files: Mapping[str, str | Path] = field(default_factory=dict)
 
 

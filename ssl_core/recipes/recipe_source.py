@@ -24,17 +24,11 @@ _HINT = "`recipe:` names one of ours, FILE.py:NAME relative to the space file, o
 
 
 class RecipeSource(Config):
-    """A recipe that can be sent.
+    """A recipe that can be sent."""
 
-    Attributes:
-        name: as in the space file, a file without its folder.
-        text: of its file; empty for the others.
-        source_digest: of its file's or module's text; empty for ours, which the code's revision covers.
-    """
-
-    name: str
-    text: str = ""
-    source_digest: str = ""
+    name: str  # as in the space file, a file without its folder
+    text: str = ""  # of its file; empty for the others
+    source_digest: str = ""  # of its file's or module's text; empty for ours, which the code's revision covers
 
     def load(self) -> AnyRecipe:
         """The recipe. Raises ConfigError naming the file and what is wrong or missing."""

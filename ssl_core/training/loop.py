@@ -24,17 +24,12 @@ _END = object()
 
 @dataclass
 class Training:
-    """What moves while a trial trains.
-
-    Attributes:
-        optimizers: by name; the names of the trial's losses.
-        factor: on every learning rate, of an iteration.
-    """
+    """What moves while a trial trains."""
 
     trial: Trial
-    optimizers: Mapping[str, SteppedGroups]
+    optimizers: Mapping[str, SteppedGroups]  # by name; the names of the trial's losses
     scaler: torch.amp.GradScaler
-    factor: Callable[[int], float]
+    factor: Callable[[int], float]  # on every learning rate, of an iteration
     device: torch.device
     amp: bool
     iteration: int = 0

@@ -22,18 +22,12 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Stages:
-    """Where the stages of a recipe lie.
-
-    Attributes:
-        root: folder of derived work, on storage that all workers see.
-        source: digest of the source of a recipe that is not ours.
-        say: told while another process makes what is waited for.
-    """
+    """Where the stages of a recipe lie."""
 
     recipe: AnyRecipe
-    root: Path
-    source: str = ""
-    say: Say | None = None
+    root: Path  # folder of derived work, on storage that all workers see
+    source: str = ""  # digest of the source of a recipe that is not ours
+    say: Say | None = None  # told while another process makes what is waited for
 
     def folder(self, stage: Stage[Any, Any], config: Config, data: Data) -> Path:
         """Where it is, or will be."""

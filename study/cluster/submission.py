@@ -39,36 +39,23 @@ Client = Any
 
 @dataclass(frozen=True)
 class Submission:
-    """What to run.
+    """What to run."""
 
-    Attributes:
-        study: its name.
-        space: file; sent along when it lies outside the checkout.
-        arguments: of `sweep`, after the space file.
-        environment: `nodes` uses what the nodes have, after comparing it with the lock; `lock` lets Ray build it.
-    """
-
-    study: str
-    space: Path
-    arguments: tuple[str, ...]
+    study: str  # its name
+    space: Path  # file; sent along when it lies outside the checkout
+    arguments: tuple[str, ...]  # of `sweep`, after the space file
+    # `nodes` uses what the nodes have, after comparing it with the lock; `lock` lets Ray build it
     environment: Environment = "nodes"
 
 
 @dataclass(frozen=True)
 class SubmittedJob:
-    """A job on the cluster.
+    """A job on the cluster."""
 
-    Attributes:
-        id: Ray's submission id.
-        joined: it ran already; nothing was sent.
-        same: its arguments are those of this submission.
-        sent: what was sent; None when joined.
-    """
-
-    id: str
-    joined: bool
-    same: bool = True
-    sent: SentTree | None = None
+    id: str  # Ray's submission id
+    joined: bool  # it ran already; nothing was sent
+    same: bool = True  # its arguments are those of this submission
+    sent: SentTree | None = None  # what was sent; None when joined
 
 
 def dashboard_address() -> str:

@@ -22,22 +22,15 @@ REQUEST, REPORT, CRASH, FATAL = "request", "report", "crash", "fatal"
 
 @dataclass(frozen=True)
 class WorkerConfig:
-    """What a driver tells its workers once.
+    """What a driver tells its workers once."""
 
-    Attributes:
-        open_session: builds the session of a request.
-        metric, direction: the objective.
-        invocation: of the driver, counted over the study's life.
-        revision: of the driver's code.
-        threads: of the CPU, for each trial.
-    """
-
-    open_session: OpenSession
+    open_session: OpenSession  # builds the session of a request
+    # metric and direction: the objective
     metric: str
     direction: str
-    invocation: int
-    revision: str
-    threads: int
+    invocation: int  # of the driver, counted over the study's life
+    revision: str  # of the driver's code
+    threads: int  # of the CPU, for each trial
 
 
 class WarmTrainable(tune.Trainable):

@@ -22,18 +22,13 @@ CHECKED = "SPLATSWEEP_SUBMITTED_ENVIRONMENT"
 
 @dataclass(frozen=True)
 class SentTree:
-    """A copy of the working tree.
+    """A copy of the working tree."""
 
-    Attributes:
-        folder: where it lies.
-        files, bytes: how much it is.
-        digest: of names and contents.
-    """
-
-    folder: Path
+    folder: Path  # where it lies
+    # files and bytes: how much it is
     files: int
     bytes: int
-    digest: str
+    digest: str  # of names and contents
 
 
 def tracked_files(root: Path = ROOT) -> list[Path]:

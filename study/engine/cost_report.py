@@ -10,21 +10,13 @@ from study.spec.outcome import Outcome
 
 
 class CostReport(Config):
-    """Slot-seconds by what became of them; together they are all that was held.
+    """Slot-seconds by what became of them; together they are all that was held."""
 
-    Attributes:
-        useful: training of trials that ran all their epochs, or still may.
-        stopped: training of trials that the scheduler ended.
-        failed: training of all other trials, and attempts that were lost before they reported.
-        overhead: start-up, opening data, checkpoints, waiting, and slots without a trial.
-        gpus: that belong to one slot.
-    """
-
-    useful: float = 0.0
-    stopped: float = 0.0
-    failed: float = 0.0
-    overhead: float = 0.0
-    gpus: float = 0.0
+    useful: float = 0.0  # training of trials that ran all their epochs, or still may
+    stopped: float = 0.0  # training of trials that the scheduler ended
+    failed: float = 0.0  # training of all other trials, and attempts that were lost before they reported
+    overhead: float = 0.0  # start-up, opening data, checkpoints, waiting, and slots without a trial
+    gpus: float = 0.0  # that belong to one slot
 
     @property
     def held(self) -> float:

@@ -64,15 +64,10 @@ class PilotSession:
 
 @dataclass(frozen=True)
 class OpenPilot:
-    """Opens the sessions of a pilot run in workers; picklable.
+    """Opens the sessions of a pilot run in workers; picklable."""
 
-    Attributes:
-        open_session: of the study.
-        epochs: to train at most.
-    """
-
-    open_session: OpenSession
-    epochs: int
+    open_session: OpenSession  # of the study
+    epochs: int  # to train at most
 
     def __call__(self, request: TrialRequest) -> PilotSession:
         """The session of a request."""

@@ -26,27 +26,16 @@ from study.spec.home import checked_name
 
 @dataclass(frozen=True)
 class Repeatable:
-    """A trial as it was.
+    """A trial as it was."""
 
-    Attributes:
-        source: where this was read, for people.
-        recipe_source: of what was trained.
-        config: all settings.
-        curves: what it reported.
-        best_epoch: whose checkpoint was registered.
-        pack: where its pack lay; empty when nobody wrote it down.
-        threads: CPU threads it computed on, if known.
-        notes: what is another now, or was not recorded: reasons for a difference.
-    """
-
-    source: str
-    recipe_source: RecipeSource
-    config: Config
-    curves: Curves
-    best_epoch: int
-    pack: str
-    threads: int | None
-    notes: tuple[str, ...] = ()
+    source: str  # where this was read, for people
+    recipe_source: RecipeSource  # of what was trained
+    config: Config  # all settings
+    curves: Curves  # what it reported
+    best_epoch: int  # whose checkpoint was registered
+    pack: str  # where its pack lay; empty when nobody wrote it down
+    threads: int | None  # CPU threads it computed on, if known
+    notes: tuple[str, ...] = ()  # what is another now, or was not recorded: reasons for a difference
 
     @property
     def recipe(self) -> AnyRecipe:

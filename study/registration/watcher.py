@@ -48,20 +48,14 @@ Say = Callable[[Notice], None]
 
 @dataclass(frozen=True)
 class WatchPlan:
-    """What is watched.
+    """What is watched."""
 
-    Attributes:
-        packs: digest to place; the first serves versions that name none.
-        home, tracking_uri: of the registry, for the workers.
-        protocol: that every version gets; None: what the gate asks of its kind.
-        every: seconds between looks.
-    """
-
-    packs: Mapping[str, str]
+    packs: Mapping[str, str]  # digest to place; the first serves versions that name none
+    # home and tracking_uri: of the registry, for the workers
     home: Path
     tracking_uri: str | None
-    protocol: AnyConfig | None = None
-    every: float = 60.0
+    protocol: AnyConfig | None = None  # that every version gets; None: what the gate asks of its kind
+    every: float = 60.0  # seconds between looks
 
 
 @dataclass(frozen=True)
@@ -75,17 +69,12 @@ class OpenEvaluation:
 
 @dataclass(frozen=True)
 class OpenWork:
-    """What can begin, from the registry as it stands, and what this watcher cannot do.
+    """What can begin, from the registry as it stands, and what this watcher cannot do."""
 
-    Attributes:
-        tasks: to begin, in this order.
-        without_pack: reference to the digest of the pack that it names and that is not here ("" for none named).
-        strangers: number of versions that are not of our kind.
-    """
-
-    tasks: tuple[OpenEvaluation, ...] = ()
+    tasks: tuple[OpenEvaluation, ...] = ()  # to begin, in this order
+    # reference to the digest of the pack that it names and that is not here ("" for none named)
     without_pack: Mapping[str, str] = field(default_factory=dict)
-    strangers: int = 0
+    strangers: int = 0  # number of versions that are not of our kind
 
 
 def find_open_work(

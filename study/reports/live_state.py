@@ -21,39 +21,25 @@ RECENT = 200
 
 
 class Use(Config):
-    """One limit of a study.
+    """One limit of a study."""
 
-    Attributes:
-        name: of the limit, as in the spec.
-        used: so far, in the limit's unit: trials that have ended, hours, GPU-hours, epochs, trials since the best; of a
-            target the best objective, None before the first.
-        limit: where it ends.
-        share: used, in [0, 1]; None for a target, which has no beginning.
-    """
-
-    name: str
+    name: str  # of the limit, as in the spec
+    # so far, in the limit's unit: trials that have ended, hours, GPU-hours, epochs, trials since the best; of a target
+    # the best objective, None before the first
     used: float | None
-    limit: float
-    share: float | None
+    limit: float  # where it ends
+    share: float | None  # used, in [0, 1]; None for a target, which has no beginning
 
 
 @dataclass(frozen=True)
 class UsagePace:
-    """How fast a study goes.
+    """How fast a study goes."""
 
-    Attributes:
-        rate: epochs per second over all slots; 0 when not known yet.
-        under_way: epochs left of running trials.
-        running: trials that are.
-        usual: epochs of a trial that has ended, on average.
-        gpus: held at present.
-    """
-
-    rate: float = 0.0
-    under_way: float = 0.0
-    running: int = 0
-    usual: float = 0.0
-    gpus: float = 0.0
+    rate: float = 0.0  # epochs per second over all slots; 0 when not known yet
+    under_way: float = 0.0  # epochs left of running trials
+    running: int = 0  # trials that are
+    usual: float = 0.0  # epochs of a trial that has ended, on average
+    gpus: float = 0.0  # held at present
 
 
 def budget_use(budget: Budget, spending: Usage) -> list[Use]:
@@ -114,19 +100,12 @@ def _at(rate: float, amount: float) -> float | None:
 
 @dataclass
 class RunningTrial:
-    """A trial that holds a slot.
+    """A trial that holds a slot."""
 
-    Attributes:
-        record: as last seen.
-        since: `clock.monotonic()` when this invocation started it.
-        latest: objective of the last epoch, None before the first.
-        seconds: of the last epoch.
-    """
-
-    record: TrialRecord
-    since: float
-    latest: float | None = None
-    seconds: float | None = None
+    record: TrialRecord  # as last seen
+    since: float  # `clock.monotonic()` when this invocation started it
+    latest: float | None = None  # objective of the last epoch, None before the first
+    seconds: float | None = None  # of the last epoch
 
 
 class LiveState:

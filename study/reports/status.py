@@ -55,98 +55,66 @@ class TrackingStatus(Config):
 
 
 class TrialStatus(Config):
-    """One trial.
+    """One trial."""
 
-    Attributes:
-        number: from 0.
-        outcome: COMPLETE, STOPPED, INFEASIBLE, DIVERGED, CRASHED or UNFINISHED.
-        reason: why, when it is not COMPLETE.
-        epochs, epochs_planned: done and to do; 0 planned: not known yet.
-        best, best_epoch: of the objective.
-        params: dotted config values.
-        seed: of the training.
-        configuration, repeat: number of the first trial with these values, and which repeat of it this is.
-        origin: where the values came from.
-        verdicts: of the scheduler, in order.
-        vector: objectives, constraints and costs at the best epoch.
-        crashes: failed attempts.
-        seconds, held: of training, and of holding a slot.
-        share: of the study's resources per trial, 1 unless it ran out of memory.
-        run_id: of the tracking server, None while it does not have the run.
-        started, ended: local time, ISO 8601.
-        unusable: why a checkpoint was put aside and the trial began anew; empty if none was.
-    """
-
-    number: int
-    outcome: str
-    reason: str
+    number: int  # from 0
+    outcome: str  # COMPLETE, STOPPED, INFEASIBLE, DIVERGED, CRASHED or UNFINISHED
+    reason: str  # why, when it is not COMPLETE
+    # epochs and epochs_planned: done and to do; 0 planned: not known yet
     epochs: int
     epochs_planned: int
+    # best and best_epoch: of the objective
     best: float | None
     best_epoch: int | None
-    params: dict[str, Any]
-    seed: int | None
+    params: dict[str, Any]  # dotted config values
+    seed: int | None  # of the training
+    # configuration and repeat: number of the first trial with these values, and which repeat of it this is
     configuration: int
     repeat: int
-    origin: Origin | None
-    verdicts: tuple[Verdict, ...]
-    vector: dict[str, float]
-    crashes: int
+    origin: Origin | None  # where the values came from
+    verdicts: tuple[Verdict, ...]  # of the scheduler, in order
+    vector: dict[str, float]  # objectives, constraints and costs at the best epoch
+    crashes: int  # failed attempts
+    # seconds and held: of training, and of holding a slot
     seconds: float
     held: float
-    share: float
-    run_id: str | None
+    share: float  # of the study's resources per trial, 1 unless it ran out of memory
+    run_id: str | None  # of the tracking server, None while it does not have the run
+    # started and ended: local time, ISO 8601
     started: datetime | None
     ended: datetime | None
-    unusable: str = ""
+    unusable: str = ""  # why a checkpoint was put aside and the trial began anew; empty if none was
 
 
 class StudyStatus(Config):
-    """A study.
+    """A study."""
 
-    Attributes:
-        format: of this document.
-        study, folder: name and place.
-        state: `running` (a process holds it), `finished`, or `interrupted` (the same command continues it).
-        holder: the process that runs it.
-        metric, direction: what trials are compared by; `objectives` what the sampler is told.
-        identity: recipe, space and pack that the study belongs to; `facts` its lineage.
-        run_id, tracking_uri: of the tracking server.
-        tracking: what it has not received yet.
-        planned: trials, None when other limits end the study.
-        budget: use of every limit.
-        counts: trials by outcome.
-        seconds: of training over all trials; `wall_seconds` under a driver.
-        receipt: what was held and what for.
-        rungs: where trials were compared.
-        best: number of the best trial, None before one has a value.
-        leaders: best trials, one per configuration, whose checkpoints are kept.
-        trials: best first, then those without a value by number.
-    """
-
-    format: Literal[1] = 1
+    format: Literal[1] = 1  # of this document
+    # study and folder: name and place
     study: str
     folder: str
-    state: State
-    holder: Holder | None
+    state: State  # `running` (a process holds it), `finished`, or `interrupted` (the same command continues it)
+    holder: Holder | None  # the process that runs it
+    # metric and direction: what trials are compared by; `objectives` what the sampler is told
     metric: str
     direction: Literal["maximize", "minimize"]
     objectives: tuple[str, ...]
-    identity: dict[str, Any]
+    identity: dict[str, Any]  # recipe, space and pack that the study belongs to; `facts` its lineage
     facts: dict[str, Any]
+    # run_id and tracking_uri: of the tracking server
     run_id: str | None
     tracking_uri: str | None
-    tracking: TrackingStatus
-    planned: int | None
-    budget: tuple[Use, ...]
-    counts: dict[str, int]
-    seconds: float
+    tracking: TrackingStatus  # what it has not received yet
+    planned: int | None  # trials, None when other limits end the study
+    budget: tuple[Use, ...]  # use of every limit
+    counts: dict[str, int]  # trials by outcome
+    seconds: float  # of training over all trials; `wall_seconds` under a driver
     wall_seconds: float
-    receipt: ReceiptStatus
-    rungs: tuple[RungSummary, ...]
-    best: int | None
-    leaders: tuple[int, ...]
-    trials: tuple[TrialStatus, ...] = Field(default=())
+    receipt: ReceiptStatus  # what was held and what for
+    rungs: tuple[RungSummary, ...]  # where trials were compared
+    best: int | None  # number of the best trial, None before one has a value
+    leaders: tuple[int, ...]  # best trials, one per configuration, whose checkpoints are kept
+    trials: tuple[TrialStatus, ...] = Field(default=())  # best first, then those without a value by number
 
 
 def read_status(folder: Path) -> StudyStatus:

@@ -31,20 +31,13 @@ NARROW = 64
 
 @dataclass(frozen=True)
 class TextRows:
-    """Rows of short cells and a text at the end: a table, or in a narrow terminal each row above its text.
+    """Rows of short cells and a text at the end: a table, or in a narrow terminal each row above its text."""
 
-    Attributes:
-        title: over the table.
-        columns: names; the last one is of the text. Those in `numbers` align right.
-        cells: of each row, as many as columns; markup.
-        more: a line below, empty for none.
-    """
-
-    title: str
-    columns: tuple[str, ...]
-    cells: list[list[str]]
+    title: str  # over the table
+    columns: tuple[str, ...]  # names; the last one is of the text. Those in `numbers` align right
+    cells: list[list[str]]  # of each row, as many as columns; markup
     numbers: frozenset[str] = frozenset()
-    more: str = ""
+    more: str = ""  # a line below, empty for none
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         if options.max_width >= NARROW:

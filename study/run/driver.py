@@ -106,23 +106,18 @@ class Left:
 
 @dataclass
 class DriverRun:
-    """One invocation: what it works on and with.
-
-    Attributes:
-        began: reading of the clock when the command began; the slots count as held from then on.
-        meter: once it is known how many slots there are.
-    """
+    """One invocation: what it works on and with."""
 
     plan: StudyPlan
     ledger: Ledger
     console: Console
     lock: DriverLock
     clock: Clock
-    began: float
+    began: float  # reading of the clock when the command began; the slots count as held from then on
     interrupt: Interrupt
     disk_retry: FullDiskRetry
     mirror: MirrorProcess | None = None
-    meter: Meter | None = None
+    meter: Meter | None = None  # once it is known how many slots there are
 
     @property
     def configs(self) -> ConfigFile:

@@ -19,28 +19,18 @@ from study.spec.trial_request import CheckValues, OpenSession
 
 @dataclass(frozen=True)
 class StudyPlan:
-    """What to run and where.
+    """What to run and where."""
 
-    Attributes:
-        name: of the study, also of its folder.
-        folder: `<home>/studies/<name>`, absolute; on storage that all workers see.
-        pack_digest: of the data; a study belongs to one data set.
-        recipe_digest: of the source of a recipe of the user's own; empty for ours.
-        spec, space: how and what to search.
-        open_session: builds a trial's session in a worker; picklable.
-        check: refuses configurations before they cost a worker.
-        facts: lineage for tags, for example revision and pack path.
-    """
-
-    name: str
-    folder: Path
-    pack_digest: str
+    name: str  # of the study, also of its folder
+    folder: Path  # `<home>/studies/<name>`, absolute; on storage that all workers see
+    pack_digest: str  # of the data; a study belongs to one data set
+    # spec and space: how and what to search
     spec: StudySpec
     space: SearchSpace
-    open_session: OpenSession
-    check: CheckValues | None = None
-    facts: Mapping[str, str] = field(default_factory=dict)
-    recipe_digest: str = ""
+    open_session: OpenSession  # builds a trial's session in a worker; picklable
+    check: CheckValues | None = None  # refuses configurations before they cost a worker
+    facts: Mapping[str, str] = field(default_factory=dict)  # lineage for tags, for example revision and pack path
+    recipe_digest: str = ""  # of the source of a recipe of the user's own; empty for ours
 
     @property
     def identity(self) -> StudyIdentity:
@@ -93,25 +83,17 @@ def _refusal(check: CheckValues, key: str, value: Any) -> str:
 
 @dataclass(frozen=True)
 class StudySummary:
-    """How a study stands when its driver leaves it.
-
-    Attributes:
-        outcomes: count by outcome, unfinished ones under UNFINISHED.
-        leaders: the best trials, best first, whose checkpoints are under `folder/trials/<number>/best`.
-        reason: why no more trials were started.
-        interrupted: a signal ended it; the same command continues.
-        was_finished: nothing was left to do, and nothing was done.
-        run_id: of the parent MLflow run, None without a run log.
-    """
+    """How a study stands when its driver leaves it."""
 
     name: str
     folder: Path
-    outcomes: Mapping[str, int]
+    outcomes: Mapping[str, int]  # count by outcome, unfinished ones under UNFINISHED
+    # the best trials, best first, whose checkpoints are under `folder/trials/<number>/best`
     leaders: tuple[TrialRecord, ...]
-    reason: str
-    interrupted: bool = False
-    was_finished: bool = False
-    run_id: str | None = None
+    reason: str  # why no more trials were started
+    interrupted: bool = False  # a signal ended it; the same command continues
+    was_finished: bool = False  # nothing was left to do, and nothing was done
+    run_id: str | None = None  # of the parent MLflow run, None without a run log
     seconds: float = 0.0
 
 

@@ -34,19 +34,14 @@ MOST_LINES = 1000
 
 
 class Ending(Config):
-    """How an invocation of the driver left the study; the journal keeps the last one as `ending`.
+    """How an invocation of the driver left the study; the journal keeps the last one as `ending`."""
 
-    Attributes:
-        invocation: which one; an ending of an earlier one says nothing.
-        status, outcome, reason: of the parent run.
-        at: milliseconds since 1970.
-    """
-
-    invocation: int
+    invocation: int  # which one; an ending of an earlier one says nothing
+    # status, outcome, reason: of the parent run
     status: RunStatus
     outcome: str
     reason: str
-    at: int
+    at: int  # milliseconds since 1970
 
 
 class StudySource:

@@ -25,21 +25,13 @@ _SOURCE = "recipe.json"
 
 @dataclass(frozen=True)
 class TrialOpener:
-    """Opens sessions in workers. Holds plain values only, so it travels by any means.
+    """Opens sessions in workers. Holds plain values only, so it travels by any means."""
 
-    Attributes:
-        source: of the recipe; one of the user's own brings its text.
-        base: the base config as canonical JSON.
-        pack: folder of the data as all workers see it, or its URI: each node then fetches it once.
-        pack_digest: what the data must be.
-        derived: folder for the recipe's stages, as all workers see it.
-    """
-
-    source: RecipeSource
-    base: str
-    pack: str
-    pack_digest: str
-    derived: str
+    source: RecipeSource  # of the recipe; one of the user's own brings its text
+    base: str  # the base config as canonical JSON
+    pack: str  # folder of the data as all workers see it, or its URI: each node then fetches it once
+    pack_digest: str  # what the data must be
+    derived: str  # folder for the recipe's stages, as all workers see it
 
     @property
     def recipe(self) -> AnyRecipe:

@@ -8,16 +8,12 @@ from ssl_core.config import Config
 
 
 class TPE(Config):
-    """Tree-structured Parzen estimator (Bergstra et al., NeurIPS 2011; Watanabe, arXiv:2304.11127).
-
-    Attributes:
-        startup: random configurations before it learns; default a third of the planned trials, between 3 and 10.
-        multivariate: model parameters jointly where all trials have them.
-    """
+    """Tree-structured Parzen estimator (Bergstra et al., NeurIPS 2011; Watanabe, arXiv:2304.11127)."""
 
     kind: Literal["tpe"] = "tpe"
+    # random configurations before it learns; default a third of the planned trials, between 3 and 10
     startup: int | None = Field(default=None, ge=1)
-    multivariate: bool = False
+    multivariate: bool = False  # model parameters jointly where all trials have them
 
 
 class GP(Config):
@@ -28,16 +24,11 @@ class GP(Config):
 
 
 class CMAES(Config):
-    """Covariance matrix adaptation (Hansen, arXiv:1604.00772), over the numeric parameters that every trial has.
-
-    Attributes:
-        sigma: first step as a share of each range.
-        population: configurations of a generation; default 4 + floor(3 ln d).
-    """
+    """Covariance matrix adaptation (Hansen, arXiv:1604.00772), over the numeric parameters that every trial has."""
 
     kind: Literal["cmaes"] = "cmaes"
-    sigma: float = Field(default=0.2, gt=0, le=1)
-    population: int | None = Field(default=None, ge=2)
+    sigma: float = Field(default=0.2, gt=0, le=1)  # first step as a share of each range
+    population: int | None = Field(default=None, ge=2)  # configurations of a generation; default 4 + floor(3 ln d)
 
 
 class NSGA2(Config):
@@ -61,14 +52,10 @@ class RandomSearch(Config):
 
 
 class GridSearch(Config):
-    """Every combination once, in an order drawn from the seed.
-
-    Attributes:
-        steps: values taken from a range that names no step of its own.
-    """
+    """Every combination once, in an order drawn from the seed."""
 
     kind: Literal["grid"] = "grid"
-    steps: int = Field(default=4, ge=2)
+    steps: int = Field(default=4, ge=2)  # values taken from a range that names no step of its own
 
 
 class QuasiRandom(Config):
@@ -91,16 +78,9 @@ SamplerSpec = Annotated[
 
 
 class WarmStart(Config):
-    """Trials of an earlier study that the sampler knows from the start. They are not trials of this study.
+    """Trials of an earlier study that the sampler knows from the start. They are not trials of this study."""
 
-    Attributes:
-        study: name beside this study, or path of its folder.
-        rename: key there -> key here, for spaces that differ in names.
-        fixed: values here of keys the earlier study did not search.
-        at_most: the best so many of them.
-    """
-
-    study: str
-    rename: dict[str, str] = Field(default_factory=dict)
-    fixed: dict[str, Any] = Field(default_factory=dict)
-    at_most: int = Field(default=100, ge=1)
+    study: str  # name beside this study, or path of its folder
+    rename: dict[str, str] = Field(default_factory=dict)  # key there -> key here, for spaces that differ in names
+    fixed: dict[str, Any] = Field(default_factory=dict)  # values here of keys the earlier study did not search
+    at_most: int = Field(default=100, ge=1)  # the best so many of them

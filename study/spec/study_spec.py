@@ -26,13 +26,9 @@ def _metric(name: str) -> str:
 
 
 class ObjectiveMetric(Config):
-    """One of several things to optimise: a metric of the trial's best epoch, or of the trial as a whole.
+    """One of several things to optimise: a metric of the trial's best epoch, or of the trial as a whole."""
 
-    Attributes:
-        metric: as reported by the trial, or `trial/seconds`, `trial/epochs`.
-    """
-
-    metric: str
+    metric: str  # as reported by the trial, or `trial/seconds`, `trial/epochs`
     direction: Literal["maximize", "minimize"] = "maximize"
 
     @field_validator("metric")
@@ -42,14 +38,10 @@ class ObjectiveMetric(Config):
 
 
 class Constraint(Config):
-    """A bound that a useful trial keeps; the sampler is told by how much a trial broke it.
+    """A bound that a useful trial keeps; the sampler is told by how much a trial broke it."""
 
-    Attributes:
-        metric: as in `ObjectiveMetric`.
-        at_most, at_least: one of the two.
-    """
-
-    metric: str
+    metric: str  # as in `ObjectiveMetric`
+    # at_most and at_least: one of the two
     at_most: float | None = Field(default=None, allow_inf_nan=False)
     at_least: float | None = Field(default=None, allow_inf_nan=False)
 
@@ -74,59 +66,44 @@ class StudySpec(Config):
 
     The objective of a trial is the best value of `metric` over its epochs: that is the checkpoint which is kept
     as `best` and registered. The scheduler compares the same metric at its rungs.
-
-    Attributes:
-        trials: how many to run; 8 unless a `budget` is given. Configurations refused before they start cost
-            nothing and are not counted. Each repeat of a configuration is a trial.
-        hours: short for a budget of wall time.
-        budget: further limits (`study.spec.budget`).
-        metric, direction: what trials are compared by; it must be held out and comparable between trials. Left out of
-            a space file, they are those of the recipe's first output.
-        objectives: what the sampler is told, if not `metric` alone; rungs and leaders still go by `metric`.
-        constraints: told to the sampler beside the objectives.
-        sampler: what suggests configurations (`study.spec.sampler_spec`).
-        scheduler: what stops or redirects running trials (`study.spec.scheduler_spec`).
-        repeats: trials of each configuration whose first one completes, over seeds, before new configurations. The
-            sampler is told their mean, and configurations are ranked by it; a repeat that the scheduler stops counts
-            with what it had reached. The checkpoint that is kept and registered is that of the best repeat.
-        enqueue: configurations to try first, as dotted values on top of the base.
-        warm_start: earlier studies the sampler learns from.
-        seed: of the sampler; trial n trains with seed + n.
-        first_is_base: let trial 0 be the preset itself, so the search is never worse than not searching.
-        top_k: how many of the best trials keep their checkpoint.
-        confirm_features: trials at the end that train the winner without one of its feature groups each.
-        concurrency: trials at a time; default what cores and GPUs allow.
-        cpus_per_trial, gpus_per_trial: resources; GPUs default to one each where there are any, `auto` shares a GPU
-            by the memory that trials were measured to need.
-        threads_per_trial: CPU threads of a trial's process; default its CPUs, at least one.
-        on_oom: a trial that ran out of memory is refused as INFEASIBLE, or started again with twice the share.
-        max_attempts: how often a crashing trial is started at most.
-        max_refused: refused configurations in a row before the study gives up.
     """
 
+    # how many to run; 8 unless a `budget` is given. Configurations refused before they start cost nothing and are not
+    # counted. Each repeat of a configuration is a trial
     trials: int | None = None
-    hours: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    budget: Budget | None = None
+    hours: float | None = Field(default=None, gt=0, allow_inf_nan=False)  # short for a budget of wall time
+    budget: Budget | None = None  # further limits (`study.spec.budget`)
+    # metric and direction: what trials are compared by; it must be held out and comparable between trials. Left out of
+    # a space file, they are those of the recipe's first output
     metric: str = "val/score"
     direction: Literal["maximize", "minimize"] = "maximize"
+    # what the sampler is told, if not `metric` alone; rungs and leaders still go by `metric`
     objectives: tuple[ObjectiveMetric, ...] = ()
-    constraints: tuple[Constraint, ...] = ()
-    sampler: SamplerSpec = TPE()
-    scheduler: SchedulerSpec = ASHA()
+    constraints: tuple[Constraint, ...] = ()  # told to the sampler beside the objectives
+    sampler: SamplerSpec = TPE()  # what suggests configurations (`study.spec.sampler_spec`)
+    scheduler: SchedulerSpec = ASHA()  # what stops or redirects running trials (`study.spec.scheduler_spec`)
+    # trials of each configuration whose first one completes, over seeds, before new configurations. The sampler is told
+    # their mean, and configurations are ranked by it; a repeat that the scheduler stops counts with what it had
+    # reached. The checkpoint that is kept and registered is that of the best repeat
     repeats: int = Field(default=1, ge=1)
-    enqueue: tuple[dict[str, Any], ...] = ()
-    warm_start: tuple[WarmStart, ...] = ()
-    seed: int = Field(default=0, ge=0, lt=2**53)
-    first_is_base: bool = True
-    top_k: int = Field(default=2, ge=1)
-    confirm_features: bool = False
+    enqueue: tuple[dict[str, Any], ...] = ()  # configurations to try first, as dotted values on top of the base
+    warm_start: tuple[WarmStart, ...] = ()  # earlier studies the sampler learns from
+    seed: int = Field(default=0, ge=0, lt=2**53)  # of the sampler; trial n trains with seed + n
+    first_is_base: bool = True  # let trial 0 be the preset itself, so the search is never worse than not searching
+    top_k: int = Field(default=2, ge=1)  # how many of the best trials keep their checkpoint
+    confirm_features: bool = False  # trials at the end that train the winner without one of its feature groups each
+    # trials at a time; default what cores and GPUs allow
     concurrency: int | None = Field(default=None, ge=1, le=10_000)
+    # cpus_per_trial and gpus_per_trial: resources; GPUs default to one each where there are any, `auto` shares a GPU by
+    # the memory that trials were measured to need
     cpus_per_trial: float = Field(default=1.0, gt=0, le=10_000, allow_inf_nan=False)
     gpus_per_trial: float | Literal["auto"] | None = None
+    # CPU threads of a trial's process; default its CPUs, at least one
     threads_per_trial: int | None = Field(default=None, ge=1)
+    # a trial that ran out of memory is refused as INFEASIBLE, or started again with twice the share
     on_oom: Literal["infeasible", "retry"] = "retry"
-    max_attempts: int = Field(default=2, ge=1)
-    max_refused: int = Field(default=30, ge=1)
+    max_attempts: int = Field(default=2, ge=1)  # how often a crashing trial is started at most
+    max_refused: int = Field(default=30, ge=1)  # refused configurations in a row before the study gives up
 
     @field_validator("trials")
     @classmethod

@@ -11,28 +11,18 @@ from ssl_core.training.contract import Session
 
 
 class TrialRequest(Config):
-    """All a worker needs to run a trial.
+    """All a worker needs to run a trial."""
 
-    Attributes:
-        number: trial number within the study.
-        attempt: 1 for the first start, higher after crashes.
-        losses: attempts that went with their machine, which is not the trial's fault.
-        share: of resources, as a multiple of what a trial of this study gets; above 1 after it ran out of memory.
-        values: dotted config values chosen by the search.
-        seed: of everything random in the trial.
-        folder: the trial's folder on the study's storage, absolute.
-        reported_epoch: last one everybody knows; a later one in the checkpoint is told again, not trained again.
-        transfer: its checkpoint may be of another trial of the study, with other values (see `study.schedulers.pbt`).
-    """
-
-    number: int
-    attempt: int = 1
-    losses: int = 0
-    values: dict[str, Any] = Field(default_factory=dict)
-    seed: int = 0
-    folder: str
-    reported_epoch: int = 0
+    number: int  # trial number within the study
+    attempt: int = 1  # 1 for the first start, higher after crashes
+    losses: int = 0  # attempts that went with their machine, which is not the trial's fault
+    values: dict[str, Any] = Field(default_factory=dict)  # dotted config values chosen by the search
+    seed: int = 0  # of everything random in the trial
+    folder: str  # the trial's folder on the study's storage, absolute
+    reported_epoch: int = 0  # last one everybody knows; a later one in the checkpoint is told again, not trained again
+    # of resources, as a multiple of what a trial of this study gets; above 1 after it ran out of memory
     share: float = Field(default=1.0, gt=0)
+    # its checkpoint may be of another trial of the study, with other values (see `study.schedulers.pbt`)
     transfer: bool = False
 
     @property
