@@ -32,17 +32,11 @@ BATCH = 32
 
 @dataclass(frozen=True, eq=False)
 class LoadedModel:
-    """A live model, what it is, and the way to it from files.
+    """A live model, what it is, and the way to it from files."""
 
-    Args:
-        module: in evaluation mode, on the device where it shall run; to train it further, take this module.
-        bundle: its card, name and lineage.
-        reference: where it came from: `name/version`, or a folder.
-    """
-
-    module: nn.Module
-    bundle: BundleCard
-    reference: str
+    module: nn.Module  # in evaluation mode, on the device where it shall run; to train it further, take this module
+    bundle: BundleCard  # its card, name and lineage
+    reference: str  # where it came from: `name/version`, or a folder
 
     @property
     def card(self) -> Card:

@@ -127,27 +127,17 @@ class TaskConfig(Config):
 class Report(Config):
     """One evaluation's answer. Members of the closed union `AnyReport` (`ssl_core.evaluation.task`) add what their task
     measures.
-
-    Args:
-        kind: of the card.
-        data_digest: of the pack.
-        config: what was asked.
-        deciding: what a gate compares; None where nothing could be measured.
-        baseline: what the model has to be set beside, on the same draws and units.
-        baseline_name: what it is, as `random twin`.
-        defects: why the model cannot be considered, whatever it scores; sentences.
-        seconds: that the evaluation took.
     """
 
     format_version: Literal[3] = REPORT_FORMAT
-    kind: str
-    data_digest: str
-    config: TaskConfig
-    deciding: Scores | None
-    baseline: Scores | None
-    baseline_name: str
-    defects: tuple[str, ...] = ()
-    seconds: float = 0.0
+    kind: str  # of the card
+    data_digest: str  # of the pack
+    config: TaskConfig  # what was asked
+    deciding: Scores | None  # what a gate compares; None where nothing could be measured
+    baseline: Scores | None  # what the model has to be set beside, on the same draws and units
+    baseline_name: str  # what it is, as `random twin`
+    defects: tuple[str, ...] = ()  # why the model cannot be considered, whatever it scores; sentences
+    seconds: float = 0.0  # that the evaluation took
 
     def comparable(self, other: "Report") -> bool:
         """Whether both decide by the same number of the same data: draws, units and protocol."""

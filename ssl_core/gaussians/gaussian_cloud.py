@@ -34,23 +34,15 @@ SH_REST: tuple[int, ...] = (0, 3, 8, 15)
 class GaussianCloud:
     """N Gaussians. All arrays are float32 and C-contiguous; others are converted when the cloud is made.
 
-    Args:
-        xyz: centres, [N, 3], object units.
-        opacity_logits: [N].
-        log_scales: natural logarithm of the standard deviations along the local axes, [N, 3].
-        quaternions: local to world rotation, wxyz, any norm but zero, [N, 4].
-        sh_dc: constant colour coefficient, [N, 3].
-        sh_rest: higher colour coefficients, [N, K, 3] with K = 0, 3, 8 or 15 for degree 0 to 3.
-
     Raises DataError: an array does not have its shape.
     """
 
-    xyz: Floats
-    opacity_logits: Floats
-    log_scales: Floats
-    quaternions: Floats
-    sh_dc: Floats
-    sh_rest: Floats
+    xyz: Floats  # centres, [N, 3], object units
+    opacity_logits: Floats  # [N]
+    log_scales: Floats  # natural logarithm of the standard deviations along the local axes, [N, 3]
+    quaternions: Floats  # local to world rotation, wxyz, any norm but zero, [N, 4]
+    sh_dc: Floats  # constant colour coefficient, [N, 3]
+    sh_rest: Floats  # higher colour coefficients, [N, K, 3] with K = 0, 3, 8 or 15 for degree 0 to 3
 
     def __post_init__(self) -> None:
         count = len(self.xyz)
@@ -102,16 +94,10 @@ def empty_cloud(count: int, rest: int) -> GaussianCloud:
 
 @dataclass(frozen=True, eq=False)
 class GaussianFile:
-    """What a file held.
+    """What a file held."""
 
-    Args:
-        cloud: its Gaussians, SH degree at most 3.
-        format: the kind of file.
-        sh_degree: degree stored in the file, which may be above the cloud's.
-        notes: what the format or its degree cost, one sentence each: "quaternions have 8 bits per component".
-    """
-
-    cloud: GaussianCloud
-    format: GaussianFormat
-    sh_degree: int
+    cloud: GaussianCloud  # its Gaussians, SH degree at most 3
+    format: GaussianFormat  # the kind of file
+    sh_degree: int  # degree stored in the file, which may be above the cloud's
+    # what the format or its degree cost, one sentence each: "quaternions have 8 bits per component"
     notes: tuple[str, ...] = ()

@@ -23,17 +23,11 @@ MAX_CORNERS = 10_000
 
 @dataclass(frozen=True, eq=False)
 class Mesh:
-    """A triangle mesh.
+    """A triangle mesh."""
 
-    Args:
-        vertices: [V, 3] float32, object units.
-        faces: [F, 3] int64 vertex indices, F > 0.
-        face_colours: [F, 3] float32 in [0, 1].
-    """
-
-    vertices: NDArray[np.float32]
-    faces: NDArray[np.int64]
-    face_colours: NDArray[np.float32]
+    vertices: NDArray[np.float32]  # [V, 3] float32, object units
+    faces: NDArray[np.int64]  # [F, 3] int64 vertex indices, F > 0
+    face_colours: NDArray[np.float32]  # [F, 3] float32 in [0, 1]
 
     def triangles(self) -> NDArray[np.float64]:
         """Corners of the faces, [F, 3, 3]."""

@@ -38,29 +38,17 @@ _FROZEN = (
 
 @dataclass(frozen=True)
 class CardText:
-    """A card in words.
+    """A card in words."""
 
-    Args:
-        title: what kind of model it is.
-        network: its architecture, in a word.
-        does: what it turns into what, to go on after the network's name.
-        purpose: what it is good for, in sentences.
-        takes: the input, as Markdown.
-        sample: Python that makes a batch of four inputs from torch.
-        reads: what a loaded model reads by itself.
-        method: by which method (`ssl_core.encode.ready_encoder`).
-        limits: what it should not be trusted with, a sentence each.
-    """
-
-    title: str
-    network: str
-    does: str
-    purpose: str
-    takes: str
-    sample: str
-    reads: str
-    method: str
-    limits: tuple[str, ...]
+    title: str  # what kind of model it is
+    network: str  # its architecture, in a word
+    does: str  # what it turns into what, to go on after the network's name
+    purpose: str  # what it is good for, in sentences
+    takes: str  # the input, as Markdown
+    sample: str  # Python that makes a batch of four inputs from torch
+    reads: str  # what a loaded model reads by itself
+    method: str  # by which method (`ssl_core.encode.ready_encoder`)
+    limits: tuple[str, ...]  # what it should not be trusted with, a sentence each
 
 
 class ModelCard(Config):

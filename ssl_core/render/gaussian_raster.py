@@ -24,23 +24,14 @@ Backend = Literal["auto", "torch", "gsplat"]
 
 @dataclass(frozen=True)
 class GaussianTensors:
-    """N Gaussians on a device, in the parameters that are optimised. Exactly one of `colours` and `sh` is given.
+    """N Gaussians on a device, in the parameters that are optimised. Exactly one of `colours` and `sh` is given."""
 
-    Args:
-        xyz: [N, 3] centres, world units.
-        opacity_logits: [N].
-        log_scales: [N, 3].
-        quaternions: [N, 4] wxyz, any norm but zero.
-        colours: [N, C] any channels, taken as they are.
-        sh: [N, 1 | 4 | 9 | 16, 3] spherical-harmonic coefficients, the constant one first.
-    """
-
-    xyz: Tensor
-    opacity_logits: Tensor
-    log_scales: Tensor
-    quaternions: Tensor
-    colours: Tensor | None = None
-    sh: Tensor | None = None
+    xyz: Tensor  # [N, 3] centres, world units
+    opacity_logits: Tensor  # [N]
+    log_scales: Tensor  # [N, 3]
+    quaternions: Tensor  # [N, 4] wxyz, any norm but zero
+    colours: Tensor | None = None  # [N, C] any channels, taken as they are
+    sh: Tensor | None = None  # [N, 1 | 4 | 9 | 16, 3] spherical-harmonic coefficients, the constant one first
 
     def __post_init__(self) -> None:
         if (self.colours is None) == (self.sh is None):
@@ -69,17 +60,11 @@ class GaussianTensors:
 
 @dataclass(frozen=True)
 class Rendering:
-    """One picture of Gaussians.
+    """One picture of Gaussians."""
 
-    Args:
-        image: [H, W, C], background included.
-        alpha: [H, W] in [0, 1], how much of the background is covered.
-        depth: [H, W] mean depth of what is seen, along the camera's z axis; 0 where nothing is.
-    """
-
-    image: Tensor
-    alpha: Tensor
-    depth: Tensor
+    image: Tensor  # [H, W, C], background included
+    alpha: Tensor  # [H, W] in [0, 1], how much of the background is covered
+    depth: Tensor  # [H, W] mean depth of what is seen, along the camera's z axis; 0 where nothing is
 
 
 def render_gaussians(

@@ -22,19 +22,13 @@ AMBIENT = 0.4
 
 @dataclass(frozen=True)
 class MeshView:
-    """One picture of a mesh.
+    """One picture of a mesh."""
 
-    Args:
-        rgb: [H, W, 3] float32 in [0, 1].
-        depth: [H, W] float32 along the camera's z axis, of the nearest subsample; inf where nothing is hit.
-        face_index: [H, W] int64, the face at that depth; -1 where nothing is hit.
-        alpha: [H, W] float32 in [0, 1], the share of subsamples that are hit.
-    """
-
-    rgb: NDArray[np.float32]
+    rgb: NDArray[np.float32]  # [H, W, 3] float32 in [0, 1]
+    # [H, W] float32 along the camera's z axis, of the nearest subsample; inf where nothing is hit
     depth: NDArray[np.float32]
-    face_index: NDArray[np.int64]
-    alpha: NDArray[np.float32]
+    face_index: NDArray[np.int64]  # [H, W] int64, the face at that depth; -1 where nothing is hit
+    alpha: NDArray[np.float32]  # [H, W] float32 in [0, 1], the share of subsamples that are hit
 
 
 def baked_colours(mesh: Mesh) -> NDArray[np.float32]:

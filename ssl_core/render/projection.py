@@ -20,21 +20,13 @@ FRUSTUM_MARGIN = 1.3
 
 @dataclass(frozen=True)
 class Projected:
-    """2D Gaussians. Where `visible` is false the other values are finite but mean nothing.
+    """2D Gaussians. Where `visible` is false the other values are finite but mean nothing."""
 
-    Args:
-        means: [N, 2] pixels.
-        conics: [N, 3], the inverse covariance's (xx, xy, yy), 1 / pixel^2.
-        variances: [N, 2], the covariance's diagonal, pixel^2.
-        depths: [N] along the camera's z axis, world units.
-        visible: [N] bool, in front of the camera.
-    """
-
-    means: Tensor
-    conics: Tensor
-    variances: Tensor
-    depths: Tensor
-    visible: Tensor
+    means: Tensor  # [N, 2] pixels
+    conics: Tensor  # [N, 3], the inverse covariance's (xx, xy, yy), 1 / pixel^2
+    variances: Tensor  # [N, 2], the covariance's diagonal, pixel^2
+    depths: Tensor  # [N] along the camera's z axis, world units
+    visible: Tensor  # [N] bool, in front of the camera
 
 
 def rotation_matrices(quaternions: Tensor) -> Tensor:

@@ -38,16 +38,11 @@ SMALL = 128
 
 @dataclass(frozen=True)
 class Bins:
-    """Which Gaussians are drawn in which tile: M pairs (Gaussian, tile), sorted by tile, then by depth.
+    """Which Gaussians are drawn in which tile: M pairs (Gaussian, tile), sorted by tile, then by depth."""
 
-    Args:
-        gaussian: [M].
-        tile: [M], row-major in `rows` of `columns` tiles.
-        groups: for every group of tiles (tile indices [B], pair indices [B, K]); M stands for padding.
-    """
-
-    gaussian: Tensor
-    tile: Tensor
+    gaussian: Tensor  # [M]
+    tile: Tensor  # [M], row-major in `rows` of `columns` tiles
+    # for every group of tiles (tile indices [B], pair indices [B, K]); M stands for padding
     groups: list[tuple[Tensor, Tensor]]
     columns: int
     rows: int

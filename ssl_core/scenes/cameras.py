@@ -28,19 +28,12 @@ GOLDEN_FRACTION = (math.sqrt(5.0) - 1.0) / 2.0
 
 @dataclass(frozen=True)
 class Camera:
-    """One view.
+    """One view."""
 
-    Args:
-        viewmat: [4, 4] float64, world -> camera.
-        K: [3, 3] float64 intrinsics in pixels, no skew.
-        width: pixels.
-        height: pixels.
-    """
-
-    viewmat: Floats
-    K: Floats
-    width: int
-    height: int
+    viewmat: Floats  # [4, 4] float64, world -> camera
+    K: Floats  # [3, 3] float64 intrinsics in pixels, no skew
+    width: int  # pixels
+    height: int  # pixels
 
     @property
     def position(self) -> Floats:
@@ -51,18 +44,13 @@ class Camera:
 
 @dataclass(frozen=True)
 class Distortion:
-    """Polynomials of the distance from the optical axis, as COLMAP and OpenCV define them.
+    """Polynomials of the distance from the optical axis, as COLMAP and OpenCV define them."""
 
-    Args:
-        kind: `perspective`: of r = tan(angle); `fisheye`: of the angle itself, in radians.
-        radial: coefficients of r^2, r^4, r^6, ...: k1, k2, ...
-        tangential: p1, p2; perspective only.
-        denominator: coefficients under the fraction, k4 to k6 of OpenCV's rational model; perspective only.
-    """
-
+    # `perspective`: of r = tan(angle); `fisheye`: of the angle itself, in radians
     kind: Literal["perspective", "fisheye"]
-    radial: tuple[float, ...]
-    tangential: tuple[float, float] = (0.0, 0.0)
+    radial: tuple[float, ...]  # coefficients of r^2, r^4, r^6, ...: k1, k2,
+    tangential: tuple[float, float] = (0.0, 0.0)  # p1, p2; perspective only
+    # coefficients under the fraction, k4 to k6 of OpenCV's rational model; perspective only
     denominator: tuple[float, ...] = ()
 
     def __call__(self, xy: NDArray[Any]) -> Floats:
@@ -104,21 +92,13 @@ def distortion(
 
 @dataclass(frozen=True, eq=False)
 class CameraView:
-    """One picture's camera.
+    """One picture's camera."""
 
-    Args:
-        name: as the file writes it; untrusted text.
-        camera: the pinhole, in our axes.
-        image: its picture, inside the scene's folder, where there is one.
-        distortion: what the lens adds to the pinhole; None for nothing.
-        split: where files say it.
-    """
-
-    name: str
-    camera: Camera
-    image: Path | None = None
-    distortion: Distortion | None = None
-    split: SceneSplit | None = None
+    name: str  # as the file writes it; untrusted text
+    camera: Camera  # the pinhole, in our axes
+    image: Path | None = None  # its picture, inside the scene's folder, where there is one
+    distortion: Distortion | None = None  # what the lens adds to the pinhole; None for nothing
+    split: SceneSplit | None = None  # where files say it
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,21 +114,13 @@ class ScenePoints:
 
 @dataclass(frozen=True, eq=False)
 class CameraScene:
-    """What camera files hold.
+    """What camera files hold."""
 
-    Args:
-        path: the file or model folder that was read.
-        format: what wrote it.
-        views: at least one, names unique, in the file's order (COLMAP: by name).
-        points: COLMAP's sparse cloud, where it has one.
-        notes: what a reader of the numbers should know, one sentence each.
-    """
-
-    path: Path
-    format: SceneFormat
-    views: tuple[CameraView, ...]
-    points: ScenePoints | None = None
-    notes: tuple[str, ...] = ()
+    path: Path  # the file or model folder that was read
+    format: SceneFormat  # what wrote it
+    views: tuple[CameraView, ...]  # at least one, names unique, in the file's order (COLMAP: by name)
+    points: ScenePoints | None = None  # COLMAP's sparse cloud, where it has one
+    notes: tuple[str, ...] = ()  # what a reader of the numbers should know, one sentence each
 
 
 def look_at(position: Sequence[float] | NDArray[Any], target: Sequence[float] | NDArray[Any]) -> Floats:

@@ -141,13 +141,9 @@ class _Trouble:
 
 @dataclass
 class Watcher:
-    """One watcher.
+    """One watcher."""
 
-    Args:
-        store: the registry. plan: what is watched. pool: where jobs are done. say: told everything once.
-    """
-
-    store: EncoderStore
+    store: EncoderStore  # the registry. plan: what is watched. pool: where jobs are done. say: told everything once
     plan: WatchPlan
     pool: Pool
     say: Say

@@ -38,19 +38,12 @@ _END = {b"\n": re.compile(rb"\nend_header[ \t\r]*\n"), b"\r": re.compile(rb"\ren
 
 @dataclass(frozen=True)
 class PlyElementHeader:
-    """One `element` of a header.
+    """One `element` of a header."""
 
-    Args:
-        name: of the element.
-        count: rows.
-        types: property name -> type, in order; a list is `list <length> <value>`.
-        row_size: fewest bytes a row can take: exact for binary rows without lists.
-    """
-
-    name: str
-    count: int
-    types: dict[str, str]
-    row_size: int
+    name: str  # of the element
+    count: int  # rows
+    types: dict[str, str]  # property name -> type, in order; a list is `list <length> <value>`
+    row_size: int  # fewest bytes a row can take: exact for binary rows without lists
 
     @property
     def has_lists(self) -> bool:

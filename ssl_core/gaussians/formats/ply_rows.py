@@ -35,16 +35,11 @@ _LINES_AT_ONCE = 4096
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of one element.
+    """Rows of one element."""
 
-    Args:
-        row_size: bytes per row.
-        fields: scalar property -> (offset in the row, type).
-        blocks: which rows, and their bytes [n * row_size], which are valid until the next block is asked for.
-    """
-
-    row_size: int
-    fields: dict[str, tuple[int, np.dtype[Any]]]
+    row_size: int  # bytes per row
+    fields: dict[str, tuple[int, np.dtype[Any]]]  # scalar property -> (offset in the row, type)
+    # which rows, and their bytes [n * row_size], which are valid until the next block is asked for
     blocks: Iterator[tuple[slice, Bytes]]
 
 

@@ -56,30 +56,19 @@ class SogHarmonics:
 
 @dataclass(frozen=True, eq=False)
 class SogMeta:
-    """Names of the images and what their bytes mean.
+    """Names of the images and what their bytes mean."""
 
-    Args:
-        version: 1 or 2.
-        count: Gaussians.
-        means: images of the low and the high bytes.
-        mins, maxs: range of the positions' logarithms, [3].
-        scales: image and meaning of each byte by channel, [256, 3].
-        quats: image.
-        sh0: image and meaning of each byte by channel, [256, 3] or, with opacity logits, [256, 4].
-        harmonics: None for degree 0.
-        antialias: trained with antialiasing.
-    """
-
-    version: int
-    count: int
-    means: tuple[str, str]
+    version: int  # 1 or 2
+    count: int  # Gaussians
+    means: tuple[str, str]  # images of the low and the high bytes
+    # mins and maxs: range of the positions' logarithms, [3]
     mins: Doubles
     maxs: Doubles
-    scales: tuple[str, Doubles]
-    quats: str
-    sh0: tuple[str, Doubles]
-    harmonics: SogHarmonics | None
-    antialias: bool
+    scales: tuple[str, Doubles]  # image and meaning of each byte by channel, [256, 3]
+    quats: str  # image
+    sh0: tuple[str, Doubles]  # image and meaning of each byte by channel, [256, 3] or, with opacity logits, [256, 4]
+    harmonics: SogHarmonics | None  # None for degree 0
+    antialias: bool  # trained with antialiasing
 
 
 def decode(source: Source, limit: int) -> GaussianFile:
