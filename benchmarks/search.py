@@ -17,9 +17,9 @@ from benchmarks.search_problem import Problem, recorded_problem, surrogate_probl
 from benchmarks.stock_search import StockSearch
 from benchmarks.surrogate import leave_one_out
 from benchmarks.table import Section, Table
-from search_spaces.presets import preset_at
 from search_spaces.space import load_space
 from ssl_core.recipes.cross_modal import CROSS_MODAL
+from ssl_core.recipes.recipe_source import preset_at
 from study.engine.trial_manager import TrialManager
 from study.forecast.simulated_driver import Simulation, simulate
 from study.spec.budget import Epochs

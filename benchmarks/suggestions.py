@@ -15,8 +15,8 @@ from optuna.storages.journal import JournalFileBackend
 
 from benchmarks.machine import ROOT
 from benchmarks.table import Comparison, Samples, Section, ratio_table
-from search_spaces.presets import preset_at
 from search_spaces.space import SearchSpace, load_space
+from ssl_core.recipes.recipe_source import preset_at
 from study.engine.ledger import Ledger, StudyIdentity, open_ledger
 from study.samplers.suggestion import suggest
 from study.spec.outcome import EpochReport, Outcome

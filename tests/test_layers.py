@@ -19,7 +19,7 @@ ROOMS = {  # each imports only from rooms before it; a file that lies in no room
         "errors", "yaml_text", "config", "config_roles", "contracts", "files", "gaussians", "scenes", "meshes", "data",
         "losses", "models", "encode", "render", "packing", "splatting", "inspect", "training", "evaluation", "recipes",
     ),
-    "search_spaces": ("parameter", "conditions", "space", "stored", "presets"),
+    "search_spaces": ("parameter", "conditions", "space", "stored"),
     "registry": ("tracking", "server", "versions", "champions", "pull"),
     "study": (
         "spec", "record", "samplers", "schedulers", "workers", "engine", "cluster", "analysis", "reports", "datasets",

@@ -17,7 +17,7 @@ from types import ModuleType
 
 from ssl_core.config import Config, short_digest
 from ssl_core.errors import ConfigError
-from ssl_core.recipes import recipe_named
+from ssl_core.recipes import preset_named, recipe_named
 from ssl_core.training.contract import AnyRecipe, Recipe
 
 _HINT = "`recipe:` names one of ours, FILE.py:NAME relative to the space file, or installed.module:NAME"
@@ -121,3 +121,8 @@ def _line_in(error: BaseException, file: str) -> str:
             line = trace.tb_lineno
         trace = trace.tb_next
     return f", line {line}" if line else ""
+
+
+def preset_at(place: str, preset: str) -> Config:
+    """For `load_space(path, preset_at)`. Raises ConfigError naming what is known, or what is wrong with a file."""
+    return preset_named(recipe_source(place).load(), preset)

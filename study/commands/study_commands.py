@@ -129,9 +129,8 @@ def plan(
 ) -> None:
     """Predict time, GPU-hours, disk and memory of a study by a short probe; takes the arguments of `sweep`."""
     from study.forecast.pilot import PilotSize, run_probe
-    from study.forecast.predict import predict
+    from study.forecast.predict import predict, stage_forecast
     from study.forecast.resources import study_room
-    from study.forecast.stage_plan import stage_forecast
     from study.registration.sweep import Request, plan_study
 
     planned, opener, _ = plan_study(Request(space, pack, name, trials, concurrency, assigned(assignments)))

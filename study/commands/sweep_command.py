@@ -86,8 +86,8 @@ def _checked(
     space: Path, trials: int | None, concurrency: int | None, overrides: Mapping[str, Any] | None
 ) -> dict[str, object]:
     """Spec and space as JSON values. Raises SpaceError, ConfigError for a space file that cannot be searched."""
-    from search_spaces.presets import preset_at
     from search_spaces.space import load_space
+    from ssl_core.recipes.recipe_source import preset_at
     from study.samplers.suggestion import check_search
     from study.spec.study_spec import study_spec
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from registry.tracking.run_log import open_run_log
 from registry.versions.environment import facts as environment_facts
-from search_spaces.presets import preset_at
 from search_spaces.space import load_space
 from ssl_core.data.dataset import Dataset
+from ssl_core.recipes.recipe_source import preset_at
 from study.analysis.attribution import Attribution, from_confirmations, from_trials
 from study.analysis.words import values_text
 from study.datasets.pack_storage import needed_files, open_data, place_name
@@ -23,7 +23,7 @@ from study.run.driver import run_study
 from study.run.study_plan import StudyPlan, StudySummary, check_choices
 from study.run.trial_opener import TrialOpener, keep_source, trial_opener
 from study.samplers.suggestion import check_search
-from study.schedulers.pbt_check import check_perturbed
+from study.schedulers.pbt import check_perturbed
 from study.spec.home import home, study_folder, study_name
 from study.spec.study_spec import study_spec
 from study.workers.revision import code_revision

@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from search_spaces.presets import preset_at
 from search_spaces.space import load_space
 from ssl_core.errors import ConfigError
 from ssl_core.recipes.cross_modal import CROSS_MODAL
-from ssl_core.recipes.recipe_source import RecipeSource, recipe_source
+from ssl_core.recipes.recipe_source import RecipeSource, preset_at, recipe_source
 
 ROOT = Path(__file__).resolve().parents[3]
 OWN = """

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from benchmarks.curves import TABLE
-from search_spaces.presets import preset_at
 from search_spaces.space import SearchSpace, load_space
+from ssl_core.recipes.recipe_source import preset_at
 from study.forecast.landscapes import MOST_BETTER, RISE, SCATTER, Landscapes, drawn, longest
 from study.spec.study_spec import StudySpec
 

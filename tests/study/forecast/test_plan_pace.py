@@ -7,8 +7,8 @@ from fake_plans import make_space
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search_spaces.presets import preset_at
 from search_spaces.space import load_space
+from ssl_core.recipes.recipe_source import preset_at
 from study.forecast.columns import Columns
 from study.forecast.pace import fit_pace, spread_out
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import yaml
 
-from search_spaces.presets import preset_at
 from search_spaces.space import load_space
 from ssl_core.data.object_pack import Pack, PackConfig
 from ssl_core.errors import InfeasibleError
 from ssl_core.gaussians.ply import write_gaussian_ply
 from ssl_core.packing.pack_writer import write_pack
+from ssl_core.recipes.recipe_source import preset_at
 from study.run.study_plan import check_choices
 from study.run.trial_opener import trial_opener
 from tests.reference.gaussian_ply import read_gaussian_ply

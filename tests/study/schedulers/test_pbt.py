@@ -12,11 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search_spaces.parameter import Choice, Domain, FloatRange, IntRange, contains
-from search_spaces.presets import preset_at
 from search_spaces.space import SearchSpace, load_space
 from ssl_core.errors import SpaceError
-from study.schedulers.pbt import PopulationBased, drawn, perturbed
-from study.schedulers.pbt_check import check_perturbed
+from ssl_core.recipes.recipe_source import preset_at
+from study.schedulers.pbt import PopulationBased, check_perturbed, drawn, perturbed
 from study.spec.scheduler_spec import PBT
 
 VALUES = st.floats(-1, 1).map(lambda value: round(value, 2))
