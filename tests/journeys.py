@@ -1,11 +1,26 @@
 """The command line as a person uses it: in a folder, with a home of its own."""
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 COMMAND = [str(Path(sys.executable).with_name("splatsweep"))]
+
+SEVERAL = """
+import io, json, sys
+from contextlib import redirect_stdout
+from study.commands.cli import main
+for words in json.loads(sys.stdin.readline()):
+    sys.argv, told = ["splatsweep", *words], io.StringIO()
+    try:
+        with redirect_stdout(told):
+            main()
+    except SystemExit as left:
+        assert not left.code, (words, left.code)
+    print(json.dumps(told.getvalue()))
+"""
 
 
 class Journey:
@@ -37,6 +52,16 @@ class Journey:
         assert done.returncode == code, done.stdout + done.stderr
         assert "Traceback" not in done.stderr
         return done.stdout if code == 0 else done.stderr
+
+    def several(self, *commands: tuple[object, ...]) -> list[str]:
+        """What each command prints; one after the other in one process, as starting one takes seconds."""
+        given = json.dumps([list(map(str, words)) for words in commands])
+        done = subprocess.run(
+            [sys.executable, "-c", SEVERAL],
+            cwd=self.folder, env=self.environment, input=given, capture_output=True, text=True, timeout=300,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        return [json.loads(line) for line in done.stdout.splitlines()]
 
     def sweep(self, *words: object, code: int = 0) -> str:
         return self.run("sweep", "space.yaml", "--pack", "pack", "--name", "small", *words, code=code)

@@ -1,7 +1,7 @@
 """A recipe that shares nothing with ours but the contract walks the whole road through the command line.
 
-In a copy of the tree, as a further recipe of this project would stand there: its folder under `ssl_core/recipes`, its file
-of `search_spaces`, one line of the tuple (and the import of its name). Recipes outside the tree have tests of their own
+In a copy of the tree, as a further recipe of this project would stand there: its folder under `ssl_core/recipes`, its
+file of `search_spaces`, one line of the tuple (and the import of its name). Recipes outside the tree have tests of their own
 (`tests/study/run/test_own_recipe.py`).
 """
 
@@ -13,15 +13,13 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from registry.pull import load
 from ssl_core.data.scene_pack import ScenePack
 from ssl_core.evaluation.tasks.novel_view import camera_rays
-from ssl_core.scenes.cameras import orbit_cameras
 from tests.contracts.mock_recipe import MOCK_RECIPE
 from tests.journeys import Journey
-from tests.ssl_core.camera_writers import opengl_pose, write_json
+from tests.small_sets import write_scene
 
 ROOT = Path(__file__).resolve().parents[1]
 MOCK = ROOT / "tests/contracts/mock_recipe"
@@ -43,21 +41,6 @@ def copied_tree(tree: Path) -> Path:
     imported = "from ssl_core.recipes.mock_recipe import MOCK_RECIPE\n"
     recipes.write_text(text.replace("from ssl_core.training.contract", f"{imported}from ssl_core.training.contract"))
     return tree
-
-
-def write_scene(folder: Path, views: int = 24, size: int = 12) -> Path:
-    """Pictures whose colours follow their rays' directions, with their cameras."""
-    frames = []
-    for number, camera in enumerate(orbit_cameras(views, size)):
-        directions = camera_rays(camera).numpy()[:, 3:]
-        colours = (0.5 + 0.45 * np.sin(3 * directions)).reshape(size, size, 3)
-        name = f"{number:02d}.png"
-        frames.append({"file_path": name, "transform_matrix": opengl_pose(camera)})
-        folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray((255 * colours).round().astype(np.uint8)).save(folder / name)
-    focal = float(orbit_cameras(1, size)[0].K[0, 0])
-    write_json(folder / "transforms.json", {"fl_x": focal, "w": size, "h": size, "frames": frames})
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -107,27 +90,36 @@ def test_a_study_of_it_ends_with_a_champion(swept, journey):
 
 
 def test_what_tells_of_studies_tells_of_it(swept, journey):
-    status = json.loads(journey.run("status", "field", "--json"))
-    assert status["state"] == "finished"
     leader = swept["best"][0]["trial"]
-    assert "val/mse" in journey.run("why", "field", leader)
-    journey.run("report", "field", "--out", "report.html")
-    assert "val/mse" in (journey.folder / "report.html").read_text()
+    status, words, why, _ = journey.several(
+        ("status", "field", "--json"),
+        ("status", "field"),
+        ("why", "field", leader),
+        ("report", "field", "--out", "report.html"),
+    )
+    assert json.loads(status)["state"] == "finished"
+    for text in (words, why, (journey.folder / "report.html").read_text()):
+        assert "val/mse" in text
 
 
-def test_what_tells_of_models_tells_of_it(swept, journey):
-    listed = json.loads(journey.run("models", "--json"))
-    assert {(version["name"], version["kind"]) for version in listed} == {(MODEL, "scene_field")}
-    told = json.loads(journey.run("history", MODEL, "--json"))
-    assert told["sound"]
-    assert told["champion"] == told["by_ledger"]
-    found = json.loads(journey.run("evaluate", f"{MODEL}@champion", "--pack", "pack", "--protocol", "full", "--json"))
-    assert found["complete"]
-    assert len(found["rows"]) == 6
-
-
-def test_a_pulled_one_renders(swept, journey):
-    journey.run("pull", f"{MODEL}@champion", "--to", "pulled")
+def test_what_tells_of_models_tells_of_it_and_a_pulled_one_renders(swept, journey):
+    champion = f"{MODEL}@champion"
+    listed, told, page, found, origin, _ = journey.several(
+        ("models", "--json"),
+        ("history", MODEL, "--json"),
+        ("history", MODEL),
+        ("evaluate", champion, "--pack", "pack", "--protocol", "full", "--json"),
+        ("lineage", champion, "--json"),
+        ("pull", champion, "--to", "pulled"),
+    )
+    assert {(version["name"], version["kind"]) for version in json.loads(listed)} == {(MODEL, "scene_field")}
+    history, evaluation = json.loads(told), json.loads(found)
+    assert history["sound"]
+    assert history["champion"] == history["by_ledger"]
+    assert "dB" in page
+    assert evaluation["complete"]
+    assert len(evaluation["rows"]) == 6
+    assert json.loads(origin)["version"]["lineage"]["recipe"] == "mock_recipe"
     model, scene = load(journey.folder / "pulled"), ScenePack.open(journey.folder / "pack")
     view = int(scene.views("test")[0])
     colours = model.render(camera_rays(scene.camera(view))).reshape(scene.image(view).shape)

@@ -39,7 +39,7 @@ def models(
     name: Annotated[str | None, typer.Argument(help="registered model; all when left out")] = None,
     json: Json = False,
 ) -> None:
-    """Registered encoders: versions, aliases, status and test accuracy."""
+    """Registered encoders: versions, aliases, status and what the test split said."""
     from registry.tracking.run_log import open_run_log
     from registry.versions.store import EncoderStore
 
@@ -51,7 +51,7 @@ def models(
     elif not found:
         say("no encoder is registered yet; `make sweep` makes the first")
     else:
-        table("registered models", ["name", "version", "kind", "alias", "status", "study", "trial", "test accuracy"], [
+        table("registered models", ["name", "version", "kind", "alias", "status", "study", "trial", "test result"], [
             [v.name, v.version, v.kind, ", ".join(v.aliases), v.status, v.lineage.study, v.lineage.trial,
              v.evaluation.headline if v.evaluation else "not evaluated"]
             for v in found
