@@ -9,7 +9,6 @@ import pytest
 import torch
 import yaml
 from inline_driver import run_inline
-from study.run.run_recorder import RunRecorder
 from typer.testing import CliRunner
 
 from registry.tracking.run_log import open_run_log
@@ -18,12 +17,15 @@ from ssl_core.data.object_pack import Pack
 from ssl_core.errors import StudyError
 from study.cluster.submission import _space_inside
 from study.commands.cli import app
-from study.engine.ledger import open_ledger, read_ledger, study_tags
+from study.engine.ledger import open_ledger, read_ledger
 from study.forecast.stage_plan import stage_forecast
+from study.record.config_file import ConfigFile
+from study.record.identity import study_tags
 from study.registration.assess import register_trial
 from study.registration.leaderboard import print_study
 from study.registration.rerun import rerun
 from study.registration.sweep import Request, plan_study
+from study.run.mirror_process import MirrorProcess
 from study.run.trial_opener import keep_source
 from study.spec.outcome import Outcome
 from study.spec.trial_request import TrialRequest
@@ -59,10 +61,10 @@ def test_the_example_recipe_is_searched_and_registered(lab: Path, tiny_pack: Pac
     (lab / "own_recipe.py").unlink()  # from here on, only what was sent is there
     with open_run_log(None, lab.parent / "home") as log:
         ledger = open_ledger(plan.folder, plan.identity, plan.spec, plan.space)
-        recorder = RunRecorder(log, ledger, plan.space, study_tags(plan.identity, plan.facts))
-        run_inline(plan, slots=1)
+        ledger.set_attr("facts", dict(plan.facts))
+        run_inline(plan, slots=1, callbacks=[ConfigFile(plan.folder, plan.space)])
         ledger.refresh()
-        assert recorder.finish_study("FINISHED", {}, []) == 0
+        assert MirrorProcess(log, ledger, print).leave(120.0) == 0
         records = read_ledger(plan.folder).records()
         done = next(record for record in records if record.outcome is Outcome.COMPLETE)
         versions = register_trial(plan, opener, done, EncoderStore(log))
