@@ -1,7 +1,7 @@
 """A recipe that shares nothing with ours but the contract walks the whole road through the command line.
 
 In a copy of the tree, as a further recipe of this project would stand there: its folder under `ssl_core/recipes`, its
-file of `search_spaces`, one line of the tuple (and the import of its name). Recipes outside the tree have tests of their own
+file of `search_spaces`, one line of the tuple (and the import of its name). Recipes outside the tree have other tests
 (`tests/study/run/test_own_recipe.py`).
 """
 

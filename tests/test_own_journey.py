@@ -1,4 +1,4 @@
-"""The example of a recipe of one's own, far from the clone: its study is killed, continued, registered, judged, pulled."""
+"""The example of a recipe of one's own, far from the clone: killed, continued, registered, judged, pulled."""
 
 import json
 import shutil

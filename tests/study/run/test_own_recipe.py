@@ -17,10 +17,9 @@ from ssl_core.data.object_pack import Pack
 from ssl_core.errors import StudyError
 from study.cluster.submission import _space_inside
 from study.commands.cli import app
-from study.engine.ledger import open_ledger, read_ledger
+from study.engine.ledger import open_ledger, read_ledger, study_tags
 from study.forecast.stage_plan import stage_forecast
 from study.record.config_file import ConfigFile
-from study.record.identity import study_tags
 from study.registration.assess import register_trial
 from study.registration.leaderboard import print_study
 from study.registration.rerun import rerun
