@@ -142,11 +142,12 @@ def repeated(value: Any) -> Any:
 def register_best() -> None:
     """Both encoders of the best trial so far, as the end of a study registers them, without ONNX."""
     import study.assess
+    from study.ledger import read_ledger
+    from study.running import Request, plan_study
+
     from registry.tracking.run_log import open_run_log
     from registry.versions.store import EncoderStore
     from ssl_core.errors import MissingDependencyError
-    from study.ledger import read_ledger
-    from study.running import Request, plan_study
 
     def without_onnx(bundle: Path) -> Path:
         raise MissingDependencyError("left out to save space")
