@@ -11,7 +11,14 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 CLASSES = ("box", "disc", "rod")
-LONGEST = ("test_journey.py", "test_study.py", "test_crash_exact.py", "test_watch.py", "test_import_command.py")
+LONGEST = (
+    "test_journey.py",
+    "test_mock_journey.py",
+    "test_study.py",
+    "test_crash_exact.py",
+    "test_watch.py",
+    "test_import_command.py",
+)
 """Files that take a minute or so: begun first, so that no process is left with one of them at the end."""
 
 

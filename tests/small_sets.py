@@ -1,15 +1,19 @@
-"""Data sets of a few small objects that are made, changed and compared object by object."""
+"""Data sets of a few small objects that are made, changed and compared object by object; and a small scene."""
 
 import hashlib
 import shutil
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
+from ssl_core.evaluation.tasks.novel_view import camera_rays
 from ssl_core.files.image_files import write_image
 from ssl_core.gaussians.gaussian_cloud import GaussianCloud
 from ssl_core.gaussians.ply import write_gaussian_ply
 from ssl_core.packing.layout import ply_path, view_path
+from ssl_core.scenes.cameras import orbit_cameras
+from tests.ssl_core.camera_writers import opengl_pose, write_json
 
 
 def put(root: Path, key: str, seed: int, *, sh_rest: bool = True, views: int = 2) -> None:
@@ -40,3 +44,18 @@ def pack_bytes(pack: Path) -> dict[str, str]:
     """Digest of every file of a pack that may not differ between equal packs."""
     files = sorted(file for file in pack.iterdir() if file.name != "sources.json")
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def write_scene(folder: Path, views: int = 24, size: int = 12) -> Path:
+    """Pictures whose colours follow their rays' directions, with their cameras."""
+    frames = []
+    for number, camera in enumerate(orbit_cameras(views, size)):
+        directions = camera_rays(camera).numpy()[:, 3:]
+        colours = (0.5 + 0.45 * np.sin(3 * directions)).reshape(size, size, 3)
+        name = f"{number:02d}.png"
+        frames.append({"file_path": name, "transform_matrix": opengl_pose(camera)})
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((255 * colours).round().astype(np.uint8)).save(folder / name)
+    focal = float(orbit_cameras(1, size)[0].K[0, 0])
+    write_json(folder / "transforms.json", {"fl_x": focal, "w": size, "h": size, "frames": frames})
+    return folder

@@ -1,18 +1,14 @@
 """The whole road on a small procedural set, through the command line, with real Ray, Optuna and MLflow."""
 
 import json
-import os
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 
 from study.commands.cli import main
+from tests.journeys import Journey
 
-ROOT = Path(__file__).resolve().parents[1]
-COMMAND = [str(Path(sys.executable).with_name("splatsweep"))]
 SPACE = """
 recipe: cross_modal
 preset: quick
@@ -27,27 +23,6 @@ space:
   points.features: {choice: [[xyz], [xyz, normals]]}
   loss.beta: {log: [0.5, 5]}
 """
-
-
-class Journey:
-    """A home folder and the commands run in it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.environment = {**os.environ, "SPLATSWEEP_HOME": str(folder / "runs"), "COLUMNS": "200"}
-        for name in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS"):
-            self.environment.pop(name, None)
-
-    def run(self, *words: str, code: int = 0) -> str:
-        done = subprocess.run(
-            [*COMMAND, *words], cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=300
-        )
-        assert done.returncode == code, done.stdout + done.stderr
-        assert "Traceback" not in done.stderr
-        return done.stdout if code == 0 else done.stderr
-
-    def sweep(self, *words: str, code: int = 0) -> str:
-        return self.run("sweep", "space.yaml", "--pack", "pack", "--name", "small", *words, code=code)
 
 
 @pytest.fixture(scope="module")

@@ -109,7 +109,14 @@ def _module(name: str) -> ModuleType:
 
 
 def _module_text(module: ModuleType) -> str:
-    return Path(module.__file__).read_text(encoding="utf-8") if module.__file__ else ""
+    """Of a package, that of all its files: a recipe may lie in several."""
+    if not module.__file__:
+        return ""
+    file = Path(module.__file__)
+    if not hasattr(module, "__path__"):
+        return file.read_text(encoding="utf-8")
+    files = sorted(file.parent.rglob("*.py"))
+    return "".join(f"{each.relative_to(file.parent)}\n{each.read_text(encoding='utf-8')}" for each in files)
 
 
 def _line_in(error: BaseException, file: str) -> str:

@@ -3,7 +3,7 @@
 import os
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -129,12 +129,13 @@ def _comparison(left: str, right: str, pack: str | None) -> "Comparison":
 
 
 def _row(line: "Line") -> list[Any]:
-    from ssl_core.evaluation.statistics import in_percent
+    from ssl_core.evaluation.report import Measure, scale_of
 
     numbers = line.numbers
     apart = ""
     if {"difference", "low", "high"} <= numbers.keys():
-        mean, low, high = (in_percent(numbers[name], signed=True) for name in ("difference", "low", "high"))
+        change = scale_of(next((measure for measure in get_args(Measure) if measure in numbers), "accuracy")).change
+        mean, low, high = (change(numbers[name]) for name in ("difference", "low", "high"))
         apart = f"{mean} ({low} to {high})"
     return [
         line.sequence,

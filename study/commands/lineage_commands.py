@@ -101,7 +101,7 @@ def _trace_rows(traced: "Trace") -> list[tuple[str, str]]:
             ("evaluated", f"pack {e.pack_digest}, protocol {e.protocol or '1'}, {e.time} (run {e.run_id})")
             for e in traced.evaluations
         ),
-        ("accuracy", version.evaluation.headline if version.evaluation else ""),
+        ("evaluation", version.evaluation.headline if version.evaluation else ""),
     ]
 
 
@@ -110,7 +110,7 @@ def _print_pack(seen: "PackTrace") -> None:
     if not seen.encoders:
         say(f"no registered encoder saw pack {seen.pack_digest}")
     else:
-        columns = ["encoder", "used for", "status", "study", "trial", "test accuracy"]
+        columns = ["encoder", "used for", "status", "study", "trial", "test result"]
         table(f"encoders that saw pack {seen.pack_digest}", columns, [
             [e.reference, ", ".join(e.uses), e.status, e.study, e.trial if e.trial >= 0 else "-", e.headline]
             for e in seen.encoders
@@ -121,7 +121,7 @@ def _print_pack(seen: "PackTrace") -> None:
 
 def _print_study(study: str, versions: "tuple[EncoderVersion, ...]") -> None:
     """Encoders of a study."""
-    columns = ["encoder", "trial", "seed", "config", "pack", "status", "test accuracy"]
+    columns = ["encoder", "trial", "seed", "config", "pack", "status", "test result"]
     rows: list[list[Any]] = [
         [v.reference, v.lineage.trial, v.lineage.seed, v.lineage.config_digest, v.lineage.pack_digest, v.status,
          v.evaluation.headline if v.evaluation else "not evaluated"]

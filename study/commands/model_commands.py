@@ -45,7 +45,7 @@ def models(
     name: Annotated[str | None, typer.Argument(help="registered model; all when left out")] = None,
     json: Json = False,
 ) -> None:
-    """Registered encoders: versions, aliases, status and test accuracy."""
+    """Registered encoders: versions, aliases, status and what the test split said."""
     with opened_store() as store:
         found = store.list() if name is None else store.known(name)
     if json:
@@ -53,7 +53,7 @@ def models(
     elif not found:
         say("no encoder is registered yet; `make sweep` makes the first")
     else:
-        table("registered models", ["name", "version", "kind", "alias", "status", "study", "trial", "test accuracy"], [
+        table("registered models", ["name", "version", "kind", "alias", "status", "study", "trial", "test result"], [
             [v.name, v.version, v.kind, ", ".join(v.aliases), v.status, v.lineage.study, v.lineage.trial,
              v.evaluation.headline if v.evaluation else "not evaluated"]
             for v in found

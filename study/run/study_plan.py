@@ -116,6 +116,8 @@ def summary_of(ledger: Ledger, reason: str, *, interrupted: bool, was_finished: 
 def nothing_finished(ledger: Ledger) -> str:
     """Why there is no result: the outcomes, and the most frequent reason."""
     records = ledger.records()
+    if not records:
+        return f"no trial of study '{ledger.name}' began before its time was used; give it more time"
     counts = Counter(record.state for record in records)
     reasons = Counter(record.reason for record in records if record.reason)
     most = reasons.most_common(1)

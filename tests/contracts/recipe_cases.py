@@ -1,13 +1,16 @@
-"""The contract kit of recipes and sessions: every recipe of this project, and the examples that users begin with."""
+"""The cases of the kits for recipes and sessions: every recipe of this project, the mock, and the examples."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ssl_core.config import Config, override
+from ssl_core.data.dataset import Dataset
 from ssl_core.recipes import RECIPES
 from ssl_core.recipes.recipe_source import recipe_source
-from ssl_core.training.contract import AnyRecipe
+from ssl_core.training.contract import AnyRecipe, Session
+from ssl_core.training.stages import Stages
+from tests.contracts.mock_recipe import MOCK_RECIPE
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -23,17 +26,44 @@ SMALL: dict[str, dict[str, Any]] = {
     },
     "agreement": {"points.num_points": 32, "training.batch_size": 6, "training.epochs": 3},
     "codebook": {"codes": 4, "epochs": 3},
+    "mock_recipe": {"field.hidden": 8, "epochs": 3},
 }
-"""Overrides of a preset with which an epoch of the tiny pack takes well under a second, by name of the recipe."""
+"""Overrides of a preset with which an epoch of a tiny data set takes well under a second, by name of the recipe."""
+OTHER: dict[str, dict[str, Any]] = {
+    "cross_modal": {"loss.beta": 0.7, "training.optimizer.lr": 0.003},
+    "agreement": {"temperature": 0.5},
+    "mock_recipe": {"rate": 0.003},
+}
+"""Values of another trial whose checkpoint a transfer takes."""
 
 
 @dataclass(frozen=True)
 class Case:
-    recipe: AnyRecipe
+    """A recipe and small data that it reads.
 
-    def config(self, preset: str = "quick") -> Config:
-        return override(self.recipe.presets[preset](), SMALL[self.recipe.name])
+    Attributes:
+        derived: folder of its stages.
+        trusting: its sessions take any checkpoint for theirs: an example as short as can be.
+    """
+
+    recipe: AnyRecipe
+    data: Dataset
+    derived: Path
+
+    @property
+    def trusting(self) -> bool:
+        return self.recipe.name not in OTHER
+
+    def config(self, preset: str = "quick", **values: Any) -> Config:
+        return override(self.recipe.presets[preset](), {**SMALL[self.recipe.name], **values})
+
+    def open(self, seed: int = 3, **values: Any) -> Session:
+        return Stages(self.recipe, self.derived).open(self.config(**values), self.data, seed)
+
+    def other(self) -> Session:
+        """Another trial, whose weights have the same shapes."""
+        return self.open(seed=4, **OTHER.get(self.recipe.name, {}))
 
 
 OWN = [recipe_source(f"{EXAMPLES / name}:RECIPE").load() for name in ("own_recipe.py", "own_session.py")]
-CASES = [Case(recipe) for recipe in (*RECIPES, *OWN)]
+ALL: list[AnyRecipe] = [*RECIPES, MOCK_RECIPE, *OWN]

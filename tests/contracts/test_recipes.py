@@ -1,81 +1,90 @@
-"""What every recipe and its sessions promise (`ssl_core.training.contract`)."""
-
-import inspect
+"""What every recipe promises (`ssl_core.training.contract.Recipe`); its sessions have a kit of their own."""
 
 import pytest
 import torch
-from recipe_cases import CASES
+from recipe_cases import Case
 
+from registry.champions.promote import promote
+from registry.tracking.run_log import open_run_log
+from registry.versions.fetching import pull
+from registry.versions.records import Lineage
+from registry.versions.store import EncoderStore
 from ssl_core.config_roles import keys_of, role
+from ssl_core.errors import InfeasibleError
+from ssl_core.evaluation.protocol import LabelSetting
+from ssl_core.evaluation.report import TaskConfig
+from ssl_core.evaluation.sections.all_sections import NO_SECTIONS
+from ssl_core.evaluation.task import task_of
+from ssl_core.evaluation.tasks.probing_report import EvaluationConfig
 from ssl_core.models.bundle import load_bundle, read_card
-from ssl_core.training.contract import Session
-from study.spec.outcome import finite_only
+from ssl_core.training.stages import Stages
 
-CLOCK = ("seconds/", "train/samples_per_second", "train/data_wait", "cost/")
-
-
-@pytest.fixture(params=CASES, ids=lambda case: case.recipe.name)
-def case(request):
-    torch.set_num_threads(1)
-    return request.param
+SHORT: dict[type[TaskConfig], TaskConfig] = {
+    EvaluationConfig: EvaluationConfig(
+        label_settings=(LabelSetting(per_class=2, draws=2),), twin_seeds=(5,), sections=NO_SECTIONS
+    )
+}
+"""Of tasks whose gate asks for more than a kit needs."""
 
 
-def told(session):
-    return {name: value for name, value in session.run_epoch().items() if not name.startswith(CLOCK)}
-
-
-def opened(case, data, seed=3):
-    case.recipe.check(case.config(), data)
-    return case.recipe.open(case.config(), data, {}, seed)
-
-
-def test_presets_round_trip(case):
+def test_presets_round_trip(case: Case) -> None:
     for preset in case.recipe.presets.values():
         assert case.recipe.config.from_json(preset().to_json()) == preset()
 
 
-def test_a_session_has_all_that_is_asked(case, tiny_pack):
-    session = opened(case, tiny_pack)
-    assert (session.epoch, session.epochs) == (0, 3)
-    for name, _ in inspect.getmembers(Session, inspect.isfunction):
-        if not name.startswith("_"):
-            assert callable(getattr(session, name)), name
-
-
-def test_an_epoch_is_told_in_finite_numbers_with_each_outputs_score(case, tiny_pack):
-    session = opened(case, tiny_pack)
-    metrics = session.run_epoch()
-    assert session.epoch == 1
-    assert finite_only(metrics) == dict(metrics)
-    assert {output.select.metric for output in case.recipe.outputs} <= metrics.keys()
-
-
-def test_the_same_seed_is_the_same_trial_and_resuming_changes_no_bit(case, tiny_pack, tmp_path):
-    whole, first, second = (opened(case, tiny_pack) for _ in range(3))
-    expected = [told(whole) for _ in range(3)]
-    torch.manual_seed(99)  # global randomness must not matter
-    assert told(first) == expected[0]
-    first.save(tmp_path / "last")
-    second.load(tmp_path / "last")
-    assert second.epoch == 1
-    assert [told(second), told(second)] == expected[1:]
-    assert told(opened(case, tiny_pack, seed=4)) != expected[0]
-
-
-def test_what_is_exported_has_its_outputs_card_and_loads(case, tiny_pack, tmp_path):
-    session = opened(case, tiny_pack)
-    session.run_epoch()
-    written = session.export(tmp_path, {"study": "s"})
-    assert set(written) == {output.name for output in case.recipe.outputs}
-    for output in case.recipe.outputs:
-        bundle = read_card(written[output.name])
-        assert isinstance(bundle.card, output.card)
-        assert bundle.name == case.recipe.model_name(output.name)
-        example = bundle.card.example(2)
-        assert load_bundle(written[output.name])(example).shape == (2, *bundle.card.output_shape)
-
-
-def test_marked_keys_are_keys_of_the_config(case):
+def test_marked_keys_are_keys_of_the_config(case: Case) -> None:
     for key in keys_of(case.recipe.config, "live"):
         assert role(case.recipe.config, key) == "live"
     assert len(list(keys_of(case.recipe.config, "epochs"))) <= 1
+
+
+def test_outputs_have_names_of_their_own_and_a_card_with_a_task(case: Case) -> None:
+    names = [output.name for output in case.recipe.outputs]
+    assert len(set(names)) == len(names)
+    for output in case.recipe.outputs:
+        assert case.recipe.model_name(output.name) == f"{case.recipe.name.replace('_', '-')}-{output.name}"
+
+
+def test_data_of_another_kind_is_refused_before_anything_is_made(case: Case, tiny_pack, tiny_scene) -> None:
+    stages = Stages(case.recipe, case.derived)
+    stages.check(case.config(), case.data)
+    other = tiny_scene if case.data is tiny_pack else tiny_pack
+    with pytest.raises(InfeasibleError, match=f"recipe {case.recipe.name} reads a {case.recipe.reads.__name__}"):
+        stages.open(case.config(), other, 0)
+    assert not case.derived.exists()
+
+
+def test_stages_are_made_once_and_by_their_settings_alone(case: Case) -> None:
+    stages, names = Stages(case.recipe, case.derived), {stage.name for stage in case.recipe.stages}
+    first = stages.made(case.config(), case.data)
+    assert first.keys() == names
+    before = {file: file.stat().st_mtime_ns for folder in first.values() for file in folder.rglob("*")}
+    assert stages.made(case.config(), case.data) == first
+    case.other()
+    assert {file: file.stat().st_mtime_ns for folder in first.values() for file in folder.rglob("*")} == before
+    assert len([place for place in case.derived.glob("*") if place.is_dir()]) == len(names)
+
+
+def test_what_it_leaves_behind_is_registered_evaluated_judged_and_pulled(case: Case, tmp_path) -> None:
+    if not case.recipe.outputs:
+        pytest.skip("it exports nothing")
+    session = case.open()
+    for _ in range(session.epochs):
+        session.run_epoch()
+    written = session.export(tmp_path / "out", {"study": "s"})
+    with open_run_log(None, tmp_path / "home") as log:
+        run = log.start_nested(log.start_run("s", {}, {}), "trial-000", {}, {})
+        lineage = Lineage(study="s", trial=0, run_id=run, seed=3, recipe=case.recipe.name)
+        store = EncoderStore(log)
+        for output, bundle in written.items():
+            name = case.recipe.model_name(output)
+            asked = task_of(read_card(bundle).card).config
+            version = store.register(bundle, name, lineage, run)
+            decision = promote(store, case.data, version, SHORT.get(asked) or asked())
+            assert decision.reason
+            judged = store.get(name, version.version)
+            assert judged.status == ("champion" if decision.promoted else "refused")
+            assert judged.evaluation is not None
+            pulled = pull(store, version.reference, tmp_path / name)
+            example = read_card(pulled).card.example(2)
+            assert torch.equal(load_bundle(pulled)(example), load_bundle(bundle)(example))

@@ -90,6 +90,16 @@ def test_an_installed_module_is_checked_by_its_text(tmp_path, monkeypatch):
         recipe_source("no_such_lab.recipes:RECIPE")
 
 
+def test_an_installed_package_is_checked_by_all_its_files(tmp_path, monkeypatch):
+    own(tmp_path / "lab_package_of_a_test", name="parts.py")
+    (tmp_path / "lab_package_of_a_test/__init__.py").write_text("from lab_package_of_a_test.parts import RECIPE\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    source = recipe_source("lab_package_of_a_test:RECIPE")
+    assert source.load().name == "mine"
+    own(tmp_path / "lab_package_of_a_test", size=5, name="parts.py")
+    assert recipe_source("lab_package_of_a_test:RECIPE").source_digest != source.source_digest
+
+
 @pytest.mark.parametrize(
     ("text", "attribute", "words"),
     [

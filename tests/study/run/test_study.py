@@ -21,9 +21,10 @@ from registry.tracking.run_log import RunLog, open_run_log
 from ssl_core.errors import StorageError, StudyError
 from study.cluster.driver_lock import hold_study
 from study.engine.cost_report import CostReport, study_receipt
-from study.engine.ledger import Ledger, disk_errors, read_ledger
+from study.engine.ledger import Ledger, disk_errors, open_ledger, read_ledger
 from study.reports.status import read_status
 from study.run.driver import StudyPlan, StudySummary, run_study
+from study.run.study_plan import nothing_finished
 from study.schedulers.rules import SuccessiveHalving
 from study.spec.outcome import EpochReport, Outcome
 from study.spec.scheduler_spec import ASHA
@@ -127,6 +128,12 @@ def test_a_study_in_which_nothing_finished_is_an_error(make_plan: MakePlan) -> N
     run_inline(plan)
     with pytest.raises(StudyError, match=r"no trial of study 'demo' finished \(4 CRASHED\); mostly: ValueError: boom"):
         run(plan, None)
+
+
+def test_a_study_that_began_no_trial_says_so(make_plan: MakePlan) -> None:
+    plan = make_plan()
+    ledger = open_ledger(plan.folder, plan.identity, plan.spec, plan.space)
+    assert nothing_finished(ledger) == "no trial of study 'demo' began before its time was used; give it more time"
 
 
 def test_one_process_runs_a_study(make_plan: MakePlan) -> None:

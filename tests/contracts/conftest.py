@@ -1,0 +1,24 @@
+"""Data of the kits: the tiny pack of objects, and a tiny scene."""
+
+import pytest
+import torch
+from recipe_cases import ALL, Case
+
+from ssl_core.data.object_pack import Pack
+from ssl_core.data.scene_pack import ScenePack, ScenePackConfig
+from ssl_core.packing.scene_writer import write_scene_pack
+from tests.small_sets import write_scene
+
+
+@pytest.fixture(scope="session")
+def tiny_scene(tmp_path_factory) -> ScenePack:
+    """24 views of 12 pixels, six of them for test."""
+    scene = write_scene(tmp_path_factory.mktemp("scene"))
+    return write_scene_pack(scene, tmp_path_factory.mktemp("packs") / "scene", ScenePackConfig(holdout=4))
+
+
+@pytest.fixture(params=ALL, ids=lambda recipe: recipe.name)
+def case(request, tiny_pack: Pack, tiny_scene: ScenePack, tmp_path) -> Case:
+    torch.set_num_threads(1)
+    data = next(data for data in (tiny_pack, tiny_scene) if isinstance(data, request.param.reads))
+    return Case(request.param, data, tmp_path / "derived")
