@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from pydantic import ConfigDict, Field
+from pydantic import AliasChoices, ConfigDict, Field
 
 from search_spaces.parameter import edges
 from search_spaces.space import SearchSpace
@@ -52,9 +52,10 @@ class Prediction(Config):
     gpu_memory_bytes: float  # of the GPU, for each trial: most that a probed one held; 0 on the CPU
     bounded: bool  # whether the budget ends every study; else all of the above is what it takes at least
     advice: tuple[str, ...] = ()  # what a person should know before starting, one sentence each
-    pilot: Pilot = Field(serialization_alias="probe")  # what it is based on
+    # what it is based on; scripts read it as `probe`
+    pilot: Pilot = Field(validation_alias=AliasChoices("pilot", "probe"), serialization_alias="probe")
 
-    model_config = ConfigDict(serialize_by_alias=True)  # scripts read `probe`
+    model_config = ConfigDict(serialize_by_alias=True)
 
 
 def predict(plan: StudyPlan, pilot: Pilot, room: Capacity) -> Prediction:
