@@ -45,7 +45,7 @@ class UnfitError(RegistryError):
     """What was registered is no encoder that this project can evaluate; the text says why."""
 
 
-def taken_in(store: EncoderStore, found: PendingVersion) -> tuple[EncoderVersion, BundleCard]:
+def adopted(store: EncoderStore, found: PendingVersion) -> tuple[EncoderVersion, BundleCard]:
     """The version, complete, if it is an encoder at all: looked at from its names to its bytes, and adopted.
 
     Raises:
@@ -62,7 +62,7 @@ def completed(store: EncoderStore, version: EncoderVersion) -> EncoderVersion:
     """The version; one that another client registered and nobody has looked at is adopted first. Raises as that."""
     if version.bundle_digest and version.model_id:
         return version
-    return taken_in(store, one_version(store, version.name, version.version))[0]
+    return adopted(store, one_version(store, version.name, version.version))[0]
 
 
 def check_listing(store: EncoderStore, found: PendingVersion) -> None:

@@ -95,7 +95,7 @@ def tune_trials(manager: TrialManager, workers: WorkerGroup, each_turn: Callable
                 search_alg=StudySearcher(manager),
                 scheduler=scheduler,
                 stop=StudyStopper(each_turn),
-                # the director ends the study; Tune would count retries as samples
+                # the trial manager ends the study; Tune would count retries as samples
                 num_samples=-1,
                 reuse_actors=True,
                 raise_on_failed_trial=False,

@@ -221,7 +221,7 @@ def open_ledger(
     """Create the study, or continue it if it is the same one. The caller holds the driver's lock.
 
     Args:
-        patience: with a full disk; none by default.
+        disk_retry: what to do about a full disk; by default nothing is retried.
 
     Raises:
         SpaceError: the sampler, the points given by hand or the earlier studies do not fit the space.

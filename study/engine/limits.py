@@ -1,4 +1,4 @@
-"""What a director is given beside the ledger; what the study has used and reached; when nothing new begins."""
+"""What a trial manager is given beside the ledger; what the study has used and reached; when nothing new begins."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -72,7 +72,7 @@ class UsageCounters:
             self._trials -= not record.spends_budget
             self._finished(record)
 
-    def spending(self, seconds: float, gpu_seconds: float) -> Usage:
+    def usage(self, seconds: float, gpu_seconds: float) -> Usage:
         """For a budget; times come from the meter."""
         return Usage(
             trials=self._trials,
@@ -140,6 +140,6 @@ class Limits:
         return not (spent and spent.stops_running) and self._queue.has_confirmations()
 
     def _spent(self, confirming: bool) -> LimitReached | None:
-        spending = self._counters.spending(self._meter.seconds(), self._meter.gpu_seconds())
+        usage = self._counters.usage(self._meter.seconds(), self._meter.gpu_seconds())
         # a target that is reached ends the search, not what confirms it
-        return self._budget.spent(replace(spending, best=None) if confirming else spending)
+        return self._budget.spent(replace(usage, best=None) if confirming else usage)

@@ -3,7 +3,7 @@
     <study>/meter.json      totals, and the trials that run; replaced as a whole every few seconds
     <study>/meter.jsonl     one line per trial that left its slot; later lines of a trial replace earlier ones
 
-The director says when a trial takes a slot, reports and leaves it; between two such moments each slot is counted
+The trial manager says when a trial takes a slot, reports and leaves it; between two such moments each slot is counted
 once. The files are not in the journal, which would grow by a line every few seconds. Times are all they hold: a
 damaged one costs the times before it, never a result.
 """
@@ -131,7 +131,7 @@ class Meter:
         self._last = clock.monotonic() if began is None else began
         self._saved = float("-inf")
 
-    # ---- what the director tells
+    # ---- what the trial manager says
 
     def launched(self, number: int, share: float = 1.0) -> None:
         """A trial takes a slot, or several slots or part of one by its share."""

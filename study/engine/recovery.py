@@ -1,4 +1,4 @@
-"""Unfinished trials: what a director finds when it takes a study over, and what becomes of an attempt that died."""
+"""Unfinished trials: what a trial manager finds when it continues a study, and what becomes of an attempt that died."""
 
 import math
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ def recover(ledger: Ledger, folder: Path) -> RecoveredStudy:
 
 
 def _callbacks_ran(record: TrialRecord, folder: Path) -> bool:
-    """The metrics file is written by the last witness that counts."""
+    """The metrics file is written by the last callback that counts."""
     return any(record.epoch in curve for curve in read_metrics(folder, record.number).values())
 
 

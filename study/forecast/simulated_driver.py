@@ -1,8 +1,8 @@
 """A simulated study, from its scene to what was found: the real engine over made-up curves and a clock that is set.
 
-The next event is the earliest report of any worker. The driver asks and tells the director what Tune's loop asks and
-tells it, in the same order; only time is made up. A worker does what `study.workers.trial_runner.TrialRunner` does,
-without training: its checkpoint is a report alone, in the trial's own folder, where director and scheduler look for it.
+The next event is the earliest report of any worker. It asks and tells the trial manager what Tune's loop asks and tells
+it, in the same order; only time is made up. A worker does what `study.workers.trial_runner.TrialRunner` does,
+without training: its checkpoint is a report alone, in the trial's own folder, where manager and scheduler look for it.
 """
 
 import heapq
@@ -214,7 +214,7 @@ class Invocation:
     # ---- going on
 
     def _next_event(self) -> None:
-        """Let time pass until the earliest message is there, and tell the director."""
+        """Let time pass until the earliest message is there, and tell the trial manager."""
         if not self._events:
             raise StudyError("the simulated study starves: nothing runs, nothing waits, and it is not finished")
         event = heapq.heappop(self._events)

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from registry.champions.adoption import UnfitError, declared_classes, taken_in
+from registry.champions.adoption import UnfitError, adopted, declared_classes
 from registry.champions.evaluation_claims import claimed
 from registry.champions.pending import UNFIT, Outcome, PendingVersion, note_judged, one_version, refuse
 from registry.champions.promote import evaluate_version, promote
@@ -79,7 +79,7 @@ def _claimed(store: EncoderStore, job: EvaluationJob) -> Answer:
         if done is not None or UNFIT in found.tags:
             return Answer(outcome="busy", reason="judged by another in the meantime")
         try:
-            version, card = taken_in(store, found)
+            version, card = adopted(store, found)
         except UnfitError as error:
             refuse(store.client, found, str(error))
             return Answer(outcome="refused", reason=str(error))

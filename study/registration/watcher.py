@@ -26,9 +26,7 @@ from study.registration.evaluation_job import Answer, EvaluationJob
 from study.registration.job_pools import Pool
 
 Kind = Literal["watching", "judging", "judged", "refused", "passed over", "failed", "trouble", "stopped"]
-STRANGERS = (
-    "versions of other kinds are left alone; a model or version with the tag splatsweep.kind = encoder is judged"
-)
+EXTERNAL = "versions of other kinds are left alone; a model or version with the tag splatsweep.kind = encoder is judged"
 _TRIES = 3
 _LONGEST_PAUSE = 3600.0
 _GLANCE = 0.25
@@ -74,7 +72,7 @@ class OpenWork:
     tasks: tuple[OpenEvaluation, ...] = ()  # to begin, in this order
     # reference to the digest of the pack that it names and that is not here ("" for none named)
     without_pack: Mapping[str, str] = field(default_factory=dict)
-    strangers: int = 0  # number of versions that are not of our kind
+    external: int = 0  # number of versions that are not of our kind
 
 
 def find_open_work(
@@ -110,7 +108,7 @@ def find_open_work(
         waits = found.name in open_champions and not found.champion  # for its champion's evaluation
         if found.reference not in running and claim_in(found.tags, work) is None and not waits:
             tasks.append(OpenEvaluation(found, work, digest))
-    return OpenWork(tuple(tasks), without_pack, strangers=sum(not found.ours for found in versions))
+    return OpenWork(tuple(tasks), without_pack, external=sum(not found.ours for found in versions))
 
 
 def asked_of(found: PendingVersion) -> TaskConfig:
@@ -186,8 +184,8 @@ class Watcher:
         for reference, digest in open_work.without_pack.items():
             wanted = f"it was trained on pack {digest}, which is not here" if digest else "it names no pack"
             self._once(Notice(kind="passed over", reference=reference, reason=f"{wanted}; give one with --pack"))
-        if open_work.strangers:
-            self._once(Notice(kind="passed over", reason=STRANGERS))
+        if open_work.external:
+            self._once(Notice(kind="passed over", reason=EXTERNAL))
         return open_work
 
     def _begin(self, open_work: OpenWork) -> None:

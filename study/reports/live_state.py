@@ -42,25 +42,25 @@ class UsagePace:
     gpus: float = 0.0  # held at present
 
 
-def budget_use(budget: Budget, spending: Usage) -> list[Use]:
-    """Every limit in a budget, in the order written; `spending.trials` counts those that have ended."""
+def budget_use(budget: Budget, usage: Usage) -> list[Use]:
+    """Every limit in a budget, in the order written; `usage.trials` counts those that have ended."""
     match budget:
         case Trials():
-            return [_use("trials", spending.trials, budget.trials)]
+            return [_use("trials", usage.trials, budget.trials)]
         case Hours():
-            return [_use("hours", spending.seconds / 3600, budget.hours)]
+            return [_use("hours", usage.seconds / 3600, budget.hours)]
         case GpuHours():
-            return [_use("gpu_hours", spending.gpu_seconds / 3600, budget.gpu_hours)]
+            return [_use("gpu_hours", usage.gpu_seconds / 3600, budget.gpu_hours)]
         case Epochs():
-            return [_use("epochs", spending.epochs, budget.epochs)]
+            return [_use("epochs", usage.epochs, budget.epochs)]
         case NoImprovement():
-            return [_use("no_improvement", spending.since_best, budget.no_improvement)]
+            return [_use("no_improvement", usage.since_best, budget.no_improvement)]
         case Target():
-            return [Use(name="target", used=spending.best, limit=budget.target, share=None)]
+            return [Use(name="target", used=usage.best, limit=budget.target, share=None)]
         case AnyOf():
-            return [use for part in budget.any for use in budget_use(part, spending)]
+            return [use for part in budget.any for use in budget_use(part, usage)]
         case AllOf():
-            return [use for part in budget.all for use in budget_use(part, spending)]
+            return [use for part in budget.all for use in budget_use(part, usage)]
         case _:
             assert_never(budget)
 
@@ -69,25 +69,25 @@ def _use(name: str, used: float, limit: float) -> Use:
     return Use(name=name, used=used, limit=limit, share=min(1.0, used / limit))
 
 
-def seconds_left(budget: Budget, spending: Usage, pace: UsagePace) -> float | None:
+def seconds_left(budget: Budget, usage: Usage, pace: UsagePace) -> float | None:
     """An estimate from the present pace; None where nothing is known."""
     match budget:
         case Trials():
-            waiting = max(0, budget.trials - spending.trials - pace.running)
+            waiting = max(0, budget.trials - usage.trials - pace.running)
             return _at(pace.rate, pace.under_way + waiting * pace.usual)
         case Hours():
-            return max(0.0, 3600 * budget.hours - spending.seconds)
+            return max(0.0, 3600 * budget.hours - usage.seconds)
         case GpuHours():
-            return _at(pace.gpus, 3600 * budget.gpu_hours - spending.gpu_seconds)
+            return _at(pace.gpus, 3600 * budget.gpu_hours - usage.gpu_seconds)
         case Epochs():
-            return _at(pace.rate, budget.epochs - spending.epochs)
+            return _at(pace.rate, budget.epochs - usage.epochs)
         case NoImprovement() | Target():
             return None
         case AnyOf():
-            known = [left for part in budget.any if (left := seconds_left(part, spending, pace)) is not None]
+            known = [left for part in budget.any if (left := seconds_left(part, usage, pace)) is not None]
             return min(known, default=None)
         case AllOf():
-            every = [seconds_left(part, spending, pace) for part in budget.all]
+            every = [seconds_left(part, usage, pace) for part in budget.all]
             known = [left for left in every if left is not None]
             return max(known) if len(known) == len(every) else None
         case _:
@@ -187,10 +187,10 @@ class LiveState:
         """Read again what the meter has written down; called when something is about to be shown."""
         self._meter = read_totals(self._folder)
 
-    def spending(self) -> Usage:
+    def usage(self) -> Usage:
         """Used so far; trials count when they have ended, GPU-hours as far as they were written down."""
         seconds = max(self._before + self.clock.monotonic() - self.began, self._meter.seconds)
-        return replace(self._counters.spending(seconds, self._meter.gpu_seconds), trials=self.done)
+        return replace(self._counters.usage(seconds, self._meter.gpu_seconds), trials=self.done)
 
     def pace(self) -> UsagePace:
         """How fast it goes."""

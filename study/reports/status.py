@@ -166,9 +166,9 @@ def study_state(ledger: Ledger, records: Sequence[TrialRecord]) -> State:
 def budget_status(ledger: Ledger, records: Sequence[TrialRecord]) -> tuple[Use, ...]:
     """Use of every limit of the study."""
     totals = read_totals(ledger.folder)
-    spending = UsageCounters(ledger.spec.direction, records).spending(totals.seconds, totals.gpu_seconds)
+    usage = UsageCounters(ledger.spec.direction, records).usage(totals.seconds, totals.gpu_seconds)
     over = sum(record.outcome is not None and record.spends_budget for record in records)
-    return tuple(budget_use(ledger.spec.limit, replace(spending, trials=over)))
+    return tuple(budget_use(ledger.spec.limit, replace(usage, trials=over)))
 
 
 def _tracking(cursor: Cursor, folder: Path) -> TrackingStatus:

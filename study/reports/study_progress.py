@@ -85,8 +85,8 @@ class Progress:
     def summary(self) -> str:
         """The line: `5 of 8 trials (1 stopped) · 2 running · best 0.713 (trial 3) · 1.9 epochs/s · 1:20 left`."""
         state = self._state
-        spending = state.spending()
-        uses = budget_use(state.spec.limit, spending)
+        usage = state.usage()
+        uses = budget_use(state.spec.limit, usage)
         kinds = [f"{state.ends[kind]} {kind.value.lower()}" for kind in Outcome if state.ends[kind]]
         of = next((f" of {use.limit:g}" for use in uses if use.name == "trials"), "")
         parts = [f"{state.done}{of} trials" + (f" ({', '.join(kinds)})" if kinds else "")]
@@ -98,7 +98,7 @@ class Progress:
             parts.append(f"best {state.best.best_value:.4g} (trial {state.best.number})")
         if rate := state.rate():
             parts.append(f"{rate:.3g} epochs/s")
-            left = seconds_left(state.spec.limit, spending, state.pace())
+            left = seconds_left(state.spec.limit, usage, state.pace())
             parts += [f"about {clock_text(left)} left"] if left is not None else []
         return " · ".join(parts)
 
@@ -133,11 +133,11 @@ def panel(state: LiveState, height: int) -> RenderableType:
 
     Trials that find no room are counted in the last line of their table.
     """
-    spending = state.spending()
-    uses = budget_use(state.spec.limit, spending)
+    usage = state.usage()
+    uses = budget_use(state.spec.limit, usage)
     rungs = sorted(state.rungs.values(), key=lambda rung: rung.epoch)[-MOST_RUNGS:]
     room = max(2, height - len(uses) - (len(rungs) + 2 if rungs else 0) - 8)
-    left = seconds_left(state.spec.limit, spending, state.pace())
+    left = seconds_left(state.spec.limit, usage, state.pace())
     parts: list[RenderableType] = [_budget(uses)]
     if state.running:
         parts.append(_running(state, room))
@@ -150,7 +150,7 @@ def panel(state: LiveState, height: int) -> RenderableType:
         Group(*parts),
         title=f"[bold]{escape(state.name)}[/] · {escape(state.spec.metric)} {state.spec.direction}d",
         title_align="left",
-        subtitle=f"{rate}{clock_text(spending.seconds)} so far · {end}",
+        subtitle=f"{rate}{clock_text(usage.seconds)} so far · {end}",
         subtitle_align="right",
         box=box.ROUNDED,
         border_style="dim",

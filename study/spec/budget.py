@@ -45,8 +45,8 @@ class Trials(Config):
 
     trials: int = Field(ge=1)
 
-    def spent(self, spending: Usage) -> LimitReached | None:
-        return LimitReached(f"all {self.trials} trials are done", False) if spending.trials >= self.trials else None
+    def spent(self, usage: Usage) -> LimitReached | None:
+        return LimitReached(f"all {self.trials} trials are done", False) if usage.trials >= self.trials else None
 
 
 class Hours(Config):
@@ -54,8 +54,8 @@ class Hours(Config):
 
     hours: float = Field(gt=0, allow_inf_nan=False)
 
-    def spent(self, spending: Usage) -> LimitReached | None:
-        return LimitReached(f"{self.hours:g} hours are over", True) if spending.seconds >= 3600 * self.hours else None
+    def spent(self, usage: Usage) -> LimitReached | None:
+        return LimitReached(f"{self.hours:g} hours are over", True) if usage.seconds >= 3600 * self.hours else None
 
 
 class GpuHours(Config):
@@ -63,8 +63,8 @@ class GpuHours(Config):
 
     gpu_hours: float = Field(gt=0, allow_inf_nan=False)
 
-    def spent(self, spending: Usage) -> LimitReached | None:
-        over = spending.gpu_seconds >= 3600 * self.gpu_hours
+    def spent(self, usage: Usage) -> LimitReached | None:
+        over = usage.gpu_seconds >= 3600 * self.gpu_hours
         return LimitReached(f"{self.gpu_hours:g} GPU-hours are used", True) if over else None
 
 
@@ -73,8 +73,8 @@ class Epochs(Config):
 
     epochs: int = Field(ge=1)
 
-    def spent(self, spending: Usage) -> LimitReached | None:
-        return LimitReached(f"{self.epochs} epochs are trained", True) if spending.epochs >= self.epochs else None
+    def spent(self, usage: Usage) -> LimitReached | None:
+        return LimitReached(f"{self.epochs} epochs are trained", True) if usage.epochs >= self.epochs else None
 
 
 class NoImprovement(Config):
@@ -82,9 +82,9 @@ class NoImprovement(Config):
 
     no_improvement: int = Field(ge=1)
 
-    def spent(self, spending: Usage) -> LimitReached | None:
-        over = spending.since_best >= self.no_improvement
-        return LimitReached(f"{spending.since_best} trials in a row brought no new best", False) if over else None
+    def spent(self, usage: Usage) -> LimitReached | None:
+        over = usage.since_best >= self.no_improvement
+        return LimitReached(f"{usage.since_best} trials in a row brought no new best", False) if over else None
 
 
 class Target(Config):
@@ -92,11 +92,11 @@ class Target(Config):
 
     target: float = Field(allow_inf_nan=False)
 
-    def spent(self, spending: Usage) -> LimitReached | None:
-        if spending.best is None:
+    def spent(self, usage: Usage) -> LimitReached | None:
+        if usage.best is None:
             return None
-        reached = spending.best >= self.target if spending.maximize else spending.best <= self.target
-        return LimitReached(f"the target {self.target:g} is reached: {spending.best:g}", True) if reached else None
+        reached = usage.best >= self.target if usage.maximize else usage.best <= self.target
+        return LimitReached(f"the target {self.target:g} is reached: {usage.best:g}", True) if reached else None
 
 
 class AnyOf(Config):
@@ -104,9 +104,9 @@ class AnyOf(Config):
 
     any: tuple["Budget", ...] = Field(min_length=1)
 
-    def spent(self, spending: Usage) -> LimitReached | None:
+    def spent(self, usage: Usage) -> LimitReached | None:
         """One that is spent: the first that ends running trials, else the first."""
-        found = [spent for part in self.any if (spent := part.spent(spending))]
+        found = [spent for part in self.any if (spent := part.spent(usage))]
         return next((spent for spent in found if spent.stops_running), found[0] if found else None)
 
 
@@ -115,9 +115,9 @@ class AllOf(Config):
 
     all: tuple["Budget", ...] = Field(min_length=1)
 
-    def spent(self, spending: Usage) -> LimitReached | None:
+    def spent(self, usage: Usage) -> LimitReached | None:
         """All reasons; running trials end if every one says so."""
-        found = [part.spent(spending) for part in self.all]
+        found = [part.spent(usage) for part in self.all]
         reached = [spent for spent in found if spent]
         if len(reached) < len(found):
             return None
@@ -148,7 +148,7 @@ Budget = Annotated[
         custom_error_message=f"a limit is a mapping with exactly one of the keys {', '.join(KINDS)}",
     ),
 ]
-"""`spent(spending)` says why no more is started, or None."""
+"""`spent(usage)` says why no more is started, or None."""
 
 AnyOf.model_rebuild()
 AllOf.model_rebuild()

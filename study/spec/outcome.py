@@ -34,7 +34,7 @@ class Outcome(StrEnum):
 
 
 class EpochReport(Config):
-    """What a trial sends to the director after each epoch, or when it ends without one."""
+    """What a trial sends to the trial manager after each epoch, or when it ends without one."""
 
     number: int  # trial number
     epoch: int = Field(default=0, ge=0)  # epochs done; 0 when it ended before the first

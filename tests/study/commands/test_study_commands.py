@@ -12,7 +12,7 @@ from search_kit import WIDE, act, on_disk, space_of, spec_of
 
 from ssl_core.errors import ConfigError, StorageError
 from study.cluster.driver_lock import hold_study
-from study.commands.cli import main
+from study.commands.cli import app, main
 from study.engine.ledger import JOURNAL
 from study.reports.status import read_status
 from study.reports.study_text import NARROW, format_status
@@ -167,3 +167,25 @@ def test_names_that_are_usable(name: str) -> None:
 def test_names_that_are_not(name: str) -> None:
     with pytest.raises(ConfigError, match="is not usable; use letters"):
         checked_name(name)
+
+
+def test_help_lists_the_commands_by_what_they_are_about(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        app(["--help"])
+    text = capsys.readouterr().out
+    places = [text.index(f"─ {panel} ─") for panel in ("Data", "Study", "Registry", "Service")]
+    assert places == sorted(places)
+    for command, panel in (("pack", 0), ("sweep", 1), ("pull", 2), ("backup", 3)):
+        after = text.index(f"│ {command} ")
+        assert places[panel] < after < (places[panel + 1] if panel < 3 else len(text))
+
+
+def test_a_dry_run_without_data_makes_none(studies: Path, monkeypatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("SPLATSWEEP_HOME", str(studies / "home"))
+    code, text = said(monkeypatch, capsys, "sweep", "--dry-run")
+    assert code == 0
+    assert '"pack": null' in text
+    assert not (studies / "home").exists()
+    code, text = said(monkeypatch, capsys, "sweep", "--pack", "p", "--data", "d")
+    assert code == 2
+    assert "give --pack, or --data or --meshes to make one" in text

@@ -179,9 +179,7 @@ def test_several_slots_lose_nothing(make_plan: MakePlan, kind: str, cuts: list[f
         assert sum(record.spends_budget for record in records) == plan.spec.trials
     again = TrialManager(manager.ledger, plan.space, manager.context, [])
     assert again.finished
-    assert again._counters.spending(0, 0) == manager._counters.spending(0, 0), (
-        "counted as it happened, or from the ledger"
-    )
+    assert again._counters.usage(0, 0) == manager._counters.usage(0, 0), "counted as it happened, or from the ledger"
     for record in records:
         epochs = [epoch for number, epoch in trained(plan.folder) if number == record.number]
         assert sorted(set(epochs)) == list(range(1, len(set(epochs)) + 1))

@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 from plain_client import PROTOCOL, another_bundle, edit_card, first_bundle, register, spoil_weights, with_checksums
 
-from registry.champions.adoption import UnfitError, taken_in
+from registry.champions.adoption import UnfitError, adopted
 from registry.champions.pending import one_version
 from registry.champions.promote import evaluate_version, promote_by_hand
 from registry.tracking.run_log import open_run_log
@@ -47,7 +47,7 @@ def unfit(store: EncoderStore, source: Path | str, **tags: str) -> str:
     """Why what was registered is refused for good: no other error, which would be tried again and again."""
     name, _, number = register(store.client, source, **tags).rpartition("/")  # type: ignore[arg-type]
     with pytest.raises(UnfitError) as told:
-        taken_in(store, one_version(store, name, int(number)))
+        adopted(store, one_version(store, name, int(number)))
     return str(told.value)
 
 
@@ -127,7 +127,7 @@ def test_a_verdict_that_came_along_is_dropped(store, bundle):
     name, _, number = register(store.client, bundle, **tags).rpartition("/")
     assert store.get(name, int(number)).evaluation is not None
     for _ in range(2):
-        version, _ = taken_in(store, one_version(store, name, int(number)))
+        version, _ = adopted(store, one_version(store, name, int(number)))
         assert (version.evaluation, version.decision) == (None, None)
 
 
@@ -135,7 +135,7 @@ def test_who_registers_honestly_is_taken_and_taken_again(store, bundle):
     event = '{"kind": "registered", "time": "2020", "reason": "by hand"}'
     name, _, number = register(store.client, bundle, **{"event.2020": event}).rpartition("/")
     for _ in range(2):
-        version, card = taken_in(store, one_version(store, name, int(number)))
+        version, card = adopted(store, one_version(store, name, int(number)))
         assert (version.feature_dim, card.card.output_shape) == (32, (32,))
         assert version.model_id
 
@@ -165,7 +165,7 @@ def test_a_hand_and_a_single_evaluation_take_a_stranger_in_first(store, first, t
 def test_a_decision_stands_where_its_evaluation_was_removed_for_good(store, first, tmp_path):
     name = "purged"
     reference = register(store.client, another_bundle(first, tmp_path / "one", 1), name=name)
-    version, _ = taken_in(store, one_version(store, name, 1))
+    version, _ = adopted(store, one_version(store, name, 1))
     gone = '{"run_id": "0123456789abcdef", "pack_digest": "p", "config_digest": "c", "headline": "-"}'
     store.tag(version, {"splatsweep.evaluation": gone})
     decision = promote_by_hand(store, store.get(name, 1), "wanted")
@@ -178,4 +178,4 @@ def test_what_a_newer_installation_registered_is_not_refused_for_good(store, bun
     for change in ({"card": {"kind": "hologram"}}, {"format_version": 99}):
         name, _, number = register(store.client, edit_card(bundle, **change)).rpartition("/")
         with pytest.raises(NewerVersionError, match="upgrade splatsweep"):
-            taken_in(store, one_version(store, name, int(number)))
+            adopted(store, one_version(store, name, int(number)))

@@ -40,7 +40,7 @@ def test_judged_unfit_running_and_strangers_are_left_out():
         running=("points/3",),
     )  # fmt: skip
     assert references(made) == ["points/5"]
-    assert made.strangers == 1
+    assert made.external == 1
 
 
 def test_a_note_of_another_protocol_or_pack_or_an_edited_one_does_not_count():

@@ -95,7 +95,7 @@ def test_a_study_is_continued_where_it_was(make_plan: MakePlan, clock: FakeClock
     assert sum(state.ends.values()) == len(records)
     assert state.best is not None
     assert state.best.best_value == max(r.best_value or 0 for r in records if r.outcome and r.outcome.has_value)
-    assert state.spending().epochs == sum(len(r.curve) for r in records)
+    assert state.usage().epochs == sum(len(r.curve) for r in records)
     assert state.rungs[2].reached == sum(r.epoch >= 2 for r in records)
 
 
@@ -106,7 +106,7 @@ def test_events_and_the_ledger_tell_the_same(make_plan: MakePlan, clock: FakeClo
     read = LiveState(read_ledger(plan.folder), 2, clock)
     assert live.running == {}
     assert live.ends == read.ends
-    assert replace(live.spending(), seconds=0.0) == replace(read.spending(), seconds=0.0)
+    assert replace(live.usage(), seconds=0.0) == replace(read.usage(), seconds=0.0)
     assert live.rungs == read.rungs
     assert (live.best and live.best.number) == (read.best and read.best.number)
 
@@ -117,7 +117,7 @@ def test_epochs_told_twice_count_once(make_plan: MakePlan, clock: FakeClock) -> 
     again = record(0, [0.1, 0.2, 0.3], outcome=None, epochs=EPOCHS)
     state.started(again)
     state.reported(again, EpochReport(number=0, epoch=2, epochs=EPOCHS, metrics={"val/probe": 0.2}))
-    assert state.spending().epochs == 3
+    assert state.usage().epochs == 3
     assert state.rungs[2].reached == 1
     assert len(state.reports) == 3
 
@@ -128,7 +128,7 @@ def test_confirmations_are_no_trials_of_the_budget(make_plan: MakePlan, clock: F
     run(state, clock, 1, 9, Outcome.COMPLETE, origin=CONFIRMS)
     assert state.done == 1
     assert state.confirmed == 1
-    assert state.spending().epochs == 2
+    assert state.usage().epochs == 2
     assert state.best is not None
     assert state.best.number == 0
 
@@ -202,14 +202,14 @@ def test_gpu_hours_are_those_of_the_meter(make_plan: MakePlan, clock: FakeClock)
     meter = Meter(clock, 2, 0.5, ledger)
     clock.now += 1800
     meter.tick()
-    assert state.spending().gpu_seconds == 0
+    assert state.usage().gpu_seconds == 0
     state.look()
-    assert state.spending().gpu_seconds == 1800
-    assert state.spending().seconds == 1800
-    assert seconds_left(GpuHours(gpu_hours=1), state.spending(), state.pace()) == 1800
+    assert state.usage().gpu_seconds == 1800
+    assert state.usage().seconds == 1800
+    assert seconds_left(GpuHours(gpu_hours=1), state.usage(), state.pace()) == 1800
 
 
-SPENDING = Usage(trials=4, seconds=1800, gpu_seconds=3600, epochs=50, since_best=2, best=0.7)
+USAGE = Usage(trials=4, seconds=1800, gpu_seconds=3600, epochs=50, since_best=2, best=0.7)
 PACE = UsagePace(rate=0.5, under_way=10, running=2, usual=20, gpus=2)
 
 
@@ -231,14 +231,14 @@ PACE = UsagePace(rate=0.5, under_way=10, running=2, usual=20, gpus=2)
     ],
 )
 def test_time_left(budget: Any, seconds: float | None) -> None:
-    assert seconds_left(budget, SPENDING, PACE) == seconds
+    assert seconds_left(budget, USAGE, PACE) == seconds
     if not isinstance(budget, (Hours, NoImprovement, Target, AnyOf, AllOf)):
-        assert seconds_left(budget, SPENDING, UsagePace()) is None, "unknown before anything is measured"
+        assert seconds_left(budget, USAGE, UsagePace()) is None, "unknown before anything is measured"
 
 
 def test_every_limit_is_listed() -> None:
     budget = AnyOf(any=(Trials(trials=8), AllOf(all=(Hours(hours=1), Target(target=0.9))), GpuHours(gpu_hours=4)))
-    uses = budget_use(budget, SPENDING)
+    uses = budget_use(budget, USAGE)
     assert [(use.name, use.used, use.share) for use in uses] == [
         ("trials", 4, 0.5),
         ("hours", 0.5, 0.5),
