@@ -149,19 +149,22 @@ def _trial(trial: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 def _version(item: dict[str, Any]) -> dict[str, Any]:
     decision = item["decision"]
+    # the baseline's mean was called by its only kind then
+    numbers = {"twin" if name == "baseline" else name: value for name, value in decision["numbers"].items()}
     return {
         "reference": f"{item['name']}/{item['version']}",
         "trial": item["lineage"]["trial"],
         "aliases": sorted(item["aliases"]),
         "events": [{"kind": event["kind"], "reason": event["reason"]} for event in item["events"]],
         "headline": item["evaluation"]["headline"],
-        "decision": {key: decision[key] for key in ("promoted", "reason", "numbers", "incumbent")},
+        "decision": {**{key: decision[key] for key in ("promoted", "reason", "incumbent")}, "numbers": numbers},
     }
 
 
 def _metrics(file: Path) -> list[dict[str, float]]:
     lines = [json.loads(line) for line in file.read_text().splitlines()]
-    return [{name: value for name, value in line.items() if not name.startswith(_MEASURED)} for line in lines]
+    kept = lambda name: name != "at" and not name.startswith(_MEASURED)  # noqa: E731 - `at`: when it was written
+    return [{name: value for name, value in line.items() if kept(name)} for line in lines]
 
 
 def _tensors(file: Path) -> str:

@@ -151,8 +151,8 @@ def test_the_jobs_code_is_the_tree_that_was_sent(ray_head: RayNodes, tmp_path: P
 import shlex, sys
 from pathlib import Path
 from study.cluster.submission import Submission, follow, open_client, runtime_environment
-from study.cluster.working_tree import parcel
-sent = parcel(Path({str(tmp_path / "tree")!r}))
+from study.cluster.working_tree import sent_tree
+sent = sent_tree(Path({str(tmp_path / "tree")!r}))
 client = open_client({ray_head.dashboard!r})
 env = runtime_environment(sent.folder, Submission("x", Path("x"), ()), {{}})
 job = client.submit_job(entrypoint=shlex.join(["python", "-c", {code!r}]), runtime_env=env)
