@@ -84,14 +84,14 @@ _HOLD = """
 import json, os, time
 import ray
 from study.cluster.cluster import QUIET, enlarged
-from study.workers.gpu_share import Measured, measured_share
+from study.workers.gpu_share import MeasuredNeeds, measured_share
 for name, value in QUIET.items():
     os.environ.setdefault(name, value)
 ray.init(address="local", num_cpus=8, num_gpus=1, include_dashboard=False, log_to_driver=False,
          logging_level="ERROR", object_store_memory=80 * 2**20)
 
 def most_at_once(share, trials=6):
-    usual = {"CPU": 1.0, "GPU": measured_share(Measured(20e9, 80e9), 8, 1, 1)}
+    usual = {"CPU": 1.0, "GPU": measured_share(MeasuredNeeds(20e9, 80e9), 8, 1, 1)}
     given = enlarged(usual, share)
     options = {"num_cpus": given["CPU"], "num_gpus": given["GPU"]}
     task = ray.remote(lambda: (time.time(), time.sleep(1.0), time.time()))
@@ -99,7 +99,7 @@ def most_at_once(share, trials=6):
     return max(sum(a <= moment < b for a, b in spans) for moment, _ in spans)
 
 most_at_once(1.0, trials=3)  # workers start
-print(json.dumps([measured_share(Measured(20e9, 80e9), 8, 1, 1), most_at_once(1.0), most_at_once(2.0)]))
+print(json.dumps([measured_share(MeasuredNeeds(20e9, 80e9), 8, 1, 1), most_at_once(1.0), most_at_once(2.0)]))
 """
 
 
