@@ -20,7 +20,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from registry.tracking.connection import UnreachableError, connect
+from registry.tracking.connection import UnreachableError, connect, import_mlflow
 from registry.tracking.cursor import read_cursor
 from registry.tracking.mirror import Mirror
 from study.run.study_source import StudySource
@@ -78,6 +78,7 @@ def main() -> None:
             lock.acquire(timeout=0)
         except Timeout:  # that of a driver that was killed is still ending
             wishes.wait(0.2)
+    import_mlflow()  # seconds, which are no part of what a round takes
     source = StudySource(folder, read_cursor(folder).position)
     opened = partial(connect, settings["address"], Path(settings["home"]), settings["experiment"])
     _follow(source, Mirror(source, opened, folder), wishes)
