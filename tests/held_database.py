@@ -1,10 +1,14 @@
-"""Another program that holds a SQLite file, as a backup or an editor of databases does."""
+"""Another program that holds a SQLite file, as a backup or an editor does; and one that may not write it."""
 
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import pytest
 
 _HOLDER = """
 import sqlite3, sys
@@ -26,3 +30,12 @@ def held(file: Path) -> Iterator[Callable[[], None]]:
             yield holder.kill
         finally:
             holder.kill()
+
+
+def unprivileged() -> list[str]:
+    """What a command begins with, so that permissions count for it: root without its capabilities may what bits say."""
+    if os.geteuid() != 0:
+        return []
+    if shutil.which("setpriv") is None:
+        pytest.skip("root may write everything, and there is no setpriv")
+    return ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]

@@ -92,7 +92,7 @@ def connect(tracking_uri: str | None, home: Path, experiment: str, *, reading: b
     if reading:
         return _connected_to_read(address, file, home / UNFINISHED if embedded else None, experiment)
     with _lock(home), _whole_store(home if embedded else None):
-        client, artifacts = _opened(address, file, embedded)
+        client, artifacts = _opened(address, file, may_be_empty=not embedded)
         with explained(f"MLflow at {without_credentials(address)}"):
             place = (home / "mlartifacts").as_uri() if embedded else None
             experiment_id = _experiment(client, experiment, place)
@@ -105,17 +105,17 @@ def _connected_to_read(address: str, file: Path | None, mark: Path | None, exper
         raise NoRegistryError(f"nothing is registered yet: there is no {file}; run a study first (make sweep)")
     if file is not None and not may_write(file):
         address = reading_address(file)
-    client, artifacts = _opened(address, file, mark is not None)
+    client, artifacts = _opened(address, file, may_be_empty=False)
     with explained(f"MLflow at {without_credentials(address)}"):
         found = client.get_experiment_by_name(experiment)
     return Connection(client, address, "" if found is None else str(found.experiment_id), experiment, artifacts)
 
 
-def _opened(address: str, file: Path | None, own: bool) -> tuple[Guarded, Guarded]:
+def _opened(address: str, file: Path | None, *, may_be_empty: bool) -> tuple[Guarded, Guarded]:
     """MLflow's client and its artifacts, once the database is found to be free and whole."""
     mlflow, place = import_mlflow(), without_credentials(address)
     if file is not None and file.exists():
-        check_file(file, own=own)
+        check_file(file, may_be_empty=may_be_empty)
     with explained(f"MLflow at {place}"):
         client = Guarded(mlflow, place, file).MlflowClient(tracking_uri=address, registry_uri=address)
     return Guarded(client, place, file), Guarded(mlflow.artifacts, place, file)

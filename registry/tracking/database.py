@@ -61,11 +61,11 @@ def reading_address(file: Path) -> str:
     return url.render_as_string(hide_password=False)
 
 
-def check_file(file: Path, *, own: bool) -> None:
+def check_file(file: Path, *, may_be_empty: bool) -> None:
     """Wait until an existing SQLite file is free, and see that MLflow can use it as it is.
 
     Args:
-        own: the embedded store's, made by us with all its tables at once; another may be new and empty.
+        may_be_empty: MLflow may make its tables; not in the embedded store, which is made with all of them.
 
     Raises:
         StorageError: it cannot be opened or read, is damaged, or another program holds it for BUSY_SECONDS.
@@ -76,7 +76,7 @@ def check_file(file: Path, *, own: bool) -> None:
     if not os.access(file, os.R_OK):
         raise StorageError(f"the database {file} may not be read by this user; ask its owner to allow it")
     found = free_version(file)
-    if found is None and own:
+    if found is None and not may_be_empty:
         raise StorageError(
             f"the database {file} is empty or none of MLflow's; move it away, then put a backup back "
             "(`splatsweep restore FILE --force`) or begin anew"
@@ -246,11 +246,9 @@ def _reading(file: Path) -> dict[str, str]:
     try:
         with closing(_connected(file, query, 0)) as connection:
             connection.execute("SELECT name FROM sqlite_schema").fetchone()
-    except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_CANTOPEN:
+    except sqlite3.Error as error:  # others come again, and are explained
+        if getattr(error, "sqlite_errorcode", 0) in (sqlite3.SQLITE_READONLY_DIRECTORY, sqlite3.SQLITE_CANTOPEN):
             return {**query, "immutable": "1"}
-    except sqlite3.Error:
-        pass  # as they come
     return query
 
 

@@ -4,6 +4,8 @@ import logging
 import os
 import resource
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -17,7 +19,7 @@ from registry.tracking.database import NoRegistryError, reading_address, sqlite_
 from registry.tracking.run_log import RunLog, open_run_log
 from registry.versions.store import EncoderStore
 from ssl_core.errors import RegistryError, SplatsweepError, StorageError
-from tests.held_database import held
+from tests.held_database import held, unprivileged
 
 
 @pytest.fixture(autouse=True)
@@ -233,6 +235,43 @@ def test_a_file_is_read_whatever_its_name(tmp_path: Path, migrated: Path, name: 
     finally:
         os.chdir(here)
     assert [file.name for file in tmp_path.iterdir()] == [name], "no folder is made after the address"
+
+
+READER = """
+import sys
+from pathlib import Path
+import sqlalchemy as sa
+from registry.tracking.database import free_version, may_write, reading_address
+
+file = Path(sys.argv[1])
+with sa.create_engine(reading_address(file)).connect() as connection:
+    experiments = connection.execute(sa.text("SELECT count(*) FROM experiments")).scalar()
+print(may_write(file), free_version(file) is not None, experiments, "immutable" in reading_address(file))
+"""
+
+
+@pytest.mark.parametrize("mode", ["delete", "wal", "wal, in use"])
+def test_a_file_is_read_where_nothing_may_be_written(home: Path, mode: str) -> None:
+    """In write-ahead mode it wants an index beside it; with nobody writing, it can do without."""
+    writer = sqlite3.connect(home / "mlflow.db")
+    writer.execute(f"PRAGMA journal_mode = {mode.split(',')[0]}")
+    if mode == "wal, in use":
+        writer.execute("UPDATE experiments SET last_update_time = 1")
+        writer.commit()
+        assert (home / "mlflow.db-wal").stat().st_size
+    else:
+        writer.close()
+    for file in home.iterdir():
+        file.chmod(0o444)
+    home.chmod(0o555)
+    try:
+        words = [*unprivileged(), sys.executable, "-c", READER, str(home / "mlflow.db")]
+        root = str(Path(__file__).resolve().parents[3])
+        done = subprocess.run(words, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": root})
+        assert done.stdout.split() == ["False", "True", "2", str(mode == "wal")], done.stderr
+    finally:
+        home.chmod(0o755)
+        writer.close()
 
 
 def test_addresses() -> None:

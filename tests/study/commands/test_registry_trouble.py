@@ -49,7 +49,7 @@ def test_a_damaged_database_is_one_line(words, home, tiny_pack, tmp_path):
     if words[0] == "restore":
         assert CliRunner().invoke(app, ["backup", str(tmp_path / "whole.tar")]).exit_code == 0
     (home / "mlflow.db").write_bytes(b"no database" * 1000)
-    places = {"PACK": str(tiny_pack.folder), "SAVED": str(tmp_path / "whole.tar")}
+    places = {"PACK": str(tiny_pack.path), "SAVED": str(tmp_path / "whole.tar")}
     done = CliRunner().invoke(app, [places.get(word, word) for word in words])
     assert isinstance(done.exception, SplatsweepError), done.exception
     assert f"the database {home / 'mlflow.db'} is damaged (file is not a database)" in str(done.exception)
@@ -85,6 +85,7 @@ def command(*words: str) -> "subprocess.Popen[str]":
     return subprocess.Popen([sys.executable, "-m", "study.commands.cli", *words], env=where, text=True, **pipes)
 
 
+@pytest.mark.slow
 def test_a_command_says_that_it_waits_and_goes_on(home):
     with held(home / "mlflow.db") as release:
         waiting = command("models")
