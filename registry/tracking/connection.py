@@ -113,11 +113,12 @@ def _connected_to_read(address: str, file: Path | None, mark: Path | None, exper
 
 def _opened(address: str, file: Path | None, *, may_be_empty: bool) -> tuple[Guarded, Guarded]:
     """MLflow's client and its artifacts, once the database is found to be free and whole."""
-    mlflow, place = import_mlflow(), without_credentials(address)
-    if file is not None and file.exists():
-        check_file(file, may_be_empty=may_be_empty)
+    mlflow, place = import_mlflow(), file or without_credentials(address)
+    there = file if file is not None and file.exists() else None  # one that is made is nobody else's
+    if there is not None:
+        check_file(there, may_be_empty=may_be_empty)
     with explained(f"MLflow at {place}"):
-        client = Guarded(mlflow, place, file).MlflowClient(tracking_uri=address, registry_uri=address)
+        client = Guarded(mlflow, place, there).MlflowClient(tracking_uri=address, registry_uri=address)
     return Guarded(client, place, file), Guarded(mlflow.artifacts, place, file)
 
 

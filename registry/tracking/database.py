@@ -125,15 +125,16 @@ class Guarded:
     What MLflow itself says (no such run, not allowed) passes as it is. While a locked file is waited for, that is said.
     """
 
-    def __init__(self, target: Any, place: str, file: Path | None) -> None:
-        self._target, self._place, self._file = target, file or place, file
+    def __init__(self, target: Any, place: Path | str, held: Path | None) -> None:
+        """`place` is for messages; `held` is a SQLite file that is there, and that another program may hold."""
+        self._target, self._place, self._held = target, place, held
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._target, name)
         return partial(self._call, found) if callable(found) else found
 
     def _call(self, method: Callable[..., Any], *values: Any, **named: Any) -> Any:
-        waiting = None if self._file is None else threading.Timer(QUIET_SECONDS, _say_if_busy, (self._file,))
+        waiting = None if self._held is None else threading.Timer(QUIET_SECONDS, _say_if_busy, (self._held,))
         try:
             if waiting is not None:
                 waiting.daemon = True
@@ -273,9 +274,9 @@ def say_busy(file: Path) -> None:
 
 
 def _say_if_busy(file: Path) -> None:
-    """Of a call that takes long: whether it waits for another program."""
+    """Of a call that takes long: whether it waits for another program, and not for this one's own write to end."""
     try:
-        with closing(_connected(file, {"mode": "rw" if may_write(file) else "ro"}, 0)) as connection:
+        with closing(_connected(file, {"mode": "rw" if may_write(file) else "ro"}, QUIET_SECONDS)) as connection:
             connection.execute("BEGIN IMMEDIATE" if may_write(file) else "SELECT name FROM sqlite_schema")
     except sqlite3.Error as error:
         if _is_busy(error):  # what else is wrong, the call itself says

@@ -183,6 +183,12 @@ def test_a_server_that_is_down_is_one_line_at_once() -> None:
     assert "secret" not in str(error.value)
 
 
+def test_making_a_store_is_not_taken_for_another_program(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        connect(None, tmp_path, "splatsweep")
+    assert "busy" not in caplog.text
+
+
 def test_reading_makes_nothing(tmp_path: Path) -> None:
     home = tmp_path / "none"
     with open_run_log(None, home, reading=True) as log:
