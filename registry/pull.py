@@ -48,7 +48,7 @@ def load(
             raise RegistryError(f"{reference} names one encoder, and name={name!r} another; leave one of them out")
         home = home or Path(os.environ.get("SPLATSWEEP_HOME") or "runs").absolute()
         address = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
-        with open_run_log(address, home) as log, tempfile.TemporaryDirectory() as scratch:
+        with open_run_log(address, home, reading=True) as log, tempfile.TemporaryDirectory() as scratch:
             store = EncoderStore(log)
             version = store.resolve(reference)
             return _loaded(fetch(store, version, Path(scratch)), device, version.reference)

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from registry.champions.pending import PendingVersion, one_version
-from registry.tracking.connection import explained, import_mlflow, is_gone, is_missing, write_again
+from registry.tracking.connection import explained, is_gone, is_missing, write_again
 from registry.tracking.names import KIND
 from registry.versions.records import (
     CARD_KIND,
@@ -174,7 +174,7 @@ def _check_model_id(store: EncoderStore, found: PendingVersion) -> None:
 
 def _listing(store: EncoderStore, found: PendingVersion) -> Iterator[tuple[str, int]]:
     """(path below the version's folder, bytes) of every file."""
-    artifacts, count = import_mlflow().artifacts, 0
+    opened, count = store.run_log.connection, 0
     try:
         with explained(f"listing the files of {found.reference}"):
             root = store.client.get_model_version_download_uri(found.name, str(found.version))
@@ -182,7 +182,7 @@ def _listing(store: EncoderStore, found: PendingVersion) -> Iterator[tuple[str, 
             folders: list[tuple[str, str]] = [(root, "")]
             while folders:
                 uri, below = folders.pop()
-                for item in artifacts.list_artifacts(artifact_uri=uri, tracking_uri=store.run_log.tracking_uri):
+                for item in opened.artifacts.list_artifacts(artifact_uri=uri, tracking_uri=opened.tracking_uri):
                     name = _plain(item.path)
                     path, count = f"{below}{name}", count + 1
                     if count > MOST_FILES or path.count("/") > MOST_DEPTH:

@@ -179,6 +179,7 @@ class HistoryStore:
         self._store, self.name, self._client = store, safe_name(name), store.client
         self.experiment = f"{store.run_log.connection.experiment}-ledger-{name}"
         self._run_id: str | None = None
+        self._restored = ""
 
     def read(self, *, strict: bool = True) -> PromotionHistory:
         """The history as it stands; empty if nothing was ever decided.
@@ -233,14 +234,10 @@ class HistoryStore:
         return True
 
     def _find(self) -> str | None:
-        """The run, restored with its experiment where either was deleted; None if there never was one."""
+        """The run, deleted or not; None if there never was one."""
         if self._run_id is None:
             found = self._client.get_experiment_by_name(self.experiment)
-            if found is None:
-                return None
-            if found.lifecycle_stage == "deleted":
-                self._client.restore_experiment(found.experiment_id)
-            self._run_id = self._run_of(found.experiment_id)
+            self._run_id = None if found is None else self._run_of(found.experiment_id)
         return self._run_id
 
     def _run_of(self, experiment_id: str) -> str | None:
@@ -256,17 +253,25 @@ class HistoryStore:
                 f"the promotion history of {self.name} was written in two runs of experiment {self.experiment} "
                 f"({', '.join(run.info.run_id for run in written)}); delete the one that is not to count for good"
             )
-        found = written[0].info
-        if found.lifecycle_stage == "deleted":
-            self._client.restore_run(found.run_id)
-        return str(found.run_id)
+        return str(written[0].info.run_id)
+
+    def _restore(self, run_id: str) -> str:
+        """The run, brought back with its experiment where either was deleted: before a line is written, not to read."""
+        if run_id != self._restored:
+            found = self._client.get_run(run_id).info
+            if self._client.get_experiment(found.experiment_id).lifecycle_stage == "deleted":
+                self._client.restore_experiment(found.experiment_id)
+            if self._client.get_run(run_id).info.lifecycle_stage == "deleted":
+                self._client.restore_run(run_id)
+            self._restored = run_id
+        return run_id
 
     def _founded(self) -> str:
         """The run, made if need be. An experiment's name is unique, so one of many makes it, and its run."""
         mlflow = import_mlflow()
         with explained(f"opening the promotion history of {self.name}"):
             if run_id := self._find():
-                return run_id
+                return self._restore(run_id)
             try:
                 self._client.create_experiment(self.experiment, self._place(), {KIND: "ledger"})
                 deadline = 0.0

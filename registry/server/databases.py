@@ -7,6 +7,7 @@ import os
 import shutil
 import sqlite3
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from registry.tracking.connection import import_mlflow, without_credentials
+from registry.tracking.database import BUSY_SECONDS, busy_error, explained_error, free_version, open_to_read
 from ssl_core.errors import IntegrityError, MissingDependencyError, RegistryError
 
 Engine = Literal["postgres", "sqlite"]
@@ -73,7 +75,7 @@ def check_saved(engine: Engine, saved: Path) -> None:
     try:
         match engine:
             case "sqlite":
-                with closing(_opened(saved)) as connection:
+                with closing(open_to_read(saved)) as connection:
                     sound = connection.execute("PRAGMA quick_check").fetchall() == [("ok",)]
                     names = str(connection.execute("SELECT name FROM sqlite_schema").fetchall())
             case "postgres":
@@ -158,13 +160,9 @@ def set_password(address: str, user: str, password: str) -> None:
         store.engine.dispose()
 
 
-def _opened(file: Path) -> sqlite3.Connection:
-    """For reading: a file that is not there is not made."""
-    return sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)
-
-
 @contextmanager
 def _engine(address: str) -> Iterator[sa.Engine]:
+    _wait_for(address)
     engine = sa.create_engine(address)
     try:
         with _told(address):
@@ -174,9 +172,22 @@ def _engine(address: str) -> Iterator[sa.Engine]:
 
 
 def _copy_sqlite(address: str, source: Path, target: Path) -> None:
-    here, there = _opened(source), sqlite3.connect(target)
-    with _told(address), closing(here), closing(there):
-        here.backup(there)
+    _wait_for(address)
+    held, deadline = sqlite_file(address), time.monotonic() + BUSY_SECONDS
+
+    def patient(status: int, left: int, pages: int) -> None:
+        """After each attempt: Python makes them for ever while another program holds the file."""
+        if status in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) and time.monotonic() > deadline:
+            raise busy_error(held)
+
+    with _told(address), closing(open_to_read(source)) as here, closing(sqlite3.connect(target, timeout=0)) as there:
+        here.backup(there, progress=patient)
+
+
+def _wait_for(address: str) -> None:
+    """Until a SQLite file that is there is free. Raises StorageError: it is not, or is damaged."""
+    if engine_of(address) == "sqlite" and sqlite_file(address).exists():
+        free_version(sqlite_file(address))
 
 
 def _is_there(address: str) -> bool:
@@ -219,6 +230,6 @@ def _told(address: str) -> Iterator[None]:
     try:
         yield
     except (SQLAlchemyError, sqlite3.Error) as error:
-        first = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-        place = without_credentials(address)
-        raise RegistryError(f"{place}: {first}; start the database, or move a damaged file away") from None
+        place = sqlite_file(address) if engine_of(address) == "sqlite" else without_credentials(address)
+        first = str(error).strip().splitlines()[0]
+        raise explained_error(error, place) or RegistryError(f"{place}: {first}; put a backup back") from None

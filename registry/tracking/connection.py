@@ -2,7 +2,8 @@
 
 Embedded (no address given): a SQLite file under the home folder, artifacts beside it. Creating that file runs MLflow's
 migrations, which several processes must not do at once: a file lock. A server: its address is tried first with a short
-time limit, because MLflow's own retries take minutes to say that nobody is there.
+time limit, because MLflow's own retries take minutes to say that nobody is there. Who only reads makes nothing and
+takes no lock, so a home folder that may not be written can be read.
 """
 
 import logging
@@ -16,15 +17,31 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
+from registry.tracking.database import (
+    QUIET_SECONDS,
+    Guarded,
+    NoRegistryError,
+    check_file,
+    check_server,
+    may_write,
+    reading_address,
+    sqlite_file,
+)
 from ssl_core.errors import RegistryError, SplatsweepError, StorageError
+
+log = logging.getLogger(__name__)
 
 Client = Any
 """`mlflow.MlflowClient`; the library is untyped and takes seconds to import, so imported where used."""
 
 ANSWER_SECONDS = 10.0
+LOCK_SECONDS = 120.0
+"""for another command that makes the store"""
 SIGN_IN = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+UNFINISHED = ".mlflow.db.unfinished"
+"""beside a store that is being made, or whose making was cut short"""
 WRITES = 5
 """attempts at a write that lost a race; a second loss takes somebody who removes the row in between"""
 _MISSING = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND")
@@ -46,36 +63,94 @@ class Connection:
 
     client: Client
     tracking_uri: str
-    experiment_id: str
+    experiment_id: str  # empty where there is none, opened to read
     experiment: str
+    artifacts: Any = None  # `mlflow.artifacts`, which ends as the client does where the database is at fault
 
 
-def connect(tracking_uri: str | None, home: Path, experiment: str) -> Connection:
+def connect(tracking_uri: str | None, home: Path, experiment: str, *, reading: bool = False) -> Connection:
     """Open (and on first use create) the tracking store and the experiment.
 
     Args:
         tracking_uri: an MLflow address; None for the store under `home`.
         home: folder of the embedded store, of its artifacts and of the lock.
         experiment: created where it is missing, restored where it was deleted.
+        reading: nothing is written: no folder, lock, database or experiment.
 
     Raises:
+        NoRegistryError: `reading`, and there is no database.
         RegistryError: the server does not answer, or the store is not one that MLflow accepts.
-        StorageError: the home folder cannot be written.
+        StorageError: the database is busy, damaged or may not be read, or the home folder cannot be written.
     """
-    home = home.resolve()
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"cannot write to {home}: {error}; set SPLATSWEEP_HOME to another folder") from None
-    embedded = not tracking_uri
+    home, embedded = home.resolve(), not tracking_uri
     address = tracking_uri or embedded_address(home)
+    file = home / "mlflow.db" if embedded else sqlite_file(address)
     if address.startswith(("http://", "https://")):
         _knock(address)
-    mlflow = import_mlflow()
-    with FileLock(home / "mlflow.lock"), explained(f"MLflow at {address}"), _whole_store(home if embedded else None):
-        client = mlflow.MlflowClient(tracking_uri=address, registry_uri=address)
-        experiment_id = _experiment(client, experiment, (home / "mlartifacts").as_uri() if embedded else None)
-    return Connection(client, address, experiment_id, experiment)
+    elif address.startswith(("postgres", "mysql", "mssql")):
+        check_server(address, without_credentials(address))
+    if reading:
+        return _connected_to_read(address, file, home / UNFINISHED if embedded else None, experiment)
+    with _lock(home), _whole_store(home if embedded else None):
+        client, artifacts = _opened(address, file, may_be_empty=not embedded)
+        with explained(f"MLflow at {without_credentials(address)}"):
+            place = (home / "mlartifacts").as_uri() if embedded else None
+            experiment_id = _experiment(client, experiment, place)
+    return Connection(client, address, experiment_id, experiment, artifacts)
+
+
+def _connected_to_read(address: str, file: Path | None, mark: Path | None, experiment: str) -> Connection:
+    """`mark` is there while the embedded store is being made; nothing can be in it."""
+    if file is not None and (not _is_there(file) or (mark is not None and mark.exists())):
+        raise NoRegistryError(f"nothing is registered yet: there is no {file}; run a study first (make sweep)")
+    if file is not None and not may_write(file):
+        address = reading_address(file)
+    client, artifacts = _opened(address, file, may_be_empty=False)
+    with explained(f"MLflow at {without_credentials(address)}"):
+        found = client.get_experiment_by_name(experiment)
+    return Connection(client, address, "" if found is None else str(found.experiment_id), experiment, artifacts)
+
+
+def _opened(address: str, file: Path | None, *, may_be_empty: bool) -> tuple[Guarded, Guarded]:
+    """MLflow's client and its artifacts, once the database is found to be free and whole."""
+    mlflow, place = import_mlflow(), file or without_credentials(address)
+    there = file if file is not None and file.exists() else None  # one that is made is nobody else's
+    if there is not None:
+        check_file(there, may_be_empty=may_be_empty)
+    with explained(f"MLflow at {place}"):
+        client = Guarded(mlflow, place, there).MlflowClient(tracking_uri=address, registry_uri=address)
+    return Guarded(client, place, file), Guarded(mlflow.artifacts, place, file)
+
+
+def _is_there(file: Path) -> bool:
+    try:
+        file.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise StorageError(f"{file} may not be read by this user ({error.strerror}); ask its owner") from None
+    return True
+
+
+@contextmanager
+def _lock(home: Path) -> Iterator[None]:
+    """One process at a time makes the store or the experiment."""
+    lock = FileLock(home / "mlflow.lock")
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=QUIET_SECONDS)
+        except Timeout:
+            log.warning("another command is opening the registry in %s; waiting up to %.0f s", home, LOCK_SECONDS)
+            lock.acquire(timeout=LOCK_SECONDS)
+    except Timeout:
+        raise StorageError(f"another command holds {lock.lock_file} all the time; end it, then try again") from None
+    except OSError as error:
+        raise StorageError(f"cannot write to {home}: {error}; set SPLATSWEEP_HOME to another folder") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager
@@ -87,7 +162,7 @@ def _whole_store(home: Path | None) -> Iterator[None]:
     if home is None:
         yield
         return
-    store, mark = home / "mlflow.db", home / ".mlflow.db.unfinished"
+    store, mark = home / "mlflow.db", home / UNFINISHED
     if mark.exists():
         for tail in ("", "-journal", "-wal", "-shm"):
             (home / f"mlflow.db{tail}").unlink(missing_ok=True)
@@ -108,8 +183,9 @@ def import_mlflow() -> Any:
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     import mlflow
 
-    for name in ("alembic", "alembic.runtime.migration", "mlflow.store.db.utils"):
+    for name in ("alembic", "alembic.runtime.migration"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # tracebacks of what is told in one line
     return mlflow
 
 

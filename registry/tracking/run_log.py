@@ -17,26 +17,31 @@ from registry.tracking.connection import (
     embedded_address,
     every_page,
     explained,
-    import_mlflow,
     is_gone,
     without_credentials,
 )
+from registry.tracking.database import NoRegistryError
 from registry.tracking.names import PARAM_LIMIT, PARENT, TAG_LIMIT, RunStatus, own_tags, texts_of
 from ssl_core.errors import RegistryError
 
 EXPERIMENT = "splatsweep"
 
 
-def open_run_log(tracking_uri: str | None, home: Path, experiment: str = EXPERIMENT) -> "RunLog":
-    """The run log at an MLflow address, or the embedded one under `home` for None. Nothing is asked of it yet."""
-    return RunLog(tracking_uri or None, home, experiment)
+def open_run_log(
+    tracking_uri: str | None, home: Path, experiment: str = EXPERIMENT, *, reading: bool = False
+) -> "RunLog":
+    """The run log at an MLflow address, or the embedded one under `home` for None. Nothing is asked of it yet.
+
+    `reading`: nothing is made or written by opening it, so the home folder may be one that may not be written.
+    """
+    return RunLog(tracking_uri or None, home, experiment, reading=reading)
 
 
 class RunLog:
     """What happened, in MLflow. Thread-safe; made by `open_run_log`."""
 
-    def __init__(self, tracking_uri: str | None, home: Path, experiment: str) -> None:
-        self._given, self._home, self._experiment = tracking_uri, home.resolve(), experiment
+    def __init__(self, tracking_uri: str | None, home: Path, experiment: str, *, reading: bool = False) -> None:
+        self._given, self._home, self._experiment, self._reading = tracking_uri, home.resolve(), experiment, reading
         self._connection: Connection | None = None
         self._opening = threading.Lock()
 
@@ -51,12 +56,13 @@ class RunLog:
         """To the server, opened when first needed.
 
         Raises:
+            NoRegistryError: opened for reading, and nothing was ever registered here.
             RegistryError: no server answers there, or it refuses.
-            StorageError: the home folder cannot be written.
+            StorageError: the database is busy or damaged, or the home folder cannot be written.
         """
         with self._opening:
             if self._connection is None:
-                self._connection = connect(self._given, self._home, self._experiment)
+                self._connection = connect(self._given, self._home, self._experiment, reading=self._reading)
             return self._connection
 
     @property
@@ -133,13 +139,18 @@ class RunLog:
         """Runs with these tags, oldest first. Values are digests or checked names: no quotes in them."""
         query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
         with explained(f"looking for runs where {query}"):
-            search, experiment = self.client.search_runs, self.connection.experiment_id
+            try:
+                search, experiment = self.client.search_runs, self.connection.experiment_id
+            except NoRegistryError:
+                return []
+            if not experiment:
+                return []
             return list(every_page(search, [experiment], query, max_results=500, order_by=["start_time ASC"]))
 
     def read_file(self, run_id: str, name: str) -> bytes:
         """An artifact of a run. Raises RegistryError, StorageError where it is not there or cannot be read."""
         with explained(f"reading {name} of run {run_id}"), tempfile.TemporaryDirectory() as scratch:
-            path = import_mlflow().artifacts.download_artifacts(
-                run_id=run_id, artifact_path=name, dst_path=scratch, tracking_uri=self.tracking_uri
+            path = self.connection.artifacts.download_artifacts(
+                run_id=run_id, artifact_path=name, dst_path=scratch, tracking_uri=self.connection.tracking_uri
             )
             return Path(path).read_bytes()

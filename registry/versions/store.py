@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from registry.tracking.connection import Client, every_page, explained, import_mlflow, is_missing, write_again
+from registry.tracking.database import NoRegistryError
 from registry.tracking.run_log import RunLog
 from registry.versions.model_card import describe_version
 from registry.versions.records import (
@@ -109,13 +110,17 @@ class EncoderStore:
     def list(self, name: str | None = None) -> tuple[EncoderVersion, ...]:
         """Registered encoders, by name and version; of one name (none such: empty), or of all."""
         with explained("listing registered encoders"):
-            models = every_page(self.client.search_registered_models, f"tags.`{PREFIX}kind` = 'encoder'")
+            try:
+                client = self.client
+            except NoRegistryError:
+                return ()
+            models = every_page(client.search_registered_models, f"tags.`{PREFIX}kind` = 'encoder'")
             found = []
             for model in models:
                 # a name that another client chose may be none that can be asked for
                 if (name is None or model.name == name) and is_safe_name(model.name):
                     aliases = dict(model.aliases)
-                    versions = every_page(self.client.search_model_versions, f"name = '{model.name}'")
+                    versions = every_page(client.search_model_versions, f"name = '{model.name}'")
                     found += [_read(version, aliases) for version in versions]
         return tuple(sorted(found, key=lambda version: (version.name, version.version)))
 
@@ -131,7 +136,7 @@ class EncoderStore:
                 aliases = dict(self.client.get_registered_model(name).aliases)
                 return _read(self.client.get_model_version(name, str(version)), aliases)
         except RegistryError as error:
-            if is_missing(error):
+            if is_missing(error) or isinstance(error, NoRegistryError):
                 raise self._not_found(name, f"version {version}") from None
             raise
 
@@ -183,8 +188,9 @@ class EncoderStore:
         """
         with explained(f"downloading {name}/{version}"):
             uri = self.client.get_model_version_download_uri(name, str(version))
-            found = import_mlflow().artifacts.download_artifacts(
-                artifact_uri=uri, dst_path=str(folder), tracking_uri=self.run_log.tracking_uri
+            opened = self.run_log.connection
+            found = opened.artifacts.download_artifacts(
+                artifact_uri=uri, dst_path=str(folder), tracking_uri=opened.tracking_uri
             )
         return Path(found)
 

@@ -49,7 +49,7 @@ def history(name: ModelName, json: Json = False) -> None:
     from registry.champions.promotion_history import HistoryStore
     from registry.versions.records import CHAMPION
 
-    with opened_store() as store:
+    with opened_store(reading=True) as store:
         store.known(name)
         holder, histories = store.with_alias(name, CHAMPION), HistoryStore(store, name)
         told, broken = histories.read(strict=False), None
@@ -85,19 +85,13 @@ def compare(
     json: Json = False,
 ) -> None:
     """Two encoders side by side, with intervals: a table and a picture."""
-    from registry.champions.compare import comparison_png
     from ssl_core.evaluation.report import scale_of
 
     found = _comparison(left, right, pack)
-    both = f"{found.left} and {found.right}".replace("/", "-v").replace(" ", "-")
-    path = out or home() / "comparisons" / f"{both}.png"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(comparison_png(found))
-    except OSError as error:
-        raise StorageError(f"cannot write {path}: {error}; choose another --out") from None
+    picture = _picture(found, out)
     if json:
-        print_json({**found.model_dump(mode="json"), "verdict": found.verdict, "picture": str(path)})
+        where = None if picture is None else str(picture)
+        print_json({**found.model_dump(mode="json"), "verdict": found.verdict, "picture": where})
         return
     scale = scale_of(found.measure)
     rows = [
@@ -107,7 +101,24 @@ def compare(
     ]  # fmt: skip
     title = f"test {scale.axis}, {found.test_units} of pack {found.pack_digest}"
     table(title, ["measured", found.left, found.right, "difference", "compared"], rows)
-    say(f"{found.verdict}\npicture: {path}")
+    say(found.verdict if picture is None else f"{found.verdict}\npicture: {picture}")
+
+
+def _picture(found: "Comparison", out: Path | None) -> Path | None:
+    """Where the picture is; None where the home folder, which nobody asked for, may not be written."""
+    from registry.champions.compare import comparison_png
+
+    both = f"{found.left} and {found.right}".replace("/", "-v").replace(" ", "-")
+    path = out or home() / "comparisons" / f"{both}.png"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(comparison_png(found))
+    except OSError as error:
+        if out is not None:
+            raise StorageError(f"cannot write {path}: {error}; choose another --out") from None
+        aside(f"no picture: {path} cannot be written ({error.strerror}); choose a place with --out")
+        return None
+    return path
 
 
 def _comparison(left: str, right: str, pack: str | None) -> "Comparison":
@@ -117,7 +128,7 @@ def _comparison(left: str, right: str, pack: str | None) -> "Comparison":
     from study.datasets.pack_storage import open_data
 
     opened = open_data(pack) if pack is not None else None
-    with opened_store() as store, evaluation_progress() as tell:
+    with opened_store(reading=pack is None) as store, evaluation_progress() as tell:
         versions = [store.resolve(reference) for reference in (left, right)]
         mine, theirs = (
             stored_report(store, version)

@@ -27,7 +27,7 @@ def lineage(
         raise ConfigError("name one thing: an encoder (NAME@ALIAS or NAME/VERSION), --pack or --study")
     from registry.versions.lineage import of_pack, of_study, trace
 
-    with opened_store() as store:
+    with opened_store(reading=True) as store:
         if reference is not None:
             traced = trace(store, reference)
             print_json(traced.model_dump(mode="json")) if json else _print_trace(traced)
@@ -48,7 +48,7 @@ def rerun(
     """Train an encoder again from its lineage; exit code 1 when other metrics or weights come out."""
     from study.registration.rerun import rerun as trained_again
 
-    with opened_store() as store:
+    with opened_store(reading=True) as store:
         found = trained_again(store, reference, home(), pack=pack, tolerance=tolerance, say=aside)
     if json:
         extra = {"bit_equal": found.bit_equal, "agrees": found.agrees, "verdict": found.verdict}

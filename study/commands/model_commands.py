@@ -46,7 +46,7 @@ def models(
     json: Json = False,
 ) -> None:
     """Registered encoders: versions, aliases, status and what the test split said."""
-    with opened_store() as store:
+    with opened_store(reading=True) as store:
         found = store.list() if name is None else store.known(name)
     if json:
         print_json([version.model_dump(mode="json") for version in found])
@@ -132,7 +132,7 @@ def _print_reference_table(reference: str, pack: "Dataset", json: bool) -> None:
     from registry.versions.evaluation_log import reference_table_of
     from ssl_core.training.config import choose_device
 
-    with opened_store() as store, evaluation_progress() as tell:
+    with opened_store(reading=True) as store, evaluation_progress() as tell:
         report, times = reference_table_of(store, reference, pack, device=choose_device(), tell=tell)
     rows = report.by_views()
     if json:
@@ -162,7 +162,7 @@ def pull(
     if source is not None:
         folder = pull_offline(source, to, reference)
     else:
-        with opened_store() as store:
+        with opened_store(reading=True) as store:
             folder = fetch(store, reference, to)
     sizes = {file: file.stat().st_size for file in sorted(folder.rglob("*")) if file.is_file()}
     files = {str(file.relative_to(folder)): size for file, size in sizes.items()}

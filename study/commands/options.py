@@ -31,10 +31,13 @@ def assigned(assignments: list[str] | None) -> dict[str, Any]:
 
 
 @contextmanager
-def opened_store() -> "Iterator[EncoderStore]":
-    """The store of the registry at MLFLOW_TRACKING_URI, or of the one under the home folder."""
+def opened_store(*, reading: bool = False) -> "Iterator[EncoderStore]":
+    """The store of the registry at MLFLOW_TRACKING_URI, or of the one under the home folder.
+
+    `reading`: nothing is made there, and the home folder may be one that may not be written.
+    """
     from registry.tracking.run_log import open_run_log
     from registry.versions.store import EncoderStore
 
-    with open_run_log(os.environ.get("MLFLOW_TRACKING_URI"), home()) as log:
+    with open_run_log(os.environ.get("MLFLOW_TRACKING_URI"), home(), reading=reading) as log:
         yield EncoderStore(log)

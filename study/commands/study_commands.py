@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ssl_core.errors import StorageError
 from study.commands.options import Assignments, Concurrency, Json, PackPlace, SpaceFile, StudyName, TrialCount, assigned
 from study.reports.console import aside, console, errors, print_json, say, table
 from study.spec.home import latest_study, study_folder
@@ -37,7 +38,10 @@ def report(
     from study.reports.study_report import write_report
 
     folder = study_folder(name or latest_study())
-    say(f"report: {write_report(read_ledger(folder), out or folder / 'report.html')}")
+    try:
+        say(f"report: {write_report(read_ledger(folder), out or folder / 'report.html')}")
+    except StorageError as error:
+        raise (error if out is not None else StorageError(f"{error}, with --out FILE.html")) from None
 
 
 def why(

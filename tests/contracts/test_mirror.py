@@ -9,11 +9,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mirror import BEGAN, Connect, Cut, Failing, Played, assert_mirrored, at, play, runs_of, tell, tell_with
 
+from registry.tracking import database
 from registry.tracking.connection import Connection, UnreachableError
 from registry.tracking.cursor import read_cursor
 from registry.tracking.mirror import Mirror
 from registry.tracking.names import STUDY_RUN
 from registry.tracking.run_view import Point, RunView
+from tests.held_database import held
 
 NUMBERS = itertools.count()
 
@@ -250,3 +252,30 @@ def test_a_full_disk_keeps_nothing_from_the_server(
     assert not (tmp_path / "mirror.json").exists()
     tell(source, store, tmp_path)
     assert_mirrored(source, store())
+
+
+def test_a_database_that_is_held_or_damaged_is_waited_for_and_refuses_nothing(
+    source: Played, own: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "own" / "mlflow.db"
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.5)
+    monkeypatch.setattr(database, "QUIET_SECONDS", 0.1)
+    play(source)
+    tell(source, own, tmp_path)
+    mirror, whole = Mirror(source, own, tmp_path), file.read_bytes()
+    with held(file), pytest.raises(UnreachableError, match="is busy"):
+        mirror.round()
+    mirror.round()
+    source.point("0", 5, loss=0.125, probe=5.0, nan=0.0)
+    mirror._source.facts = source.facts  # type: ignore[attr-defined]
+    # the counter of changes in the header, too: else SQLite believes what it remembers
+    file.write_bytes(whole[:24] + b"new!" + whole[28:4096] + b"x" * (len(whole) - 4096))
+    with pytest.raises(UnreachableError, match="is damaged"):
+        mirror.round()
+    assert "is damaged" in read_cursor(tmp_path).trouble
+    file.write_bytes(whole)
+    while mirror.round():
+        pass
+    assert_mirrored(source, own())
+    cursor = read_cursor(tmp_path)
+    assert (cursor.refused, cursor.trouble) == (0, "")
