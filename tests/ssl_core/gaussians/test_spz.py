@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 
 from ssl_core.errors import GaussianFileError
 from ssl_core.files.source import FileSource
-from ssl_core.gaussians.formats.spz import decode, mirror_signs
+from ssl_core.gaussians.formats.spz import decode
+from ssl_core.gaussians.formats.spz_axes import mirror_signs
 from ssl_core.gaussians.gaussian_cloud import MAX_GAUSSIANS, SH_REST, GaussianCloud
 from ssl_core.gaussians.gaussian_file import read_gaussians
 from tests.reference.gaussian_axes import rotations
