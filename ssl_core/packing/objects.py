@@ -20,8 +20,8 @@ SHOWN = 5
 class SplatObject:
     """One object: its Gaussians and, where there are any, its views in order, with a mask for each or none.
 
-    `cameras` is a cameras.json that may name the views; `part_labels` an .npy with an integer per Gaussian; `beside` the
-    files that the Gaussians are read with (`gaussian_file.companions`).
+    `cameras` is a cameras.json that may name the views; `part_labels` an .npy with an integer per Gaussian; `beside`
+    holds the files that the Gaussians are read with (`gaussian_file.companions`).
     """
 
     class_name: str

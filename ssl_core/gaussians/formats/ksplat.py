@@ -230,7 +230,8 @@ def _harmonics(stored: NDArray[Any], header: KsplatHeader) -> NDArray[Any]:
     if header.level < 2:
         return stored
     low, high = header.sh_bounds
-    return (low + np.arange(256) / 255 * (high - low)).astype(np.float32)[stored]
+    values: Floats = (low + np.arange(256) / 255 * (high - low)).astype(np.float32)
+    return values[stored]
 
 
 def _log_scales(cloud: GaussianCloud, level: int) -> tuple[str, ...]:

@@ -20,6 +20,8 @@ KINDS = {
     "model (1).splat": "splat",
     "c.spz": "spz",
     "d.SOG": "sog",
+    "e.ksplat": "ksplat",
+    "meta.json": "sog",
 }
 
 
