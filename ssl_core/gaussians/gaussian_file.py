@@ -24,7 +24,7 @@ _FORMATS: dict[str, GaussianFormat] = {
     ".spz": "spz",
     ".sog": "sog",
 }
-_OWN_STARTS = {"spz": ("gzip", "a .spz"), "sog": ("a zip",), "ksplat": ()}
+_OWN_STARTS = {"spz": ("gzip", "a .spz"), "sog": ("a zip",), "ksplat": ("a .ksplat",)}
 """What files of a format look like. The readers of .ply and .splat look for themselves."""
 
 

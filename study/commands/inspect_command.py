@@ -53,15 +53,17 @@ def inspect(
 
 
 def kind_of(path: str) -> Kind:
-    """By what is there: an address or a folder with a manifest is a pack, one with a meta.json an unbundled .sog, other
-    folders and camera files are a scene."""
+    """By what is there: an address or a folder with a manifest is a pack, other folders and camera files are a scene,
+    but for an unbundled .sog."""
     from study.datasets.object_store import is_uri
 
     place = Path(path)
     # a pack without its manifest is half-written, and opening it says so
     if is_uri(path) or any((place / name).is_file() for name in ("manifest.json", "gaussians.npy")):
         return "pack"
-    if place.name == "meta.json" or (place / "meta.json").is_file():
+    if place.name == "meta.json":
+        return "gaussians"
+    if (place / "meta.json").is_file() and any((place / f"means_l.{kind}").is_file() for kind in ("webp", "png")):
         return "gaussians"
     if place.is_dir() or place.suffix.lower() in (".json", ".bin", ".txt"):
         return "scene"

@@ -39,6 +39,7 @@ _SIGNATURES = (
     (b"ply\r", "a .ply"),
     (b"\x1f\x8b\x08", "gzip data (a .spz, or a file to gunzip)"),
     (b"NGSP", "a .spz"),
+    (b"\x00\x01\x00\x00", "a .ksplat"),
     (b"PK\x03\x04", "a zip archive (a .sog, or one to unzip)"),
     (b"\x89PNG\r\n\x1a\n", "a PNG picture"),
     (b"\xff\xd8\xff\xe0", "a JPEG picture"),

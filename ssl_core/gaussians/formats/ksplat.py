@@ -231,7 +231,8 @@ def _harmonics(stored: NDArray[Any], header: KsplatHeader) -> NDArray[Any]:
         return stored
     low, high = header.sh_bounds
     values: Floats = (low + np.arange(256) / 255 * (high - low)).astype(np.float32)
-    return values[stored]
+    found: Floats = values[stored]
+    return found
 
 
 def _log_scales(cloud: GaussianCloud, level: int) -> tuple[str, ...]:

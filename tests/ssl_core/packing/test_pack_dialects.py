@@ -11,7 +11,7 @@ import pytest
 from small_sets import put
 
 from ssl_core.data.object_pack import Pack, PackConfig
-from ssl_core.errors import PackError
+from ssl_core.errors import LayoutError, PackError
 from ssl_core.gaussians.gaussian_cloud import GaussianCloud
 from ssl_core.gaussians.ply import write_gaussian_ply
 from ssl_core.inspect.pack_facts import describe_pack, format_pack
@@ -143,8 +143,8 @@ def test_unbundled_sog_folders_are_objects(tmp_path):
         run(tmp_path, tmp_path / "pack")
     _, stats = run(tmp_path, tmp_path / "pack", update=True)
     assert (stats.made, stats.copied) == (1, 2)
-    plan = plan_pack(tmp_path / "points", tmp_path / "points", CONFIG)
-    assert not plan.entries or not any(entry.item.views for entry in plan.entries)
+    with pytest.raises(LayoutError, match="object without views"):
+        plan_pack(tmp_path / "points", tmp_path / "points", CONFIG)
 
 
 def test_a_meta_json_of_something_else_is_no_object(tmp_path):
