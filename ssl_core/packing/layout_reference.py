@@ -73,7 +73,7 @@ def reference_objects(points: Listing, views: "ViewFiles | None") -> tuple[list[
     return objects, problems
 
 
-class Found(NamedTuple):
+class ObjectFiles(NamedTuple):
     """The Gaussians of an object and what belongs to their file."""
 
     gaussians: Source
@@ -81,7 +81,7 @@ class Found(NamedTuple):
     beside: tuple[Source, ...]
 
 
-def _gaussians(points: Listing) -> dict[str, Found]:
+def _gaussians(points: Listing) -> dict[str, ObjectFiles]:
     """`class/split/name` -> the Gaussians of the highest iteration (of one, the first of SUFFIXES)."""
     best: dict[str, tuple[tuple[int, bool, int], str]] = {}
     for path in points.files:
@@ -98,7 +98,7 @@ def _gaussians(points: Listing) -> dict[str, Found]:
             best[match[1]] = (rank, path)
     folders = _by_folder(points)
     return {
-        key: Found(
+        key: ObjectFiles(
             points.files[path],
             part_labels_of(points, path),
             companions(points.files[path].name, folders[path.rpartition("/")[0]]),
