@@ -16,7 +16,7 @@ class DataError(SplatsweepError):
 
 
 class GaussianFileError(DataError):
-    """A file of Gaussians (.ply, .splat, .spz, .sog, ...) cannot be read."""
+    """A file of Gaussians (.ply, .splat, .spz, .sog, .ksplat) cannot be read."""
 
 
 class PlyError(GaussianFileError):

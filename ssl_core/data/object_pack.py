@@ -26,6 +26,7 @@ from ssl_core.config import Config
 from ssl_core.data.manifest import FileFacts, Manifest, as_manifest, check_sizes, read_values
 from ssl_core.data.pack_arrays import GEOMETRY_WIDTH, ROW_WIDTH, SH_REST_WIDTH, Codec, open_array, open_views
 from ssl_core.errors import InfeasibleError, PackError
+from ssl_core.gaussians.formats.spz_axes import SpzAxes
 from ssl_core.scenes.cameras import Camera
 
 VOID = 255
@@ -54,6 +55,11 @@ class PackConfig(Config):
         default="raw", description="how views are stored: raw bytes, or jpeg or webp when disk matters"
     )
     seed: int = 0
+    spz_axes: SpzAxes | None = Field(
+        default=None,
+        exclude_if=lambda axes: axes is None,  # packs that were made without the option keep their digest
+        description="axes of .spz files that do not name theirs: rub or ply; None: by a .ply beside, else rub",
+    )
 
 
 class PackObject(Config):

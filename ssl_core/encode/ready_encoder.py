@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from ssl_core.contracts import PointsContract
 from ssl_core.encode.model_inputs import Picture, image_input, points_input
 from ssl_core.errors import ConfigError
+from ssl_core.gaussians.formats.spz_axes import SpzAxes
 from ssl_core.gaussians.gaussian_cloud import GaussianCloud
 from ssl_core.gaussians.gaussian_file import read_gaussians
 from ssl_core.models.bundle import BundleCard
@@ -48,15 +49,22 @@ class LoadedModel:
         return self.card.output_shape[0]
 
     def encode_ply(
-        self, files: Path | str | Sequence[Path | str], *, batch: int = BATCH, seed: int = 0, repeat: bool = False
+        self,
+        files: Path | str | Sequence[Path | str],
+        *,
+        batch: int = BATCH,
+        seed: int = 0,
+        repeat: bool = False,
+        spz_axes: SpzAxes | None = None,
     ) -> Features:
-        """[files, F] of Gaussian files: .ply of any dialect, .splat, .spz, .sog. One file counts as a list of one.
+        """[files, F] of Gaussian files: .ply of any dialect, .splat, .spz, .sog, .ksplat. One file counts as a list.
 
         Args:
             files: one object each, upright (z up).
             batch: files held at a time.
             seed: of the points that are chosen.
             repeat: see `points_input`.
+            spz_axes: "rub" or "ply", see `read_gaussians`.
 
         Raises:
             GaussianFileError: a file is missing or damaged.
@@ -65,7 +73,9 @@ class LoadedModel:
         """
         contract = self._points()
         inputs = (
-            points_input(read_gaussians(file).cloud, contract, seed=seed, repeat=repeat, what=str(file))
+            points_input(
+                read_gaussians(file, spz_axes=spz_axes).cloud, contract, seed=seed, repeat=repeat, what=str(file)
+            )
             for file in ([files] if isinstance(files, Path | str) else files)
         )
         return self._encode(map(torch.from_numpy, inputs), batch)

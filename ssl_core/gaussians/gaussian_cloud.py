@@ -16,8 +16,8 @@ from ssl_core.errors import DataError
 
 Floats = NDArray[np.float32]
 
-GaussianFormat = Literal["ply", "compressed_ply", "splat", "spz", "sog"]
-SUFFIXES = (".ply", ".splat", ".spz", ".sog")
+GaussianFormat = Literal["ply", "compressed_ply", "splat", "spz", "sog", "ksplat"]
+SUFFIXES = (".ply", ".splat", ".spz", ".sog", ".ksplat")
 """Endings of files that may hold Gaussians; `.compressed.ply` is a .ply by name and told apart by its header."""
 
 MAX_GAUSSIANS = 3_000_000

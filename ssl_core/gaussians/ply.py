@@ -25,11 +25,13 @@ from ssl_core.gaussians.formats.compressed_ply import decode_compressed, is_comp
 from ssl_core.gaussians.formats.gaussian_properties import (
     INRIA_PROPERTIES,
     NEEDED,
+    SCALES,
     STORED_REST,
     check_count,
     check_gaussians,
     named_columns,
 )
+from ssl_core.gaussians.formats.ply_dialects import dialect_notes, give_thickness, is_flat
 from ssl_core.gaussians.formats.ply_header import PlyElementHeader, PlyHeader, check_nothing_left, read_header
 from ssl_core.gaussians.formats.ply_rows import Rows, open_rows
 from ssl_core.gaussians.gaussian_cloud import SH_REST, Floats, GaussianCloud, GaussianFile, empty_cloud
@@ -57,7 +59,7 @@ def decode(source: Source, limit: int) -> GaussianFile:
         cloud = _read_cloud(source, stream, header, vertex, stored_rest)
     degree = STORED_REST.index(stored_rest)
     notes = ("spherical harmonics of degree 4 were cut to degree 3",) if degree > 3 else ()
-    return GaussianFile(cloud, "ply", degree, notes)
+    return GaussianFile(cloud, "ply", degree, (*notes, *dialect_notes(vertex.types.keys())))
 
 
 def write_gaussian_ply(path: Path, cloud: GaussianCloud) -> None:
@@ -96,7 +98,7 @@ def _vertex_header(header: PlyHeader) -> PlyElementHeader:
     vertex = header.element("vertex")
     if vertex is None or vertex.count == 0:
         raise PlyError("has no vertices, so no Gaussians; train or export it again")
-    missing = [name for name in NEEDED if name not in vertex.types]
+    missing = [] if is_flat(vertex.types) else [name for name in NEEDED if name not in vertex.types]
     if missing:
         # Looking for near names is slow, and a header may name tens of thousands.
         shown = (name for name in vertex.types if len(name) < 40 and name.isprintable())
@@ -133,7 +135,12 @@ def _read_cloud(
     """The rows of `vertex` as arrays, checked."""
     rows = open_rows(source, stream, header, "vertex")
     cloud = empty_cloud(vertex.count, min(stored_rest // 3, SH_REST[-1]))
-    runs = [run for names, table in named_columns(cloud, stored_rest) for run in _runs(rows, names, table)]
+    # Of flat Gaussians the third scale is not there; until it is known it is the first.
+    flat = {SCALES[2]: SCALES[0]} if is_flat(vertex.types) else {}
+    columns = (
+        (tuple(flat.get(name, name) for name in names), table) for names, table in named_columns(cloud, stored_rest)
+    )
+    runs = [run for names, table in columns for run in _runs(rows, names, table)]
     # A double beyond float32 becomes inf and is refused below, by name.
     with np.errstate(over="ignore"):
         for at, block in rows.blocks:
@@ -142,6 +149,8 @@ def _read_cloud(
     finish(source, stream)
     if header.format != "ascii":
         _check_byte_order(header, cloud)
+    if flat:
+        give_thickness(cloud)
     check_gaussians(cloud, stored_rest)
     return cloud
 

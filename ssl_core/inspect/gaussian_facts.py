@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssl_core.files.source import Source, as_source
+from ssl_core.files.source import Source
+from ssl_core.gaussians.formats.spz_axes import SpzAxes
 from ssl_core.gaussians.gaussian_cloud import SH_C0, SH_REST, GaussianCloud
-from ssl_core.gaussians.gaussian_file import read_gaussians
+from ssl_core.gaussians.gaussian_file import gaussian_source, read_gaussians
 
 THRESHOLDS = (0.1, 0.3, 0.5, 0.574, 0.9)
 """Alpha thresholds worth knowing; 0.574 is the cross-modal reference's logit of 0.3."""
@@ -23,7 +24,7 @@ SCALE_DECADES = tuple(i / 4 for i in range(-28, 13))
 """Edges of the scale histogram: log10 of the standard deviation in object units, four bins per decade."""
 
 
-def inspect_gaussians(place: Source | Path | str) -> dict[str, Any]:
+def inspect_gaussians(place: Source | Path | str, *, spz_axes: SpzAxes | None = None) -> dict[str, Any]:
     """Counts, bounds and distributions of a file of Gaussians in any known format, as plain values for JSON.
 
     Keys: `path`, `format`, `bytes`, `gaussians`, `sh_degree` (stored in the file), `notes` (what the format or its
@@ -38,8 +39,8 @@ def inspect_gaussians(place: Source | Path | str) -> dict[str, Any]:
     Raises:
         GaussianFileError: as `read_gaussians`.
     """
-    source = as_source(place)
-    found = read_gaussians(source)
+    source = gaussian_source(place)
+    found = read_gaussians(source, spz_axes=spz_axes)
     cloud = found.cloud
     alphas = cloud.alphas()
     # float64: float32 would overflow for log-scales beyond 88.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ssl_core.inspect import html_page as html
 from ssl_core.inspect.charts import WIDTH, box_plots, histogram, plan
 from ssl_core.inspect.gaussian_facts import shape_rows
+from ssl_core.inspect.notes import note_lines
 from ssl_core.inspect.scene_facts import place_rows
 from ssl_core.scenes.cameras import CameraScene
 
@@ -165,7 +166,7 @@ def _about(facts: Mapping[str, Any]) -> str:
         ("alpha threshold", f"{facts['gaussians']['alpha_threshold']:g}"),
         ("cached orders", f"{orders['starts']} of {orders['length']:,} points per object"),
         *((f"file {name}", f"{size / 2**20:,.1f} MiB") for name, size in facts["files"].items()),
-        *(("note", f"{text} ({count:,} objects)") for text, count in facts["notes"].items()),
+        *(("note", line) for line in note_lines(facts["notes"], facts["note_examples"])),
     ]
     return html.section("The pack", html.facts(rows))
 

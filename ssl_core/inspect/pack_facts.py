@@ -16,6 +16,8 @@ from scipy.special import expit
 from ssl_core.data.object_pack import Pack
 from ssl_core.data.pack_arrays import GEOMETRY_WIDTH
 from ssl_core.gaussians.gaussian_cloud import SH_REST
+from ssl_core.inspect.notes import note_lines
+from ssl_core.packing.sources import read_sources
 
 FEWEST = 5
 """Objects named per threshold: those that keep least."""
@@ -49,8 +51,8 @@ def describe_pack(pack: Pack) -> dict[str, Any]:
     files, kept), `survivors` (one entry per alpha threshold: `alpha`, `kept`, `all` and `classes` as `box_plot`,
     `below` (length -> objects with fewer Gaussians), `fewest` (the objects with least)), `alpha` and `log10_scale`
     (quantiles and a histogram), `sh_energy` (degree -> mean sum of squares), `views`, `part_labels` (whether there
-    are any), `cached_orders`, `codec`, `files`, `bytes`, `refused`, `notes` (what the files could not carry ->
-    objects).
+    are any), `cached_orders`, `codec`, `spz_axes`, `files`, `bytes`, `refused`, `notes` (what the files could not carry
+    -> objects), `note_examples` (the same -> one of the objects, where the pack still says what it was made from).
     """
     manifest = pack.manifest
     kept = pack.num_rows
@@ -88,11 +90,23 @@ def describe_pack(pack: Pack) -> dict[str, Any]:
         "part_labels": "part_labels.npy" in manifest.files,
         "cached_orders": {"starts": int(pack.orders.shape[1]), "length": int(pack.orders.shape[2])},
         "codec": manifest.config.codec,
+        "spz_axes": manifest.config.spz_axes,
         "files": files,
         "bytes": sum(files.values()),
         "refused": [{"path": r.path, "reason": r.reason} for r in manifest.refused],
         "notes": dict(manifest.notes),
+        "note_examples": note_examples(pack),
     }
+
+
+def note_examples(pack: Pack) -> dict[str, str]:
+    """Text of a note -> the first object that has it. Empty for a pack that came from elsewhere."""
+    sources = read_sources(pack.path)
+    found: dict[str, str] = {}
+    for key, carried in sorted(sources.objects.items()) if sources is not None else ():
+        for text in carried.notes:
+            found.setdefault(text, key)
+    return found
 
 
 def _classes(pack: Pack) -> dict[str, dict[str, int]]:
@@ -280,7 +294,7 @@ def _thresholds(facts: dict[str, Any]) -> list[str]:
 
 
 def _remarks(facts: dict[str, Any]) -> list[str]:
-    lines = [f"  note: {text} ({count:,} objects)" for text, count in facts["notes"].items()]
+    lines = [f"  note: {line}" for line in note_lines(facts["notes"], facts["note_examples"])]
     if full := facts["gaussians"]["objects_at_max"]:
         most = facts["gaussians"]["max_per_object"]
         lines.append(

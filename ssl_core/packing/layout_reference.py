@@ -2,6 +2,7 @@
 
     <class>/<split>/<object>/point_cloud/iteration_N/point_cloud.ply     highest N
     <class>/<split>/<object>/point_cloud.ply
+    <class>/<split>/<object>/meta.json                                   with its images: an unbundled .sog
     <class>/<split>/<object>/point_cloud.parts.npy                       beside the Gaussians: a part label of each
     <class>/<split>/<object>/images/000.png ...                          views; also without `images/`
     <class>/<split>/<object>/masks/000.png ...                           a mask of each view
@@ -18,14 +19,16 @@ from typing import NamedTuple
 
 from ssl_core.files.image_files import SUFFIXES as IMAGE_SUFFIXES
 from ssl_core.files.source import Source
+from ssl_core.gaussians.formats.sog_bundle import META
 from ssl_core.gaussians.gaussian_cloud import SUFFIXES
+from ssl_core.gaussians.gaussian_file import companions
 from ssl_core.packing.listing import Listing
 from ssl_core.packing.objects import SAFE_NAME, SPLITS, Problem, SplatObject, unsafe_name
 
 _GAUSSIANS = re.compile(
-    r"([^/]+/[^/]+/[^/]+)/(?:point_cloud/iteration_([0-9]{1,18})/)?point_cloud(\.compressed)?(\.[a-z]+)", re.IGNORECASE
+    r"([^/]+/[^/]+/[^/]+)/(?:point_cloud/iteration_([0-9]{1,18})/)?(?:point_cloud(\.compressed)?(\.[a-z]+)|meta\.json)",
+    re.IGNORECASE,
 )
-
 
 PART_LABELS = ".parts.npy"
 """Ending of a file of part labels, after the name of the file of Gaussians without its own."""
@@ -62,7 +65,7 @@ def reference_objects(points: Listing, views: "ViewFiles | None") -> tuple[list[
             folder = f"{views.listing.place(path)}/images"
             problems.append(Problem(points.place(path), f"object without views: expected pictures in {folder}"))
         else:
-            objects.append(with_extras(SplatObject(*place, found[0], pictures, part_labels=found[1]), path, views))
+            objects.append(with_extras(SplatObject(*place, views=pictures, **found._asdict()), path, views))
     if views is not None:
         without = [path for path in views.objects() if path not in seen]
         reason = "views without object: no Gaussians of this name"
@@ -70,17 +73,51 @@ def reference_objects(points: Listing, views: "ViewFiles | None") -> tuple[list[
     return objects, problems
 
 
-def _gaussians(points: Listing) -> dict[str, tuple[Source, Source | None]]:
-    """`class/split/name` -> the Gaussians of the highest iteration (of one, the first of SUFFIXES), and part labels."""
+class ObjectFiles(NamedTuple):
+    """The Gaussians of an object and what belongs to their file."""
+
+    gaussians: Source
+    part_labels: Source | None
+    beside: tuple[Source, ...]
+
+
+def _gaussians(points: Listing) -> dict[str, ObjectFiles]:
+    """`class/split/name` -> the Gaussians of the highest iteration (of one, the first of SUFFIXES)."""
     best: dict[str, tuple[tuple[int, bool, int], str]] = {}
     for path in points.files:
         match = _GAUSSIANS.fullmatch(path)
-        if match is None or (ending := match[4].lower()) not in SUFFIXES:
+        if match is None:
             continue
-        rank = (-1 if match[2] is None else int(match[2]), match[3] is None, -SUFFIXES.index(ending))
+        ending = (match[4] or META).lower()
+        if ending not in (*SUFFIXES, META) or (ending == META and not is_sog_folder(points, path)):
+            continue
+        order = SUFFIXES.index(ending) if ending in SUFFIXES else len(SUFFIXES)
+        is_plain = match[3] is None and ending != META
+        rank = (-1 if match[2] is None else int(match[2]), is_plain, -order)
         if match[1] not in best or rank > best[match[1]][0]:
             best[match[1]] = (rank, path)
-    return {key: (points.files[path], part_labels_of(points, path)) for key, (_, path) in best.items()}
+    folders = _by_folder(points)
+    return {
+        key: ObjectFiles(
+            points.files[path],
+            part_labels_of(points, path),
+            companions(points.files[path].name, folders[path.rpartition("/")[0]]),
+        )
+        for key, (_, path) in best.items()
+    }
+
+
+def is_sog_folder(listing: Listing, meta: str) -> bool:
+    """Whether a meta.json has the images of an unbundled .sog beside it; other tools have files of this name, too."""
+    folder = meta.rpartition("/")[0]
+    return any(f"{folder}/means_l{ending}" in listing.files for ending in (".webp", ".png"))
+
+
+def _by_folder(listing: Listing) -> dict[str, list[Source]]:
+    found: dict[str, list[Source]] = {}
+    for path, source in listing.files.items():
+        found.setdefault(path.rpartition("/")[0], []).append(source)
+    return found
 
 
 def part_labels_of(points: Listing, path: str) -> Source | None:
@@ -148,7 +185,8 @@ class ViewFiles:
         self._by_folder: dict[str, list[tuple[int, str, Source]]] = {}
         for path, source in listing.files.items():
             folder, _, name = path.rpartition("/")
-            if name.lower().endswith(IMAGE_SUFFIXES):
+            is_data = f"{folder}/{META}" in listing.files and is_sog_folder(listing, path)
+            if name.lower().endswith(IMAGE_SUFFIXES) and not is_data:
                 self._by_folder.setdefault(folder, []).append((_number(name), name, source))
 
     def of(self, path: str) -> tuple[Source, ...]:

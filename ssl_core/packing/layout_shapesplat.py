@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from ssl_core.errors import DataError, LayoutError
 from ssl_core.files.source import FileSource, Source, read_bytes
 from ssl_core.gaussians.gaussian_cloud import SUFFIXES
+from ssl_core.gaussians.gaussian_file import companions
 from ssl_core.packing.layout_reference import PART_LABELS, ViewFiles, with_extras
 from ssl_core.packing.listing import Listing
 from ssl_core.packing.objects import SAFE_NAME, SHOWN, Problem, SplatObject, summed, unsafe_name
@@ -49,6 +50,9 @@ def shapesplat_objects(points: Listing, views: ViewFiles | None) -> tuple[list[S
         for path, source in points.files.items()
         if path.endswith(PART_LABELS)
     }
+    of_stem: dict[str, list[Source]] = {}
+    for stem, _, source in _flat_files(points):
+        of_stem.setdefault(stem, []).append(source)
     for stem in sorted(files.keys() & splits.keys()):
         category, _, name = stem.partition("-")
         split = splits[stem]
@@ -59,7 +63,10 @@ def shapesplat_objects(points: Listing, views: ViewFiles | None) -> tuple[list[S
         if views is not None and not pictures:
             without_views.append(str(files[stem]))
         else:
-            item = SplatObject(category, split, name, files[stem], pictures, part_labels=labels.get(stem))
+            beside = companions(files[stem].name, of_stem[stem])
+            item = SplatObject(
+                category, split, name, files[stem], pictures, part_labels=labels.get(stem), beside=beside
+            )
             objects.append(with_extras(item, path, views))
     unlisted = [str(files[stem]) for stem in sorted(files.keys() - splits.keys() - both)]
     problems += summed(unlisted, points.root, "object in no split list; add it to train.txt or test.txt")

@@ -20,7 +20,8 @@ SHOWN = 5
 class SplatObject:
     """One object: its Gaussians and, where there are any, its views in order, with a mask for each or none.
 
-    `cameras` is a cameras.json that may name the views; `part_labels` an .npy with an integer per Gaussian.
+    `cameras` is a cameras.json that may name the views; `part_labels` an .npy with an integer per Gaussian; `beside`
+    holds the files that the Gaussians are read with (`gaussian_file.companions`).
     """
 
     class_name: str
@@ -31,12 +32,13 @@ class SplatObject:
     masks: tuple[Source, ...] = ()
     cameras: Source | None = None
     part_labels: Source | None = None
+    beside: tuple[Source, ...] = ()
 
     @property
     def sources(self) -> tuple[Source, ...]:
         """All its files, in the order in which they count for its digest."""
         more = (source for source in (self.cameras, self.part_labels) if source is not None)
-        return (self.gaussians, *self.views, *self.masks, *more)
+        return (self.gaussians, *self.views, *self.masks, *more, *self.beside)
 
     @property
     def key(self) -> str:

@@ -45,7 +45,7 @@ def pack_at(out: Path, kind: type[AnyPack], config: PackConfig | ScenePackConfig
     if not (out / "manifest.json").is_file():
         raise PackError(f"{out}: exists and is no pack; remove it or choose another --out")
     pack = kind.open(out)
-    there, asked = pack.manifest.config.model_dump(), config.model_dump()
+    there, asked = dict(pack.manifest.config), dict(config)
     if other := [f"{name} is {there[name]}, not {asked[name]}" for name in asked if there[name] != asked[name]]:
         raise PackError(f"{out}: holds a pack of other settings ({', '.join(other)}); choose another --out")
     return pack

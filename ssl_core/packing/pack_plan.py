@@ -21,7 +21,7 @@ from ssl_core.packing.part_files import ALL_EXTRAS, ExtraName
 PART_OBJECTS = 16
 """Objects per part, on average; at most twice as many. A killed run loses the parts under way."""
 
-_RECIPE = "3"
+_RECIPE = "4"
 """Raised when a part is made differently from equal input, so that no part of an older version is taken over."""
 
 

@@ -92,7 +92,7 @@ def read_ordered(item: SplatObject, config: PackConfig, clock: PackTimes) -> Ord
         GaussianFileError: a file is unusable, or none of the Gaussians is opaque enough.
     """
     with clock("parse"):
-        file = read_gaussians(item.gaussians)
+        file = read_gaussians(item.gaussians, spz_axes=config.spz_axes, beside=item.beside)
         cloud = file.cloud
         labels = _part_labels(item, len(cloud))
         kept = np.flatnonzero(cloud.alphas() > config.alpha_threshold)

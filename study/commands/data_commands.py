@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from study.commands.options import Json
+from study.commands.options import Json, SpzAxesOption
 from study.reports.console import answer, progress_bar, say
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ def pack(
     workers: Annotated[int, typer.Option(min=0, help="at a time; 0 = one per core, 1 = this process alone")] = 0,
     update: Annotated[bool, typer.Option("--update", help="bring an older pack at --out up to date")] = False,
     skip_bad: Annotated[bool, typer.Option(help="leave unusable objects out and record them")] = False,
+    spz_axes: SpzAxesOption = None,
     json: Json = False,
 ) -> None:
     """Parse, filter, order and decode a data set once, for all trials. Again: goes on, or finds nothing to do."""
@@ -103,6 +104,7 @@ def pack(
         return
     assert points is not None
     from ssl_core.data.object_pack import PackConfig
+    from ssl_core.gaussians.formats.spz_axes import checked_axes
     from ssl_core.inspect.pack_facts import describe_pack, format_pack
     from study.datasets.pack_jobs import describe_packing, format_packing, pack_data
 
@@ -114,6 +116,7 @@ def pack(
         "cached_points": cached_points,
         "starts": starts,
         "codec": codec,
+        "spz_axes": checked_axes(spz_axes),
     }
     config = validated(PackConfig, values)
     made, stats = pack_data(points, images, out, config, workers=workers, skip_bad=skip_bad, update=update)

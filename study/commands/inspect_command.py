@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
-from study.commands.options import Json
+from study.commands.options import Json, SpzAxesOption
 from study.reports.console import answer, say
 
 if TYPE_CHECKING:
@@ -25,9 +25,12 @@ PICTURES = 12
 
 
 def inspect(
-    path: Annotated[str, typer.Argument(help="a file of Gaussians, a pack, or camera files (a file or scene folder)")],
+    path: Annotated[
+        str, typer.Argument(help="Gaussians (a file, a .sog folder), a pack, or cameras (a file, a scene folder)")
+    ],
     html: Annotated[Path | None, typer.Option(help="also write one offline page with charts and pictures")] = None,
     thumbnails: Annotated[int, typer.Option(min=0, help="objects per class that the page shows")] = 3,
+    spz_axes: SpzAxesOption = None,
     json: Json = False,
 ) -> None:
     """Say what a file of Gaussians, a pack or a scene's cameras hold."""
@@ -37,7 +40,7 @@ def inspect(
         case "scene":
             facts, text, page = _scene(Path(path))
         case "gaussians":
-            facts, text, page = _gaussians(Path(path))
+            facts, text, page = _gaussians(Path(path), spz_axes)
     if html is not None:
         from ssl_core.files.whole import atomic_write
 
@@ -50,13 +53,18 @@ def inspect(
 
 
 def kind_of(path: str) -> Kind:
-    """By what is there: an address or a folder with a manifest is a pack, other folders and camera files a scene."""
+    """By what is there: an address or a folder with a manifest is a pack, other folders and camera files are a scene,
+    but for an unbundled .sog."""
     from study.datasets.object_store import is_uri
 
     place = Path(path)
     # a pack without its manifest is half-written, and opening it says so
     if is_uri(path) or any((place / name).is_file() for name in ("manifest.json", "gaussians.npy")):
         return "pack"
+    if place.name == "meta.json":
+        return "gaussians"
+    if (place / "meta.json").is_file() and any((place / f"means_l.{kind}").is_file() for kind in ("webp", "png")):
+        return "gaussians"
     if place.is_dir() or place.suffix.lower() in (".json", ".bin", ".txt"):
         return "scene"
     return "gaussians"
@@ -128,16 +136,18 @@ def _spread(items: Sequence[T]) -> Sequence[T]:
     return items[:: max(1, len(items) // PICTURES)][:PICTURES]
 
 
-def _gaussians(path: Path) -> Found:
+def _gaussians(path: Path, spz_axes: str | None) -> Found:
+    from ssl_core.gaussians.formats.spz_axes import checked_axes
     from ssl_core.inspect.gaussian_facts import format_inspection, inspect_gaussians
 
-    facts = inspect_gaussians(path)
+    axes = checked_axes(spz_axes)
+    facts = inspect_gaussians(path, spz_axes=axes)
 
     def page(thumbnails: int) -> str:
         from ssl_core.gaussians.gaussian_file import read_gaussians
         from ssl_core.inspect.inspect_page import file_page
         from ssl_core.inspect.thumbnails import cloud_pictures
 
-        return file_page(facts, cloud_pictures(read_gaussians(path).cloud) if thumbnails else ())
+        return file_page(facts, cloud_pictures(read_gaussians(path, spz_axes=axes).cloud) if thumbnails else ())
 
     return facts, format_inspection(facts), page

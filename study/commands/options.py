@@ -20,6 +20,12 @@ Concurrency = Annotated[int | None, typer.Option("--concurrency", help="trials a
 Assignments = Annotated[list[str] | None, typer.Option("--set", help="key=value, repeatable")]
 PackPlace = Annotated[str, typer.Option("--pack", help="pack folder, or its address (s3://...)")]
 Reference = Annotated[str, typer.Argument(help="NAME@ALIAS or NAME/VERSION")]
+SpzAxesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--spz-axes", help="axes of .spz files that do not name theirs: rub or ply; default: by a .ply beside, else rub"
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="print JSON for scripts")]
 
 

@@ -11,11 +11,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ssl_core.errors import ConfigError
-from study.commands.options import Assignments, Concurrency, Json, SpaceFile, StudyName, TrialCount, assigned
+from study.commands.options import (
+    Assignments,
+    Concurrency,
+    Json,
+    SpaceFile,
+    SpzAxesOption,
+    StudyName,
+    TrialCount,
+    assigned,
+)
 from study.reports.console import aside, print_json, say
 from study.spec.home import checked_name, home, packs, study_name
 
 if TYPE_CHECKING:
+    from ssl_core.gaussians.formats.spz_axes import SpzAxes
     from study.cluster.submission import Environment, SubmittedJob
     from study.registration.sweep import Request
 
@@ -32,6 +42,7 @@ def sweep(
     trials: TrialCount = None,
     concurrency: Concurrency = None,
     assignments: Assignments = None,
+    spz_axes: SpzAxesOption = None,
     dry_run: Annotated[bool, typer.Option(help="check everything, say what would run, and stop")] = False,
     json: Json = False,
 ) -> None:
@@ -44,9 +55,12 @@ def sweep(
 
     request = Request(space, pack or "", name, trials, concurrency, assigned(assignments))
     if pack is None:
-        request = _of_data(request, data, meshes, None if dry_run else aside if json else say)
-    elif data or meshes:
-        raise ConfigError("give --pack, or --data or --meshes to make one")
+        from ssl_core.gaussians.formats.spz_axes import checked_axes
+
+        axes = checked_axes(spz_axes)
+        request = _of_data(request, data, meshes, axes, None if dry_run else aside if json else say)
+    elif data or meshes or spz_axes:
+        raise ConfigError("give --pack, or --data or --meshes (and --spz-axes) to make one")
     if dry_run:
         print_json(_would_run(request))
         return
@@ -71,14 +85,16 @@ def _would_run(request: "Request") -> dict[str, object]:
             "space": plan.space.digest, "base": plan.space.base_config.model_dump(mode="json")}  # fmt: skip
 
 
-def _of_data(request: "Request", data: Path | None, meshes: Path | None, tell: Say | None) -> "Request":
+def _of_data(
+    request: "Request", data: Path | None, meshes: Path | None, axes: "SpzAxes | None", tell: Say | None
+) -> "Request":
     """The request with its pack, made if need be, and its name. Without `tell` a pack that is not there is not made."""
     label = checked_name(request.name or (data or meshes or Path("sample")).resolve().name.removesuffix(".zip"))
     named = replace(request, name=study_name(request.name, request.space, label))
     _checked(request.space, request.trials, request.concurrency, request.overrides)  # before hours of splatting
     out = packs() / label
     if tell is not None:
-        _pack(_data(data, meshes, label, tell), out, tell)
+        _pack(_data(data, meshes, label, tell), out, axes, tell)
     return replace(named, pack=out) if tell is not None or (out / "manifest.json").is_file() else named
 
 
@@ -134,16 +150,20 @@ def data_parts(data: Path) -> tuple[Path, Path | None]:
     return part("points") or data, part("images")
 
 
-def _pack(folder: Path, out: Path, tell: Say) -> None:
+def _pack(folder: Path, out: Path, axes: "SpzAxes | None", tell: Say) -> None:
     from ssl_core.data.object_pack import PackConfig
+    from ssl_core.inspect.notes import note_lines
+    from ssl_core.inspect.pack_facts import note_examples
     from study.datasets.pack_jobs import describe_packing, format_packing, pack_data
 
     points, images = data_parts(folder)
     if images is None:
         aside(f"no images/ in {folder}: views are rendered from the Gaussians")
-    pack, stats = pack_data(points, images, out, PackConfig())
+    pack, stats = pack_data(points, images, out, PackConfig(spz_axes=axes))
     tell(f"pack {out}: {len(pack.manifest.objects)} objects, digest {pack.digest}")
     tell(format_packing(describe_packing(stats)))
+    for line in note_lines(pack.manifest.notes, note_examples(pack)):
+        tell(f"  note: {line}")
 
 
 def submit(

@@ -1,5 +1,6 @@
 """What is mutated: small whole files of every format, made here, and real ones where they are at hand."""
 
+import gzip
 import io
 import json
 import struct
@@ -56,6 +57,7 @@ def ply_cases() -> list[Case]:
         ply(big, NEEDED, dtype="double"),
         ply(little, NEEDED, extra="element face 0\nproperty list uchar int vertex_indices"),
         _ply_with_list(),
+        ply(little, [name for name in NEEDED if name != "scale_2"] + ["filter_3D", "motion_0"]),
     ]
     return [{"cloud.ply": content} for content in made] + real("gaussians/tiny/*.ply", "cloud.ply")
 
@@ -124,7 +126,38 @@ def spz_cases() -> list[Case]:
     made = [{"cloud.spz": encode_spz(_gaussians(7), version, degree)} for version, degree in kinds]
     axes = struct.pack("<III", 0xADBE0003, 4, 6)
     made += [{"cloud.spz": encode_spz(_gaussians(4), version, 2, extensions=axes)} for version in (3, 4)]
+    made += [{"cloud.spz": gzip.decompress(encode_spz(_gaussians(5), version, 1))} for version in (2, 3)]
     return made + real("gaussians/tiny/*.spz", "cloud.spz")
+
+
+def spz_and_ply_cases() -> list[Case]:
+    """A .ply beside the .spz says which way its axes point: in either file, or in none of the two."""
+    from plain_spz import encode_spz
+
+    made = []
+    for turn, version in ((1, 2), (-1, 3), (1, 4)):
+        rows = _gaussians(6)
+        xyz = np.array([one["xyz"] for one in rows], "<f4") * (1, turn, turn)
+        table = np.concatenate([xyz, np.ones((6, len(NEEDED) - 3))], axis=1).astype("<f4")
+        head = ply("binary_little_endian", NEEDED, rows=6).partition(b"end_header\n")[0] + b"end_header\n"
+        made.append({"cloud.spz": encode_spz(rows, version, 1), "cloud.ply": head + table.tobytes()})
+    return made
+
+
+def ksplat_cases() -> list[Case]:
+    from plain_ksplat import encode_ksplat
+
+    kinds = ((0, 0, 1), (0, 2, 2), (1, 0, 1), (1, 1, 2), (2, 2, 1))
+    return [{"cloud.ksplat": encode_ksplat(_gaussians(9), level, degree, parts=n)} for level, degree, n in kinds]
+
+
+def sog_folder_cases() -> list[Case]:
+    """The members of bundles as files."""
+    made = []
+    for case in sog_cases():
+        with zipfile.ZipFile(io.BytesIO(case["cloud.sog"])) as bundle:
+            made.append({name.rpartition("/")[2]: bundle.read(name) for name in bundle.namelist()})
+    return made
 
 
 def sog_cases() -> list[Case]:

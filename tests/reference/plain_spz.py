@@ -15,7 +15,7 @@ ORDER = ("positions", "alphas", "colors", "scales", "rotations", "sh")
 
 def decode_spz(content: bytes) -> list[dict[str, object]]:
     """One dict per Gaussian: xyz, alpha (0 to 1), dc, log_scales, wxyz, sh [K][3], all in the axes of the file."""
-    if content[:4] == b"NGSP":
+    if content[:4] == b"NGSP" and content[4] >= 4:
         version, count, degree, bits = _fields(content)
         streams, offset = {}, struct.unpack_from("<I", content, 16)[0]
         start = offset + 16 * content[15]
@@ -24,7 +24,7 @@ def decode_spz(content: bytes) -> list[dict[str, object]]:
             streams[ORDER[i]] = zstandard.ZstdDecompressor().decompress(content[start : start + size], unpacked)
             start += size
     else:
-        raw = gzip.decompress(content)
+        raw = content if content[:4] == b"NGSP" else gzip.decompress(content)
         version, count, degree, bits = _fields(raw)
         each = (6 if version == 1 else 9, 1, 3, 3, 4 if version >= 3 else 3, 3 * SH_COUNT[degree])
         streams, start = {}, 16

@@ -39,6 +39,7 @@ _SIGNATURES = (
     (b"ply\r", "a .ply"),
     (b"\x1f\x8b\x08", "gzip data (a .spz, or a file to gunzip)"),
     (b"NGSP", "a .spz"),
+    (b"\x00\x01\x00\x00", "a .ksplat"),
     (b"PK\x03\x04", "a zip archive (a .sog, or one to unzip)"),
     (b"\x89PNG\r\n\x1a\n", "a PNG picture"),
     (b"\xff\xd8\xff\xe0", "a JPEG picture"),
@@ -161,11 +162,23 @@ def check_claim(count: int, limit: int, unpacked: int, size: int) -> None:
 
 
 def gunzip_head(content: bytes, size: int) -> bytes:
-    """The first `size` bytes of a gzip stream, fewer when it is damaged or shorter; touches 64 KiB at most."""
+    """The first `size` bytes of a gzip stream, fewer when it is damaged or shorter; unpacks no more than these.
+
+    A slice at a time: the file's name in front of the stream has any length, and so has a comment.
+    """
+    inflater = zlib.decompressobj(wbits=_GZIP)
+    head = b""
     try:
-        return zlib.decompressobj(wbits=_GZIP).decompress(content[:_SLICE], size)
+        for start in range(0, len(content), _SLICE):
+            piece = content[start : start + _SLICE]
+            while piece and len(head) < size and not inflater.eof:
+                head += inflater.decompress(piece, size - len(head))
+                piece = inflater.unconsumed_tail
+            if len(head) == size or inflater.eof:
+                break
     except zlib.error:
         return b""
+    return head
 
 
 def gunzip(content: bytes, at_most: int) -> bytearray:

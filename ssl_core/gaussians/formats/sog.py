@@ -1,10 +1,11 @@
-"""PlayCanvas' .sog files: a zip archive of meta.json and images, one pixel per Gaussian and image.
+"""PlayCanvas' .sog files: a zip archive, or a folder, of meta.json and images, one pixel per Gaussian and image.
 
 Source: "The SOG Format", version 2, of the PlayCanvas user manual. Files without a version are the older ones of the
 sogs project: ranges instead of codebooks, everywhere a shape. Axes are those of the .ply file it was made from.
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
@@ -20,6 +21,7 @@ from ssl_core.gaussians.formats.sog_bundle import (
     META,
     Pixels,
     SogBundle,
+    SogFolder,
     decode_image,
     image_size,
     open_bundle,
@@ -70,9 +72,20 @@ class SogMeta:
     harmonics: SogHarmonics | None  # None for degree 0
     antialias: bool  # trained with antialiasing
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Names of all images."""
+        shn = (self.harmonics.centroids, self.harmonics.labels) if self.harmonics else ()
+        return (*self.means, self.scales[0], self.quats, self.sh0[0], *shn)
 
-def decode(source: Source, limit: int) -> GaussianFile:
-    """Read a bundled .sog file of version 1 or 2.
+
+def decode(source: Source, limit: int, find: Callable[[str], Source | None] = lambda _: None) -> GaussianFile:
+    """Read a .sog of version 1 or 2.
+
+    Args:
+        source: a bundled file, or the meta.json of an unbundled one.
+        limit: Gaussians at most.
+        find: the file of a name beside meta.json.
 
     Raises:
         GaussianFileError: no archive or meta.json; a key, number or name that is not what the description says; an
@@ -82,10 +95,12 @@ def decode(source: Source, limit: int) -> GaussianFile:
     """
     with naming(source):
         image_limit = 8 * limit + 1024 * 1024
-        bundle = open_bundle(read_bytes(source, 3 * image_limit))
+        is_folder = source.name.lower() == META
+        bundle = SogFolder(source, find) if is_folder else open_bundle(read_bytes(source, 3 * image_limit))
         meta = read_meta(bundle.read(META, MAX_META_BYTES))
         bands = 3 if meta.harmonics else 0
-        check_claim(meta.count, limit, meta.count * (BYTES_EACH + 3 * SH_REST[bands]), bundle.size)
+        unpacked = meta.count * (BYTES_EACH + 3 * SH_REST[bands])
+        check_claim(meta.count, limit, unpacked, bundle.packed_size(meta.files))
         images = _Images(bundle, meta, image_limit)
         xyz = _means(images, meta)
         sh0 = images.pixels(meta.sh0[0])
@@ -108,7 +123,7 @@ def decode(source: Source, limit: int) -> GaussianFile:
 class _Images:
     """The images of one file; all but the centroids have one size, which must fit the count."""
 
-    def __init__(self, bundle: SogBundle, meta: SogMeta, limit: int) -> None:
+    def __init__(self, bundle: SogBundle | SogFolder, meta: SogMeta, limit: int) -> None:
         self.bundle, self.count, self.limit = bundle, meta.count, limit
         self.size: tuple[int, int] | None = None
 

@@ -1,4 +1,4 @@
-"""The parts of a .sog file: a small zip archive, of which only the files that its meta.json names are read.
+"""The parts of a .sog: a small zip archive, or a folder, of which only the files that its meta.json names are read.
 
 Images are lossless WebP or 8-bit PNG; the size they claim is checked before anything is decoded.
 """
@@ -7,6 +7,7 @@ import io
 import lzma
 import struct
 import zipfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,7 @@ from PIL import Image
 
 from ssl_core.errors import GaussianFileError
 from ssl_core.files.image_files import DECODING
-from ssl_core.files.source import DAMAGED
+from ssl_core.files.source import DAMAGED, Source, read_bytes
 from ssl_core.gaussians.formats.bounded_reading import one_line
 
 Pixels = NDArray[np.uint8]
@@ -40,15 +41,16 @@ class SogBundle:
     archive: zipfile.ZipFile
     members: dict[str, zipfile.ZipInfo]
 
+    def packed_size(self, names: Sequence[str]) -> int:
+        """Bytes that these parts are unpacked from: those of the archive."""
+        return self.size
+
     def read(self, name: str, limit: int) -> bytes:
         """The bytes of a member, at most `limit`.
 
         Raises GaussianFileError: no plain name, no such member, an impossible size, encrypted or damaged.
         """
-        if not name or name in (".", "..") or any(mark in name for mark in "/\\\0:"):
-            raise GaussianFileError(
-                f"{META} names the file {name[:80]!r}; a plain name without folders is allowed only"
-            )
+        _check_plain(name)
         info = self.members.get(name)
         if info is None:
             raise GaussianFileError(f"lacks the member {name[:80]!r}; export it again")
@@ -81,6 +83,36 @@ class SogBundle:
                 f"member {info.filename[:80]!r} claims {info.file_size:,} bytes from "
                 f"{info.compress_size:,} in an archive of {self.size:,}, which cannot be; export it again"
             )
+
+
+@dataclass(frozen=True, eq=False)
+class SogFolder:
+    """An unbundled .sog: meta.json and what lies beside it, by name."""
+
+    meta: Source
+    find: Callable[[str], Source | None]
+
+    def packed_size(self, names: Sequence[str]) -> int:
+        """Bytes of the files of these names. Raises DataError: one of them is missing."""
+        return self.meta.size + sum(self._beside(name).size for name in names)
+
+    def read(self, name: str, limit: int) -> bytes:
+        """The bytes of a file, at most `limit`. Raises DataError: no plain name, no such file, too large."""
+        return read_bytes(self.meta if name == META else self._beside(name), limit)
+
+    def _beside(self, name: str) -> Source:
+        _check_plain(name)
+        found = self.find(name)
+        if found is None:
+            raise GaussianFileError(
+                f"names {name[:80]!r}, which does not lie beside it; put the whole folder there, or give a bundled .sog"
+            )
+        return found
+
+
+def _check_plain(name: str) -> None:
+    if not name or name in (".", "..") or any(mark in name for mark in "/\\\0:"):
+        raise GaussianFileError(f"{META} names the file {name[:80]!r}; a plain name without folders is allowed only")
 
 
 def open_bundle(content: bytes) -> SogBundle:

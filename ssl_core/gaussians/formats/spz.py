@@ -2,12 +2,12 @@
 
 Source: the format's description in the README of nianticlabs/spz. Versions 1 to 3 are one gzip stream of a 16-byte
 header, the attributes and then the extensions. Version 4 is a 32-byte header, the extensions, a table of sizes and one
-zstd frame per attribute. Everything is little-endian. A file stores RUB axes (x right, y up, z back) unless an
-extension names others; they are brought to the RDF axes (x right, y down, z forward) of .ply files.
+zstd frame per attribute. Everything is little-endian. The stream of versions 1 to 3 is read without its gzip, too. Axes
+(`spz_axes`) are brought to the RDF axes (x right, y down, z forward) of .ply files.
 """
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
@@ -18,26 +18,29 @@ from ssl_core.errors import GaussianFileError
 from ssl_core.files.source import Source, read_bytes
 from ssl_core.gaussians.formats.bounded_reading import GZIP_MAGIC, check_claim, gunzip, gunzip_head, naming, unzstd
 from ssl_core.gaussians.formats.gaussian_properties import logits_of_bytes, unpack_10_bits
+from ssl_core.gaussians.formats.spz_axes import (
+    COORDINATES,
+    SpzAxes,
+    StoredAxes,
+    chosen_axes,
+    declared_axes,
+    mirror_signs,
+)
 from ssl_core.gaussians.gaussian_cloud import SH_REST, Floats, GaussianCloud, GaussianFile
 
 Bytes = NDArray[np.uint8]
 
-SH_AXES = ("y", "z", "x", "xy", "yz", "", "xz", "", "y", "xyz", "y", "z", "x", "z", "x")
-"""Axes in which each basis function of degree 1 to 3 is odd: mirroring one of them changes the coefficient's sign."""
-
-RUB = 4
-RDF = 6
-"""Axes have a number: 1 + (1 for right) + (2 for up) + (4 for forward); 9 to 16 swap y and z besides."""
-
 COLOUR_SCALE = 0.15
 """Colour byte / 255 = 0.5 + COLOUR_SCALE * sh_dc."""
+
+Centres = Callable[[], Floats | None]
 
 MAGIC = b"NGSP"
 ANTIALIASED = 0x1
 EXTENSIONS = 0x2
-COORDINATES = 0xADBE0003
 SH_RANGE = 0xADBE0001
 MAX_EXTENSION_BYTES = 64 * 1024
+GZIP_VERSIONS = (1, 2, 3)
 MAX_FRACTIONAL_BITS = 24
 SH_BYTES = (0, 9, 24, 45, 72)
 """Bytes of spherical harmonics per Gaussian, by degree."""
@@ -80,8 +83,16 @@ class SpzContent:
     extensions: dict[int, bytes]
 
 
-def decode(source: Source, limit: int) -> GaussianFile:
+def decode(
+    source: Source, limit: int, axes: SpzAxes | None = None, ply_centres: Centres = lambda: None
+) -> GaussianFile:
     """Read a .spz file; degree 4 is cut to 3.
+
+    Args:
+        source: the file.
+        limit: Gaussians at most.
+        axes: those of a file that does not name its own.
+        ply_centres: gives the centres of the .ply beside it, [M, 3], asked for where nothing else tells the axes.
 
     Raises:
         GaussianFileError: see `read_container`; also positions that are not finite (version 1) and extensions that
@@ -90,23 +101,19 @@ def decode(source: Source, limit: int) -> GaussianFile:
     with naming(source):
         content = read_container(read_bytes(source, 96 * limit + 1024 * 1024), limit)
         header = content.header
-        signs = _signs(content)
+        positions = _positions(content)
+        stored = _axes(content, positions, axes, ply_centres)
+        signs = stored.signs
         logits, notes = logits_of_bytes(_bytes(content, "alphas", 1)[:, 0])
         cloud = GaussianCloud(
-            xyz=_positions(content) * signs,
+            xyz=positions * signs,
             opacity_logits=logits,
             log_scales=_table(np.arange(256) / 16 - 10)[_bytes(content, "scales", 3)],
             quaternions=_quaternions(content, signs),
             sh_dc=_table((np.arange(256) / 255 - 0.5) / COLOUR_SCALE)[_bytes(content, "colors", 3)],
             sh_rest=_harmonics(content, signs),
         )
-        return GaussianFile(cloud, "spz", header.degree, (*_notes(content), *notes))
-
-
-def mirror_signs(signs: Floats) -> Floats:
-    """Factors [15] of the coefficients of degree 1 to 3 when the axes x, y, z are multiplied by `signs` (+-1, [3])."""
-    by_axis = dict(zip("xyz", signs, strict=True))
-    return np.array([np.prod([by_axis[axis] for axis in axes]) for axes in SH_AXES], dtype=np.float32)
+        return GaussianFile(cloud, "spz", header.degree, (stored.note, *_notes(content), *notes))
 
 
 def _bytes(content: SpzContent, name: str, width: int) -> Bytes:
@@ -156,21 +163,16 @@ def _harmonics(content: SpzContent, signs: Floats) -> Floats:
     return rest
 
 
-def _signs(content: SpzContent) -> Floats:
-    """Factors of x, y and z from the file's axes to RDF."""
+def _axes(content: SpzContent, positions: Floats, asked: SpzAxes | None, ply_centres: Centres) -> StoredAxes:
     if SH_RANGE in content.extensions:
         raise GaussianFileError(
             f"extension 0x{SH_RANGE:08x} gives the spherical harmonics another range, which this reader does "
             "not know; export it without"
         )
-    payload = content.extensions.get(COORDINATES, RUB.to_bytes(4, "little"))
-    axes = int.from_bytes(payload, "little") or RUB
-    if len(payload) != 4 or axes > 8:
-        raise GaussianFileError(
-            f"extension 0x{COORDINATES:08x} names axes {axes}; expected 1 to 8 (y up or down): export it with RUB axes"
-        )
-    different = (axes - 1) ^ (RDF - 1)
-    return np.array([-1.0 if different >> i & 1 else 1.0 for i in range(3)], dtype=np.float32)
+    declared = declared_axes(content.extensions)
+    if declared is not None:
+        return declared
+    return chosen_axes(asked, positions, None if asked is not None else ply_centres())
 
 
 def _notes(content: SpzContent) -> tuple[str, ...]:
@@ -186,7 +188,10 @@ def _notes(content: SpzContent) -> tuple[str, ...]:
         notes.append("spherical harmonics of degree 4 are cut to degree 3")
     if header.flags & ANTIALIASED:
         notes.append("trained with antialiasing, which is not drawn here")
-    notes += [f"extension 0x{kind:08x} is ignored" for kind in content.extensions if kind != COORDINATES]
+    ignored = [f"0x{kind:08x}" for kind in content.extensions if kind != COORDINATES]
+    if ignored:
+        more = f" and {len(ignored) - 6} more" if len(ignored) > 6 else ""
+        notes.append(f"extensions that are ignored: {', '.join(ignored[:6])}{more}")
     return tuple(notes)
 
 
@@ -201,10 +206,11 @@ def read_container(content: bytes, limit: int) -> SpzContent:
     if content[:2] == GZIP_MAGIC:
         return _read_gzip(content, limit)
     if content[:4] == MAGIC:
-        return _read_zstd(content, limit)
+        without_gzip = len(content) >= _HEAD.size and _HEAD.unpack_from(content)[1] in GZIP_VERSIONS
+        return _read_stream(content, content, limit) if without_gzip else _read_zstd(content, limit)
     raise GaussianFileError(
         f"is no .spz: it begins with {content[:4].hex(' ') or 'nothing'}, expected 1f 8b (gzip, versions 1 "
-        "to 3) or NGSP (version 4); export it again"
+        "to 3) or NGSP (version 4, or without gzip); export it again"
     )
 
 
@@ -214,12 +220,23 @@ def _read_gzip(content: bytes, limit: int) -> SpzContent:
         raise GaussianFileError(
             "the gzip stream is damaged or holds no .spz (expected NGSP at offset 0); export it again"
         )
-    _, version, count, degree, bits, flags, reserved = _HEAD.unpack(head)
+    return _read_stream(content, head, limit)
+
+
+def _read_stream(content: bytes, head: bytes, limit: int) -> SpzContent:
+    """Versions 1 to 3: `content` is the stream, or its gzip; `head` begins with the stream's first 16 bytes."""
+    _, version, count, degree, bits, flags, reserved = _HEAD.unpack_from(head)
     header = SpzHeader(version, count, degree, bits, flags)
-    _check_header(header, limit, len(content), versions=(1, 2, 3), reserved=reserved != 0)
+    _check_header(header, limit, len(content), versions=GZIP_VERSIONS, reserved=reserved != 0)
     sizes = header.attributes()
     end = _HEAD.size + sum(sizes.values())
-    unpacked = gunzip(content, end + (MAX_EXTENSION_BYTES if flags & EXTENSIONS else 0))
+    at_most = end + (MAX_EXTENSION_BYTES if flags & EXTENSIONS else 0)
+    unpacked = content if head is content else gunzip(content, at_most)
+    if len(unpacked) > at_most:
+        raise GaussianFileError(
+            f"{len(unpacked) - at_most:,} bytes follow the {at_most:,} that its header (offset 8, numPoints) stands "
+            "for; the count is wrong: export it again"
+        )
     if len(unpacked) < end:
         raise GaussianFileError(
             f"holds {len(unpacked):,} bytes where {count:,} Gaussians (offset 8, numPoints) of version "

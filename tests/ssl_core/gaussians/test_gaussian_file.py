@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import struct
 import zipfile
 
 import numpy as np
@@ -20,6 +21,8 @@ KINDS = {
     "model (1).splat": "splat",
     "c.spz": "spz",
     "d.SOG": "sog",
+    "e.ksplat": "ksplat",
+    "meta.json": "sog",
 }
 
 
@@ -59,6 +62,7 @@ def disguises(tmp_path, cloud):
         zipped.write(ply, "meta.json")
     return {
         "a .ply": ply.read_bytes(),
+        "a .ksplat": b"\0\1\0\0" + struct.pack("<4I", 1, 1, 9, 9) + bytes(76),
         "gzip data": gzip.compress(ply.read_bytes()),
         "a zip archive": (tmp_path / "real.zip").read_bytes(),
         "a PNG picture": b"\x89PNG\r\n\x1a\n" + bytes(88),
@@ -69,7 +73,7 @@ def disguises(tmp_path, cloud):
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_wrong_ending_is_refused_with_what_it_looks_like(make_cloud, tmp_path, suffix):
-    own = {".ply": "a .ply", ".spz": "gzip data", ".sog": "a zip archive"}.get(suffix)
+    own = {".ply": "a .ply", ".ksplat": "a .ksplat", ".spz": "gzip data", ".sog": "a zip archive"}.get(suffix)
     for words, content in disguises(tmp_path, make_cloud(3)).items():
         path = tmp_path / f"file{suffix}"
         path.write_bytes(content)
