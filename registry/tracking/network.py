@@ -122,9 +122,10 @@ def _certificate_remedy(error: ssl.SSLError, certificates: CertificateVariables)
         given = next((f"{name}={os.environ[name]}" for name in certificates.trusted if os.environ.get(name)), None)
         lacks = f"{given} lacks the authority that signed its certificate; " if given else ""
         return f"{lacks}set {certificates.trusted[0]} to a file (.pem) with that authority's certificate"
-    if "CERTIFICATE_REQUIRED" in text or "HANDSHAKE_FAILURE" in text or "CERTIFICATE_UNKNOWN" in text:
+    # it hangs up (EOF) on one who was still writing
+    if any(word in text for word in ("CERTIFICATE_REQUIRED", "HANDSHAKE_FAILURE", "CERTIFICATE_UNKNOWN", "EOF")):
         send = f"set {certificates.own} to a file (.pem) with yours and its key" if certificates.own else "use a tunnel"
-        return f"it seems to ask for a client's certificate: {send}"
+        return f"if it asks for a client's certificate, {send}"
     if "WRONG_VERSION" in text or "RECORD_LAYER" in text:
         return "nobody speaks TLS at that port: write http://, or another port"
     return f"check {', '.join(filter(None, [certificates.trusted[0], certificates.own]))} and the server"
