@@ -212,7 +212,9 @@ def test_a_client_shows_its_certificate_where_the_server_asks(
 ) -> None:
     wire = Wire(pages, authority.issue("asking", "127.0.0.1"), clients=authority.file)
     monkeypatch.setenv(CERTIFICATES[0], str(authority.file))
-    with pytest.raises(RegistryError, match=r"client's certificate, set MLFLOW_TRACKING_CLIENT_CERT_PATH|[Rr]eset|pipe"):
+    with pytest.raises(
+        RegistryError, match=r"client's certificate, set MLFLOW_TRACKING_CLIENT_CERT_PATH|[Rr]eset|pipe"
+    ):
         connect(wire.address, tmp_path, "splatsweep")
     monkeypatch.setenv("MLFLOW_TRACKING_CLIENT_CERT_PATH", str(authority.issue("client")))
     works(wire.address, tmp_path)
