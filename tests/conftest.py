@@ -6,6 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from registry.tracking.network import keep_loopback_direct
+
+keep_loopback_direct()  # servers of the tests
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 

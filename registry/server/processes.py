@@ -6,12 +6,12 @@ import signal
 import socket
 import subprocess
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+
+import requests
 
 from ssl_core.errors import RegistryError
 
@@ -59,11 +59,13 @@ def termination_interrupts() -> Iterator[None]:
 def answers(server: subprocess.Popen[bytes], address: str) -> bool:
     """Wait for MLflow's server to answer; False when it ended instead, or took minutes."""
     deadline = time.monotonic() + _START_SECONDS
+    session = requests.Session()
+    session.trust_env = False  # it is a child of ours on loopback: no proxy, whatever the environment says
     while time.monotonic() < deadline and server.poll() is None:
         try:
-            urllib.request.urlopen(f"{address}/health", timeout=5).close()
+            session.get(f"{address}/health", timeout=5).raise_for_status()
             return True
-        except (urllib.error.URLError, OSError):
+        except requests.RequestException:
             time.sleep(0.2)
     return False
 

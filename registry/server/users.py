@@ -13,7 +13,8 @@ from registry.server.places import is_running, service_folder
 from registry.server.processes import LOOPBACK
 from registry.server.roles import GRANTS, ROLES, WORKSPACE, Role, role_name, strongest
 from registry.server.secret_file import ADMINISTRATOR, service_secrets
-from registry.tracking.connection import without_credentials
+from registry.tracking.connection import ask, import_mlflow, without_credentials
+from registry.tracking.network import MLFLOW_CERTIFICATES, no_answer, through
 from ssl_core.config import Config
 from ssl_core.errors import RegistryError
 
@@ -30,13 +31,14 @@ class User(Config):
 
 
 class Users:
-    """The users of MLflow's server at an address, seen with an administrator's password."""
+    """The users of MLflow's server at an address.
 
-    def __init__(self, address: str, user: str, password: str) -> None:
+    Seen with the password of an administrator, and no other settings; without one as MLflow's variables say.
+    """
+
+    def __init__(self, address: str, user: str | None = None, password: str | None = None) -> None:
         self.address = address.rstrip("/")
-        self._session = requests.Session()
-        self._session.auth = (user, password)
-        self._session.trust_env = False  # a .netrc would replace the password
+        self._signed_in = (user, password)
 
     def list(self) -> tuple[User, ...]:
         """All users, by name. Raises RegistryError; here and below."""
@@ -107,15 +109,18 @@ class Users:
             self._ask("POST", "3.0/mlflow/roles/permissions/add", body)
 
     def _ask(self, method: str, path: str, values: Mapping[str, Any] | None = None) -> Any:
-        place = without_credentials(self.address)
-        query, body = (values, None) if method == "GET" else (None, values)
+        place, mlflow = without_credentials(self.address), import_mlflow()
+        options: dict[str, Any] = {"params" if method == "GET" else "json": values}
         try:
-            answer = self._session.request(
-                method, f"{self.address}/api/{path}", params=query, json=body, timeout=_ANSWER_SECONDS
-            )
-        except requests.RequestException as error:
-            reason = type(error).__name__
-            raise RegistryError(f"no MLflow server answers at {place} ({reason}); start it: splatsweep serve") from None
+            if all(self._signed_in):
+                from mlflow.utils.rest_utils import MlflowHostCreds
+
+                options["credentials"] = MlflowHostCreds(self.address, *self._signed_in)
+                options["auth"] = self._signed_in  # else a .netrc would replace the password
+            answer = ask(self.address, method, f"/api/{path}", _ANSWER_SECONDS, **options)
+        except mlflow.MlflowException as error:
+            remedy = "start it: splatsweep serve"
+            raise RegistryError(no_answer("MLflow server", place, error, MLFLOW_CERTIFICATES, remedy)) from None
         if answer.status_code in (401, 403):
             raise RegistryError(
                 f"{place} refuses ({answer.status_code}): users are the administrator's; set "
@@ -124,7 +129,7 @@ class Users:
         if answer.status_code == 404:
             raise RegistryError(f"the MLflow server at {place} has no users; start one with `splatsweep serve`")
         if not answer.ok:
-            raise RegistryError(f"{path}: MLflow answers {answer.status_code}: {_message(answer)}")
+            raise RegistryError(f"{path}: MLflow answers{through(place)} {answer.status_code}: {_message(answer)}")
         return answer.json() if answer.content else {}
 
 
@@ -135,8 +140,7 @@ def open_users(home: Path, environ: Mapping[str, str] = os.environ) -> Users:
         RegistryError: neither is there.
     """
     if environ.get("MLFLOW_TRACKING_URI", "").startswith("http"):
-        user, password = environ.get("MLFLOW_TRACKING_USERNAME", ""), environ.get("MLFLOW_TRACKING_PASSWORD", "")
-        return Users(environ["MLFLOW_TRACKING_URI"], user, password)
+        return Users(environ["MLFLOW_TRACKING_URI"])
     folder = service_folder(home)
     running = is_running(folder) if folder.exists() else None
     if running is None:
@@ -146,16 +150,15 @@ def open_users(home: Path, environ: Mapping[str, str] = os.environ) -> Users:
     return Users(f"http://{LOOPBACK}:{running.port}", ADMINISTRATOR, service_secrets(folder).administrator)
 
 
-def may_judge(address: str, environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether the user of these variables may evaluate and promote: everywhere but at a server that says otherwise.
+def may_judge(address: str) -> bool:
+    """Whether the user of MLflow's variables may evaluate and promote: everywhere but at a server that says otherwise.
 
     A trainer's study registers its encoders and leaves the rest to the registry's judge (`splatsweep watch`).
     """
     if not address.startswith("http"):
         return True
-    users = Users(address, environ.get("MLFLOW_TRACKING_USERNAME", ""), environ.get("MLFLOW_TRACKING_PASSWORD", ""))
     try:
-        found = users._ask("GET", "3.0/mlflow/users/current/permissions")
+        found = Users(address)._ask("GET", "3.0/mlflow/users/current/permissions")
     except RegistryError:
         return True  # a server without users, or another way in: what follows says what is wrong
     names = {str(row["role_name"]) for row in found.get("permissions", [])}

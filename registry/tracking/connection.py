@@ -8,8 +8,6 @@ takes no lock, so a home folder that may not be written can be read.
 
 import logging
 import os
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +27,7 @@ from registry.tracking.database import (
     reading_address,
     sqlite_file,
 )
+from registry.tracking.network import MLFLOW_CERTIFICATES, keep_loopback_direct, no_answer, proxy_remedy, through
 from ssl_core.errors import RegistryError, SplatsweepError, StorageError
 
 log = logging.getLogger(__name__)
@@ -49,6 +48,8 @@ _DENIED = ("PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", 401,
 _NEVER = (
     "INVALID_PARAMETER_VALUE", "BAD_REQUEST", "INVALID_STATE", "RESOURCE_ALREADY_EXISTS", *_MISSING, 400, 409, 413, 422,
 )  # fmt: skip
+_GATEWAY = (407, 502, 503, 504)
+"""Statuses of a proxy that does not reach the server, or is not allowed to."""
 EXPERIMENT_TAGS = {
     # the kind selects MLflow's pages for training; unset, it guesses and shows those for chat applications
     "mlflow.experimentKind": "custom_model_development",
@@ -93,7 +94,7 @@ def connect(tracking_uri: str | None, home: Path, experiment: str, *, reading: b
         return _connected_to_read(address, file, home / UNFINISHED if embedded else None, experiment)
     with _lock(home), _whole_store(home if embedded else None):
         client, artifacts = _opened(address, file, may_be_empty=not embedded)
-        with explained(f"MLflow at {without_credentials(address)}"):
+        with explained(_named(address)):
             place = (home / "mlartifacts").as_uri() if embedded else None
             experiment_id = _experiment(client, experiment, place)
     return Connection(client, address, experiment_id, experiment, artifacts)
@@ -106,7 +107,7 @@ def _connected_to_read(address: str, file: Path | None, mark: Path | None, exper
     if file is not None and not may_write(file):
         address = reading_address(file)
     client, artifacts = _opened(address, file, may_be_empty=False)
-    with explained(f"MLflow at {without_credentials(address)}"):
+    with explained(_named(address)):
         found = client.get_experiment_by_name(experiment)
     return Connection(client, address, "" if found is None else str(found.experiment_id), experiment, artifacts)
 
@@ -178,7 +179,11 @@ def embedded_address(home: Path) -> str:
 
 
 def import_mlflow() -> Any:
-    """MLflow, quiet: no usage reports (unless the user wants them), no migration log, no progress bars."""
+    """MLflow, quiet: no usage reports (unless the user wants them), no migration log, no progress bars.
+
+    Its requests to loopback, and those of the process from now on, go through no proxy.
+    """
+    keep_loopback_direct()
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     import mlflow
@@ -284,17 +289,44 @@ def _experiment(client: Client, name: str, artifacts: str | None) -> str:
     return str(found.experiment_id)
 
 
+def ask(
+    address: str, method: str, path: str, seconds: float, credentials: Any = None, **options: Any
+) -> requests.Response:
+    """One request as MLflow's client makes it, with its credentials, certificates and proxies, and no second attempt.
+
+    Args:
+        credentials: an `MlflowHostCreds`, instead of what MLflow's variables say.
+        options: of `mlflow.utils.rest_utils.http_request`.
+
+    Raises:
+        MlflowException: no answer, or the variables contradict each other.
+    """
+    import_mlflow()
+    from mlflow.utils.credentials import get_default_host_creds
+    from mlflow.utils.rest_utils import http_request
+
+    credentials = credentials or get_default_host_creds(address)
+    options |= {"max_retries": 0, "timeout": seconds, "raise_on_status": False}
+    answer: requests.Response = http_request(credentials, path, method, **options)
+    return answer
+
+
 def _knock(address: str) -> None:
-    """One request with a short limit. Any HTTP answer will do, a refusal included: somebody is there."""
+    """One request with a short limit. Any answer of the server's will do, a refusal included: somebody is there."""
+    place = without_credentials(address)
+    remedy = "start it, correct MLFLOW_TRACKING_URI, or unset it to use the embedded store"
     try:
-        urllib.request.urlopen(f"{address.rstrip('/')}/health", timeout=ANSWER_SECONDS).close()
-    except urllib.error.HTTPError:
-        return
-    except (OSError, ValueError) as error:
-        raise RegistryError(
-            f"no MLflow server answers at {address} ({error}); start it, correct MLFLOW_TRACKING_URI, "
-            "or unset it to use the embedded store"
-        ) from None
+        status = ask(address, "GET", "/health", ANSWER_SECONDS).status_code
+    except import_mlflow().MlflowException as error:
+        if _code(error) in _NEVER:
+            raise RegistryError(f"{_named(address)}: {_first_line(error)}") from None
+        raise RegistryError(no_answer("MLflow server", place, error, MLFLOW_CERTIFICATES, remedy)) from None
+    if status in _GATEWAY and (other := proxy_remedy(address)):
+        raise RegistryError(f"no MLflow server answers at {place}{through(address)} (status {status}); {other}")
+
+
+def _named(address: str) -> str:
+    return f"MLflow at {without_credentials(address)}{through(address)}"
 
 
 def _first_line(error: BaseException) -> str:

@@ -3,8 +3,6 @@
 import logging
 import math
 import os
-import urllib.error
-import urllib.request
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from registry.tracking.network import CertificateVariables, keep_loopback_direct, no_answer, proxy_remedy, through
 from ssl_core.errors import MissingDependencyError, StudyError
 from study.cluster.ray_internals import any_agent_port
 from study.spec.study_spec import StudySpec
@@ -22,6 +21,7 @@ ANSWER_SECONDS = 10.0
 _REMEDY = (
     "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH) to the token that the cluster was started with"
 )
+_CERTIFICATES = CertificateVariables(("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"), own=None)
 _ASK = "/ray.rpc.NodeInfoGcsService/GetClusterId"
 """The first question of every client of Ray's control process; its empty message needs no generated code."""
 
@@ -76,22 +76,31 @@ def check_dashboard(address: str) -> None:
     Raises:
         StudyError: nobody answers there, it is not Ray's dashboard, or the token is missing or wrong.
     """
+    import requests
+
+    keep_loopback_direct()
     token = ray_token()
     headers = {"authorization": f"Bearer {token}"} if token else {}
     try:
-        request = urllib.request.Request(f"{address.rstrip('/')}/api/jobs/", headers=headers)
-        urllib.request.urlopen(request, timeout=ANSWER_SECONDS).close()
-    except urllib.error.HTTPError as error:
-        if error.code in (401, 403):
-            raise _refused(f"the Ray cluster at {address}", token) from None
-        raise StudyError(
-            f"{address} answers {error.code} to Ray's Jobs API; name the dashboard of a cluster with ray[default]"
-        ) from None
+        # as Ray's own client asks, which finds certificates and proxies where requests does
+        with requests.get(
+            f"{address.rstrip('/')}/api/jobs/", headers=headers, timeout=ANSWER_SECONDS, stream=True
+        ) as answer:
+            status = answer.status_code
     except (OSError, ValueError) as error:
+        remedy = (
+            "start the cluster (make up), open a tunnel (ssh -L 8265:127.0.0.1:8265 head), or set "
+            "RAY_API_SERVER_ADDRESS"
+        )
+        raise StudyError(no_answer("Ray dashboard", address, error, _CERTIFICATES, remedy)) from None
+    if status in (401, 403):
+        raise _refused(f"the Ray cluster at {address}{through(address)}", token)
+    if not 200 <= status < 300:
+        other = proxy_remedy(address)
         raise StudyError(
-            f"no Ray dashboard answers at {address} ({error}); start the cluster (make up), open a tunnel "
-            "(ssh -L 8265:127.0.0.1:8265 head), or set RAY_API_SERVER_ADDRESS"
-        ) from None
+            f"{address}{through(address)} answers {status} to Ray's Jobs API; name the dashboard of a cluster with "
+            f"ray[default]{f', or {other}' if other else ''}"
+        )
 
 
 def _explain(error: Any, address: str, token: str | None) -> None:
@@ -172,6 +181,7 @@ def ray_cluster(least_cpus: float = 1.0) -> Iterator[Resources]:
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+    keep_loopback_direct()  # workers inherit it
     try:
         import ray
     except ModuleNotFoundError:

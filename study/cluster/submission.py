@@ -76,7 +76,8 @@ def open_client(address: str) -> Client:
     except ModuleNotFoundError:
         raise MissingDependencyError("submit needs Ray, which is not installed; run `make setup`") from None
     with _explained(f"opening {address}"):
-        return JobSubmissionClient(address)
+        # the log comes through another library, which does not look at the variable
+        return JobSubmissionClient(address, verify=os.environ.get("REQUESTS_CA_BUNDLE") or True)
 
 
 def submit(client: Client, submission: Submission, env: Mapping[str, str]) -> SubmittedJob:

@@ -3,10 +3,12 @@
 import errno
 import os
 import sys
+from contextlib import suppress
 from io import TextIOWrapper
 
 import typer
 
+from registry.tracking.network import keep_loopback_direct
 from ssl_core.errors import SplatsweepError
 from study.commands.champion_commands import compare, history, promote, rollback, watch
 from study.commands.data_commands import fetch, pack, push, sample, splat
@@ -73,17 +75,17 @@ def main() -> None:
 
 
 def _environment() -> None:
-    """Read .env without overriding what is set; an empty variable counts as absent."""
+    """Read .env without overriding what is set; an empty variable counts as absent, and loopback needs no proxy."""
     # read by torch at its first allocation: huge pages save a third of PointNet++'s time on CPUs, spent on page faults
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     for name in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS", "SPLATSWEEP_HOME"):
         if os.environ.get(name) == "":
             del os.environ[name]
-    try:
+    with suppress(ModuleNotFoundError):
         from dotenv import load_dotenv
-    except ModuleNotFoundError:
-        return
-    load_dotenv(".env", override=False)
+
+        load_dotenv(".env", override=False)
+    keep_loopback_direct()
 
 
 if __name__ == "__main__":

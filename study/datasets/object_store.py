@@ -2,7 +2,8 @@
 
 `s3://bucket/key` and `file:///folder` go through pyarrow; `gs://` and `az://` through fsspec where its driver is
 installed. Endpoint, region and credentials come from the environment (AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL,
-AWS_REGION, AWS_ACCESS_KEY_ID, ...) and never from the URI, so that a URI may be logged and stored.
+AWS_REGION, AWS_ACCESS_KEY_ID, AWS_CA_BUNDLE, ...) and never from the URI, so that a URI may be logged and stored.
+pyarrow looks at none of HTTP_PROXY, HTTPS_PROXY, NO_PROXY and AWS_CA_BUNDLE: it is told.
 """
 
 import os
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, assert_never
 from urllib.parse import unquote, urlsplit
 
+from registry.tracking.network import proxy_of, proxy_remedy, through
 from ssl_core.errors import ConfigError, MissingDependencyError, StorageError
 
 Scheme = Literal["s3", "file", "gs", "az"]
@@ -153,7 +155,9 @@ class Store:
         return f"{self.uri}: no bucket '{self.uri.bucket}' at {self._where()}; create it, or check name and endpoint"
 
     def _where(self) -> str:
-        return s3_endpoint() or "AWS" if self.uri.scheme == "s3" else f"{self.uri.scheme}://"
+        if self.uri.scheme != "s3":
+            return f"{self.uri.scheme}://"
+        return f"{s3_endpoint() or 'AWS'}{through(_s3_address())}"
 
     @contextmanager
     def _explained(self, doing: str) -> Iterator[None]:
@@ -172,10 +176,18 @@ class Store:
                 f"{self.uri}: access denied at {self._where()} ({text[:160]}); "
                 "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the rights of that key"
             )
-        if re.search(r"NETWORK_CONNECTION|curlCode|TIMEOUT|SLOW_DOWN|SERVICE_UNAVAILABLE", text):
+        other = proxy_remedy(_s3_address()) if self.uri.scheme == "s3" else ""
+        if re.search(r"curlCode: (60|77)\b", text):
+            return (
+                f"{self.uri}: no secure connection to {self._where()} ({text[-160:]}); set AWS_CA_BUNDLE to a file "
+                "(.pem) with the certificate of the authority that signed the store's"
+            )
+        if re.search(r"NETWORK_CONNECTION|curlCode|TIMEOUT|SLOW_DOWN|SERVICE_UNAVAILABLE", text) or (
+            other and re.search(r"HTTP status (407|50[234])", text)
+        ):
             return (
                 f"{self.uri}: {self._where()} does not answer ({text[-160:]}); "
-                "check AWS_ENDPOINT_URL and the network, then run the same command again"
+                f"{other or 'check AWS_ENDPOINT_URL and the network'}, then run the same command again"
             )
         return f"{self.uri}: cannot be {doing}: {text[:240]}"
 
@@ -183,6 +195,14 @@ class Store:
 def s3_endpoint() -> str | None:
     """The S3 service to talk to, None for AWS: pyarrow itself does not look at these variables."""
     return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or None
+
+
+def _s3_address() -> str:
+    return s3_endpoint() or f"https://s3.{_region() or 'us-east-1'}.amazonaws.com"
+
+
+def _region() -> str | None:
+    return os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or None
 
 
 def _filesystem(uri: StoreUri) -> Any:
@@ -204,11 +224,14 @@ def _filesystem(uri: StoreUri) -> Any:
 
 
 def _s3(fs: Any, bucket: str) -> Any:
-    endpoint = s3_endpoint()
-    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    endpoint, region, proxy = s3_endpoint(), _region(), proxy_of(_s3_address())
+    if region is None and endpoint is None and proxy:
+        raise StorageError(f"a bucket's region cannot be asked through {proxy.setting}; set AWS_REGION")
     if region is None:
         region = "us-east-1" if endpoint else fs.resolve_s3_region(bucket)
     return fs.S3FileSystem(
+        proxy_options=proxy.url if proxy else None,
+        tls_ca_file_path=os.environ.get("AWS_CA_BUNDLE") or None,
         endpoint_override=endpoint,
         region=region,
         connect_timeout=CONNECT_SECONDS,

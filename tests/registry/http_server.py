@@ -1,8 +1,9 @@
-"""A real MLflow server that can be killed, and a wire to it that can be slow, broken or cut."""
+"""A real MLflow server that can be killed, and a wire to it that can be slow, broken, cut, or a proxy with TLS."""
 
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -11,6 +12,9 @@ import urllib.error
 import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""Through no proxy, whatever the tests set."""
 
 
 def free_port() -> int:
@@ -43,7 +47,7 @@ class MlflowServer:
         deadline = time.monotonic() + seconds
         while True:
             try:
-                urllib.request.urlopen(f"{self.address}/health", timeout=5).close()
+                DIRECT.open(f"{self.address}/health", timeout=5).close()
                 return
             except OSError:
                 assert time.monotonic() < deadline, (self.folder / "server.log").read_text()[-2000:]
@@ -57,9 +61,16 @@ class MlflowServer:
 
 
 class Wire:
-    """A proxy in front of a server. `mood` is asked before each request: None to pass it on, or a status to answer."""
+    """A proxy in front of a server. `answers` holds the statuses of the next requests, which are not passed on.
 
-    def __init__(self, target: str) -> None:
+    It serves as a forward proxy, too: whatever host a client asks for by http is `target`; tunnels get 502.
+
+    Args:
+        certificate: it speaks TLS and shows this one (.pem with key).
+        clients: and asks clients for a certificate of this authority.
+    """
+
+    def __init__(self, target: str, certificate: Path | None = None, clients: Path | None = None) -> None:
         self.delay, self.answers, self.lost_answers = 0.0, list[int](), 0
         self.requests: list[str] = []
         wire = self
@@ -77,9 +88,10 @@ class Wire:
                     self._answer(status, b"You are not authenticated." if status in (401, 403) else out_of_order)
                     return
                 headers = {key: value for key, value in self.headers.items() if key.lower() != "host"}
-                request = urllib.request.Request(target + self.path, body or None, headers, method=self.command)
+                _, _, path = self.path.removeprefix("http://").partition("/")
+                request = urllib.request.Request(f"{target}/{path}", body or None, headers, method=self.command)
                 try:
-                    with urllib.request.urlopen(request, timeout=60) as answer:
+                    with DIRECT.open(request, timeout=60) as answer:
                         status, data = answer.status, answer.read()
                 except urllib.error.HTTPError as error:
                     status, data = error.code, error.read()
@@ -89,21 +101,31 @@ class Wire:
                     return
                 self._answer(status, data)
 
-            do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = _pass  # noqa: N815
+            def do_CONNECT(self) -> None:
+                wire.requests.append(f"CONNECT {self.path}")
+                self._answer(502, b"")
+
+            do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = _pass  # noqa: N815
 
             def _answer(self, status: int, data: bytes) -> None:
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
-                self.wfile.write(data)
+                self.wfile.write(b"" if self.command == "HEAD" else data)
 
             def log_message(self, *_: object) -> None: ...
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
-        self.address = f"http://127.0.0.1:{self._server.server_address[1]}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        if certificate:
+            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=clients)
+            context.load_cert_chain(certificate)
+            context.verify_mode = ssl.CERT_REQUIRED if clients else ssl.CERT_NONE
+            # the handshake belongs to the thread of the connection: one that hangs would hold up all
+            self._server.socket = context.wrap_socket(self._server.socket, True, do_handshake_on_connect=False)
+        self.address = f"http{'s' if certificate else ''}://127.0.0.1:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def close(self) -> None:
         self._server.shutdown()

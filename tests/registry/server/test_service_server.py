@@ -48,7 +48,10 @@ class Serving:
 
     def start(self) -> None:
         words = [sys.executable, "-c", CODE, str(self.home), str(self.port)]
-        self.process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT)
+        far = {"HTTP_PROXY": "http://127.0.0.1:1", "http_proxy": "http://127.0.0.1:1"}  # and nobody there
+        self.process = subprocess.Popen(
+            words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT, env={**os.environ, **far}
+        )
         for line in self.process.stdout:
             self.said.append(line.strip())
             if "administrator" in line or "Error" in line:

@@ -5,10 +5,13 @@ import socket
 import pytest
 from fake_store import S3Server, s3_server
 
+from registry.tracking.network import PROXY_VARIABLES
 from ssl_core.errors import ConfigError, MissingDependencyError, PackError, StorageError
 from study.datasets import object_store
 from study.datasets.object_store import is_uri
 from study.datasets.pack_storage import open_data, place_name, push_pack
+from tests.certificates import Authority
+from tests.registry.http_server import Wire
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +34,35 @@ def test_errors_name_bucket_endpoint_and_remedy(server, monkeypatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")  # goes before AWS_ENDPOINT_URL
     with pytest.raises(StorageError, match=r"http://127\.0\.0\.1:9 does not answer .*AWS_ENDPOINT_URL"):
         open_data("s3://packs/pack")
+
+
+def test_proxies_and_authorities_are_those_of_the_environment(server, monkeypatch, tmp_path) -> None:
+    use(server, monkeypatch)
+    for name in (*PROXY_VARIABLES, "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    proxy = Wire(server.url)
+    monkeypatch.setenv("HTTP_PROXY", proxy.address)
+    with pytest.raises(StorageError, match=f"no bucket 'nowhere' at {server.url};"):
+        open_data("s3://nowhere/pack")
+    assert proxy.requests == [], "the store is on loopback"
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://store.example:8333")
+    with pytest.raises(StorageError, match=rf"at http://store\.example:8333 through HTTP_PROXY={proxy.address};"):
+        open_data("s3://nowhere/pack")
+    assert proxy.requests
+    monkeypatch.setenv("HTTP_PROXY", "http://ann:hunter2@127.0.0.1:1")
+    says = r"through HTTP_PROXY=http://127\.0\.0\.1:1 does not answer .*; add store\.example to NO_PROXY"
+    with pytest.raises(StorageError, match=says):
+        open_data("s3://packs/pack")
+    authority = Authority(tmp_path)
+    safe = Wire(server.url, authority.issue("store", "127.0.0.1"))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", safe.address)
+    with pytest.raises(StorageError, match=rf"no secure connection to {safe.address} .*; set AWS_CA_BUNDLE"):
+        open_data("s3://nowhere/pack")
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(authority.file))
+    with pytest.raises(StorageError, match=f"no bucket 'nowhere' at {safe.address};"):
+        open_data("s3://nowhere/pack")
+    for wire in (proxy, safe):
+        wire.close()
 
 
 def test_wrong_credentials(monkeypatch) -> None:
