@@ -11,7 +11,6 @@ import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
 from ssl_core.errors import RegistryError
 
@@ -40,20 +39,6 @@ def program(
         yield process
     finally:
         _end(process, stop)
-
-
-@contextmanager
-def termination_interrupts() -> Iterator[None]:
-    """Inside, a termination signal acts like Ctrl-C."""
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def answers(server: subprocess.Popen[bytes], address: str) -> bool:
