@@ -1,5 +1,6 @@
 """Starting Ray quietly, or joining the cluster that `RAY_ADDRESS` names; and what it has to offer."""
 
+import atexit
 import logging
 import math
 import os
@@ -16,6 +17,7 @@ from typing import Any
 from ssl_core.errors import MissingDependencyError, StudyError
 from study.cluster.ray_internals import (
     any_agent_port,
+    asked_while_it_answers,
     dashboard_of_this_process,
     sheltered_processes,
     termination_stays_ours,
@@ -195,7 +197,8 @@ def ray_cluster(least_cpus: float = 1.0) -> Iterator[Resources]:
         yield _resources()
     finally:
         if ours:
-            ray.shutdown()
+            if not asked_while_it_answers(ray.shutdown):
+                atexit.unregister(ray.shutdown)  # it would ask again
             _started_here.set(False)
 
 
