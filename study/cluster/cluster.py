@@ -148,7 +148,7 @@ _OBJECT_STORE_BYTES = 200 * 2**20
 
 
 DASHBOARD = "SPLATSWEEP_DASHBOARD"
-"""Set for a Ray of this machine with pages and `ray list`. They take seconds to start and half a gigabyte."""
+"""Set for a Ray of this machine with pages and `ray list`: ten more processes and a gigabyte of memory."""
 
 _START_TRIES = 3
 """A machine under heavy load can take longer to start Ray than Ray waits."""
