@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 _SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
@@ -64,6 +64,41 @@ def watch_signals(interrupt: Interrupt) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def ends_within(seconds: float, last_words: str) -> Iterator[None]:
+    """Inside, a signal ends this process after so many seconds, with code 130, whatever its main thread waits for.
+
+    Handlers run between two steps of the main thread. One that waits in a library of another language, for somebody
+    whom the same signal ended, never gets there. For programs that may be killed at any moment. Does nothing outside
+    the main thread.
+
+    Args:
+        last_words: a line on standard error.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    before, left = signal.set_wakeup_fd(writing, warn_on_full_buffer=False), threading.Event()
+
+    def wait() -> None:
+        while number := os.read(reading, 1):
+            if number[0] in _SIGNALS and not left.wait(seconds):
+                with suppress(OSError):  # a terminal that is gone
+                    os.write(2, f"{last_words}\n".encode())
+                os._exit(130)
+        os.close(reading)
+
+    threading.Thread(target=wait, name="ends-within", daemon=True).start()
+    try:
+        yield
+    finally:
+        left.set()
+        signal.set_wakeup_fd(before)
+        os.close(writing)
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """Starting Ray quietly, or joining the cluster that `RAY_ADDRESS` names; and what it has to offer."""
 
-import atexit
 import logging
 import math
 import os
@@ -17,7 +16,6 @@ from typing import Any
 from ssl_core.errors import MissingDependencyError, StudyError
 from study.cluster.ray_internals import (
     any_agent_port,
-    asked_while_it_answers,
     dashboard_of_this_process,
     sheltered_processes,
     termination_stays_ours,
@@ -197,8 +195,7 @@ def ray_cluster(least_cpus: float = 1.0) -> Iterator[Resources]:
         yield _resources()
     finally:
         if ours:
-            if not asked_while_it_answers(ray.shutdown):
-                atexit.unregister(ray.shutdown)  # it would ask again
+            ray.shutdown()
             _started_here.set(False)
 
 

@@ -6,7 +6,6 @@ signal to all processes ends Ray's before the driver has left. The tests say so.
 
 import os
 import signal
-import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -81,35 +80,6 @@ class _Sheltered(subprocess.Popen[bytes]):
         """The whole session."""
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
-
-
-def asked_while_it_answers(question: Callable[[], object]) -> bool:
-    """Ask Ray something that it may never answer: one whose control process is gone asks for a minute, then aborts us.
-
-    Returns:
-        False when the control process has gone; whoever leaves goes on without the answer.
-    """
-    import ray
-
-    if not ray.is_initialized() or os.environ.get("RAY_ADDRESS", "").startswith("ray://"):
-        question()
-        return True
-    host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
-
-    def ask() -> None:
-        with suppress(Exception):  # who leaves can do nothing about it
-            question()
-
-    asking = threading.Thread(target=ask, name="asks-ray", daemon=True)
-    asking.start()
-    while asking.is_alive():
-        asking.join(0.5)
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=2.0).close()
-        except OSError:
-            asking.join(1.0)  # this very question may have ended it
-            return not asking.is_alive()
-    return True
 
 
 def dashboard_of_this_process() -> str | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from study.cluster.cluster import enlarged
-from study.cluster.ray_internals import actors_in_waiting_processes, asked_while_it_answers
+from study.cluster.ray_internals import actors_in_waiting_processes
 from study.engine.trial_manager import TrialManager
 from study.spec.trial_request import OpenSession, TrialRequest
 from study.workers.revision import code_digest
@@ -74,7 +74,7 @@ def tune_trials(manager: TrialManager, workers: WorkerGroup, each_turn: Callable
                 verbose=0,
             )
     finally:
-        asked_while_it_answers(scheduler.kill_workers)
+        scheduler.kill_workers()
         # Tune's own snapshots, which a study never reads
         shutil.rmtree(folder / _SCRATCH, ignore_errors=True)
 

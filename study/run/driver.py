@@ -13,7 +13,7 @@ from rich.console import Console
 
 from registry.tracking.run_log import RunLog
 from ssl_core.errors import SplatsweepError, StudyError
-from ssl_core.interrupt import Interrupt, watch_signals
+from ssl_core.interrupt import Interrupt, ends_within, watch_signals
 from study.cluster.cluster import Resources, largest_share, ray_cluster, slots, trial_resources
 from study.cluster.driver_lock import DriverLock, TakenOverError, hold_study
 from study.cluster.tune_loop import LeaveLoop, WorkerGroup, tune_trials
@@ -35,6 +35,10 @@ from study.spec.outcome import one_line
 from study.workers.gpu_share import measured_needs
 
 __all__ = ["StudyPlan", "StudySummary", "run_study"]
+
+LEAVE_SECONDS = 8.0
+"""Seconds to leave Ray in: one whose control process the same signal ended is asked for a minute and then aborts us.
+Whoever sends signals kills after ten (Slurm: thirty, systemd: ninety)."""
 
 
 def run_study(plan: StudyPlan, run_log: RunLog | None, console: Console | None = None) -> StudySummary:
@@ -157,7 +161,8 @@ def _run_trials(run: DriverRun) -> Left:
             run.say(f"warm start: {note}")
     manager: TrialManager | None = None
     try:
-        with ray_cluster((spec.concurrency or 1) * spec.cpus_per_trial) as offered:
+        cpus = (spec.concurrency or 1) * spec.cpus_per_trial
+        with ends_within(LEAVE_SECONDS, _interrupted(plan.name)), ray_cluster(cpus) as offered:
             run.lock.tell_ray(offered.address)
             if offered.dashboard:
                 run.say(
@@ -253,4 +258,8 @@ def _leave(run: DriverRun, left: Left) -> None:
     if mirror is not None:
         mirror.leave(INTERRUPTED_SECONDS if left.interrupted else END_SECONDS)
     if left.interrupted and left.error is None:
-        run.say(f"study {ledger.name} is interrupted; the same command continues it")
+        run.say(_interrupted(ledger.name))
+
+
+def _interrupted(name: str) -> str:
+    return f"study {name} is interrupted; the same command continues it"

@@ -6,11 +6,14 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from ssl_core import interrupt as kit
-from ssl_core.interrupt import Interrupt, sheltered_children, watch_signals
+from ssl_core.interrupt import Interrupt, ends_within, sheltered_children, watch_signals
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def send(number: int) -> None:
@@ -68,3 +71,33 @@ def test_sheltered_children_are_ended_by_their_parent_only() -> None:
     assert child.returncode == 0
     with pytest.raises(KeyboardInterrupt), watch_signals(Interrupt(at_once=True)):
         send(signal.SIGTERM)  # this process gets them as before
+
+
+WAITS = """
+import ctypes
+from ssl_core.interrupt import Interrupt, ends_within, watch_signals
+
+with watch_signals(Interrupt()), ends_within(0.3, "left"):
+    print("ready", flush=True)
+    while True:  # in C, and back there when a signal interrupts it
+        ctypes.CDLL(None).sleep(60)
+"""
+
+
+def test_who_waits_elsewhere_ends_all_the_same() -> None:
+    waits = subprocess.Popen(
+        [sys.executable, "-c", WAITS], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    assert waits.stdout is not None
+    assert waits.stdout.readline() == "ready\n"
+    waits.send_signal(signal.SIGTERM)
+    _, errors = waits.communicate(timeout=60)
+    assert (waits.returncode, errors) == (130, "left\n")
+
+
+def test_who_leaves_in_time_goes_on() -> None:
+    before = signal.set_wakeup_fd(-1)
+    with watch_signals(Interrupt()), ends_within(0.2, "left"):
+        send(signal.SIGTERM)
+    time.sleep(0.4)
+    assert signal.set_wakeup_fd(before) == -1
