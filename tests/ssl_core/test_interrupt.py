@@ -37,7 +37,7 @@ def test_the_first_is_noted_what_comes_with_it_is_the_same_and_a_later_one_acts(
 
 
 def test_the_first_acts_where_nothing_has_to_be_ended_first() -> None:
-    with watch_signals(Interrupt(at_once=True)) as _, pytest.raises(KeyboardInterrupt):
+    with watch_signals(Interrupt(at_once=True)), pytest.raises(KeyboardInterrupt):
         send(signal.SIGTERM)
 
 
