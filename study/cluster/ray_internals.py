@@ -68,9 +68,9 @@ def sheltered_processes() -> AbstractContextManager[None]:
 class _Sheltered(subprocess.Popen[bytes]):
     """A process in a session of its own, killed together with its children."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, args: Any, **kwargs: Any) -> None:
         with sheltered_children():
-            super().__init__(*args, start_new_session=True, **kwargs)
+            super().__init__(args, start_new_session=True, **kwargs)
 
     def terminate(self) -> None:
         """Ray asks with a SIGTERM, which does not arrive."""
