@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
 import requests
 
@@ -40,20 +39,6 @@ def program(
         yield process
     finally:
         _end(process, stop)
-
-
-@contextmanager
-def termination_interrupts() -> Iterator[None]:
-    """Inside, a termination signal acts like Ctrl-C."""
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def answers(server: subprocess.Popen[bytes], address: str) -> bool:

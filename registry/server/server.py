@@ -11,10 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from registry.server.places import Running, ServiceSettings, databases, hold, service_folder, settings_of
-from registry.server.processes import LOOPBACK, answers, check_free, last_words, program, termination_interrupts
+from registry.server.processes import LOOPBACK, answers, check_free, last_words, program
 from registry.server.secret_file import ADMINISTRATOR, ServiceSecrets, service_secrets, write_access, write_private
 from registry.tracking.connection import connect
 from ssl_core.errors import MissingDependencyError, RegistryError
+from ssl_core.interrupt import Interrupt, watch_signals
 
 Say = Callable[[str], None]
 
@@ -36,7 +37,7 @@ def serve(home: Path, port: int, artifacts: str | None, announce: Say, *, worker
     _check_libraries()
     check_free(port)
     folder = service_folder(home)
-    with termination_interrupts(), hold(folder):
+    with watch_signals(Interrupt(at_once=True)), hold(folder):
         settings, why_not = settings_of(folder, artifacts)
         secrets = service_secrets(folder)
         where = f"SQLite ({why_not})" if settings.engine == "sqlite" else "Postgres"
@@ -77,7 +78,8 @@ def serve_pages(tracking_uri: str | None, home: Path, port: int, announce: Say) 
     environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **os.environ}
     announce("starting MLflow, which takes some seconds")
     try:
-        with termination_interrupts(), _mlflow(port, words, environment, home.resolve() / "mlflow-server.log") as site:
+        log = home.resolve() / "mlflow-server.log"
+        with watch_signals(Interrupt(at_once=True)), _mlflow(port, words, environment, log) as site:
             announce(f"MLflow: {site}  (Ctrl-C stops it)")
             # the last part selects the pages for training; those for chat applications are MLflow's default
             studies = f"experiments/{connection.experiment_id}/runs?workflowType=machine_learning"

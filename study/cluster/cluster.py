@@ -13,7 +13,12 @@ from typing import Any
 
 from registry.tracking.network import CertificateVariables, keep_loopback_direct, no_answer, proxy_remedy, through
 from ssl_core.errors import MissingDependencyError, StudyError
-from study.cluster.ray_internals import any_agent_port
+from study.cluster.ray_internals import (
+    any_agent_port,
+    dashboard_of_this_process,
+    sheltered_processes,
+    termination_stays_ours,
+)
 from study.spec.study_spec import StudySpec
 from study.workers.gpu_share import MeasuredNeeds, measured_share
 
@@ -149,6 +154,9 @@ _OBJECT_STORE_BYTES = 200 * 2**20
 """Packs are memory-mapped files; only messages travel through Ray's object store."""
 
 
+DASHBOARD = "SPLATSWEEP_DASHBOARD"
+"""Set for a Ray of this machine with pages and `ray list`: ten more processes and a gigabyte of memory."""
+
 _START_TRIES = 3
 """A machine under heavy load can take longer to start Ray than Ray waits."""
 
@@ -162,6 +170,8 @@ class Resources:
     machine_cpus: float = math.inf  # of the largest machine, where there are several; a trial must fit into one
     machine_gpus: float = math.inf  # the same
     here: bool = False  # this process started it, on this machine alone, so its processes have the same environment
+    address: str = ""  # host:port of its control process
+    dashboard: str = ""  # host:port of its pages; empty without any
 
 
 _started_here = ContextVar("started_here", default=False)
@@ -187,10 +197,11 @@ def ray_cluster(least_cpus: float = 1.0) -> Iterator[Resources]:
     except ModuleNotFoundError:
         raise MissingDependencyError("studies need Ray, which is not installed; run `make setup`") from None
     ours = not ray.is_initialized()
-    if ours:
-        _connect(least_cpus)
-        _started_here.set(not os.environ.get("RAY_ADDRESS"))
     try:
+        if ours:
+            with termination_stays_ours():
+                _connect(least_cpus)
+            _started_here.set(not os.environ.get("RAY_ADDRESS"))
         yield _resources()
     finally:
         if ours:
@@ -205,7 +216,9 @@ def _resources() -> Resources:
     cpus = [float(machine.get("CPU", 0.0)) for machine in machines]
     gpus = [float(machine.get("GPU", 0.0)) for machine in machines]
     here = _started_here.get() and len(machines) == 1
-    return Resources(sum(cpus), sum(gpus), max(cpus, default=0.0), max(gpus, default=0.0), here)
+    largest = max(cpus, default=0.0), max(gpus, default=0.0)
+    address = ray.get_runtime_context().gcs_address
+    return Resources(sum(cpus), sum(gpus), *largest, here, address, dashboard_of_this_process() or "")
 
 
 def _connect(least_cpus: float) -> None:
@@ -230,11 +243,11 @@ def _connect(least_cpus: float) -> None:
         cpus = max(len(os.sched_getaffinity(0)), math.ceil(least_cpus))
         for tries_left in reversed(range(_START_TRIES)):
             try:
-                with any_agent_port():
+                with any_agent_port(), sheltered_processes():
                     ray.init(
                         address="local",
                         num_cpus=cpus,
-                        include_dashboard=False,
+                        include_dashboard=bool(os.environ.get(DASHBOARD)),
                         object_store_memory=_OBJECT_STORE_BYTES,
                         **quiet,
                     )

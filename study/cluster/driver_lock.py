@@ -43,6 +43,7 @@ class Holder(Config):
     machine: str  # differs between machines, also where host names do not
     token: str  # differs between invocations
     beat: int = 0  # counts up while it lives
+    ray: str = ""  # host:port of its Ray, for `ray status --address`
 
     def __str__(self) -> str:
         return f"{self.user} on {self.host} (process {self.pid}) since {self.since}"
@@ -68,6 +69,10 @@ class DriverLock:
                 f"{self._path.parent}: the study was taken over by {self._replaced}, because this process was not "
                 "heard of for a while; it goes on there"
             )
+
+    def tell_ray(self, address: str) -> None:
+        """The name says from the next beat on where the driver's Ray is."""
+        self._holder = self._holder.model_copy(update={"ray": address})
 
     def start(self) -> None:
         """Write the name and keep renewing the beat."""

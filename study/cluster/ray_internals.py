@@ -1,17 +1,35 @@
-"""Two things that Ray decides and has no argument for, each undone on leaving.
+"""What Ray decides and has no argument for, each undone on leaving.
 
-Written for the version that is locked; where another has no such place, nothing is changed and starts are slower. The
-tests say so.
+Written for the version that is locked; where another has no such place, nothing is changed: starts are slower, and a
+signal to all processes ends Ray's before the driver has left. The tests say so.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from typing import Any
 
+from ssl_core.interrupt import sheltered_children
+
 
 @contextmanager
-def any_agent_port() -> Iterator[None]:
+def _replaced(place: Any, name: str, other: Callable[[Any], Any]) -> Iterator[None]:
+    usual = getattr(place, name, None)
+    if usual is None:
+        yield
+        return
+    setattr(place, name, other(usual))
+    try:
+        yield
+    finally:
+        setattr(place, name, usual)
+
+
+def any_agent_port() -> AbstractContextManager[None]:
     """Within, a Ray that starts lets its agent listen on a free port, not on 52365.
 
     Where another Ray has that port, or what a killed driver left behind, which lives for a minute, the agent asks for
@@ -19,19 +37,60 @@ def any_agent_port() -> Iterator[None]:
     """
     from ray._private import parameter
 
-    usual = getattr(parameter, "RayParams", None)
-    if usual is None:
-        yield
-        return
-    parameter.RayParams = partial(usual, dashboard_agent_listen_port=0)
-    try:
-        yield
-    finally:
-        parameter.RayParams = usual
+    return _replaced(parameter, "RayParams", lambda usual: partial(usual, dashboard_agent_listen_port=0))
 
 
 @contextmanager
-def actors_in_waiting_processes() -> Iterator[None]:
+def termination_stays_ours() -> Iterator[None]:
+    """Within, a Ray that starts or is joined leaves SIGTERM to this process: it would exit with code 1 or 15."""
+    from ray._private import utils
+
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with _replaced(utils, "set_sigterm_handler", lambda _usual: lambda _handler: None):
+            yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)  # over that of its C++ part, which writes a stack and aborts
+
+
+def sheltered_processes() -> AbstractContextManager[None]:
+    """Within, a Ray that starts keeps its processes out of reach of the signals that end a whole group or service.
+
+    Ctrl-C, `timeout`, systemd and Slurm signal every process they know. Ray's would be gone before the driver has
+    left: it would ask them for a minute and be aborted. They end with the driver instead, by its hand or the kernel's.
+    """
+    from ray._private import services
+
+    return _replaced(services, "ConsolePopen", lambda _usual: _Sheltered)
+
+
+class _Sheltered(subprocess.Popen[bytes]):
+    """A process in a session of its own, killed together with its children."""
+
+    def __init__(self, args: Any, **kwargs: Any) -> None:
+        with sheltered_children():
+            super().__init__(args, start_new_session=True, **kwargs)
+
+    def terminate(self) -> None:
+        """Ray asks with a SIGTERM, which does not arrive."""
+        self.kill()
+
+    def kill(self) -> None:
+        """The whole session."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+
+def dashboard_of_this_process() -> str | None:
+    """host:port of the pages of a Ray that this process started or joined, where it has any."""
+    from ray._private import worker
+
+    address: str | None = worker.get_dashboard_url() if hasattr(worker, "get_dashboard_url") else None
+    return address
+
+
+def actors_in_waiting_processes() -> AbstractContextManager[None]:
     """Within, Tune's actors get the processes that Ray started ahead, one per core.
 
     Tune gives its actors environment variables, and Ray starts other processes for actors that have any. For a Ray of
@@ -39,15 +98,7 @@ def actors_in_waiting_processes() -> Iterator[None]:
     """
     from ray.tune.execution import tune_controller
 
-    usual = getattr(tune_controller, "_ActorClassCache", None)
-    if usual is None:
-        yield
-        return
-    tune_controller._ActorClassCache = _PlainActors
-    try:
-        yield
-    finally:
-        tune_controller._ActorClassCache = usual
+    return _replaced(tune_controller, "_ActorClassCache", lambda _usual: _PlainActors)
 
 
 class _PlainActors:

@@ -53,9 +53,9 @@ class StudySearcher(Searcher):
 class StudyScheduler(FIFOScheduler):
     """Takes every report to the trial manager and returns the decision."""
 
-    def __init__(self, manager: TrialManager) -> None:
+    def __init__(self, manager: TrialManager, each_turn: Callable[[], None]) -> None:
         super().__init__()
-        self._manager = manager
+        self._manager, self._each_turn = manager, each_turn
         self._waiting: dict[str, Any] = {}
         self._controller: Any = None
 
@@ -98,6 +98,7 @@ class StudyScheduler(FIFOScheduler):
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """The attempt raised, or its process died."""
+        self._each_turn()  # a signal that ended the process as well as the study is not held against the trial
         try:
             text = _last_failure(trial.error_file)
             self._manager.on_death(

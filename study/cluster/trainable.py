@@ -4,6 +4,7 @@ It carries messages only. `trial_runner` knows what a trial is; the trial manage
 """
 
 import os
+import signal
 import sys
 from dataclasses import dataclass
 from typing import Any
@@ -42,6 +43,8 @@ class WarmTrainable(tune.Trainable):
 
     def setup(self, config: dict[str, Any], worker_config: WorkerConfig) -> None:
         """Called once per actor."""
+        # Ray's processes are sheltered from these, but what a recipe starts has to be able to be ended by them
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGHUP})
         self._refusal: SplatsweepError | None = None
         try:
             require_revision(worker_config.revision)

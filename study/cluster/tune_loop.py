@@ -3,13 +3,10 @@
 import logging
 import os
 import shutil
-import signal
-import threading
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any
 
 from study.cluster.cluster import enlarged
@@ -21,33 +18,6 @@ from study.workers.revision import code_digest
 
 class LeaveLoop(BaseException):
     """Raised at a safe place to leave Tune's loop at once. No `Exception`: nobody may take it for a failure."""
-
-
-class Interrupt:
-    """Whether a signal came: the study is left between two decisions, never inside one."""
-
-    def __init__(self) -> None:
-        self.signal: int | None = None
-
-
-@contextmanager
-def watch_signals(interrupt: Interrupt) -> Iterator[None]:
-    """Record the first SIGINT or SIGTERM; a second one acts at once. Does nothing outside the main thread."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        if interrupt.signal is not None:
-            raise KeyboardInterrupt
-        interrupt.signal = number
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @dataclass(frozen=True)
@@ -75,7 +45,7 @@ def tune_trials(manager: TrialManager, workers: WorkerGroup, each_turn: Callable
     # by default Tune has one trial pending at a time, so the slots would start their processes one after the other
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(manager.context.concurrency)
     folder = manager.context.folder
-    scheduler = StudyScheduler(manager)
+    scheduler = StudyScheduler(manager, each_turn)
 
     per_trial = dict(workers.per_trial)
 

@@ -172,7 +172,7 @@ def watch(
     """Evaluate every registered encoder and put it before the gate, once per protocol and pack. Ctrl-C ends it."""
     from registry.tracking.run_log import open_run_log
     from registry.versions.store import EncoderStore
-    from study.cluster.tune_loop import Interrupt, watch_signals
+    from ssl_core.interrupt import Interrupt, watch_signals
     from study.registration.job_pools import open_pool
     from study.registration.watcher import Notice, Watcher, WatchPlan
 

@@ -5,11 +5,14 @@ import os
 import sys
 from contextlib import suppress
 from io import TextIOWrapper
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from registry.tracking.network import keep_loopback_direct
 from ssl_core.errors import SplatsweepError
+from ssl_core.interrupt import Interrupt, watch_signals
 from study.commands.champion_commands import compare, history, promote, rollback, watch
 from study.commands.data_commands import fetch, pack, push, sample, splat
 from study.commands.inspect_command import inspect
@@ -20,7 +23,23 @@ from study.commands.study_commands import plan, replay, report, status, train, w
 from study.commands.sweep_command import submit, sweep
 from study.reports.console import aside, complain
 
+_INTERRUPTED = 130
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
+
+class _Commands(TyperGroup):
+    """Typer leaves without a word when it is interrupted."""
+
+    def invoke(self, ctx: Any) -> object:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            aside("interrupted; the same command continues where it stopped")
+            raise typer.Exit(_INTERRUPTED) from None
+
+
 app = typer.Typer(
+    cls=_Commands,
     help="Self-supervised pretraining studies over 3D Gaussian splats and images.",
     no_args_is_help=True,
     add_completion=False,
@@ -39,9 +58,6 @@ for panel, commands in PANELS.items():
         app.command(rich_help_panel=panel)(command)
 app.add_typer(users_app, name="users", rich_help_panel="Service")
 
-_INTERRUPTED = 130
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-
 
 def main() -> None:
     """Entry point. A `SplatsweepError` is one line and its exit code; a traceback is a bug of ours."""
@@ -51,7 +67,8 @@ def main() -> None:
             stream.reconfigure(errors="replace")  # a terminal that knows no '·' gets a '?'
     try:
         try:
-            app(standalone_mode=True)
+            with watch_signals(Interrupt(at_once=True)):
+                app(standalone_mode=True)
         finally:
             if isinstance(sys.stdout, TextIOWrapper):  # none where the caller closed it
                 sys.stdout.flush()  # here, where it may still be said that it cannot be
@@ -69,9 +86,6 @@ def main() -> None:
             sys.exit(1)  # whoever read has seen enough
         complain(f"the output cannot be written: {error.strerror}; free some space or send it elsewhere")
         sys.exit(2)
-    except KeyboardInterrupt:
-        aside("interrupted; the same command continues where it stopped")
-        sys.exit(_INTERRUPTED)
 
 
 def _environment() -> None:

@@ -21,7 +21,7 @@ from ssl_core.errors import RegistryError, StorageError
 from ssl_core.evaluation.report import TaskConfig
 from ssl_core.evaluation.task import AnyConfig, task_named
 from ssl_core.evaluation.tasks.probing_report import EvaluationConfig
-from study.cluster.tune_loop import Interrupt
+from ssl_core.interrupt import Interrupt
 from study.registration.evaluation_job import Answer, EvaluationJob
 from study.registration.job_pools import Pool
 

@@ -126,7 +126,8 @@ def _lines(status: StudyStatus) -> list[tuple[str, str]]:
         shares = ", ".join(f"{kind} {getattr(status.receipt, kind) / held:.0%}" for kind in kinds)
         lines.append((f"held {clock_text(held)} of slots: {shares}", ""))
     if status.holder is not None:
-        lines.append((f"run by {status.holder}", ""))
+        at = f"; its Ray is at {status.holder.ray}" if status.holder.ray else ""
+        lines.append((f"run by {status.holder}{at}", ""))
     tracking = status.tracking
     if tracking.waiting or tracking.trouble:
         why = f": {tracking.trouble}" if tracking.trouble else ""

@@ -13,9 +13,10 @@ from rich.console import Console
 
 from registry.tracking.run_log import RunLog
 from ssl_core.errors import SplatsweepError, StudyError
+from ssl_core.interrupt import Interrupt, ends_within, watch_signals
 from study.cluster.cluster import Resources, largest_share, ray_cluster, slots, trial_resources
 from study.cluster.driver_lock import DriverLock, TakenOverError, hold_study
-from study.cluster.tune_loop import Interrupt, LeaveLoop, WorkerGroup, tune_trials, watch_signals
+from study.cluster.tune_loop import LeaveLoop, WorkerGroup, tune_trials
 from study.engine.cost_report import settle
 from study.engine.ledger import Ledger, disk_errors, open_ledger
 from study.engine.limits import RunContext, StudyCallback
@@ -35,6 +36,10 @@ from study.workers.gpu_share import measured_needs
 
 __all__ = ["StudyPlan", "StudySummary", "run_study"]
 
+LEAVE_SECONDS = 8.0
+"""Seconds to leave Ray in: one whose control process the same signal ended is asked for a minute and then aborts us.
+Whoever sends signals kills after ten (Slurm: thirty, systemd: ninety)."""
+
 
 def run_study(plan: StudyPlan, run_log: RunLog | None, console: Console | None = None) -> StudySummary:
     """Run, continue or confirm a study.
@@ -51,8 +56,8 @@ def run_study(plan: StudyPlan, run_log: RunLog | None, console: Console | None =
     clock = SystemClock()
     began = clock.monotonic()
     console = console or Console(stderr=True, highlight=False)
-    with hold_study(plan.folder, plan.name) as lock:
-        interrupt = Interrupt()
+    interrupt = Interrupt(at_once=True)
+    with watch_signals(interrupt), hold_study(plan.folder, plan.name) as lock:
         disk_retry = FullDiskRetry(
             say=lambda text: console.print(text, soft_wrap=True, highlight=False),
             give_up=lambda: interrupt.signal is not None,
@@ -85,7 +90,7 @@ def run_study(plan: StudyPlan, run_log: RunLog | None, console: Console | None =
                 _leave(run, ending)
             finally:
                 if run.mirror is not None:
-                    run.mirror.close()
+                    run.mirror.close(at_once=interrupt.signal is not None)
         seconds = clock.monotonic() - began
         summary = summary_of(
             ledger, ending.reason, interrupted=ending.interrupted, was_finished=was_finished, seconds=seconds
@@ -156,14 +161,23 @@ def _run_trials(run: DriverRun) -> Left:
             run.say(f"warm start: {note}")
     manager: TrialManager | None = None
     try:
-        # signals are ours only once Ray, which takes some for itself, has started
-        with ray_cluster((spec.concurrency or 1) * spec.cpus_per_trial) as offered, watch_signals(interrupt):
+        cpus = (spec.concurrency or 1) * spec.cpus_per_trial
+        with ends_within(LEAVE_SECONDS, _interrupted(plan.name)), ray_cluster(cpus) as offered:
+            run.lock.tell_ray(offered.address)
+            if offered.dashboard:
+                run.say(
+                    f"Ray's dashboard: http://{offered.dashboard}  (ray list … --address http://{offered.dashboard})"
+                )
             workers = WorkerGroup(plan.open_session, _per_trial(plan, before, offered), invocation, offered.here)
             manager, progress = _manager(run, workers, offered)
             with progress:
-                tune_trials(manager, workers, _each_turn(run, manager, progress))
+                interrupt.at_once = False  # the study is left between two decisions, never inside one
+                try:
+                    tune_trials(manager, workers, _each_turn(run, manager, progress))
+                finally:
+                    interrupt.at_once = True
     except (LeaveLoop, KeyboardInterrupt):
-        if manager is None or not manager.finished:
+        if manager is None or not manager.finished or interrupt.signal is not None:
             return Left("interrupted", interrupted=True)
     if manager.fatal is not None:
         return Left(str(manager.fatal), interrupted=True, error=manager.fatal)
@@ -244,4 +258,8 @@ def _leave(run: DriverRun, left: Left) -> None:
     if mirror is not None:
         mirror.leave(INTERRUPTED_SECONDS if left.interrupted else END_SECONDS)
     if left.interrupted and left.error is None:
-        run.say(f"study {ledger.name} is interrupted; the same command continues it")
+        run.say(_interrupted(ledger.name))
+
+
+def _interrupted(name: str) -> str:
+    return f"study {name} is interrupted; the same command continues it"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from registry.tracking.cursor import Cursor, read_cursor
 from registry.tracking.run_log import RunLog
+from ssl_core.interrupt import sheltered_children
 from study.engine.history import JOURNAL
 from study.engine.ledger import Ledger
 from study.record.config_file import ConfigFile, write_once
@@ -83,11 +84,18 @@ class MirrorProcess:
         self.close()
         return self._report(read_cursor(self._folder))
 
-    def close(self) -> None:
-        """Nobody watches over the mirror any more: it goes on for a minute with what waits, and ends."""
+    def close(self, *, at_once: bool = False) -> None:
+        """Nobody watches over the mirror any more: it goes on for a minute with what waits, and ends.
+
+        Args:
+            at_once: whoever interrupted the study waits for all its processes: the next command sends the rest.
+        """
         assert self._process.stdin is not None
         with suppress(OSError):
             self._process.stdin.close()
+        if at_once:
+            self._process.kill()
+            self._process.wait()
 
     def _report(self, cursor: Cursor) -> int:
         left = cursor.left(count_lines(self._folder / JOURNAL))
@@ -103,7 +111,8 @@ class MirrorProcess:
     def _start(self) -> "subprocess.Popen[str]":
         root = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-        with (self._folder / "mirror.log").open("a") as words:
+        # signals are for the study, of whose end the mirror has yet to tell
+        with (self._folder / "mirror.log").open("a") as words, sheltered_children():
             process = subprocess.Popen(
                 [sys.executable, "-m", "study.run.mlflow_mirror"],
                 stdin=subprocess.PIPE,
@@ -111,7 +120,7 @@ class MirrorProcess:
                 stderr=words,
                 env={**os.environ, "PYTHONPATH": path},
                 text=True,
-                start_new_session=True,  # Ctrl-C is for the study
+                start_new_session=True,
             )
         for line in self._said:
             _write(process, line)

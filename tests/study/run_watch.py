@@ -8,7 +8,7 @@ from plain_client import PROTOCOL
 from registry.tracking.run_log import open_run_log
 from registry.versions.store import EncoderStore
 from ssl_core.data.object_pack import Pack
-from study.cluster.tune_loop import Interrupt, watch_signals
+from ssl_core.interrupt import Interrupt, watch_signals
 from study.registration.job_pools import ProcessPool
 from study.registration.watcher import Notice, Watcher, WatchPlan
 

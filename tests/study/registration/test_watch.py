@@ -13,7 +13,7 @@ from plain_client import NAME, PROTOCOL, another_bundle, edit_card, first_bundle
 from registry.tracking.run_log import open_run_log
 from registry.versions.fetching import pull
 from registry.versions.store import EncoderStore
-from study.cluster.tune_loop import Interrupt
+from ssl_core.interrupt import Interrupt
 from study.registration import evaluation_job as judging
 from study.registration.evaluation_job import Answer, EvaluationJob, judge
 from study.registration.watcher import Notice, WatchCounts, Watcher, WatchPlan
