@@ -48,7 +48,13 @@ class LoadedModel:
         return self.card.output_shape[0]
 
     def encode_ply(
-        self, files: Path | str | Sequence[Path | str], *, batch: int = BATCH, seed: int = 0, repeat: bool = False
+        self,
+        files: Path | str | Sequence[Path | str],
+        *,
+        batch: int = BATCH,
+        seed: int = 0,
+        repeat: bool = False,
+        drop_bad_rows: bool = False,
     ) -> Features:
         """[files, F] of Gaussian files: .ply of any dialect, .splat, .spz, .sog. One file counts as a list of one.
 
@@ -57,6 +63,7 @@ class LoadedModel:
             batch: files held at a time.
             seed: of the points that are chosen.
             repeat: see `points_input`.
+            drop_bad_rows: leave single Gaussians out that cannot be used, see `ssl_core.gaussians.usable_rows`.
 
         Raises:
             GaussianFileError: a file is missing or damaged.
@@ -64,10 +71,9 @@ class LoadedModel:
             ConfigError: this model reads something else.
         """
         contract = self._points()
-        inputs = (
-            points_input(read_gaussians(file).cloud, contract, seed=seed, repeat=repeat, what=str(file))
-            for file in ([files] if isinstance(files, Path | str) else files)
-        )
+        given = [files] if isinstance(files, Path | str) else files
+        clouds = ((file, read_gaussians(file, drop_bad_rows=drop_bad_rows).cloud) for file in given)
+        inputs = (points_input(cloud, contract, seed=seed, repeat=repeat, what=str(file)) for file, cloud in clouds)
         return self._encode(map(torch.from_numpy, inputs), batch)
 
     def encode_gaussians(

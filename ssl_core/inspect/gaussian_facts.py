@@ -23,10 +23,10 @@ SCALE_DECADES = tuple(i / 4 for i in range(-28, 13))
 """Edges of the scale histogram: log10 of the standard deviation in object units, four bins per decade."""
 
 
-def inspect_gaussians(place: Source | Path | str) -> dict[str, Any]:
+def inspect_gaussians(place: Source | Path | str, *, drop_bad_rows: bool = False) -> dict[str, Any]:
     """Counts, bounds and distributions of a file of Gaussians in any known format, as plain values for JSON.
 
-    Keys: `path`, `format`, `bytes`, `gaussians`, `sh_degree` (stored in the file), `notes` (what the format or its
+    Keys: `path`, `format`, `bytes`, `gaussians`, `dropped_rows` (left out because of `drop_bad_rows`), `sh_degree` (stored in the file), `notes` (what the format or its
     degree cost), `sh_rest_is_zero`, `sh_energy` (degree -> mean over Gaussians of the sum of squares of its
     coefficients; degree 0 is the constant colour), `finite` (always true: the reader refuses the rest), `bounds`
     (low, high, centre, extent), `alpha` and `scale` (quantile -> value; scale in object units),
@@ -39,10 +39,9 @@ def inspect_gaussians(place: Source | Path | str) -> dict[str, Any]:
         GaussianFileError: as `read_gaussians`.
     """
     source = as_source(place)
-    found = read_gaussians(source)
+    found = read_gaussians(source, drop_bad_rows=drop_bad_rows)
     cloud = found.cloud
     alphas = cloud.alphas()
-    # float64: float32 would overflow for log-scales beyond 88.
     log_scales = cloud.log_scales.astype(np.float64)
     norms = np.linalg.norm(cloud.quaternions.astype(np.float64), axis=1)
     colours = 0.5 + SH_C0 * cloud.sh_dc.astype(np.float64)
@@ -51,6 +50,7 @@ def inspect_gaussians(place: Source | Path | str) -> dict[str, Any]:
         "format": found.format,
         "bytes": source.size,
         "gaussians": len(cloud),
+        "dropped_rows": len(found.dropped),
         "sh_degree": found.sh_degree,
         "notes": list(found.notes),
         "sh_rest_is_zero": not cloud.sh_rest.any(),
@@ -60,9 +60,9 @@ def inspect_gaussians(place: Source | Path | str) -> dict[str, Any]:
         "alpha": quantiles(alphas.astype(np.float64)),
         "alpha_histogram": _histogram(alphas.astype(np.float64), ALPHA_BINS),
         "kept_above_alpha": {str(level): int((alphas > level).sum()) for level in THRESHOLDS},
-        "scale": quantiles(np.exp(np.clip(log_scales, -700, 700))),
+        "scale": quantiles(np.exp(log_scales)),
         "scale_histogram": _histogram(log_scales.reshape(-1) / np.log(10), SCALE_DECADES),
-        "anisotropy": float(np.exp(np.clip(np.median(np.ptp(log_scales, axis=1)), 0, 700))),
+        "anisotropy": float(np.exp(np.median(np.ptp(log_scales, axis=1)))),
         "quaternion_norm": {"low": float(norms.min()), "high": float(norms.max())},
         "colour": {"mean": colours.mean(axis=0).tolist(), "deviation": colours.std(axis=0).tolist()},
     }
@@ -74,9 +74,10 @@ def format_inspection(found: Mapping[str, Any]) -> str:
     if found["sh_rest_is_zero"] and found["sh_degree"]:
         sh += " (all higher coefficients zero)"
     count = found["gaussians"]
+    dropped = f"; {found['dropped_rows']:,} others dropped" if found["dropped_rows"] else ""
     rows = {
         "file": f"{found['path']} ({found['format'].replace('_', ' ')}, {found['bytes'] / 1e6:.2f} MB)",
-        "Gaussians": f"{count:,}, all values finite",
+        "Gaussians": f"{count:,}, all values finite{dropped}",
         "spherical harmonics": sh,
         "energy by degree": ", ".join(f"{degree}: {energy:.3g}" for degree, energy in found["sh_energy"].items()),
         "alpha quantiles": quantiles_text(found["alpha"]),

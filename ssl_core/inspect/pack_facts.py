@@ -46,7 +46,7 @@ def describe_pack(pack: Pack) -> dict[str, Any]:
     """JSON-ready facts.
 
     Keys: `path`, `digest`, `objects`, `classes` (name -> counts per split and median kept), `groups`, `gaussians` (in
-    files, kept), `survivors` (one entry per alpha threshold: `alpha`, `kept`, `all` and `classes` as `box_plot`,
+    files, kept, dropped because they cannot be used), `survivors` (one entry per alpha threshold: `alpha`, `kept`, `all` and `classes` as `box_plot`,
     `below` (length -> objects with fewer Gaussians), `fewest` (the objects with least)), `alpha` and `log10_scale`
     (quantiles and a histogram), `sh_energy` (degree -> mean sum of squares), `views`, `part_labels` (whether there
     are any), `cached_orders`, `codec`, `files`, `bytes`, `refused`, `notes` (what the files could not carry ->
@@ -64,6 +64,7 @@ def describe_pack(pack: Pack) -> dict[str, Any]:
         "groups": list(manifest.groups),
         "gaussians": {
             "in_files": int(sum(o.gaussians_in_file for o in manifest.objects)),
+            "dropped_rows": sum(manifest.dropped_rows.values()),
             "kept": int(kept.sum()),
             "kept_min": int(kept.min()),
             "kept_median": int(np.median(kept)),
@@ -281,6 +282,8 @@ def _thresholds(facts: dict[str, Any]) -> list[str]:
 
 def _remarks(facts: dict[str, Any]) -> list[str]:
     lines = [f"  note: {text} ({count:,} objects)" for text, count in facts["notes"].items()]
+    if dropped := facts["gaussians"]["dropped_rows"]:
+        lines.append(f"  note: rows dropped in all: {dropped:,} of {facts['gaussians']['in_files']:,}")
     if full := facts["gaussians"]["objects_at_max"]:
         most = facts["gaussians"]["max_per_object"]
         lines.append(

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from study.commands.options import Json
+from study.commands.options import DropBadRows, Json
 from study.reports.console import answer, progress_bar, say
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ def pack(
     workers: Annotated[int, typer.Option(min=0, help="at a time; 0 = one per core, 1 = this process alone")] = 0,
     update: Annotated[bool, typer.Option("--update", help="bring an older pack at --out up to date")] = False,
     skip_bad: Annotated[bool, typer.Option(help="leave unusable objects out and record them")] = False,
+    drop_bad_rows: DropBadRows = False,
     json: Json = False,
 ) -> None:
     """Parse, filter, order and decode a data set once, for all trials. Again: goes on, or finds nothing to do."""
@@ -116,7 +117,9 @@ def pack(
         "codec": codec,
     }
     config = validated(PackConfig, values)
-    made, stats = pack_data(points, images, out, config, workers=workers, skip_bad=skip_bad, update=update)
+    made, stats = pack_data(
+        points, images, out, config, workers=workers, skip_bad=skip_bad, update=update, drop_bad_rows=drop_bad_rows
+    )
     facts, run = describe_pack(made), describe_packing(stats)
     answer(json, {**facts, "run": run}, f"{format_pack(facts)}\n{format_packing(run)}")
 

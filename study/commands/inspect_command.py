@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
-from study.commands.options import Json
+from study.commands.options import DropBadRows, Json
 from study.reports.console import answer, say
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ def inspect(
     path: Annotated[str, typer.Argument(help="a file of Gaussians, a pack, or camera files (a file or scene folder)")],
     html: Annotated[Path | None, typer.Option(help="also write one offline page with charts and pictures")] = None,
     thumbnails: Annotated[int, typer.Option(min=0, help="objects per class that the page shows")] = 3,
+    drop_bad_rows: DropBadRows = False,
     json: Json = False,
 ) -> None:
     """Say what a file of Gaussians, a pack or a scene's cameras hold."""
@@ -37,7 +38,7 @@ def inspect(
         case "scene":
             facts, text, page = _scene(Path(path))
         case "gaussians":
-            facts, text, page = _gaussians(Path(path))
+            facts, text, page = _gaussians(Path(path), drop_bad_rows)
     if html is not None:
         from ssl_core.files.whole import atomic_write
 
@@ -128,16 +129,17 @@ def _spread(items: Sequence[T]) -> Sequence[T]:
     return items[:: max(1, len(items) // PICTURES)][:PICTURES]
 
 
-def _gaussians(path: Path) -> Found:
+def _gaussians(path: Path, drop_bad_rows: bool) -> Found:
     from ssl_core.inspect.gaussian_facts import format_inspection, inspect_gaussians
 
-    facts = inspect_gaussians(path)
+    facts = inspect_gaussians(path, drop_bad_rows=drop_bad_rows)
 
     def page(thumbnails: int) -> str:
         from ssl_core.gaussians.gaussian_file import read_gaussians
         from ssl_core.inspect.inspect_page import file_page
         from ssl_core.inspect.thumbnails import cloud_pictures
 
-        return file_page(facts, cloud_pictures(read_gaussians(path).cloud) if thumbnails else ())
+        cloud = read_gaussians(path, drop_bad_rows=drop_bad_rows).cloud if thumbnails else None
+        return file_page(facts, () if cloud is None else cloud_pictures(cloud))
 
     return facts, format_inspection(facts), page

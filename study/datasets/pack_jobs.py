@@ -32,6 +32,7 @@ def pack_data(
     workers: int = 0,
     skip_bad: bool = False,
     update: bool = False,
+    drop_bad_rows: bool = False,
 ) -> tuple[Pack, PackStats]:
     """Pack a data set in parallel; the same command again goes on where it stopped, or finds it done.
 
@@ -43,11 +44,13 @@ def pack_data(
         workers: parts at a time; 0 is one per core of the machine or cluster, 1 is this process alone.
         skip_bad: leave unusable objects out and record them.
         update: bring the pack at `out` up to date.
+        drop_bad_rows: leave single Gaussians out that cannot be used.
 
     Raises:
         LayoutError, PackError, StorageError: as `make_pack`. StudyError: nobody answers at RAY_ADDRESS.
     """
-    return make_pack(PackJob(points, images, out, config, skip_bad, update), PartRunner(workers, Console(stderr=True)))
+    job = PackJob(points, images, out, config, skip_bad, update, drop_bad_rows)
+    return make_pack(job, PartRunner(workers, Console(stderr=True)))
 
 
 class PartRunner:
