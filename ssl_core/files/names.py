@@ -6,10 +6,9 @@ its Finder, have the second; disks keep whichever they were given, and compare b
 
 import unicodedata
 
-
 LONGEST = 255
-"""Characters of a part of a path; no disk takes more bytes. Python orders a run of n accents in n^2 steps, and a file may
-name what it likes."""
+"""Characters of a part of a path; no disk takes more bytes. Python orders a run of n accents in n^2 steps, and a file
+may name what it likes."""
 
 
 def nfc(name: str) -> str:

@@ -26,14 +26,14 @@ SCALE_DECADES = tuple(i / 4 for i in range(-28, 13))
 def inspect_gaussians(place: Source | Path | str, *, drop_bad_rows: bool = False) -> dict[str, Any]:
     """Counts, bounds and distributions of a file of Gaussians in any known format, as plain values for JSON.
 
-    Keys: `path`, `format`, `bytes`, `gaussians`, `dropped_rows` (left out because of `drop_bad_rows`), `sh_degree` (stored in the file), `notes` (what the format or its
-    degree cost), `sh_rest_is_zero`, `sh_energy` (degree -> mean over Gaussians of the sum of squares of its
-    coefficients; degree 0 is the constant colour), `finite` (always true: the reader refuses the rest), `bounds`
-    (low, high, centre, extent), `alpha` and `scale` (quantile -> value; scale in object units),
-    `alpha_histogram` and `scale_histogram` (`edges`, one more than `counts`, and how many lie `below` and `above`; the
-    scales of all three axes are counted, over log10 edges), `kept_above_alpha` (threshold -> count), `anisotropy`
-    (median of longest / shortest scale), `quaternion_norm` (low, high) and `colour` (mean and deviation of the
-    constant colour).
+    Keys: `path`, `format`, `bytes`, `gaussians`, `dropped_rows` (left out because of `drop_bad_rows`), `sh_degree`
+    (stored in the file), `notes` (what the format or its degree cost), `sh_rest_is_zero`, `sh_energy` (degree -> mean
+    over Gaussians of the sum of squares of its coefficients; degree 0 is the constant colour), `finite` (always true:
+    the reader refuses the rest), `bounds` (low, high, centre, extent), `alpha` and `scale` (quantile -> value; scale
+    in object units), `alpha_histogram` and `scale_histogram` (`edges`, one more than `counts`, and how many lie
+    `below` and `above`; the scales of all three axes are counted, over log10 edges), `kept_above_alpha` (threshold ->
+    count), `anisotropy` (median of longest / shortest scale), `quaternion_norm` (low, high) and `colour` (mean and
+    deviation of the constant colour).
 
     Raises:
         GaussianFileError: as `read_gaussians`.

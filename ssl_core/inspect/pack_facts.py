@@ -46,11 +46,11 @@ def describe_pack(pack: Pack) -> dict[str, Any]:
     """JSON-ready facts.
 
     Keys: `path`, `digest`, `objects`, `classes` (name -> counts per split and median kept), `groups`, `gaussians` (in
-    files, kept, dropped because they cannot be used), `survivors` (one entry per alpha threshold: `alpha`, `kept`, `all` and `classes` as `box_plot`,
-    `below` (length -> objects with fewer Gaussians), `fewest` (the objects with least)), `alpha` and `log10_scale`
-    (quantiles and a histogram), `sh_energy` (degree -> mean sum of squares), `views`, `part_labels` (whether there
-    are any), `cached_orders`, `codec`, `files`, `bytes`, `refused`, `notes` (what the files could not carry ->
-    objects).
+    files, kept, dropped because they cannot be used), `survivors` (one entry per alpha threshold: `alpha`, `kept`,
+    `all` and `classes` as `box_plot`, `below` (length -> objects with fewer Gaussians), `fewest` (the objects with
+    least)), `alpha` and `log10_scale` (quantiles and a histogram), `sh_energy` (degree -> mean sum of squares),
+    `views`, `part_labels` (whether there are any), `cached_orders`, `codec`, `files`, `bytes`, `refused`, `notes`
+    (what the files could not carry -> objects).
     """
     manifest = pack.manifest
     kept = pack.num_rows

@@ -16,6 +16,7 @@ decides whether to go on without it.
 from pathlib import Path
 
 from ssl_core.errors import LayoutError
+from ssl_core.files.source import FileSource
 from ssl_core.gaussians.formats.not_gaussians import by_endings
 from ssl_core.gaussians.gaussian_cloud import SUFFIXES
 from ssl_core.packing.layout_reference import ViewFiles, has_splits, places, reference_objects

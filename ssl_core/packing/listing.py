@@ -6,8 +6,8 @@ An archive in a folder counts as unpacked where it lies. Three things people wou
     train.zip with objects                     counts as unpacked into train/
     any.zip with one folder around everything  counts as unpacked without that folder, unless it is a class or an object
 
-A file on disk wins over an archived one of the same path: who unpacks need not delete the archives. Relative paths are in
-Unicode form NFC; sources keep the names that disk and archive have.
+A file on disk wins over an archived one of the same path: who unpacks need not delete the archives. Relative paths are
+in Unicode form NFC; sources keep the names that disk and archive have.
 """
 
 import os

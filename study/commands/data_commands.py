@@ -79,7 +79,10 @@ def pack(
     ] = None,
     holdout: Annotated[int, typer.Option(min=2, help="of a scene: every so manyth view is for test, then val")] = 8,
     alpha_threshold: Annotated[float, typer.Option(help="drop Gaussians of lower alpha")] = 0.05,
-    views: Annotated[int, typer.Option(min=1, help="views to render when there are no images")] = 12,
+    views: Annotated[
+        int,
+        typer.Option(min=1, help="views to render when there are no images, of objects of at most 300,000 Gaussians"),
+    ] = 12,
     max_gaussians: Annotated[int, typer.Option(help="keep at most this many per object")] = 32768,
     cached_points: Annotated[int, typer.Option(help="length of the cached farthest-point orders")] = 4096,
     starts: Annotated[int, typer.Option(help="cached orders per object, each from another start")] = 4,

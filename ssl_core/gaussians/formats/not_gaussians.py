@@ -1,4 +1,4 @@
-"""Point clouds and meshes, which people take for files of Gaussians: told apart by ending or header, with what to do."""
+"""Point clouds and meshes that people take for files of Gaussians: told by ending or header, with what to do."""
 
 from collections.abc import Iterable
 from itertools import islice
@@ -11,8 +11,8 @@ _POINTS = (".pcd", ".las", ".laz", ".e57", ".xyz", ".pts", ".ptx", ".npy", ".npz
 _MESHES = (".off", ".obj", ".stl", ".glb", ".gltf", ".fbx")
 
 _OF_POINTS = (
-    "points have no size, rotation or opacity: train Gaussians on pictures of the same object (3DGS trainers start from "
-    "such points), or, where there is a mesh, use `splatsweep splat`; `splatsweep sample` writes an example"
+    "points have no size, rotation or opacity: train Gaussians on pictures of the same object (3DGS trainers start "
+    "from such points), or, where there is a mesh, use `splatsweep splat`; `splatsweep sample` writes an example"
 )
 _OF_MESHES = "turn meshes into Gaussians with `splatsweep splat` (it reads .off, laid out as ModelNet's)"
 
