@@ -28,7 +28,8 @@ def refusal(path) -> str:
 
 def test_missing_file_and_folder(tmp_path):
     assert "check the path" in refusal(tmp_path / "none.ply")
-    refusal(tmp_path)
+    (tmp_path / "folder.ply").mkdir()
+    refusal(tmp_path / "folder.ply")
 
 
 @pytest.mark.parametrize(

@@ -140,8 +140,8 @@ def test_what_is_in_the_way_is_not_overwritten(small, tmp_path):
 def test_a_file_that_changes_while_it_is_packed_is_noticed(small, tmp_path, monkeypatch):
     whole = part.read_ordered
 
-    def meddle(item, *rest):
-        ordered = whole(item, *rest)
+    def meddle(item, *rest, **how):
+        ordered = whole(item, *rest, **how)
         if item.name == "o05":
             put(small, item.key, 77)
         return ordered
