@@ -32,7 +32,7 @@ from registry.versions.store import EncoderStore, content_tags, new_event, set_v
 from registry.versions.upload import BUNDLE_FILES
 from ssl_core.config import parse_json
 from ssl_core.errors import NewerVersionError, RegistryError, SplatsweepError
-from ssl_core.files.names import nfc
+from ssl_core.files.unicode_names import nfc
 from ssl_core.models.bundle import CARD, PICKLED, BundleCard, check_sound, read_card
 
 CLASSES = f"{PREFIX}classes"

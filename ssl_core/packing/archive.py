@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ssl_core.errors import LayoutError
-from ssl_core.files.names import nfc
 from ssl_core.files.source import DAMAGED, ZipSource, open_archive
+from ssl_core.files.unicode_names import nfc
 from ssl_core.packing.objects import Problem, summed
 
 MAX_MEMBER = 2**30

@@ -17,8 +17,8 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from ssl_core.files.image_files import SUFFIXES as IMAGE_SUFFIXES
-from ssl_core.files.names import nfc
 from ssl_core.files.source import Source
+from ssl_core.files.unicode_names import nfc
 from ssl_core.gaussians.gaussian_cloud import SUFFIXES
 from ssl_core.packing.listing import Listing
 from ssl_core.packing.objects import SAFE_NAME, SPLITS, Problem, SplatObject, unsafe_name

@@ -11,8 +11,8 @@ The class name is the category id.
 from collections.abc import Iterator
 
 from ssl_core.errors import DataError, LayoutError
-from ssl_core.files.names import nfc
 from ssl_core.files.source import FileSource, Source, read_bytes
+from ssl_core.files.unicode_names import nfc
 from ssl_core.gaussians.gaussian_cloud import SUFFIXES
 from ssl_core.packing.layout_reference import PART_LABELS, ViewFiles, with_extras
 from ssl_core.packing.listing import Listing

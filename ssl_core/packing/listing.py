@@ -16,8 +16,8 @@ from pathlib import Path
 
 from ssl_core.errors import LayoutError
 from ssl_core.files.image_files import SUFFIXES as IMAGE_SUFFIXES
-from ssl_core.files.names import nfc
 from ssl_core.files.source import FileSource, Source
+from ssl_core.files.unicode_names import nfc
 from ssl_core.gaussians.gaussian_cloud import SUFFIXES
 from ssl_core.packing.archive import Members, is_hidden, list_members, parents
 from ssl_core.packing.objects import SPLITS, Problem, summed, unsafe_name

@@ -18,8 +18,8 @@ from ssl_core.data.pack_arrays import GEOMETRY_WIDTH, rows_of
 from ssl_core.data.sampling import farthest_point_order, farthest_point_orders
 from ssl_core.errors import CameraError, DataError, GaussianFileError
 from ssl_core.files.image_files import MAX_BYTES, Pixels, decode_image, decode_with_mask, encode_image, resize_image
-from ssl_core.files.names import nfc
 from ssl_core.files.source import read_bytes
+from ssl_core.files.unicode_names import nfc
 from ssl_core.gaussians.gaussian_cloud import GaussianCloud
 from ssl_core.gaussians.gaussian_file import read_gaussians
 from ssl_core.packing.objects import SplatObject

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, TypeVar
 import numpy as np
 
 from ssl_core.errors import CameraError
-from ssl_core.files.names import nfc
+from ssl_core.files.unicode_names import nfc
 from ssl_core.scenes.cameras import MAX_VIEWS, Distortion, ScenePoints, distortion
 from ssl_core.scenes.checked_values import FARTHEST
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ssl_core.errors import CameraError
-from ssl_core.files.names import nfc
+from ssl_core.files.unicode_names import nfc
 from ssl_core.files.whole import atomic_write
 from ssl_core.scenes.cameras import MAX_VIEWS, Camera, CameraScene, CameraView
 from ssl_core.scenes.checked_values import from_camera_to_world, mapping, matrix, number, pinhole, quoted, text, vector

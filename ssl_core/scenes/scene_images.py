@@ -9,7 +9,7 @@ from PIL import Image
 
 from ssl_core.errors import CameraError
 from ssl_core.files.image_files import DECODING, FORMATS, SUFFIXES
-from ssl_core.files.names import nfc
+from ssl_core.files.unicode_names import nfc
 
 FOLDERS = ("", "images", "rgb", "input")
 """Where names may be meant from: the scene's folder itself, COLMAP's and INRIA's images/ and input/, rgb/."""

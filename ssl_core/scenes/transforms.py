@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ssl_core.errors import CameraError
-from ssl_core.files.names import nfc
+from ssl_core.files.unicode_names import nfc
 from ssl_core.scenes.cameras import MAX_VIEWS, CameraScene, CameraView, Distortion, SceneFormat, SceneSplit, distortion
 from ssl_core.scenes.checked_values import (
     FLIP_YZ,

@@ -5,7 +5,7 @@ import unicodedata
 
 import pytest
 
-from ssl_core.files.names import nfc
+from ssl_core.files.unicode_names import nfc
 
 
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
