@@ -163,7 +163,7 @@ def test_rows_that_cannot_be_used_are_dropped_on_demand(tmp_path: Path) -> None:
     start = content.index(b"end_header\n") + 11
     spoilt = content[:start] + np.float32(1e20).tobytes() + content[start + 4 :]
     (tmp_path / "spoilt.ply").write_bytes(spoilt)
-    with pytest.raises(GaussianFileError, match="'x' is 1e\\+20.*drop_bad_rows=True"):
+    with pytest.raises(GaussianFileError, match=r"'x' is 1e\+20.*drop_bad_rows=True"):
         encoder.encode_ply(tmp_path / "spoilt.ply")
     found = encoder.encode_ply(tmp_path / "spoilt.ply", drop_bad_rows=True)
     np.testing.assert_array_equal(found, encoder.encode_ply(tmp_path / "without.ply"))
