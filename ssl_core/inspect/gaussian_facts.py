@@ -74,7 +74,7 @@ def format_inspection(found: Mapping[str, Any]) -> str:
     if found["sh_rest_is_zero"] and found["sh_degree"]:
         sh += " (all higher coefficients zero)"
     count = found["gaussians"]
-    dropped = f"; {found['dropped_rows']:,} others dropped" if found["dropped_rows"] else ""
+    dropped = f"; {found['dropped_rows']:,} dropped" if found["dropped_rows"] else ""
     rows = {
         "file": f"{found['path']} ({found['format'].replace('_', ' ')}, {found['bytes'] / 1e6:.2f} MB)",
         "Gaussians": f"{count:,}, all values finite{dropped}",

@@ -88,7 +88,7 @@ def test_a_row_of_a_ply(make_cloud, columns_of, write_ply, same, tmp_path, colum
     assert found.notes == (DROPPED,)
     facts = inspect_gaussians(path, drop_bad_rows=True)
     assert (facts["gaussians"], facts["dropped_rows"]) == (6, 1)
-    assert "6, all values finite; 1 others dropped" in format_inspection(facts)
+    assert "6, all values finite; 1 dropped" in format_inspection(facts)
 
 
 def splat(count: int) -> bytes:

@@ -57,7 +57,7 @@ def test_inspect_drops_bad_rows_when_it_is_told_to(spoilt, tmp_path):
     with pytest.raises(GaussianFileError, match=r"'x' is nan.*--drop-bad-rows"):
         run("inspect", file)
     page = tmp_path / "page.html"
-    assert "47, all values finite; 1 others dropped" in run("inspect", file, "--drop-bad-rows", "--html", page)
+    assert "47, all values finite; 1 dropped" in run("inspect", file, "--drop-bad-rows", "--html", page)
     assert "rows that are not finite" in page.read_text()
 
 
