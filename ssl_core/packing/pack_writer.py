@@ -72,11 +72,10 @@ def write_pack(
     *,
     skip_bad: bool = False,
     update: bool = False,
-    drop_bad_rows: bool = False,
     progress: Progress | None = None,
 ) -> Pack:
     """Pack a data set in this process; see `PackJob` and `make_pack`. `progress` is called with (done, total)."""
-    job = PackJob(Path(points), images, Path(out), config, skip_bad, update, drop_bad_rows)
+    job = PackJob(Path(points), images, Path(out), config, skip_bad, update)
     return make_pack(job, lambda parts: build_here(parts, progress))[0]
 
 

@@ -108,6 +108,7 @@ def pack(
     assert points is not None
     from ssl_core.data.object_pack import PackConfig
     from ssl_core.inspect.pack_facts import describe_pack, format_pack
+    from ssl_core.packing.pack_writer import PackJob
     from study.datasets.pack_jobs import describe_packing, format_packing, pack_data
 
     values = {
@@ -120,9 +121,7 @@ def pack(
         "codec": codec,
     }
     config = validated(PackConfig, values)
-    made, stats = pack_data(
-        points, images, out, config, workers=workers, skip_bad=skip_bad, update=update, drop_bad_rows=drop_bad_rows
-    )
+    made, stats = pack_data(PackJob(points, images, out, config, skip_bad, update, drop_bad_rows), workers)
     facts, run = describe_pack(made), describe_packing(stats)
     answer(json, {**facts, "run": run}, f"{format_pack(facts)}\n{format_packing(run)}")
 

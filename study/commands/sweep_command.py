@@ -136,12 +136,13 @@ def data_parts(data: Path) -> tuple[Path, Path | None]:
 
 def _pack(folder: Path, out: Path, tell: Say) -> None:
     from ssl_core.data.object_pack import PackConfig
+    from ssl_core.packing.pack_writer import PackJob
     from study.datasets.pack_jobs import describe_packing, format_packing, pack_data
 
     points, images = data_parts(folder)
     if images is None:
         aside(f"no images/ in {folder}: views are rendered from the Gaussians")
-    pack, stats = pack_data(points, images, out, PackConfig())
+    pack, stats = pack_data(PackJob(points, images, out, PackConfig()))
     tell(f"pack {out}: {len(pack.manifest.objects)} objects, digest {pack.digest}")
     tell(format_packing(describe_packing(stats)))
 
