@@ -32,6 +32,7 @@ from registry.versions.store import EncoderStore, content_tags, new_event, set_v
 from registry.versions.upload import BUNDLE_FILES
 from ssl_core.config import parse_json
 from ssl_core.errors import NewerVersionError, RegistryError, SplatsweepError
+from ssl_core.files.unicode_names import nfc
 from ssl_core.models.bundle import CARD, PICKLED, BundleCard, check_sound, read_card
 
 CLASSES = f"{PREFIX}classes"
@@ -124,7 +125,7 @@ def declared_classes(card: BundleCard, tags: Mapping[str, str]) -> tuple[str, ..
         names = parse_json(text) if text.lstrip().startswith("[") else text.split(",")
     except ValueError:
         names = text.split(",")
-    return tuple(str(name).strip() for name in names if str(name).strip())
+    return tuple(nfc(str(name).strip()) for name in names if str(name).strip())
 
 
 def adopt(store: EncoderStore, found: PendingVersion, bundle: Path, card: BundleCard) -> EncoderVersion:

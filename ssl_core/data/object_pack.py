@@ -98,6 +98,9 @@ class PackManifest(Manifest):
     image_size: int
     views_rendered: bool
     objects: tuple[PackObject, ...]
+    dropped_rows: dict[str, int] = Field(
+        default={}, description="key of an object -> Gaussians of its file that cannot be used and were left out"
+    )
 
     def identity(self) -> Iterable[Config]:
         """The config and the facts of each object."""

@@ -55,6 +55,7 @@ class LoadedModel:
         batch: int = BATCH,
         seed: int = 0,
         repeat: bool = False,
+        drop_bad_rows: bool = False,
         spz_axes: SpzAxes | None = None,
     ) -> Features:
         """[files, F] of Gaussian files: .ply of any dialect, .splat, .spz, .sog, .ksplat. One file counts as a list.
@@ -64,6 +65,7 @@ class LoadedModel:
             batch: files held at a time.
             seed: of the points that are chosen.
             repeat: see `points_input`.
+            drop_bad_rows: leave single Gaussians out that cannot be used, see `ssl_core.gaussians.usable_rows`.
             spz_axes: "rub" or "ply", see `read_gaussians`.
 
         Raises:
@@ -72,12 +74,9 @@ class LoadedModel:
             ConfigError: this model reads something else.
         """
         contract = self._points()
-        inputs = (
-            points_input(
-                read_gaussians(file, spz_axes=spz_axes).cloud, contract, seed=seed, repeat=repeat, what=str(file)
-            )
-            for file in ([files] if isinstance(files, Path | str) else files)
-        )
+        given = [files] if isinstance(files, Path | str) else files
+        clouds = ((file, read_gaussians(file, spz_axes=spz_axes, drop_bad_rows=drop_bad_rows).cloud) for file in given)
+        inputs = (points_input(cloud, contract, seed=seed, repeat=repeat, what=str(file)) for file, cloud in clouds)
         return self._encode(map(torch.from_numpy, inputs), batch)
 
     def encode_gaussians(

@@ -5,7 +5,7 @@ Names say the activation state: `opacity_logits` go through a sigmoid, `log_scal
 for Real-Time Radiance Field Rendering" (https://arxiv.org/abs/2308.04079).
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 import numpy as np
@@ -77,7 +77,7 @@ class GaussianCloud:
 
     def select(self, index: NDArray[Any] | slice) -> "GaussianCloud":
         """The Gaussians at `index` (integers, booleans or a slice), in that order."""
-        return GaussianCloud(**{field.name: getattr(self, field.name)[index] for field in fields(self)})
+        return GaussianCloud(**{each.name: getattr(self, each.name)[index] for each in fields(self)})
 
     def padded(self, sh_degree: int) -> "GaussianCloud":
         """The same cloud with zero coefficients up to `sh_degree`, which must not be below its own."""
@@ -101,3 +101,5 @@ class GaussianFile:
     sh_degree: int  # degree stored in the file, which may be above the cloud's
     # what the format or its degree cost, one sentence each: "quaternions have 8 bits per component"
     notes: tuple[str, ...] = ()
+    # numbers of the file's rows that are not in the cloud, because they cannot be used and it was asked to drop such
+    dropped: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))

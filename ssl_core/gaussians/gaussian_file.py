@@ -1,6 +1,7 @@
 """Any file of Gaussians, read by what it is: one call for every format, with what the format could not carry.
 
-A decoder is a module with `decode(source, limit, ...) -> GaussianFile`; the closed list of them is here.
+A decoder is a module with `decode(source, limit, ...) -> GaussianFile`; the closed list of them is here. What they give
+goes through `usable_rows.usable`, so that all formats have the same bounds.
 """
 
 import os
@@ -8,14 +9,16 @@ from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 from typing import assert_never
 
-from ssl_core.errors import DataError, GaussianFileError
+from ssl_core.errors import DataError, GaussianFileError, PlyError
 from ssl_core.files.source import FileSource, Source, as_source
 from ssl_core.gaussians import ply
 from ssl_core.gaussians.formats import ksplat, sog, splat, spz
-from ssl_core.gaussians.formats.bounded_reading import looks_like, opened
+from ssl_core.gaussians.formats.bounded_reading import looks_like, naming, opened
+from ssl_core.gaussians.formats.not_gaussians import by_endings
 from ssl_core.gaussians.formats.sog_bundle import META
 from ssl_core.gaussians.formats.spz_axes import SpzAxes
 from ssl_core.gaussians.gaussian_cloud import MAX_GAUSSIANS, SUFFIXES, Floats, GaussianFile, GaussianFormat
+from ssl_core.gaussians.usable_rows import usable
 
 _FORMATS: dict[str, GaussianFormat] = {
     ".ply": "ply",
@@ -34,6 +37,7 @@ def read_gaussians(
     *,
     spz_axes: SpzAxes | None = None,
     beside: Iterable[Source] | None = None,
+    drop_bad_rows: bool = False,
 ) -> GaussianFile:
     """Read a file of Gaussians of any known format, told by its ending and its first bytes.
 
@@ -43,10 +47,11 @@ def read_gaussians(
         spz_axes: axes of a .spz that does not name its own; without it a .ply beside the file decides, else the
             format's description.
         beside: the files that count as lying beside it (`companions`); None looks on the disk.
+        drop_bad_rows: leave single Gaussians out that cannot be used, see `usable`.
 
     Raises:
-        GaussianFileError: no such format, damaged, not finite, empty, or more than `limit` Gaussians. Names the
-            file, the property or offset, and the remedy.
+        GaussianFileError: no such format, damaged, values that cannot be used, empty, or more than `limit` Gaussians.
+            Names the file, the property or offset, and the remedy.
     """
     source = gaussian_source(place)
     kind = gaussian_format(source)
@@ -56,7 +61,9 @@ def read_gaussians(
             found = looks_like(stream.read(32))
             if found and not found.startswith(_OWN_STARTS[kind]):
                 raise GaussianFileError(f"is not a .{kind}: it looks like {found}; give it its own ending")
-    return _decoded(source, kind, limit, spz_axes, find)
+    decoded = _decoded(source, kind, limit, spz_axes, find)
+    with naming(source, PlyError if kind == "ply" else GaussianFileError):
+        return usable(decoded, drop_bad_rows=drop_bad_rows)
 
 
 def _decoded(
@@ -90,9 +97,10 @@ def gaussian_format(source: Source) -> GaussianFormat:
     if is_sog_meta(source.name):
         return "sog"
     if suffix not in _FORMATS:
-        raise GaussianFileError(
-            f"{source}: is no known file of Gaussians; expected one of {', '.join(SUFFIXES)}, or the {META} of a .sog"
-        )
+        expected = f"{', '.join(SUFFIXES)}, or the {META} of a .sog"
+        found = by_endings([source.name])
+        instead = f"a {found}" if found else f"no known file of Gaussians; expected one of {expected}"
+        raise GaussianFileError(f"{source}: is {instead}")
     return _FORMATS[suffix]
 
 
@@ -133,7 +141,7 @@ def _ply_centres(source: Source, find: Callable[[str], Source | None], limit: in
         other = find(name)
         if other is not None:
             try:
-                return ply.decode(other, limit).cloud.xyz
+                return usable(ply.decode(other, limit)).cloud.xyz
             except DataError:
                 continue
     return None

@@ -28,13 +28,14 @@ from ssl_core.gaussians.formats.gaussian_properties import (
     SCALES,
     STORED_REST,
     check_count,
-    check_gaussians,
     named_columns,
 )
+from ssl_core.gaussians.formats.not_gaussians import by_header
 from ssl_core.gaussians.formats.ply_dialects import dialect_notes, give_thickness, is_flat
 from ssl_core.gaussians.formats.ply_header import PlyElementHeader, PlyHeader, check_nothing_left, read_header
 from ssl_core.gaussians.formats.ply_rows import Rows, open_rows
 from ssl_core.gaussians.gaussian_cloud import SH_REST, Floats, GaussianCloud, GaussianFile, empty_cloud
+from ssl_core.gaussians.usable_rows import check_gaussians
 
 FLOATS = ("float", "float32", "double", "float64")
 
@@ -43,8 +44,8 @@ def decode(source: Source, limit: int) -> GaussianFile:
     """Read a Gaussian .ply, SuperSplat's compressed kind too, of at most `limit` Gaussians.
 
     Raises:
-        PlyError: missing, truncated, empty or no .ply; a property missing, of the wrong type or not finite; a
-            number of f_rest properties that belongs to no degree; a zero quaternion; too many Gaussians.
+        PlyError: missing, truncated, empty or no .ply; a property missing or of the wrong type; a number of f_rest
+            properties that belongs to no degree; too many Gaussians.
     """
     with opened(source, PlyError) as stream:
         header = read_header(source, stream)
@@ -99,6 +100,8 @@ def _vertex_header(header: PlyHeader) -> PlyElementHeader:
     if vertex is None or vertex.count == 0:
         raise PlyError("has no vertices, so no Gaussians; train or export it again")
     missing = [] if is_flat(vertex.types) else [name for name in NEEDED if name not in vertex.types]
+    if found := by_header(header):
+        raise PlyError(f"is a {found}")
     if missing:
         # Looking for near names is slow, and a header may name tens of thousands.
         shown = (name for name in vertex.types if len(name) < 40 and name.isprintable())
@@ -132,7 +135,7 @@ def _count_rest(vertex: PlyElementHeader) -> int:
 def _read_cloud(
     source: Source, stream: BinaryIO, header: PlyHeader, vertex: PlyElementHeader, stored_rest: int
 ) -> GaussianCloud:
-    """The rows of `vertex` as arrays, checked."""
+    """The rows of `vertex` as arrays."""
     rows = open_rows(source, stream, header, "vertex")
     cloud = empty_cloud(vertex.count, min(stored_rest // 3, SH_REST[-1]))
     # Of flat Gaussians the third scale is not there; until it is known it is the first.
@@ -141,7 +144,7 @@ def _read_cloud(
         (tuple(flat.get(name, name) for name in names), table) for names, table in named_columns(cloud, stored_rest)
     )
     runs = [run for names, table in columns for run in _runs(rows, names, table)]
-    # A double beyond float32 becomes inf and is refused below, by name.
+    # A double beyond float32 becomes inf, which `usable` deals with.
     with np.errstate(over="ignore"):
         for at, block in rows.blocks:
             for table, offset, dtype in runs:
@@ -151,7 +154,6 @@ def _read_cloud(
         _check_byte_order(header, cloud)
     if flat:
         give_thickness(cloud)
-    check_gaussians(cloud, stored_rest)
     return cloud
 
 

@@ -24,26 +24,27 @@ SCALE_DECADES = tuple(i / 4 for i in range(-28, 13))
 """Edges of the scale histogram: log10 of the standard deviation in object units, four bins per decade."""
 
 
-def inspect_gaussians(place: Source | Path | str, *, spz_axes: SpzAxes | None = None) -> dict[str, Any]:
+def inspect_gaussians(
+    place: Source | Path | str, *, spz_axes: SpzAxes | None = None, drop_bad_rows: bool = False
+) -> dict[str, Any]:
     """Counts, bounds and distributions of a file of Gaussians in any known format, as plain values for JSON.
 
-    Keys: `path`, `format`, `bytes`, `gaussians`, `sh_degree` (stored in the file), `notes` (what the format or its
-    degree cost), `sh_rest_is_zero`, `sh_energy` (degree -> mean over Gaussians of the sum of squares of its
-    coefficients; degree 0 is the constant colour), `finite` (always true: the reader refuses the rest), `bounds`
-    (low, high, centre, extent), `alpha` and `scale` (quantile -> value; scale in object units),
-    `alpha_histogram` and `scale_histogram` (`edges`, one more than `counts`, and how many lie `below` and `above`; the
-    scales of all three axes are counted, over log10 edges), `kept_above_alpha` (threshold -> count), `anisotropy`
-    (median of longest / shortest scale), `quaternion_norm` (low, high) and `colour` (mean and deviation of the
-    constant colour).
+    Keys: `path`, `format`, `bytes`, `gaussians`, `dropped_rows` (left out because of `drop_bad_rows`), `sh_degree`
+    (stored in the file), `notes` (what the format or its degree cost), `sh_rest_is_zero`, `sh_energy` (degree -> mean
+    over Gaussians of the sum of squares of its coefficients; degree 0 is the constant colour), `finite` (always true:
+    the reader refuses the rest), `bounds` (low, high, centre, extent), `alpha` and `scale` (quantile -> value; scale
+    in object units), `alpha_histogram` and `scale_histogram` (`edges`, one more than `counts`, and how many lie
+    `below` and `above`; the scales of all three axes are counted, over log10 edges), `kept_above_alpha` (threshold ->
+    count), `anisotropy` (median of longest / shortest scale), `quaternion_norm` (low, high) and `colour` (mean and
+    deviation of the constant colour).
 
     Raises:
         GaussianFileError: as `read_gaussians`.
     """
     source = gaussian_source(place)
-    found = read_gaussians(source, spz_axes=spz_axes)
+    found = read_gaussians(source, spz_axes=spz_axes, drop_bad_rows=drop_bad_rows)
     cloud = found.cloud
     alphas = cloud.alphas()
-    # float64: float32 would overflow for log-scales beyond 88.
     log_scales = cloud.log_scales.astype(np.float64)
     norms = np.linalg.norm(cloud.quaternions.astype(np.float64), axis=1)
     colours = 0.5 + SH_C0 * cloud.sh_dc.astype(np.float64)
@@ -52,6 +53,7 @@ def inspect_gaussians(place: Source | Path | str, *, spz_axes: SpzAxes | None = 
         "format": found.format,
         "bytes": source.size,
         "gaussians": len(cloud),
+        "dropped_rows": len(found.dropped),
         "sh_degree": found.sh_degree,
         "notes": list(found.notes),
         "sh_rest_is_zero": not cloud.sh_rest.any(),
@@ -61,9 +63,9 @@ def inspect_gaussians(place: Source | Path | str, *, spz_axes: SpzAxes | None = 
         "alpha": quantiles(alphas.astype(np.float64)),
         "alpha_histogram": _histogram(alphas.astype(np.float64), ALPHA_BINS),
         "kept_above_alpha": {str(level): int((alphas > level).sum()) for level in THRESHOLDS},
-        "scale": quantiles(np.exp(np.clip(log_scales, -700, 700))),
+        "scale": quantiles(np.exp(log_scales)),
         "scale_histogram": _histogram(log_scales.reshape(-1) / np.log(10), SCALE_DECADES),
-        "anisotropy": float(np.exp(np.clip(np.median(np.ptp(log_scales, axis=1)), 0, 700))),
+        "anisotropy": float(np.exp(np.median(np.ptp(log_scales, axis=1)))),
         "quaternion_norm": {"low": float(norms.min()), "high": float(norms.max())},
         "colour": {"mean": colours.mean(axis=0).tolist(), "deviation": colours.std(axis=0).tolist()},
     }
@@ -75,9 +77,10 @@ def format_inspection(found: Mapping[str, Any]) -> str:
     if found["sh_rest_is_zero"] and found["sh_degree"]:
         sh += " (all higher coefficients zero)"
     count = found["gaussians"]
+    dropped = f"; {found['dropped_rows']:,} dropped" if found["dropped_rows"] else ""
     rows = {
         "file": f"{found['path']} ({found['format'].replace('_', ' ')}, {found['bytes'] / 1e6:.2f} MB)",
-        "Gaussians": f"{count:,}, all values finite",
+        "Gaussians": f"{count:,}, all values finite{dropped}",
         "spherical harmonics": sh,
         "energy by degree": ", ".join(f"{degree}: {energy:.3g}" for degree, energy in found["sh_energy"].items()),
         "alpha quantiles": quantiles_text(found["alpha"]),

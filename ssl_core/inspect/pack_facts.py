@@ -48,11 +48,12 @@ def describe_pack(pack: Pack) -> dict[str, Any]:
     """JSON-ready facts.
 
     Keys: `path`, `digest`, `objects`, `classes` (name -> counts per split and median kept), `groups`, `gaussians` (in
-    files, kept), `survivors` (one entry per alpha threshold: `alpha`, `kept`, `all` and `classes` as `box_plot`,
-    `below` (length -> objects with fewer Gaussians), `fewest` (the objects with least)), `alpha` and `log10_scale`
-    (quantiles and a histogram), `sh_energy` (degree -> mean sum of squares), `views`, `part_labels` (whether there
-    are any), `cached_orders`, `codec`, `spz_axes`, `files`, `bytes`, `refused`, `notes` (what the files could not carry
-    -> objects), `note_examples` (the same -> one of the objects, where the pack still says what it was made from).
+    files, kept, dropped because they cannot be used), `survivors` (one entry per alpha threshold: `alpha`, `kept`,
+    `all` and `classes` as `box_plot`, `below` (length -> objects with fewer Gaussians), `fewest` (the objects with
+    least)), `alpha` and `log10_scale` (quantiles and a histogram), `sh_energy` (degree -> mean sum of squares),
+    `views`, `part_labels` (whether there are any), `cached_orders`, `codec`, `spz_axes`, `files`, `bytes`, `refused`,
+    `notes` (what the files could not carry -> objects), `note_examples` (the same -> one of the objects, where the pack
+    still says what it was made from).
     """
     manifest = pack.manifest
     kept = pack.num_rows
@@ -66,6 +67,7 @@ def describe_pack(pack: Pack) -> dict[str, Any]:
         "groups": list(manifest.groups),
         "gaussians": {
             "in_files": int(sum(o.gaussians_in_file for o in manifest.objects)),
+            "dropped_rows": sum(manifest.dropped_rows.values()),
             "kept": int(kept.sum()),
             "kept_min": int(kept.min()),
             "kept_median": int(np.median(kept)),
@@ -295,6 +297,8 @@ def _thresholds(facts: dict[str, Any]) -> list[str]:
 
 def _remarks(facts: dict[str, Any]) -> list[str]:
     lines = [f"  note: {line}" for line in note_lines(facts["notes"], facts["note_examples"])]
+    if dropped := facts["gaussians"]["dropped_rows"]:
+        lines.append(f"  note: rows dropped in all: {dropped:,} of {facts['gaussians']['in_files']:,}")
     if full := facts["gaussians"]["objects_at_max"]:
         most = facts["gaussians"]["max_per_object"]
         lines.append(

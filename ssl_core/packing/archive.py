@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ssl_core.errors import LayoutError
 from ssl_core.files.source import DAMAGED, ZipSource, open_archive
+from ssl_core.files.unicode_names import nfc
 from ssl_core.packing.objects import Problem, summed
 
 MAX_MEMBER = 2**30
@@ -25,7 +26,7 @@ _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # others may ask for giga
 
 @dataclass(frozen=True)
 class Members:
-    """What an archive holds, by relative path with `/` between parts."""
+    """What an archive holds, by relative path (NFC) with `/` between parts."""
 
     files: dict[str, ZipSource]
     folders: set[str]
@@ -87,7 +88,7 @@ def _directory(path: Path) -> list[zipfile.ZipInfo]:
 
 
 def _relative(info: zipfile.ZipInfo) -> str | None:
-    """The name as text without a leading `./`; None when it is no UTF-8."""
+    """The name as NFC text without a leading `./`; None when it is no UTF-8."""
     name = info.orig_filename
     if not info.flag_bits & _UTF8 and not name.isascii():
         try:
@@ -97,7 +98,7 @@ def _relative(info: zipfile.ZipInfo) -> str | None:
             return None
     while name.startswith("./"):
         name = name[2:]
-    return name  # empty for the archive's own root
+    return nfc(name)  # empty for the archive's own root
 
 
 def _refusal(info: zipfile.ZipInfo, name: str | None, times: int) -> str | None:

@@ -63,6 +63,7 @@ def assemble(plan: PackPlan, parts: Parts, refused: Sequence[Problem], folder: P
         image_size=plan.image_size,
         views_rendered=plan.views_rendered,
         objects=objects,
+        dropped_rows={item.facts.key: item.dropped for item in made if item.dropped},
         refused=tuple(Refused(path=problem.path, reason=problem.reason) for problem in refused),
         notes=_notes(made),
         files=dict(sorted(files.items())),

@@ -16,6 +16,9 @@ decides whether to go on without it.
 from pathlib import Path
 
 from ssl_core.errors import LayoutError
+from ssl_core.files.source import FileSource
+from ssl_core.gaussians.formats.not_gaussians import by_endings
+from ssl_core.gaussians.gaussian_cloud import SUFFIXES
 from ssl_core.packing.layout_reference import ViewFiles, has_splits, places, reference_objects
 from ssl_core.packing.layout_shapesplat import has_flat_files, shapesplat_objects
 from ssl_core.packing.listing import Listing, list_tree
@@ -90,7 +93,11 @@ def find_meshes(root: Path) -> tuple[list[MeshObject], list[Problem]]:
     problems = list(listing.problems)
     wanted = [path for path in listing.files if path.count("/") == 2 and path.lower().endswith(".off")]
     found = places(listing, wanted, problems)
-    meshes = [MeshObject(at.class_name, at.split, Path(at.name).stem, root / "/".join(at)) for at in found]
+    meshes = [
+        MeshObject(at.class_name, at.split, Path(at.name).stem, source.path)
+        for at in found
+        if isinstance(source := listing.files["/".join(at)], FileSource)
+    ]
     if not meshes:
         raise LayoutError(_nothing_found(listing, MESH_LAYOUT, problems))
     return sorted(meshes, key=lambda found: found.key), problems
@@ -103,11 +110,16 @@ def _listed(root: Path, part: str) -> Listing:
     return listing.inside(part) if inside else listing
 
 
+def _has_gaussians(listing: Listing) -> bool:
+    return any(path.lower().endswith(SUFFIXES) for path in listing.files)
+
+
 def _nothing_found(listing: Listing, expected: str, problems: list[Problem]) -> str:
     """One line: what was looked for, and the first problem or what lies there instead."""
     root, names = listing.root, sorted({path.partition("/")[0] for path in (*listing.folders, *listing.files)})
-    if expected == POINTS_LAYOUT and any(path.lower().endswith(".off") for path in listing.files):
-        instead = "it holds meshes: turn them into Gaussians with `splatsweep splat` first"
+    others = by_endings(listing.files) if expected == POINTS_LAYOUT and not _has_gaussians(listing) else ""
+    if others:
+        instead = f"it holds a {others}"
     elif "points" in listing.folders:
         instead = f"give {root}/points"
     elif "train" in listing.folders:

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from ssl_core.files.image_files import SUFFIXES as IMAGE_SUFFIXES
 from ssl_core.files.source import Source
+from ssl_core.files.unicode_names import nfc
 from ssl_core.gaussians.formats.sog_bundle import META
 from ssl_core.gaussians.gaussian_cloud import SUFFIXES
 from ssl_core.gaussians.gaussian_file import companions
@@ -197,7 +198,7 @@ class ViewFiles:
     def masks(self, path: str, pictures: Sequence[Source]) -> tuple[Source, ...]:
         """Those in `masks/` that have the pictures' names, but for the ending; none unless each picture has one."""
         by_name = {_stem(name): source for _, name, source in self._by_folder.get(f"{path}/masks", [])}
-        found = [by_name.get(_stem(picture.name)) for picture in pictures]
+        found = [by_name.get(_stem(nfc(picture.name))) for picture in pictures]
         return tuple(source for source in found if source is not None) if None not in found else ()
 
     def objects(self) -> list[str]:

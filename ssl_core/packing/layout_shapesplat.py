@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 from ssl_core.errors import DataError, LayoutError
 from ssl_core.files.source import FileSource, Source, read_bytes
+from ssl_core.files.unicode_names import nfc
 from ssl_core.gaussians.gaussian_cloud import SUFFIXES
 from ssl_core.gaussians.gaussian_file import companions
 from ssl_core.packing.layout_reference import PART_LABELS, ViewFiles, with_extras
@@ -173,7 +174,7 @@ def _entries(source: Source) -> tuple[list[str], list[str]]:
         raise LayoutError(f"{source}: is no UTF-8 text; save it as plain text, one object a line") from None
     entries, bad = [], []
     for number, line in enumerate(text.splitlines(), 1):
-        entry = line.partition("#")[0].strip()
+        entry = nfc(line.partition("#")[0].strip())
         if not entry:
             continue
         base, _, ending = entry.rpartition("/")[2].rpartition(".")

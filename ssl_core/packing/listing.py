@@ -6,7 +6,8 @@ An archive in a folder counts as unpacked where it lies. Three things people wou
     train.zip with objects                     counts as unpacked into train/
     any.zip with one folder around everything  counts as unpacked without that folder, unless it is a class or an object
 
-A file on disk wins over an archived one of the same path: who unpacks need not delete the archives.
+A file on disk wins over an archived one of the same path: who unpacks need not delete the archives. Relative paths are
+in Unicode form NFC; sources keep the names that disk and archive have.
 """
 
 import os
@@ -16,6 +17,7 @@ from pathlib import Path
 from ssl_core.errors import LayoutError
 from ssl_core.files.image_files import SUFFIXES as IMAGE_SUFFIXES
 from ssl_core.files.source import FileSource, Source
+from ssl_core.files.unicode_names import nfc
 from ssl_core.gaussians.gaussian_cloud import SUFFIXES
 from ssl_core.packing.archive import Members, is_hidden, list_members, parents
 from ssl_core.packing.objects import SPLITS, Problem, summed, unsafe_name
@@ -26,7 +28,7 @@ MAX_DEPTH = 16
 
 @dataclass(frozen=True)
 class Listing:
-    """Files and folders by relative path with `/` between parts, and what was left out."""
+    """Files and folders by relative path (NFC) with `/` between parts, and what was left out."""
 
     root: str  # where it is, for texts
     archive: bool  # whether the root itself is an archive
@@ -67,7 +69,7 @@ def list_tree(root: Path, *, archives: bool = True) -> Listing:
 
 def _whole_archive(path: Path) -> Listing:
     members = list_members(path)
-    mount, around = _mount(path.stem, "", members)
+    mount, around = _mount(nfc(path.stem), "", members)
     files, folders = _placed(members, mount, around)
     folders |= parents([*files, *folders])
     root = f"{path}/{around}".rstrip("/")
@@ -87,7 +89,7 @@ def _with_archives(listing: Listing) -> Listing:
         members = list_members(source.path)
         problems += members.problems
         folder = name.rpartition("/")[0]
-        mount, around = _mount(source.path.stem, folder, members)
+        mount, around = _mount(nfc(source.path.stem), folder, members)
         inner, inner_folders = _placed(members, f"{folder}/{mount}" if folder else mount, around)
         clashes |= {path: None for path, found in inner.items() if not _agree(files.setdefault(path, found), found)}
         folders |= inner_folders
@@ -167,14 +169,16 @@ def _walk(root: Path) -> Listing:
             if not entry.name.isprintable():
                 problems.append(unsafe_name(folder, entry.name))
                 continue
-            path = f"{relative}/{entry.name}" if relative else entry.name
+            path = f"{relative}/{nfc(entry.name)}" if relative else nfc(entry.name)
             is_link = entry.is_symlink()
             real = os.path.realpath(entry.path) if is_link else f"{above[-1].rstrip('/')}/{entry.name}"
             reason = _refused_link(real, top, above, linked) if is_link else None
             if reason is not None:
                 problems.append(Problem(entry.path, reason))
             elif entry.is_file():
-                files[path] = FileSource(Path(entry.path))
+                if path in files:
+                    problems.append(Problem(entry.path, "another file's name differs in Unicode form only; rename one"))
+                files.setdefault(path, FileSource(Path(entry.path)))
             elif not entry.is_dir():
                 problems.append(Problem(entry.path, "is neither a file nor a folder; remove it"))
             elif len(above) >= MAX_DEPTH:

@@ -34,6 +34,7 @@ class KnownObject:
     facts: PackObject  # what its manifest says
     stamp: str  # of the files it was made from
     carries: frozenset[ExtraName]  # the extras that its files had, whether the pack kept them or not
+    dropped: int  # rows of its file that could not be used
     notes: tuple[str, ...]  # what its file could not carry
 
 
@@ -58,6 +59,7 @@ class PartPlan:
     image_size: int
     # extras that the pack may store; for the others it is known already that some object lacks them
     keep: frozenset[ExtraName]
+    drop_bad_rows: bool = False  # leave single Gaussians out that cannot be used
 
     @property
     def place(self) -> Path:
@@ -85,6 +87,7 @@ class PackPlan:
     problems: tuple[Problem, ...]
     image_size: int
     views_rendered: bool
+    drop_bad_rows: bool = False
 
     @property
     def stamps(self) -> dict[str, str]:
@@ -94,14 +97,12 @@ class PackPlan:
     def parts(self, folder: Path, keep: frozenset[ExtraName] = ALL_EXTRAS) -> tuple[PartPlan, ...]:
         """The parts, which will lie in `folder`."""
         return tuple(
-            PartPlan(
-                _part_id(group, self.config, self.image_size, keep), folder, group, self.config, self.image_size, keep
-            )
+            PartPlan(_part_id(group, self, keep), folder, group, self.config, self.image_size, keep, self.drop_bad_rows)
             for group in _groups(self.entries)
         )
 
 
-def plan_pack(points: Path, images: Path | None, config: PackConfig) -> PackPlan:
+def plan_pack(points: Path, images: Path | None, config: PackConfig, *, drop_bad_rows: bool = False) -> PackPlan:
     """Look at names, sizes and times of all files; open only as many images as it takes to find the image size.
 
     Raises:
@@ -121,7 +122,7 @@ def plan_pack(points: Path, images: Path | None, config: PackConfig) -> PackPlan
         if one.item.key == other.item.key:
             raise PackError(f"{one.item.gaussians} and {other.item.gaussians} are both {one.item.key}; rename one")
     rendered = bool(objects) and not any(item.views for item in objects)
-    return PackPlan(config, tuple(entries), tuple(problems), _image_size(objects, config), rendered)
+    return PackPlan(config, tuple(entries), tuple(problems), _image_size(objects, config), rendered, drop_bad_rows)
 
 
 def _bytes(item: SplatObject) -> int:
@@ -153,8 +154,8 @@ def _groups(entries: Iterable[Entry]) -> list[tuple[Entry, ...]]:
     return [*groups, tuple(group)] if group else groups
 
 
-def _part_id(entries: tuple[Entry, ...], config: PackConfig, image_size: int, keep: frozenset[ExtraName]) -> str:
-    lines = [_RECIPE, config.to_json(), str(image_size), str(sorted(keep))]
+def _part_id(entries: tuple[Entry, ...], plan: PackPlan, keep: frozenset[ExtraName]) -> str:
+    lines = [_RECIPE, plan.config.to_json(), str(plan.image_size), str(sorted(keep)), str(plan.drop_bad_rows)]
     # the place too: archives give files equal times, and equal sizes are common
     lines += [f"{entry.item.key} {entry.stamp} {entry.item.gaussians}" for entry in entries]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:24]

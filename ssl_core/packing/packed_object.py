@@ -19,6 +19,7 @@ from ssl_core.data.sampling import farthest_point_order, farthest_point_orders
 from ssl_core.errors import CameraError, DataError, GaussianFileError
 from ssl_core.files.image_files import MAX_BYTES, Pixels, decode_image, decode_with_mask, encode_image, resize_image
 from ssl_core.files.source import read_bytes
+from ssl_core.files.unicode_names import nfc
 from ssl_core.gaussians.gaussian_cloud import GaussianCloud
 from ssl_core.gaussians.gaussian_file import read_gaussians
 from ssl_core.packing.objects import SplatObject
@@ -58,7 +59,8 @@ class Ordered:
     geometry: NDArray[np.float32]
     orders: NDArray[np.int32]  # [starts, L] farthest-point orders, the first of them 0, 1, 2,
     carried: Carried  # of sh_rest ([N, 45], channel-major) and part labels ([N]) those that the object has
-    cloud: GaussianCloud  # all Gaussians of the file, for rendering
+    cloud: GaussianCloud  # all Gaussians of the file that can be used, for rendering
+    dropped: int  # those that cannot
     notes: tuple[str, ...]  # what the file could not carry
 
 
@@ -85,16 +87,16 @@ def source_digest(item: SplatObject) -> str:
     return digest.hexdigest()[:16]
 
 
-def read_ordered(item: SplatObject, config: PackConfig, clock: PackTimes) -> Ordered:
-    """Read, filter and order the Gaussians of one object.
+def read_ordered(item: SplatObject, config: PackConfig, clock: PackTimes, *, drop_bad_rows: bool = False) -> Ordered:
+    """Read, filter and order the Gaussians of one object; with `drop_bad_rows` without those that cannot be used.
 
     Raises:
         GaussianFileError: a file is unusable, or none of the Gaussians is opaque enough.
     """
     with clock("parse"):
-        file = read_gaussians(item.gaussians, spz_axes=config.spz_axes, beside=item.beside)
+        file = read_gaussians(item.gaussians, spz_axes=config.spz_axes, beside=item.beside, drop_bad_rows=drop_bad_rows)
         cloud = file.cloud
-        labels = _part_labels(item, len(cloud))
+        labels = _part_labels(item, len(cloud), file.dropped)
         kept = np.flatnonzero(cloud.alphas() > config.alpha_threshold)
     if len(kept) == 0:
         raise GaussianFileError(
@@ -111,7 +113,7 @@ def read_ordered(item: SplatObject, config: PackConfig, clock: PackTimes) -> Ord
             **({"sh_rest": (rest,)} if rest.any() else {}),
             **({} if labels is None else {"part_labels": (labels[chosen],)}),
         }
-    return Ordered(geometry, orders, carried, cloud, file.notes)
+    return Ordered(geometry, orders, carried, cloud, len(file.dropped), file.notes)
 
 
 def _farthest_first(
@@ -145,10 +147,14 @@ def _generator(key: str, config: PackConfig, purpose: int) -> np.random.Generato
     return np.random.default_rng([config.seed, int(hashlib.sha256(key.encode()).hexdigest()[:8], 16), purpose])
 
 
-def _part_labels(item: SplatObject, gaussians: int) -> NDArray[np.int16] | None:
-    """[gaussians] in the order of the file of Gaussians; None without a file of labels. Raises GaussianFileError."""
+def _part_labels(item: SplatObject, used: int, dropped: NDArray[np.int64]) -> NDArray[np.int16] | None:
+    """[used] in the order of the file of Gaussians, without its rows `dropped`; None without a file of labels.
+
+    Raises GaussianFileError: it is damaged, or not of the file's length.
+    """
     if item.part_labels is None:
         return None
+    gaussians = used + len(dropped)
     content = read_bytes(item.part_labels, 8 * gaussians + 2**16)
     try:
         labels = np.load(io.BytesIO(content), allow_pickle=False)
@@ -161,7 +167,7 @@ def _part_labels(item: SplatObject, gaussians: int) -> NDArray[np.int16] | None:
             f"{item.part_labels}: expected {gaussians} integers from 0 to {MAX_LABEL}, one per Gaussian of "
             f"{item.gaussians.name} (255 for no part); write it again"
         )
-    found: NDArray[np.int16] = labels.astype(np.int16)
+    found: NDArray[np.int16] = np.delete(labels, dropped).astype(np.int16)
     return found
 
 
@@ -208,7 +214,8 @@ def _cameras_of_file(item: SplatObject, size: int) -> list[Camera]:
     if not isinstance(entries, list):
         raise CameraError(f"{where}: is no list of cameras, as INRIA's trainer writes it")
     found = {view.name: view.camera for view in read_inria(Path(where), entries).views}
-    cameras = [found.get(view.name, found.get(view.name.rpartition(".")[0])) for view in item.views]
+    names = [nfc(view.name) for view in item.views]
+    cameras = [found.get(name, found.get(name.rpartition(".")[0])) for name in names]
     known = [resized_camera(camera, size, size) for camera in cameras if camera is not None]
     return known if len(known) == len(cameras) else []
 

@@ -31,6 +31,7 @@ class PartObject(Config):
     order_length: int
     carries: tuple[ExtraName, ...]
     notes: tuple[str, ...]
+    dropped: int = 0  # rows of its file that could not be used
     copied: bool = False
 
 
@@ -103,7 +104,7 @@ def _made(plan: PartPlan, entry: Entry, files: PartFiles, clock: PackTimes) -> P
     item, config, size = entry.item, plan.config, plan.image_size
     with clock("parse"):
         digest = source_digest(item)
-    ordered = read_ordered(item, config, clock)
+    ordered = read_ordered(item, config, clock, drop_bad_rows=plan.drop_bad_rows)
     with clock("decode" if item.views else "render"):
         views = read_views(item, config, size) if item.views else rendered_views(ordered.cloud, config, size)
     carried = {**views.carried, **ordered.carried}
@@ -120,7 +121,7 @@ def _made(plan: PartPlan, entry: Entry, files: PartFiles, clock: PackTimes) -> P
             validation=False,
             name=item.name,
             source_digest=digest,
-            gaussians_in_file=len(ordered.cloud),
+            gaussians_in_file=len(ordered.cloud) + ordered.dropped,
             first_row=0,
             rows=len(ordered.geometry),
             sh_degree=ordered.cloud.sh_degree,
@@ -130,6 +131,7 @@ def _made(plan: PartPlan, entry: Entry, files: PartFiles, clock: PackTimes) -> P
         order_length=ordered.orders.shape[1],
         carries=tuple(sorted(carried)),
         notes=ordered.notes + views.notes,
+        dropped=ordered.dropped,
     )
 
 
@@ -165,6 +167,7 @@ def _copied(plan: PartPlan, entry: Entry, files: PartFiles, clock: PackTimes) ->
         order_length=length,
         carries=tuple(sorted(known.carries)),
         notes=known.notes,
+        dropped=known.dropped,
         copied=True,
     )
 

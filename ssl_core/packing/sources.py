@@ -37,6 +37,7 @@ class Sources(Config):
     stamps: dict[str, str]
     objects: dict[str, CarriedNames]
     problems: str
+    drop_bad_rows: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,9 @@ class Changes:
 def write_sources(folder: Path, plan: PackPlan, made: Iterable[PartObject]) -> None:
     """Write the sidecar of a pack. Raises StorageError."""
     objects = {item.facts.key: CarriedNames(carries=item.carries, notes=item.notes) for item in made}
-    write_sidecar(folder, Sources(stamps=plan.stamps, objects=objects, problems=_problems(plan.problems)))
+    problems = _problems(plan.problems)
+    sources = Sources(stamps=plan.stamps, objects=objects, problems=problems, drop_bad_rows=plan.drop_bad_rows)
+    write_sidecar(folder, sources)
 
 
 def read_sources(folder: Path) -> Sources | None:
@@ -72,7 +75,8 @@ def read_sources(folder: Path) -> Sources | None:
 def changes(pack: Pack, plan: PackPlan) -> Changes:
     """What a plan's inputs have that the pack does not, and the other way round.
 
-    An object whose stamp differs is read: if its bytes are those that were packed, it did not change.
+    An object whose stamp differs is read: if its bytes are those that were packed, it did not change. Where bad rows
+    are dropped now and were not then, or the other way round, the objects that had some count as changed.
 
     Raises:
         DataError: an object whose stamp differs cannot be read.
@@ -86,6 +90,8 @@ def changes(pack: Pack, plan: PackPlan) -> Changes:
     touched = [entry for entry in plan.entries if known.get(entry.item.key, entry.stamp) != entry.stamp]
     if added or removed:  # not the same in any case: nothing needs to be read
         return Changes(added, tuple(entry.item.key for entry in touched), removed)
+    if turned := _treated_otherwise(pack, sources, plan):
+        return Changes(changed=turned)
     for entry in touched:
         if source_digest(entry.item) != digests.get(entry.item.key):
             return Changes(changed=(entry.item.key,))
@@ -93,6 +99,15 @@ def changes(pack: Pack, plan: PackPlan) -> Changes:
         with suppress(StorageError):  # a pack on a read-only disk: the next run reads the sources again
             write_sidecar(pack.path, sources.model_copy(update={"stamps": now}))
     return Changes(problems=sources is None or sources.problems != _problems(plan.problems))
+
+
+def _treated_otherwise(pack: Pack, sources: Sources | None, plan: PackPlan) -> tuple[str, ...]:
+    """Keys of the objects that may come out otherwise because bad rows are, or are no longer, dropped."""
+    if sources is None or sources.drop_bad_rows == plan.drop_bad_rows:
+        return ()
+    manifest = pack.manifest
+    affected = {item.path for item in manifest.refused} if plan.drop_bad_rows else manifest.dropped_rows.keys()
+    return tuple(key for key in plan.stamps if key in affected)
 
 
 def with_known(plan: PackPlan, pack: Pack) -> PackPlan:
@@ -104,9 +119,10 @@ def with_known(plan: PackPlan, pack: Pack) -> PackPlan:
     there = {}
     for index, facts in enumerate(manifest.objects):
         stamp, carried = sources.stamps.get(facts.key), sources.objects.get(facts.key)
-        if stamp is not None and carried is not None:
+        dropped = manifest.dropped_rows.get(facts.key, 0)
+        if stamp is not None and carried is not None and (plan.drop_bad_rows or not dropped):
             there[facts.key] = KnownObject(
-                pack.path.absolute(), index, facts, stamp, frozenset(carried.carries), carried.notes
+                pack.path.absolute(), index, facts, stamp, frozenset(carried.carries), dropped, carried.notes
             )
     return replace(plan, entries=tuple(replace(entry, known=there.get(entry.item.key)) for entry in plan.entries))
 

@@ -94,7 +94,7 @@ def distortion(
 class CameraView:
     """One picture's camera."""
 
-    name: str  # as the file writes it; untrusted text
+    name: str  # as the file writes it, in Unicode form NFC; untrusted text
     camera: Camera  # the pinhole, in our axes
     image: Path | None = None  # its picture, inside the scene's folder, where there is one
     distortion: Distortion | None = None  # what the lens adds to the pinhole; None for nothing

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, TypeVar
 import numpy as np
 
 from ssl_core.errors import CameraError
+from ssl_core.files.unicode_names import nfc
 from ssl_core.scenes.cameras import MAX_VIEWS, Distortion, ScenePoints, distortion
 from ssl_core.scenes.checked_values import FARTHEST
 
@@ -88,7 +89,7 @@ class ColmapImage:
     quaternion: tuple[float, ...]
     translation: tuple[float, ...]
     camera: int
-    name: str
+    name: str  # NFC
 
 
 def read_cameras(path: Path) -> dict[int, ColmapCamera]:
@@ -224,7 +225,7 @@ class _Records:
             raise CameraError(f"{start}: the file ends within a name; copy it again")
         self.at += len(content) + 1
         try:
-            return content.decode()
+            return nfc(content.decode())
         except UnicodeDecodeError:
             raise CameraError(f"{start}: a name is not UTF-8 ({bytes(content[:40])!r}); rename the image") from None
 
@@ -260,7 +261,7 @@ def _text_images(path: Path) -> Iterator[tuple[str, int, ColmapImage]]:
         _at_least(fields, 10, where, "IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME")
         key, camera = _values(int, (fields[0], fields[8]), where)
         pose = _values(float, fields[1:8], where)
-        yield where, key, ColmapImage(pose[:4], pose[4:], camera, fields[9].strip())
+        yield where, key, ColmapImage(pose[:4], pose[4:], camera, nfc(fields[9].strip()))
 
 
 def _text_points(path: Path) -> tuple[Any, ScenePoints]:

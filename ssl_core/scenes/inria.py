@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ssl_core.errors import CameraError
+from ssl_core.files.unicode_names import nfc
 from ssl_core.files.whole import atomic_write
 from ssl_core.scenes.cameras import MAX_VIEWS, Camera, CameraScene, CameraView
 from ssl_core.scenes.checked_values import from_camera_to_world, mapping, matrix, number, pinhole, quoted, text, vector
@@ -35,7 +36,7 @@ def read_inria(path: Path, content: list[Any]) -> CameraScene:
 
 def _view(entry: Any, where: str, images: SceneImages) -> CameraView:
     values = mapping(entry, where)
-    name = text(values, "img_name", where)
+    name = nfc(text(values, "img_name", where))
     where = f"{where} ({quoted(name)})"
     turn = matrix(values, "rotation", where, (3,), 3)
     rotation, translation = from_camera_to_world(turn, vector(values, "position", where, 3), where)

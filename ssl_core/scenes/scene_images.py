@@ -9,6 +9,7 @@ from PIL import Image
 
 from ssl_core.errors import CameraError
 from ssl_core.files.image_files import DECODING, FORMATS, SUFFIXES
+from ssl_core.files.unicode_names import nfc
 
 FOLDERS = ("", "images", "rgb", "input")
 """Where names may be meant from: the scene's folder itself, COLMAP's and INRIA's images/ and input/, rgb/."""
@@ -19,6 +20,7 @@ _DRIVE = re.compile(r"[A-Za-z]:")
 class SceneImages:
     """Looks names up under `root`. Each folder is listed once, so a hundred thousand names cost no disk.
 
+    Names meet whatever Unicode normal form either side has them in; what is found has the name that the disk lists.
     `outside` counts names, and links, that lead out of the folder: they are kept as names and not opened.
     """
 
@@ -28,14 +30,14 @@ class SceneImages:
         self.outside = 0
         self.missing = 0
         self._real_root = os.path.realpath(root).rstrip(os.sep) + os.sep
-        self._listed: dict[str, frozenset[str]] = {}
+        self._listed: dict[tuple[str, bool], dict[str, str]] = {}
 
     def find(self, name: str, size: tuple[int, int] | None = None) -> Path | None:
         """The picture called `name`, with or without its ending, or None.
 
         Where several folders have one, that of `size` (width, height) is taken, else the first.
         """
-        plain = PurePosixPath(name.replace("\\", "/"))
+        plain = PurePosixPath(nfc(name.replace("\\", "/")))
         if plain.is_absolute() or ".." in plain.parts or _DRIVE.match(name):
             self.outside += 1
             return None
@@ -60,22 +62,31 @@ class SceneImages:
 
     def _look(self, folder: str, plain: str) -> str | None:
         # plain strings: paths as objects took half of the reading time
-        whole = f"{folder}/{plain}"
-        parent, _, name = whole.rpartition("/")
+        parent, _, name = f"{folder}/{plain}".rpartition("/")
+        if not parent.isascii():
+            parent = self._as_listed(folder, parent[len(folder) + 1 :])
         listing = self._listing(parent)
         if not listing:
             return None
-        ending = next((ending for ending in _ENDINGS if name + ending in listing), None)
-        return None if ending is None else whole + ending
+        found = next((listing[name + ending] for ending in _ENDINGS if name + ending in listing), None)
+        return None if found is None else f"{parent}/{found}"
 
-    def _listing(self, folder: str) -> frozenset[str]:
-        if folder not in self._listed:
+    def _as_listed(self, folder: str, inner: str) -> str:
+        """The folder `inner` (NFC) of `folder` by the names that the disk has."""
+        for part in filter(None, inner.split("/")):
+            folder = f"{folder}/{self._listing(folder, files=False).get(part, part)}"
+        return folder
+
+    def _listing(self, folder: str, *, files: bool = True) -> dict[str, str]:
+        """The files, or else the folders, of a folder: name in NFC -> name on the disk."""
+        if (folder, files) not in self._listed:
             try:
                 with os.scandir(folder) as entries:
-                    self._listed[folder] = frozenset(entry.name for entry in entries if entry.is_file())
+                    names = sorted(entry.name for entry in entries if entry.is_file() == files)
             except (OSError, ValueError):
-                self._listed[folder] = frozenset()
-        return self._listed[folder]
+                names = []
+            self._listed[folder, files] = {nfc(name): name for name in names}
+        return self._listed[folder, files]
 
     def _is_inside(self, place: str) -> bool:
         return os.path.realpath(place).startswith(self._real_root)

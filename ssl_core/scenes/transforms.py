@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ssl_core.errors import CameraError
+from ssl_core.files.unicode_names import nfc
 from ssl_core.scenes.cameras import MAX_VIEWS, CameraScene, CameraView, Distortion, SceneFormat, SceneSplit, distortion
 from ssl_core.scenes.checked_values import (
     FLIP_YZ,
@@ -66,7 +67,7 @@ def read_transforms(path: Path, files: Sequence[tuple[Path, SceneSplit | None, A
 
 def _view(top: Values, frame: Any, where: str, images: SceneImages, split: SceneSplit | None) -> CameraView:
     frame = mapping(frame, where)
-    name = text(frame, "file_path", where)
+    name = nfc(text(frame, "file_path", where))
     where = f"{where} ({quoted(name)})"
     rolls = "transform_matrix" not in frame and "transform_matrix_start" in frame
     key = "transform_matrix_start" if rolls else "transform_matrix"

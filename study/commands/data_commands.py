@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from study.commands.options import Json, SpzAxesOption
+from study.commands.options import DropBadRows, Json, SpzAxesOption
 from study.reports.console import answer, progress_bar, say
 
 if TYPE_CHECKING:
@@ -79,7 +79,10 @@ def pack(
     ] = None,
     holdout: Annotated[int, typer.Option(min=2, help="of a scene: every so manyth view is for test, then val")] = 8,
     alpha_threshold: Annotated[float, typer.Option(help="drop Gaussians of lower alpha")] = 0.05,
-    views: Annotated[int, typer.Option(min=1, help="views to render when there are no images")] = 12,
+    views: Annotated[
+        int,
+        typer.Option(min=1, help="views to render when there are no images, of objects of at most 300,000 Gaussians"),
+    ] = 12,
     max_gaussians: Annotated[int, typer.Option(help="keep at most this many per object")] = 32768,
     cached_points: Annotated[int, typer.Option(help="length of the cached farthest-point orders")] = 4096,
     starts: Annotated[int, typer.Option(help="cached orders per object, each from another start")] = 4,
@@ -87,6 +90,7 @@ def pack(
     workers: Annotated[int, typer.Option(min=0, help="at a time; 0 = one per core, 1 = this process alone")] = 0,
     update: Annotated[bool, typer.Option("--update", help="bring an older pack at --out up to date")] = False,
     skip_bad: Annotated[bool, typer.Option(help="leave unusable objects out and record them")] = False,
+    drop_bad_rows: DropBadRows = False,
     spz_axes: SpzAxesOption = None,
     json: Json = False,
 ) -> None:
@@ -106,6 +110,7 @@ def pack(
     from ssl_core.data.object_pack import PackConfig
     from ssl_core.gaussians.formats.spz_axes import checked_axes
     from ssl_core.inspect.pack_facts import describe_pack, format_pack
+    from ssl_core.packing.pack_writer import PackJob
     from study.datasets.pack_jobs import describe_packing, format_packing, pack_data
 
     values = {
@@ -119,7 +124,7 @@ def pack(
         "spz_axes": checked_axes(spz_axes),
     }
     config = validated(PackConfig, values)
-    made, stats = pack_data(points, images, out, config, workers=workers, skip_bad=skip_bad, update=update)
+    made, stats = pack_data(PackJob(points, images, out, config, skip_bad, update, drop_bad_rows), workers)
     facts, run = describe_pack(made), describe_packing(stats)
     answer(json, {**facts, "run": run}, f"{format_pack(facts)}\n{format_packing(run)}")
 

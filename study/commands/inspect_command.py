@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
-from study.commands.options import Json, SpzAxesOption
+from study.commands.options import DropBadRows, Json, SpzAxesOption
 from study.reports.console import answer, say
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def inspect(
     ],
     html: Annotated[Path | None, typer.Option(help="also write one offline page with charts and pictures")] = None,
     thumbnails: Annotated[int, typer.Option(min=0, help="objects per class that the page shows")] = 3,
+    drop_bad_rows: DropBadRows = False,
     spz_axes: SpzAxesOption = None,
     json: Json = False,
 ) -> None:
@@ -40,7 +41,7 @@ def inspect(
         case "scene":
             facts, text, page = _scene(Path(path))
         case "gaussians":
-            facts, text, page = _gaussians(Path(path), spz_axes)
+            facts, text, page = _gaussians(Path(path), spz_axes, drop_bad_rows)
     if html is not None:
         from ssl_core.files.whole import atomic_write
 
@@ -136,18 +137,19 @@ def _spread(items: Sequence[T]) -> Sequence[T]:
     return items[:: max(1, len(items) // PICTURES)][:PICTURES]
 
 
-def _gaussians(path: Path, spz_axes: str | None) -> Found:
+def _gaussians(path: Path, spz_axes: str | None, drop_bad_rows: bool) -> Found:
     from ssl_core.gaussians.formats.spz_axes import checked_axes
     from ssl_core.inspect.gaussian_facts import format_inspection, inspect_gaussians
 
     axes = checked_axes(spz_axes)
-    facts = inspect_gaussians(path, spz_axes=axes)
+    facts = inspect_gaussians(path, spz_axes=axes, drop_bad_rows=drop_bad_rows)
 
     def page(thumbnails: int) -> str:
         from ssl_core.gaussians.gaussian_file import read_gaussians
         from ssl_core.inspect.inspect_page import file_page
         from ssl_core.inspect.thumbnails import cloud_pictures
 
-        return file_page(facts, cloud_pictures(read_gaussians(path, spz_axes=axes).cloud) if thumbnails else ())
+        cloud = read_gaussians(path, spz_axes=axes, drop_bad_rows=drop_bad_rows).cloud if thumbnails else None
+        return file_page(facts, () if cloud is None else cloud_pictures(cloud))
 
     return facts, format_inspection(facts), page

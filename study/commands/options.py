@@ -20,6 +20,9 @@ Concurrency = Annotated[int | None, typer.Option("--concurrency", help="trials a
 Assignments = Annotated[list[str] | None, typer.Option("--set", help="key=value, repeatable")]
 PackPlace = Annotated[str, typer.Option("--pack", help="pack folder, or its address (s3://...)")]
 Reference = Annotated[str, typer.Argument(help="NAME@ALIAS or NAME/VERSION")]
+DropBadRows = Annotated[
+    bool, typer.Option("--drop-bad-rows", help="leave single Gaussians out that are not finite or out of bounds")
+]
 SpzAxesOption = Annotated[
     str | None,
     typer.Option(

@@ -154,12 +154,13 @@ def _pack(folder: Path, out: Path, axes: "SpzAxes | None", tell: Say) -> None:
     from ssl_core.data.object_pack import PackConfig
     from ssl_core.inspect.notes import note_lines
     from ssl_core.inspect.pack_facts import note_examples
+    from ssl_core.packing.pack_writer import PackJob
     from study.datasets.pack_jobs import describe_packing, format_packing, pack_data
 
     points, images = data_parts(folder)
     if images is None:
         aside(f"no images/ in {folder}: views are rendered from the Gaussians")
-    pack, stats = pack_data(points, images, out, PackConfig(spz_axes=axes))
+    pack, stats = pack_data(PackJob(points, images, out, PackConfig(spz_axes=axes)))
     tell(f"pack {out}: {len(pack.manifest.objects)} objects, digest {pack.digest}")
     tell(format_packing(describe_packing(stats)))
     for line in note_lines(pack.manifest.notes, note_examples(pack)):

@@ -1,12 +1,11 @@
 """Packing from the command line: parts as Ray tasks, a bar, and a summary of what it took."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from ssl_core.data.object_pack import Pack, PackConfig
+from ssl_core.data.object_pack import Pack
 from ssl_core.errors import PackError, SplatsweepError, StorageError
 from ssl_core.packing.pack_plan import PartPlan
 from ssl_core.packing.pack_writer import PackJob, PackStats, build_here, make_pack
@@ -23,31 +22,17 @@ _OBJECT_SECONDS, _BYTE_SECONDS, _PIXEL_SECONDS = 0.01, 1 / 30e6, 1e-5
 _BAR = "packing objects"
 
 
-def pack_data(
-    points: Path,
-    images: Path | None,
-    out: Path,
-    config: PackConfig,
-    *,
-    workers: int = 0,
-    skip_bad: bool = False,
-    update: bool = False,
-) -> tuple[Pack, PackStats]:
+def pack_data(job: PackJob, workers: int = 0) -> tuple[Pack, PackStats]:
     """Pack a data set in parallel; the same command again goes on where it stopped, or finds it done.
 
     Args:
-        points: folder or archive of Gaussians.
-        images: folder or archive of views; None renders them.
-        out: pack folder.
-        config: how.
+        job: what, where to, and how.
         workers: parts at a time; 0 is one per core of the machine or cluster, 1 is this process alone.
-        skip_bad: leave unusable objects out and record them.
-        update: bring the pack at `out` up to date.
 
     Raises:
         LayoutError, PackError, StorageError: as `make_pack`. StudyError: nobody answers at RAY_ADDRESS.
     """
-    return make_pack(PackJob(points, images, out, config, skip_bad, update), PartRunner(workers, Console(stderr=True)))
+    return make_pack(job, PartRunner(workers, Console(stderr=True)))
 
 
 class PartRunner:

@@ -110,7 +110,7 @@ def edit_float(data: bytes, rng: Rng) -> bytes:
     at = _place(data, rng)
     if rng.random() < 0.6:
         at -= at % width
-    value = choose((float("nan"), float("inf"), float("-inf"), 0.0, -0.0, 1e38, -3e38, 1e-45), rng)
+    value = choose((float("nan"), float("inf"), float("-inf"), 0.0, -0.0, 1e38, -3e38, 1e-45, 2e9, 25.0, -45.0), rng)
     return data[:at] + struct.pack(choose("<>", rng) + kind, value) + data[at + width :]
 
 

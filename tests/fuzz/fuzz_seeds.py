@@ -57,6 +57,7 @@ def ply_cases() -> list[Case]:
         ply(big, NEEDED, dtype="double"),
         ply(little, NEEDED, extra="element face 0\nproperty list uchar int vertex_indices"),
         _ply_with_list(),
+        _ply_with_bad_rows(),
         ply(little, [name for name in NEEDED if name != "scale_2"] + ["filter_3D", "motion_0"]),
     ]
     return [{"cloud.ply": content} for content in made] + real("gaussians/tiny/*.ply", "cloud.ply")
@@ -68,6 +69,15 @@ def _ply_with_list() -> bytes:
     head += "element vertex 3\n" + "".join(f"property float {name}\n" for name in NEEDED) + "end_header\n"
     faces = struct.pack("<B3iB2i", 3, 0, 1, 2, 2, 1, 0)
     return head.encode() + faces + np.random.default_rng(1).normal(size=(3, 14)).astype("<f4").tobytes()
+
+
+def _ply_with_bad_rows() -> bytes:
+    """Opacities of 0 and 1, and rows of which one value is too large or none."""
+    table = np.random.default_rng(2).normal(size=(6, 14)).astype("<f4")
+    table[0, 6], table[1, 6] = np.inf, -np.inf
+    table[2, 0], table[3, 7], table[4, 10] = 1e20, 100, np.nan
+    head = "ply\nformat binary_little_endian 1.0\nelement vertex 6\n"
+    return (head + "".join(f"property float {name}\n" for name in NEEDED) + "end_header\n").encode() + table.tobytes()
 
 
 def compressed_ply_cases() -> list[Case]:
@@ -251,7 +261,13 @@ def data_set_cases() -> list[Case]:
     }
     both = {f"points/{name}": content for name, content in points.items()}
     both |= {f"images/{name}": content for name, content in views.items()}
-    return [{"set.zip": zipped(points)}, {"set.zip": zipped(both)}, {"set.zip": zipped(points, zipfile.ZIP_STORED)}]
+    accented = {f"cafe\u0301/{name.partition('/')[2]}": content for name, content in points.items()}
+    return [
+        {"set.zip": zipped(points)},
+        {"set.zip": zipped(both)},
+        {"set.zip": zipped(points, zipfile.ZIP_STORED)},
+        {"set.zip": zipped(accented)},
+    ]
 
 
 def split_list_cases() -> list[Case]:

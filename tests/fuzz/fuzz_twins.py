@@ -5,6 +5,7 @@ import json
 import math
 import re
 import struct
+import unicodedata
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,35 @@ def same(name: str, ours: Any, theirs: Any, rtol: float = 1e-5, atol: float = 1e
         raise WrongAnswerError(f"{name} differs, worst at {worst}: {ours.flat[worst]} and {theirs.flat[worst]}")
 
 
+MOST = 1e9
+END = math.log(1 - 1 / 510) - math.log(1 / 510)
+
+
+def kept_rows(found: Any, **columns: Any) -> dict[str, np.ndarray]:
+    """The twin's rows [N, ...] by the names of FIELDS, as float32, without those that no Gaussian may have.
+
+    A row may not have a value that is no number or beyond a billion, a log-scale outside -40 to 20, or a quaternion of
+    zeros; opacities of exactly 0 or 1 are read as 1/510 within. The reader must have dropped these very rows.
+    """
+    with np.errstate(over="ignore"):
+        table = {name: np.asarray(values).astype(np.float32) for name, values in columns.items()}
+    logits = table["opacity_logits"]
+    table["opacity_logits"] = np.where(np.abs(logits) > MOST, np.copysign(np.float32(END), logits), logits)
+    good = table["quaternions"].any(axis=1)
+    for name, values in table.items():
+        low, high = (-40, 20) if name == "log_scales" else (-MOST, MOST)
+        good &= ((values >= low) & (values <= high)).reshape(len(good), -1).all(axis=1)
+    if found.dropped.tolist() != np.flatnonzero(~good).tolist():
+        raise WrongAnswerError(f"dropped rows {found.dropped[:9]}, the twin {np.flatnonzero(~good)[:9]}")
+    return {name: values[good] for name, values in table.items()}
+
+
+def same_rows(found: Any, rows: dict[str, np.ndarray], **tolerance: tuple[float, float]) -> None:
+    """The reader's arrays are the twin's; `tolerance` is (relative, absolute) where it is not the usual one."""
+    for name, values in rows.items():
+        same(name, getattr(found.cloud, name), values, *tolerance.get(name, (1e-5, 1e-6)))
+
+
 def check_ply(folder: Path, found: Any) -> None:
     """Against plyfile."""
     from plyfile import PlyData
@@ -57,21 +87,29 @@ def check_ply(folder: Path, found: Any) -> None:
         rows = PlyData.read(str(folder / "cloud.ply"), mmap=False)["vertex"].data
     except Exception as error:
         raise TwinDeclinedError(f"plyfile: {error}") from None
-    cloud, column = found.cloud, lambda *names: np.stack([rows[name] for name in names], axis=-1)
-    same("xyz", cloud.xyz, column("x", "y", "z"))
-    same("opacity", cloud.opacity_logits, rows["opacity"])
+    stored = sum(re.fullmatch(r"f_rest_\d+", name) is not None for name in rows.dtype.names) // 3
+
+    def column(*names: str) -> np.ndarray:
+        return np.stack([rows[name] for name in names], axis=-1).astype(np.float64)
+
+    scales = column("scale_0", "scale_1").astype(np.float32)
+    third = scales.min(1, keepdims=True) - math.log(1000)
     if "scale_2" in rows.dtype.names:
-        same("scale", cloud.log_scales, column(*(f"scale_{i}" for i in range(3))))
-    else:
-        two = column("scale_0", "scale_1").astype(np.float32)
-        same("scale", cloud.log_scales, np.concatenate([two, two.min(1, keepdims=True) - math.log(1000)], axis=1))
-    same("rot", cloud.quaternions, column(*(f"rot_{i}" for i in range(4))))
-    same("f_dc", cloud.sh_dc, column(*(f"f_dc_{i}" for i in range(3))))
-    stored = sum(re.fullmatch(r"f_rest_\d+", name) is not None for name in rows.dtype.names)
+        third = column("scale_2")
+    rest = np.zeros((len(rows), min(stored, 15), 3))
     for channel in range(3):
-        for k in range(min(stored // 3, 15)):
-            same("f_rest", cloud.sh_rest[:, k, channel], rows[f"f_rest_{channel * (stored // 3) + k}"])
-    return same("degree", cloud.sh_rest.shape[1], min(stored // 3, 15))
+        for k in range(min(stored, 15)):
+            rest[:, k, channel] = rows[f"f_rest_{channel * stored + k}"]
+    expected = kept_rows(
+        found,
+        xyz=column("x", "y", "z"),
+        opacity_logits=rows["opacity"],
+        log_scales=np.concatenate([scales, third], axis=1),
+        quaternions=column(*(f"rot_{i}" for i in range(4))),
+        sh_dc=column(*(f"f_dc_{i}" for i in range(3))),
+        sh_rest=rest,
+    )
+    return same_rows(found, expected)
 
 
 def check_compressed_ply(folder: Path, found: Any) -> None:
@@ -82,18 +120,21 @@ def check_compressed_ply(folder: Path, found: Any) -> None:
         parsed = PlyData.read(str(folder / "cloud.ply"), mmap=False)
     except Exception as error:
         raise TwinDeclinedError(f"plyfile: {error}") from None
-    chunks, cloud = parsed["chunk"].data, found.cloud
-    for i, row in enumerate(parsed["vertex"].data[:300]):
+    chunks, vertices = parsed["chunk"].data, parsed["vertex"].data
+    if len(vertices) > 3000:
+        raise TwinDeclinedError("too many rows to look at one by one")
+    table: dict[str, list[Any]] = {name: [] for name in FIELDS[:-1]}
+    for i, row in enumerate(vertices):
         chunk = chunks[i // 256]
-        for what, word, ours in (("", "position", cloud.xyz[i]), ("scale_", "scale", cloud.log_scales[i])):
+        for what, word, field in (("", "position", "xyz"), ("scale_", "scale", "log_scales")):
             packed = int(row[f"packed_{word}"])
             shares = (packed >> 21) / 2047, (packed >> 11 & 1023) / 1023, (packed & 2047) / 2047
             ends = [(float(chunk[f"min_{what}{axis}"]), float(chunk[f"max_{what}{axis}"])) for axis in "xyz"]
-            same(word, ours, [low * (1 - t) + high * t for (low, high), t in zip(ends, shares, strict=True)])
+            table[field].append([low * (1 - t) + high * t for (low, high), t in zip(ends, shares, strict=True)])
         packed = int(row["packed_rotation"])
         three = [((packed >> shift & 1023) / 1023 - 0.5) * math.sqrt(2) for shift in (20, 10, 0)]
         three.insert(packed >> 30, math.sqrt(max(0.0, 1 - sum(v * v for v in three))))
-        same("rotation", cloud.quaternions[i], three)
+        table["quaternions"].append(three)
         packed = int(row["packed_color"])
         rgb = [(packed >> shift & 255) / 255 for shift in (24, 16, 8)]
         if "min_r" in chunks.dtype.names:
@@ -101,9 +142,9 @@ def check_compressed_ply(folder: Path, found: Any) -> None:
                 float(chunk[f"min_{c}"]) * (1 - v) + float(chunk[f"max_{c}"]) * v
                 for c, v in zip("rgb", rgb, strict=True)
             ]
-        same("colour", cloud.sh_dc[i], [(v - 0.5) / 0.28209479177387814 for v in rgb], rtol=1e-4)
-        same("alpha", cloud.opacity_logits[i], _logit((packed & 255) / 255))
-    same("count", len(cloud), len(parsed["vertex"].data))
+        table["sh_dc"].append([(v - 0.5) / 0.28209479177387814 for v in rgb])
+        table["opacity_logits"].append(_logit((packed & 255) / 255))
+    same_rows(found, kept_rows(found, **table), sh_dc=(1e-4, 1e-6))
 
 
 def _logit(alpha: float) -> float:
@@ -114,14 +155,23 @@ def _logit(alpha: float) -> float:
 
 def check_splat(folder: Path, found: Any) -> None:
     check_cloud(found)
-    content, cloud = (folder / "cloud.splat").read_bytes(), found.cloud
-    same("count", len(cloud), len(content) / 32)
-    for i, values in enumerate(struct.iter_unpack("<6f8B", content)):
-        same("xyz", cloud.xyz[i], values[:3])
-        same("scales", cloud.log_scales[i], [math.log(v) for v in values[3:6]], atol=1e-5)
-        same("colour", cloud.sh_dc[i], [(v / 255 - 0.5) / 0.28209479177387814 for v in values[6:9]])
-        same("alpha", cloud.opacity_logits[i], _logit(values[9] / 255))
-        same("rotation", cloud.quaternions[i], [(v - 128) / 128 for v in values[10:]])
+    records = list(struct.iter_unpack("<6f8B", (folder / "cloud.splat").read_bytes()))
+    expected = kept_rows(
+        found,
+        xyz=[values[:3] for values in records],
+        log_scales=[[_log(v) for v in values[3:6]] for values in records],
+        sh_dc=[[(v / 255 - 0.5) / 0.28209479177387814 for v in values[6:9]] for values in records],
+        opacity_logits=[_logit(values[9] / 255) for values in records],
+        quaternions=[[(v - 128) / 128 for v in values[10:]] for values in records],
+    )
+    same_rows(found, expected, log_scales=(1e-5, 1e-5))
+
+
+def _log(value: float) -> float:
+    """Of a standard deviation, which a damaged file may have as zero, negative or no number."""
+    if value > 0:
+        return math.log(value) if value < math.inf else math.inf
+    return -math.inf if value == 0 else math.nan
 
 
 def check_ksplat(folder: Path, found: Any) -> None:
@@ -132,17 +182,19 @@ def check_ksplat(folder: Path, found: Any) -> None:
         twin = decode_ksplat((folder / "cloud.ksplat").read_bytes())
     except Exception as error:
         raise TwinDeclinedError(f"plain_ksplat: {type(error).__name__} {error}") from None
-    cloud = found.cloud
-    same("count", len(cloud), len(twin))
-    same("xyz", cloud.xyz, [one["xyz"] for one in twin], rtol=1e-4, atol=1e-5)
-    same("alpha", cloud.opacity_logits, [_logit(one["alpha"]) for one in twin])
-    same("log_scales", cloud.log_scales, [one["log_scales"] for one in twin], atol=1e-5)
-    same("dc", cloud.sh_dc, [one["dc"] for one in twin])
-    same("rotation", cloud.quaternions, [one["wxyz"] for one in twin])
+    rest = np.zeros((len(twin), found.cloud.sh_rest.shape[1], 3))
     for i, one in enumerate(twin):  # a section of lower degree than another has zeros above
-        rest = np.zeros((cloud.sh_rest.shape[1], 3))
-        rest[: len(one["sh"])] = one["sh"] or rest[:0]
-        same("sh", cloud.sh_rest[i], rest)
+        rest[i, : len(one["sh"])] = one["sh"] or rest[i, :0]
+    expected = kept_rows(
+        found,
+        xyz=[one["xyz"] for one in twin],
+        opacity_logits=[_logit(one["alpha"]) for one in twin],
+        log_scales=[one["log_scales"] for one in twin],
+        sh_dc=[one["dc"] for one in twin],
+        quaternions=[one["wxyz"] for one in twin],
+        sh_rest=rest,
+    )
+    same_rows(found, expected, xyz=(1e-4, 1e-5), log_scales=(1e-5, 1e-5))
 
 
 # y and z of the file point the other way: the functions of degree 1 to 3 that are odd in y and z together
@@ -158,23 +210,27 @@ def check_spz(folder: Path, found: Any) -> None:
         twin = decode_spz(content)
     except Exception as error:
         raise TwinDeclinedError(f"plain_spz: {type(error).__name__} {error}") from None
-    cloud = found.cloud
-    same("count", len(cloud), len(twin))
-    same("alpha", cloud.opacity_logits, [_logit(one["alpha"]) for one in twin])
-    same("log_scales", cloud.log_scales, [one["log_scales"] for one in twin])
-    same("dc", cloud.sh_dc, [one["dc"] for one in twin])
-    rest = np.array([one["sh"] for one in twin]).reshape(len(twin), -1, 3)[:, :15]
-    same("sizes", np.abs(cloud.xyz), np.abs([one["xyz"] for one in twin]))
-    same("sizes of sh", np.abs(cloud.sh_rest), np.abs(rest))
-    if _has_extensions(content):
-        return  # which may name other axes
-    kept = "a .ply (RDF)" in found.notes[0]  # which only the .ply beside it can say here
+    turned = not _has_extensions(content)  # these may name other axes
+    kept = "a .ply (RDF)" in found.notes[0] and turned  # which only the .ply beside it can say here
     if kept and not (folder / "cloud.ply").is_file():
         raise WrongAnswerError(f"nobody says so: {found.notes[0]}")
     turn = 1 if kept else -1
-    same("xyz", cloud.xyz, np.array([one["xyz"] for one in twin]) * (1, turn, turn))
-    same("rotation", cloud.quaternions, np.array([one["wxyz"] for one in twin]) * (1, 1, turn, turn), atol=1e-5)
-    same("sh", cloud.sh_rest, rest if kept else rest * np.array(_TURNED)[: rest.shape[1], None])
+    rest = np.array([one["sh"] for one in twin]).reshape(len(twin), -1, 3)[:, :15]
+    rows = kept_rows(
+        found,
+        xyz=np.array([one["xyz"] for one in twin]) * (1, turn, turn),
+        opacity_logits=[_logit(one["alpha"]) for one in twin],
+        log_scales=[one["log_scales"] for one in twin],
+        sh_dc=[one["dc"] for one in twin],
+        quaternions=np.array([one["wxyz"] for one in twin]) * (1, 1, turn, turn),
+        sh_rest=rest if kept else rest * np.array(_TURNED)[: rest.shape[1], None],
+    )
+    if turned:
+        return same_rows(found, rows, quaternions=(1e-5, 1e-5))
+    for name in ("xyz", "sh_rest"):
+        same(f"sizes of {name}", np.abs(getattr(found.cloud, name)), np.abs(rows.pop(name)))
+    del rows["quaternions"]
+    return same_rows(found, rows)
 
 
 def _has_extensions(content: bytes) -> bool:
@@ -205,14 +261,16 @@ def _check_sog(content: bytes, found: Any) -> None:
         twin = decode_sog(content)
     except Exception as error:
         raise TwinDeclinedError(f"plain_sog: {type(error).__name__} {error}") from None
-    cloud = found.cloud
-    same("count", len(cloud), len(twin))
-    same("xyz", cloud.xyz, [one["xyz"] for one in twin], rtol=1e-4, atol=1e-5)
-    same("opacity", cloud.opacity_logits, [one["logit"] if "logit" in one else _logit(one["alpha"]) for one in twin])
-    same("log_scales", cloud.log_scales, [one["log_scales"] for one in twin])
-    same("dc", cloud.sh_dc, [one["dc"] for one in twin])
-    same("rotation", cloud.quaternions, [one["wxyz"] for one in twin], atol=1e-5)
-    same("sh", cloud.sh_rest, np.array([one["sh"] for one in twin]).reshape(len(twin), -1, 3))
+    expected = kept_rows(
+        found,
+        xyz=[one["xyz"] for one in twin],
+        opacity_logits=[one["logit"] if "logit" in one else _logit(one["alpha"]) for one in twin],
+        log_scales=[one["log_scales"] for one in twin],
+        sh_dc=[one["dc"] for one in twin],
+        quaternions=[one["wxyz"] for one in twin],
+        sh_rest=np.array([one["sh"] for one in twin]).reshape(len(twin), -1, 3),
+    )
+    same_rows(found, expected, xyz=(1e-4, 1e-5), quaternions=(1e-5, 1e-5))
 
 
 def check_image(folder: Path, found: Any) -> None:
@@ -336,6 +394,7 @@ def _text_poses(text: str) -> dict[str, tuple[float, ...]]:
 
 
 def _check_poses(found: Any, poses: dict[str, tuple[float, ...]]) -> None:
+    poses = {unicodedata.normalize("NFC", name): pose for name, pose in poses.items()}
     if {view.name for view in found.views} != set(poses):
         raise WrongAnswerError(f"views {[view.name for view in found.views]}, the file names {list(poses)}")
     for view in found.views:
@@ -377,7 +436,7 @@ def check_split_lists(folder: Path, found: Any) -> None:
     listed: dict[str, set[str]] = {}
     for name, split in (("train.txt", "train"), ("val.txt", "train"), ("test.txt", "test")):
         for file in folder.rglob(name):
-            for line in file.read_text(encoding="utf-8-sig").splitlines():
+            for line in unicodedata.normalize("NFC", file.read_text(encoding="utf-8-sig")).splitlines():
                 name = line.split("#")[0].strip().split("/")[-1]
                 stem = name[: name.rindex(".")] if "." in name else name
                 listed.setdefault(stem.removesuffix(".compressed"), set()).add(split)

@@ -63,7 +63,7 @@ def _gaussian(content, at, level, degree, bucket, bounds) -> tuple[dict[str, obj
         "xyz": xyz,
         "alpha": rgba[3] / 255,
         "dc": [(value / 255 - 0.5) / SH_C0 for value in rgba[:3]],
-        "log_scales": [math.log(LEAST_HALF if level and scale == 0 else scale) for scale in scales],
+        "log_scales": [_log(LEAST_HALF if level and scale == 0 else scale) for scale in scales],
         "wxyz": wxyz,
         "sh": sh,
     }, at
@@ -125,3 +125,10 @@ def _record(one, level, degree, middle, block, bounds) -> bytes:
                     value = math.floor((min(max(value, low), high) - low) / (high - low) * 255)
                 found += struct.pack(harmonic, value)
     return found
+
+
+def _log(value: float) -> float:
+    """Of a standard deviation, which a damaged file may have as zero, negative or no number."""
+    if value > 0:
+        return math.log(value)
+    return -math.inf if value == 0 else math.nan

@@ -34,7 +34,7 @@ def _gaussian(meta: dict, images: dict[str, Image.Image], i: int) -> dict[str, o
     for axis in range(3):
         step = (low[axis] + 256 * high[axis]) / 65535
         value = meta["means"]["mins"][axis] * (1 - step) + meta["means"]["maxs"][axis] * step
-        xyz.append(math.copysign(math.exp(abs(value)) - 1, value))
+        xyz.append(math.copysign(math.exp(abs(value)) - 1 if abs(value) < 700 else math.inf, value))
     found = {"xyz": xyz, "wxyz": _quaternion(pixel("quats"))}
     found["log_scales"] = [_value(meta["scales"], scale[axis], axis) for axis in range(3)]
     found["dc"] = [_value(meta["sh0"], colour[channel], channel) for channel in range(3)]

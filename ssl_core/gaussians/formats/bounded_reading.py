@@ -46,20 +46,34 @@ _SIGNATURES = (
     (b"\xff\xd8\xff\xe1", "a JPEG picture"),
     (b"glTF\x02\x00\x00\x00", "a binary glTF"),
     (b"\x93NUMPY", "a numpy array"),
+    (b"# .PCD", "a point cloud (.pcd)"),
+    (b"LASF", "a point cloud (.las or .laz)"),
+    (b"OFF\n", "a mesh (.off)"),
+    (b"OFF\r", "a mesh (.off)"),
     (b"version https://git-lfs", "a Git LFS pointer: run git lfs pull"),
     *((start, _WEB_PAGE) for start in (b"<!DOCTYPE", b"<!doctype", b"<html")),
 )
 """First bytes of what is often given for a file of Gaussians. Read as floats, each would hold one below 1e-30 or above
-1e8, so that no real .splat starts so."""
+1e8, so that no real .splat starts so; but for two, of which `looks_like` sees more."""
 
 
 def looks_like(start: bytes) -> str:
     """What a file that starts so is, in words; empty when unknown."""
     for signature, words in _SIGNATURES:
-        # gzip's fourth byte is a set of five flags; without this test two Gaussians in 2^24 would start as gzip does.
-        if start.startswith(signature) and (signature != b"\x1f\x8b\x08" or start[3:4] < b"\x20"):
+        if start.startswith(signature) and _goes_on(signature, start):
             return words
     return ""
+
+
+def _goes_on(signature: bytes, start: bytes) -> bool:
+    """Whether what follows a signature that Gaussians of a .splat might have too is not theirs."""
+    match signature:
+        case b"\x1f\x8b\x08":  # then a set of five flags; without this two Gaussians in 2^24 would start as gzip does
+            return start[3:4] < b"\x20"
+        case b"LASF":  # the version, 1.0 to 1.4: two bytes which in a .splat are a colour
+            return start[24:25] == b"\x01" and start[25:26] < b"\x05"
+        case _:
+            return True
 
 
 @contextmanager

@@ -20,7 +20,6 @@ from ssl_core.gaussians.formats.bounded_reading import Bytes, columns_at, finish
 from ssl_core.gaussians.formats.gaussian_properties import (
     STORED_REST,
     check_count,
-    check_gaussians,
     logits_of_bytes,
     rest_names,
     restore_largest,
@@ -32,9 +31,6 @@ CHUNK = 256
 PACKED = ("packed_position", "packed_rotation", "packed_scale", "packed_color")
 BOUNDS = tuple(f"{end}_{what}{axis}" for what in ("", "scale_") for end in ("min", "max") for axis in "xyz")
 COLOUR_BOUNDS = tuple(f"{end}_{channel}" for end in ("min", "max") for channel in "rgb")
-
-SCALE_LIMIT = 88.0
-"""Log-scales whose exponential is no float32; SuperSplat writes at most 20."""
 
 _SH = (np.concatenate([[0.0], (np.arange(1, 255) + 0.5) / 256, [1.0]]) * 8 - 4).astype(np.float32)
 
@@ -57,7 +53,7 @@ def decode_compressed(source: Source, stream: BinaryIO, header: PlyHeader, limit
 
     Raises:
         PlyError: counts that do not fit each other, a property missing or of the wrong type, bounds that are not
-            finite, reversed or beyond any scale, too many Gaussians, or truncated.
+            finite or reversed, too many Gaussians, or truncated.
     """
     stored_rest = _check_header(header, limit)
     count = sum(one.count for one in header.elements if one.name == "vertex")
@@ -76,7 +72,6 @@ def decode_compressed(source: Source, stream: BinaryIO, header: PlyHeader, limit
                 skip(source, stream, element.count * element.row_size)
     finish(source, stream)
     cloud.opacity_logits[:], clipped = logits_of_bytes(alphas)
-    check_gaussians(cloud, stored_rest)
     notes = [*_NOTES, *clipped]
     if stored_rest:
         notes.append("spherical harmonics have 8 bits and end at -4 and 4")
@@ -156,13 +151,6 @@ def _check_bounds(names: tuple[str, ...], table: Doubles, bounds: Doubles) -> No
         raise PlyError(
             f"'{names[6 * kind + axis]}' of chunk {chunk} is above '{names[6 * kind + 3 + axis]}'; export it again"
         )
-    extreme = np.argwhere(np.abs(bounds[1]) > SCALE_LIMIT)
-    if len(extreme):
-        end, chunk, axis = extreme[0]
-        raise PlyError(
-            f"'{names[6 + 3 * end + axis]}' of chunk {chunk} is a log-scale of "
-            f"{bounds[1][end, chunk, axis]:.3g}, beyond ±{SCALE_LIMIT:g}; drop such Gaussians before compressing"
-        )
 
 
 def _read_vertices(
@@ -176,7 +164,7 @@ def _read_vertices(
         cloud.log_scales[rows] = _between(scales, _units_11_10_11(scale))
         cloud.quaternions[rows] = _quaternions(rotation)
         rgb = np.stack([colour >> shift & 255 for shift in (24, 16, 8)], axis=1) / 255
-        # A colour bound near float32's limit overflows here and is refused later, by name.
+        # A colour bound near float32's limit overflows here; `usable` deals with it.
         with np.errstate(over="ignore"):
             cloud.sh_dc[rows] = (_between(colours, rgb) - 0.5) / SH_C0
         alphas[rows] = colour & 255

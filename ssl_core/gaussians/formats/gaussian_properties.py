@@ -1,4 +1,4 @@
-"""Parameters of Gaussians in files: their names, the values that no file may give them, and their forms in few bits.
+"""Parameters of Gaussians in files: their names, how many there may be, and their forms in few bits.
 
 Opacities may be one byte. Quaternions may be their three smallest components and the index of the largest, which is at
 least 1/2 and may be taken positive (q and -q are one rotation): it follows from the others, within +-sqrt(1/2).
@@ -25,7 +25,6 @@ INRIA_PROPERTIES = (*XYZ, *NORMALS, *DC, *(f"f_rest_{i}" for i in range(45)), *O
 STORED_REST = (0, 9, 24, 45, 72)
 """Number of f_rest properties of a file by SH degree 0 to 4: three channels of (degree + 1)^2 - 1."""
 
-_ROWS = 1 << 16
 _ALPHAS = np.clip(np.arange(256) / 255, 1 / 510, 1 - 1 / 510)
 _LOGITS: Floats = np.log(_ALPHAS / (1 - _ALPHAS)).astype(np.float32)
 _OTHERS = np.array([[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]])
@@ -58,25 +57,6 @@ def named_columns(cloud: GaussianCloud, stored_rest: int | None = None) -> list[
     ]
 
 
-def check_gaussians(cloud: GaussianCloud, stored_rest: int | None = None) -> None:
-    """Refuse values that no Gaussian may have.
-
-    Raises GaussianFileError: a value is NaN or infinite (each property with its count), or a quaternion is zero.
-    """
-    # Row blocks: a mask of a whole cloud would be a quarter of its size.
-    for first in range(0, len(cloud), _ROWS):
-        rows = slice(first, first + _ROWS)
-        arrays = (cloud.xyz, cloud.opacity_logits, cloud.log_scales, cloud.quaternions, cloud.sh_dc, cloud.sh_rest)
-        if not all(np.isfinite(array[rows]).all() for array in arrays):
-            raise GaussianFileError(_not_finite(cloud, stored_rest))
-    zero = ~cloud.quaternions.any(axis=1)
-    if zero.any():
-        raise GaussianFileError(
-            f"rot_0 to rot_3 are all zero for {int(zero.sum())} of {len(cloud)} Gaussians "
-            f"(first: {int(np.argmax(zero))}); a quaternion may have any norm but zero: drop these Gaussians"
-        )
-
-
 def check_count(count: int, limit: int) -> None:
     """Refuse more Gaussians than `limit`. Raises GaussianFileError."""
     if count > limit:
@@ -85,30 +65,23 @@ def check_count(count: int, limit: int) -> None:
         )
 
 
-def _not_finite(cloud: GaussianCloud, stored_rest: int | None) -> str:
-    """Which properties are not finite, how often, and where first."""
-    bad, first = [], len(cloud)
-    for names, table in named_columns(cloud, stored_rest):
-        for i, name in enumerate(names):
-            finite = np.isfinite(table[:, i])
-            if not finite.all():
-                nans = int(np.isnan(table[:, i]).sum())
-                bad.append(f"'{name}' ({nans} NaN, {int((~finite).sum()) - nans} infinite)")
-                first = min(first, int(np.argmin(finite)))
-    return (
-        f"not finite in {len(bad)} properties: {', '.join(bad[:6])}{' …' if len(bad) > 6 else ''}; "
-        f"{len(cloud)} Gaussians, first bad one {first}: drop these Gaussians or train again"
-    )
-
-
 def logits_of_bytes(alphas: NDArray[np.uint8]) -> tuple[Floats, tuple[str, ...]]:
     """Opacity logits of alpha = byte / 255, and a note when some were 0 or 255.
 
     Their logits would be infinite; half a quantisation step (1/510) inside is taken instead.
     """
-    extreme = int(np.count_nonzero((alphas == 0) | (alphas == 255)))
-    note = f"opacities of {extreme:,} Gaussians are stored as 0 or 1; they are read as 1/510 within"
-    return _LOGITS[alphas], (note,) if extreme else ()
+    return _LOGITS[alphas], ends_note(int(np.count_nonzero((alphas == 0) | (alphas == 255))))
+
+
+def logit_ends() -> tuple[float, float]:
+    """What logits of alphas of exactly 0 and 1 are read as."""
+    return float(_LOGITS[0]), float(_LOGITS[-1])
+
+
+def ends_note(count: int) -> tuple[str, ...]:
+    """What is noted where `count` alphas, if any, were exactly 0 or 1."""
+    note = f"opacities of {count:,} Gaussians are stored as 0 or 1; they are read as 1/510 within"
+    return (note,) if count else ()
 
 
 def restore_largest(largest: NDArray[np.integer], three: Doubles) -> Doubles:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ssl_core.errors import GaussianFileError
 from ssl_core.files.source import Source, read_bytes
 from ssl_core.gaussians.formats.bounded_reading import naming
-from ssl_core.gaussians.formats.gaussian_properties import check_count, check_gaussians, logits_of_bytes
+from ssl_core.gaussians.formats.gaussian_properties import check_count, logits_of_bytes
 from ssl_core.gaussians.gaussian_cloud import SH_C0, SH_REST, Floats, GaussianCloud, GaussianFile, empty_cloud
 
 HEADER_BYTES, SECTION_BYTES = 4096, 1024
@@ -84,8 +84,7 @@ def decode(source: Source, limit: int) -> GaussianFile:
 
     Raises:
         GaussianFileError: missing, another version or level, counts that do not fit each other or the bytes, too
-            many Gaussians; a value that is not finite, a scale below zero, a rotation of zeros. Names the offset or
-            the property.
+            many Gaussians. Names the offset.
     """
     with naming(source):
         content = read_bytes(source, HEADER_BYTES + MAX_SECTIONS * SECTION_BYTES + 160 * limit)
@@ -101,7 +100,6 @@ def decode(source: Source, limit: int) -> GaussianFile:
             first = rows.stop
         notes = _log_scales(cloud, header.level)
         cloud.opacity_logits[:], clipped = logits_of_bytes(alphas)
-        check_gaussians(cloud)
     return GaussianFile(cloud, "ksplat", degree, (*_notes(header.level, degree), *notes, *clipped))
 
 

@@ -10,8 +10,8 @@ import numpy as np
 from ssl_core.errors import GaussianFileError
 from ssl_core.files.source import Source
 from ssl_core.gaussians.formats.bounded_reading import Bytes, finish, looks_like, opened, read_blocks
-from ssl_core.gaussians.formats.gaussian_properties import check_count, check_gaussians, logits_of_bytes
-from ssl_core.gaussians.gaussian_cloud import SH_C0, Floats, GaussianCloud, GaussianFile, empty_cloud
+from ssl_core.gaussians.formats.gaussian_properties import check_count, logits_of_bytes
+from ssl_core.gaussians.gaussian_cloud import SH_C0, GaussianCloud, GaussianFile, empty_cloud
 
 _RECORD = np.dtype([("xyz", "<f4", 3), ("scales", "<f4", 3), ("rgba", "u1", 4), ("rotation", "u1", 4)])
 _DC = ((np.arange(256) / 255 - 0.5) / SH_C0).astype(np.float32)
@@ -27,8 +27,7 @@ def decode(source: Source, limit: int) -> GaussianFile:
     """Read a .splat of at most `limit` Gaussians.
 
     Raises:
-        GaussianFileError: missing, empty, not whole records, another kind of file, too many; a centre that is not
-            finite, a scale that is not positive and finite, a rotation of zeros. Names the first such record.
+        GaussianFileError: missing, empty, not whole records, another kind of file, or too many.
     """
     size = _RECORD.itemsize
     with opened(source) as stream:
@@ -47,10 +46,9 @@ def decode(source: Source, limit: int) -> GaussianFile:
         for rows, block in read_blocks(stream, count, size):
             _fill(cloud, alphas, rows, block)
         finish(source, stream)
-        _check_scales(cloud.log_scales)
-        np.log(cloud.log_scales, out=cloud.log_scales)
+        with np.errstate(divide="ignore", invalid="ignore"):  # of zero or less, which `usable` deals with
+            np.log(cloud.log_scales, out=cloud.log_scales)
         cloud.opacity_logits[:], clipped = logits_of_bytes(alphas)
-        check_gaussians(cloud)
     return GaussianFile(cloud, "splat", 0, (*_NOTES, *clipped))
 
 
@@ -62,13 +60,3 @@ def _fill(cloud: GaussianCloud, alphas: Bytes, rows: slice, block: Bytes) -> Non
     cloud.sh_dc[rows] = _DC[records["rgba"][:, :3]]
     alphas[rows] = records["rgba"][:, 3]
     cloud.quaternions[rows] = _COMPONENTS[records["rotation"]]
-
-
-def _check_scales(scales: Floats) -> None:
-    bad = ~((scales > 0) & (scales < np.inf)).all(axis=1)
-    if bad.any():
-        first = int(np.argmax(bad))
-        raise GaussianFileError(
-            f"{int(bad.sum())} of {len(scales)} records have a scale that is not positive and finite, first "
-            f"record {first} (byte {first * _RECORD.itemsize + 12}): {scales[first].tolist()}; drop or export again"
-        )

@@ -95,8 +95,8 @@ def decode(
         ply_centres: gives the centres of the .ply beside it, [M, 3], asked for where nothing else tells the axes.
 
     Raises:
-        GaussianFileError: see `read_container`; also positions that are not finite (version 1) and extensions that
-            change the meaning of the numbers in a way this reader does not know.
+        GaussianFileError: see `read_container`; also extensions that change the meaning of the numbers in a way this
+            reader does not know.
     """
     with naming(source):
         content = read_container(read_bytes(source, 96 * limit + 1024 * 1024), limit)
@@ -128,11 +128,8 @@ def _table(values: NDArray[np.float64]) -> Floats:
 def _positions(content: SpzContent) -> Floats:
     header = content.header
     if header.version == 1:
-        halves = np.frombuffer(content.streams["positions"], dtype="<f2").reshape(header.count, 3).astype(np.float32)
-        if not np.isfinite(halves).all():
-            first = int(np.flatnonzero(~np.isfinite(halves).all(axis=1))[0])
-            raise GaussianFileError(f"position of Gaussian {first} is not finite; drop it or train again")
-        return halves
+        halves = np.frombuffer(content.streams["positions"], dtype="<f2").reshape(header.count, 3)
+        return halves.astype(np.float32)
     # The three bytes go to the upper end of an int32; shifting it down again extends the sign.
     wide = np.zeros((header.count * 3, 4), dtype=np.uint8)
     wide[:, 1:] = np.frombuffer(content.streams["positions"], dtype=np.uint8).reshape(-1, 3)

@@ -155,6 +155,20 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
         encoder.encode_ply([tmp_path / "notes.txt"])
 
 
+def test_rows_that_cannot_be_used_are_dropped_on_demand(tmp_path: Path) -> None:
+    encoder, cloud = ready(PointsContract(num_points=32)), a_cloud(80)
+    write_gaussian_ply(tmp_path / "without.ply", cloud.select(np.arange(1, 80)))
+    write_gaussian_ply(tmp_path / "spoilt.ply", cloud)
+    content = (tmp_path / "spoilt.ply").read_bytes()
+    start = content.index(b"end_header\n") + 11
+    spoilt = content[:start] + np.float32(1e20).tobytes() + content[start + 4 :]
+    (tmp_path / "spoilt.ply").write_bytes(spoilt)
+    with pytest.raises(GaussianFileError, match=r"'x' is 1e\+20.*drop_bad_rows=True"):
+        encoder.encode_ply(tmp_path / "spoilt.ply")
+    found = encoder.encode_ply(tmp_path / "spoilt.ply", drop_bad_rows=True)
+    np.testing.assert_array_equal(found, encoder.encode_ply(tmp_path / "without.ply"))
+
+
 def test_pictures_of_any_size_and_what_is_none(tmp_path: Path) -> None:
     encoder = ready(ImageContract(image_size=24))
     rng = np.random.default_rng(0)

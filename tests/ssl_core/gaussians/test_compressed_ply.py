@@ -157,9 +157,9 @@ def with_bound(column: int, value: float, row: int = 1):
         (with_bound(0, -np.inf, 0), "'min_x' of chunk 0 is not finite"),
         (with_bound(0, 1e9), "'min_x' of chunk 1 is above 'max_x'"),
         (with_bound(7, 1e9), "'min_scale_y' of chunk 1 is above 'max_scale_y'"),
-        (with_bound(9, 120.0), "'max_scale_x' of chunk 1 is a log-scale of 120"),
-        (with_bound(8, -1000.0, 0), "'min_scale_z' of chunk 0 is a log-scale of -1e+03"),
-        (with_bound(16, 3e38), "'f_dc_1' (0 NaN"),
+        (with_bound(9, 1200.0), "'scale_0' (41 beyond); first: Gaussian 2"),
+        (with_bound(8, -100000.0, 0), "'scale_2' (255 beyond); first: Gaussian "),
+        (with_bound(16, 3e38), "'f_dc_1' ("),
     ],
 )
 def test_refusals(tmp_path, change, says):

@@ -38,7 +38,7 @@ def refusal(path) -> str:
 def test_the_ending_names_the_format(tmp_path):
     for name, kind in KINDS.items():
         assert gaussian_format(FileSource(tmp_path / name)) == kind
-    for name in ("a.obj", "ply", "a.ply.gz", ".ply.", "a"):
+    for name in ("a.blend", "ply", "a.ply.gz", ".ply.", "a"):
         text = refusal(tmp_path / name)
         assert all(suffix in text for suffix in SUFFIXES)
 

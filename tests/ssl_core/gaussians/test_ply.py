@@ -17,6 +17,7 @@ from ssl_core.gaussians.formats.gaussian_properties import INRIA_PROPERTIES, NEE
 from ssl_core.gaussians.gaussian_cloud import SH_REST, GaussianCloud
 from ssl_core.gaussians.gaussian_file import read_gaussians
 from ssl_core.gaussians.ply import write_gaussian_ply
+from ssl_core.gaussians.usable_rows import LOG_SCALES, MAX_VALUE
 from ssl_core.inspect.gaussian_facts import inspect_gaussians
 from tests.reference.gaussian_ply import read_gaussian_ply
 from tests.reference.plain_splat_formats import plain_ply
@@ -36,14 +37,15 @@ TYPES = {
 
 @st.composite
 def clouds(draw):
-    """Clouds of any finite float32 values, subnormals and extremes included."""
+    """Clouds of any float32 values within the bounds, subnormals and extremes included."""
     n, degree = draw(st.integers(1, 4)), draw(st.integers(0, 3))
-    values = st.floats(width=32, allow_nan=False, allow_infinity=False)
+    values = st.floats(-MAX_VALUE, MAX_VALUE, width=32)
     table = draw(arrays(np.float32, (n, 14 + 3 * SH_REST[degree]), elements=values))
+    log_scales = table[:, 4:7].clip(*LOG_SCALES)
     quaternions = table[:, 7:11].copy()
     quaternions[~quaternions.any(axis=1), 0] = 1
     rest = table[:, 14:].reshape(n, SH_REST[degree], 3)
-    return GaussianCloud(table[:, :3], table[:, 3], table[:, 4:7], quaternions, table[:, 11:14], rest)
+    return GaussianCloud(table[:, :3], table[:, 3], log_scales, quaternions, table[:, 11:14], rest)
 
 
 @settings(max_examples=60, deadline=None)

@@ -28,7 +28,8 @@ def refusal(path) -> str:
 
 def test_missing_file_and_folder(tmp_path):
     assert "check the path" in refusal(tmp_path / "none.ply")
-    refusal(tmp_path)
+    (tmp_path / "folder.ply").mkdir()
+    refusal(tmp_path / "folder.ply")
 
 
 @pytest.mark.parametrize(
@@ -141,7 +142,7 @@ def test_missing_properties_are_named_with_the_nearest(make_cloud, columns_of, w
     text = refusal(write_ply(tmp_path / "a.ply", columns))
     assert "lacks property 'opacity'" in text
     assert "did you mean 'opacities'" in text
-    points = write_ply(tmp_path / "b.ply", {name: columns[name] for name in "xyz"})
+    points = write_ply(tmp_path / "b.ply", {name: columns[name] for name in (*"xyz", "rot_3")})
     assert "f_dc_0, f_dc_1, f_dc_2, opacity, scale_0" in refusal(points)
 
 
@@ -170,7 +171,7 @@ def test_not_finite_harmonics_have_the_names_of_the_file(make_cloud, columns_of,
     columns = columns_of(make_cloud(4, 0)) | {f"f_rest_{i}": np.zeros(4, np.float32) for i in range(72)}
     columns["f_rest_26"][3] = np.nan
     columns["f_rest_47"][1] = np.nan  # degree 4, which is not read
-    assert "in 1 properties: 'f_rest_26' (1 NaN, 0 infinite); 4 Gaussians, first bad one 3" in refusal(
+    assert "cannot be used: 'f_rest_26' (1 NaN); first: Gaussian 3, whose 'f_rest_26' is nan" in refusal(
         write_ply(tmp_path / "a.ply", columns)
     )
 
@@ -182,12 +183,13 @@ def test_not_finite_values_are_counted_by_property(make_cloud, columns_of, write
     cloud.log_scales[5, 2] = -np.inf
     text = refusal(write_ply(tmp_path / "a.ply", columns_of(cloud), form))
     assert "'scale_2' (3 NaN, 1 infinite)" in text
-    assert "first bad one 1" in text
+    assert "4 of 6 Gaussians" in text
+    assert "first: Gaussian 1, whose" in text
 
 
 def test_a_double_beyond_float32(make_cloud, columns_of, write_ply, tmp_path):
-    columns = columns_of(make_cloud(2)) | {"opacity": np.array([0, 1e300])}
-    assert "'opacity' (0 NaN, 1 infinite)" in refusal(write_ply(tmp_path / "a.ply", columns))
+    columns = columns_of(make_cloud(2)) | {"f_dc_1": np.array([0, 1e300])}
+    assert "'f_dc_1' (1 infinite)" in refusal(write_ply(tmp_path / "a.ply", columns))
 
 
 def test_ignored_properties_may_hold_anything(make_cloud, columns_of, write_ply, tmp_path):
@@ -199,7 +201,8 @@ def test_zero_quaternions(make_cloud, columns_of, write_ply, tmp_path):
     cloud = make_cloud(6)
     cloud.quaternions[[2, 4]] = 0
     text = refusal(write_ply(tmp_path / "a.ply", columns_of(cloud)))
-    assert "zero for 2 of 6 Gaussians (first: 2)" in text
+    assert "2 of 6 Gaussians" in text
+    assert "'rot_0' to 'rot_3' (2 all zero); first: Gaussian 2, whose quaternion is all zero" in text
 
 
 @pytest.mark.parametrize(("form", "other"), [("little", b"big"), ("big", b"little")])

@@ -411,7 +411,8 @@ def test_zero_bytes_missing_files_and_limits(tmp_path):
     assert "more than the 6 allowed" in refusal(tmp_path, content, limit=6)
     assert len(decode(make(tmp_path, content), 7).cloud) == 7
     halves = encode_spz([{**one, "xyz": [0.0, float("inf"), 0.0]} for one in as_plain(small_cloud(2), 0)], 1, 0)
-    assert "position of Gaussian 0 is not finite" in refusal(tmp_path, halves)
+    with pytest.raises(GaussianFileError, match=r"'y' \(2 infinite\).* no row is left"):
+        read_gaussians(make(tmp_path, halves))
 
 
 def test_many_gaussians_with_equal_values(tmp_path):

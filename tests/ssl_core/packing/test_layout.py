@@ -4,6 +4,7 @@ import os
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from unicodedata import normalize
 
 import pytest
 from hypothesis import given, settings
@@ -326,6 +327,55 @@ def test_links_within_are_followed_and_others_are_problems(roots, tmp_path):
     ):
         assert expected in found
     assert len(problems) == 9
+
+
+@pytest.mark.parametrize("archived", [False, True], ids=["folders", "archives"])
+@pytest.mark.parametrize(("of_points", "of_images"), [("NFC", "NFD"), ("NFD", "NFC"), ("NFD", "NFD")])
+def test_names_meet_in_any_unicode_form(tmp_path, of_points, of_images, archived):
+    """As a set comes whose pictures were packed on a Mac."""
+    points, images = tmp_path / "points", tmp_path / "images"
+    names = [("Stühle", split, f"café_{i}") for split in ("train", "test") for i in (0, 1)]
+    for at in names:
+        there = [normalize(of_points, part) for part in at]
+        touch(ply_path(points, *there))
+        touch(points.joinpath(*there, "point_cloud", "iteration_30000", "point_cloud.parts.npy"))
+        there = [normalize(of_images, part) for part in at]
+        for index in (0, 1):
+            touch(images.joinpath(*there, "images", normalize(of_images, f"vue_é_{index}.png")))
+            touch(images.joinpath(*there, "masks", normalize(of_points, f"vue_é_{index}.png")))
+        touch(images.joinpath(*there, "cameras.json"))
+    fill(tmp_path)
+    roots = (zipped(points, tmp_path / "p.zip"), zipped(images, tmp_path / "i.zip")) if archived else (points, images)
+    objects, problems = find_objects(*roots)
+    assert problems == []
+    assert [found.key for found in objects] == sorted(normalize("NFC", "/".join(at)) for at in names)
+    for found in objects:
+        assert (len(found.views), len(found.masks)) == (2, 2)
+        assert found.cameras is not None
+        assert found.part_labels is not None
+        for source in found.sources:  # by the name that is there
+            assert normalize("NFC", found.name) in normalize("NFC", read_bytes(source, 1000).decode())
+
+
+def test_two_forms_of_one_name_are_one_class_and_no_one_file(tmp_path):
+    for form, split in (("NFC", "train"), ("NFD", "test")):
+        touch(tmp_path / normalize(form, "café") / split / "a" / "point_cloud.ply")
+    objects, problems = find_objects(tmp_path, None)
+    assert problems == []
+    assert [found.key for found in objects] == ["café/test/a", "café/train/a"]
+    touch(tmp_path / normalize("NFD", "café") / "train" / "a" / "point_cloud.ply")
+    objects, (problem,) = find_objects(tmp_path, None)
+    assert len(objects) == 2
+    assert "another file's name differs in Unicode form only" in problem.reason
+
+
+def test_meshes_are_opened_by_the_name_that_is_there(tmp_path):
+    for split in ("train", "test"):
+        touch(tmp_path / normalize("NFD", "café") / split / normalize("NFD", "ä.off"))
+    meshes, problems = find_meshes(tmp_path)
+    assert problems == []
+    assert [found.key for found in meshes] == ["café/test/ä", "café/train/ä"]
+    assert all(found.path.is_file() for found in meshes)
 
 
 def test_a_root_may_be_a_link(roots, tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -69,6 +70,21 @@ def test_cameras_are_those_of_the_orbit_and_masks_those_of_the_files(household, 
             np.testing.assert_allclose(found.K, camera.K)
             mask = household / "images" / item.key / "masks" / f"{i:03d}.png"
             np.testing.assert_array_equal(pack.masks[item.first_view + i], np.asarray(Image.open(mask)))
+
+
+@pytest.mark.parametrize(("of_files", "of_cameras"), [("NFD", "NFC"), ("NFC", "NFD")])
+def test_cameras_and_masks_meet_views_in_any_unicode_form(copied, tmp_path, of_files, of_cameras):
+    for file in [*copied.glob("images/chair/*/*/*/00?.png")]:
+        file.rename(file.with_name(normalize(of_files, f"vue_é_{file.name}")))
+    for file in copied.glob("images/chair/*/*/cameras.json"):
+        entries = json.loads(file.read_text())
+        for entry in entries:
+            entry["img_name"] = normalize(of_cameras, f"vue_é_{entry['img_name']}")
+        file.write_text(json.dumps(entries))
+    pack = packed(copied, tmp_path / "pack")
+    assert pack.camera(0) is not None
+    assert pack.masks is not None
+    assert not pack.manifest.notes
 
 
 def test_squeezed_pictures_squeeze_their_cameras(copied, tmp_path):

@@ -4,23 +4,29 @@ import hashlib
 import os
 import resource
 import shutil
+import struct
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from plyfile import PlyData
 from small_sets import drop, pack_bytes, put
 
 from ssl_core.data.object_pack import Pack, PackConfig
 from ssl_core.errors import PackError, StorageError
 from ssl_core.gaussians.gaussian_cloud import GaussianCloud
+from ssl_core.gaussians.gaussian_file import read_gaussians
 from ssl_core.gaussians.ply import write_gaussian_ply
+from ssl_core.gaussians.usable_rows import DROPPED
+from ssl_core.inspect.pack_facts import describe_pack, format_pack
 from ssl_core.packing import assemble, pack_folder, packed_object, part, sources
 from ssl_core.packing.assemble import BlockWriter
-from ssl_core.packing.layout import ply_path
+from ssl_core.packing.layout import find_objects, ply_path
 from ssl_core.packing.pack_plan import plan_pack
 from ssl_core.packing.pack_writer import PackJob, PackStats, build_here, make_pack, write_pack
+from ssl_core.packing.packed_object import PackTimes, read_ordered
 
 CONFIG = PackConfig(cached_points=32, starts=2)
 CLASSES = ("box", "rod")
@@ -134,8 +140,8 @@ def test_what_is_in_the_way_is_not_overwritten(small, tmp_path):
 def test_a_file_that_changes_while_it_is_packed_is_noticed(small, tmp_path, monkeypatch):
     whole = part.read_ordered
 
-    def meddle(item, *rest):
-        ordered = whole(item, *rest)
+    def meddle(item, *rest, **how):
+        ordered = whole(item, *rest, **how)
         if item.name == "o05":
             put(small, item.key, 77)
         return ordered
@@ -175,6 +181,66 @@ def test_a_refused_object_leaves_no_trace_but_its_reason(small, tmp_path):
     drop(small, "box/train/o04")
     without, _ = run(small, tmp_path / "q")
     assert without.digest == pack.digest
+
+
+def spoil(root: Path, key: str, rows: dict[int, float]) -> None:
+    """Give Gaussians of an object another x, behind the writer's back."""
+    (file,) = (root / "points" / key).rglob("*.ply")
+    content = bytearray(file.read_bytes())
+    start = content.index(b"end_header\n") + 11
+    for row, value in rows.items():
+        content[start + 248 * row : start + 248 * row + 4] = struct.pack("<f", value)
+    file.write_bytes(bytes(content))
+
+
+def test_bad_rows_are_refused_or_dropped_and_counted(small, tmp_path):
+    (file,) = (small / "points/box/train/o02").rglob("*.ply")
+    count = len(read_gaussians(file).cloud)
+    np.save(file.with_name("point_cloud.parts.npy"), np.arange(count))
+    spoil(small, "box/train/o02", {3: np.nan, 9: 1e20})
+    spoil(small, "rod/test/o11", {0: -np.inf})
+    with pytest.raises(PackError, match=r"box/train/o02: .*2 of \d+ Gaussians.*rod/test/o11: ") as caught:
+        run(small, tmp_path / "p")
+    assert caught.value.args[0].count("--drop-bad-rows") == 2
+    pack, _ = run(small, tmp_path / "p", drop_bad_rows=True)
+    assert pack.manifest.dropped_rows == {"box/train/o02": 2, "rod/test/o11": 1}
+    assert pack.manifest.notes[DROPPED] == 2
+    assert pack.manifest.refused == ()
+    assert np.isfinite(pack.gaussians).all()
+    (item,) = (item for item in pack.manifest.objects if item.key == "box/train/o02")
+    assert item.gaussians_in_file == count
+    facts = describe_pack(pack)
+    assert facts["gaussians"]["dropped_rows"] == 3
+    assert "rows dropped in all: 3 of " in format_pack(facts)
+    # labels stay with their Gaussians
+    found = read_ordered(
+        next(item for item in find_objects(small / "points", None)[0] if item.key == "box/train/o02"),
+        CONFIG, PackTimes(), drop_bad_rows=True,
+    )  # fmt: skip
+    (labels,) = found.carried["part_labels"]
+    assert set(labels.tolist()).isdisjoint((3, 9))
+    whole = {tuple(row): label for label, row in enumerate(PlyData.read(str(file))["vertex"].data[["x", "y"]].tolist())}
+    assert [whole[tuple(row)] for row in found.geometry[:, :2].tolist()] == labels.tolist()
+
+
+def test_a_pack_knows_whether_bad_rows_were_dropped(small, tmp_path):
+    spoil(small, "box/train/o02", {3: np.nan})
+    without, _ = run(small, tmp_path / "p", skip_bad=True)
+    assert [item.path for item in without.manifest.refused] == ["box/train/o02"]
+    with pytest.raises(PackError, match=r"1 changed \(box/train/o02\).*--update"):
+        run(small, tmp_path / "p", drop_bad_rows=True)
+    pack, stats = run(small, tmp_path / "p", drop_bad_rows=True, update=True)
+    assert (stats.made, stats.copied) == (1, 11)
+    assert pack_bytes(tmp_path / "p") == pack_bytes(run(small, tmp_path / "fresh", drop_bad_rows=True)[0].path)
+    assert run(small, tmp_path / "p", drop_bad_rows=True)[1].made == 0
+    put(small, "rod/train/new", 1)
+    pack, stats = run(small, tmp_path / "p", drop_bad_rows=True, update=True)
+    assert (stats.made, stats.copied) == (1, 12)
+    assert pack.manifest.dropped_rows == {"box/train/o02": 1}
+    with pytest.raises(PackError, match=r"1 changed \(box/train/o02\)"):
+        run(small, tmp_path / "p")
+    with pytest.raises(PackError, match=r"box/train/o02: .*--drop-bad-rows"):
+        run(small, tmp_path / "p", update=True)
 
 
 def test_too_many_gaussians_to_render_are_refused(small, tmp_path, monkeypatch):

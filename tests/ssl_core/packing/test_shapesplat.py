@@ -3,6 +3,7 @@
 import struct
 import zipfile
 from pathlib import Path
+from unicodedata import normalize
 
 import pytest
 from hypothesis import given, settings
@@ -45,6 +46,15 @@ def keys(root: Path, images: Path | None = None) -> list[str]:
     objects, problems = find_objects(root, images)
     assert problems == []
     return [found.key for found in objects]
+
+
+@pytest.mark.parametrize(("of_files", "of_lists"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_lists_name_files_in_any_unicode_form(tmp_path, of_files, of_lists):
+    for name, split in (("chaise-dorée", "train"), ("chaise-étroite", "test")):
+        write(tmp_path / f"{normalize(of_files, name)}.ply")
+        write(tmp_path / f"{split}.txt", normalize(of_lists, f"{name}.npy\n"))
+        write(tmp_path / "views" / normalize(of_lists, name) / "0.png")
+    assert keys(tmp_path, tmp_path / "views") == ["chaise/test/étroite", "chaise/train/dorée"]
 
 
 def test_a_folder_and_its_lists(flat):

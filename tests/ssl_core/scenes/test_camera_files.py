@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -243,6 +244,26 @@ def test_of_two_pictures_of_a_name_the_one_of_the_right_size_is_taken(tmp_path):
     scene = read_scene(tmp_path)
     assert scene.views[0].image.parent.name == "images"
     assert "is 32 x 24, its camera's picture 64 x 48" in scene.notes[0]
+
+
+@pytest.mark.parametrize(("of_names", "of_disk"), [("NFC", "NFD"), ("NFD", "NFC"), ("NFD", "NFD")])
+@pytest.mark.parametrize("form", ["inria", "nerfstudio", "colmap binary", "colmap text"])
+def test_pictures_are_found_in_any_unicode_form(tmp_path, form, of_names, of_disk):
+    named = [normalize(of_names, f"côté/vue_é{i}") for i in range(5)]
+    write_images(tmp_path / "images", [normalize(of_disk, f"côté/vue_é{i}") for i in range(5)])
+    match form:
+        case "inria":
+            write_json(tmp_path / "cameras.json", inria(CAMERAS, named))
+        case "nerfstudio":
+            write_json(tmp_path / "transforms.json", nerfstudio(CAMERAS, named))
+        case "colmap binary":
+            Model.of(CAMERAS, named, POINTS).write_binary(tmp_path / "sparse/0")
+        case _:
+            Model.of(CAMERAS, named, POINTS).write_text(tmp_path / "sparse/0")
+    scene = read_scene(tmp_path)
+    assert scene.format == form
+    assert [view.name for view in scene.views] == [f"côté/vue_é{i}" for i in range(5)]
+    assert all(view.image is not None and view.image.is_file() for view in scene.views)
 
 
 # --- inspection ------------------------------------------------------------------------------------------------------

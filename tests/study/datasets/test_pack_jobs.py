@@ -71,7 +71,7 @@ def test_small_sets_need_no_ray(root: Path, tmp_path: Path, monkeypatch: pytest.
         raise AssertionError("Ray was started")
 
     monkeypatch.setattr("study.datasets.pack_jobs.run_objects", no_ray)
-    pack, stats = pack_data(root / "points", root / "images", tmp_path / "p", CONFIG)
+    pack, stats = pack_data(PackJob(root / "points", root / "images", tmp_path / "p", CONFIG))
     assert stats.made == 60
     assert "nothing has changed" in format_packing(describe_packing(PackStats(seconds=0.1)))
     assert len(pack.manifest.objects) == 60

@@ -1,0 +1,72 @@
+"""Files of Gaussians from the command line: what is refused, in one line, and what an option drops."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from small_sets import put
+from typer.testing import CliRunner
+
+from ssl_core.errors import GaussianFileError
+from ssl_core.packing.packed_object import MAX_RENDERED
+from study.commands.cli import app
+
+
+def run(*words: object) -> str:
+    result = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+@pytest.fixture
+def spoilt(tmp_path) -> Path:
+    """A set of four objects; one has a Gaussian whose x is no number."""
+    root = tmp_path / "set"
+    for i, key in enumerate(("box/train/a", "box/test/b", "rod/train/c", "rod/test/d")):
+        put(root, key, i, views=1)
+    (file,) = (root / "points/box/train/a").rglob("*.ply")
+    content = file.read_bytes()
+    start = content.index(b"end_header\n") + 11
+    file.write_bytes(content[:start] + np.float32(np.nan).tobytes() + content[start + 4 :])
+    return root
+
+
+def test_pack_drops_bad_rows_when_it_is_told_to(spoilt, tmp_path):
+    words = [sys.executable, "-m", "study.commands.cli", "pack", "--workers", "1", "--out", str(tmp_path / "p")]
+    words += ["--points", str(spoilt / "points"), "--images", str(spoilt / "images")]
+    environment = {**os.environ, "SPLATSWEEP_HOME": str(tmp_path / "home")}
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=200, env=environment)
+    assert done.returncode == 2
+    (line,) = done.stderr.strip().splitlines()[-1:]
+    assert "point_cloud.ply: 1 of 48 Gaussians have values that cannot be used: 'x' (1 NaN)" in line
+    assert "--drop-bad-rows" in line
+    assert "Traceback" not in done.stderr
+    facts: dict[str, Any] = json.loads(run(*words[3:], "--drop-bad-rows", "--json"))
+    assert facts["gaussians"]["dropped_rows"] == 1
+    manifest = json.loads((tmp_path / "p/manifest.json").read_text())
+    assert manifest["dropped_rows"] == {"box/train/a": 1}
+
+
+def test_inspect_drops_bad_rows_when_it_is_told_to(spoilt, tmp_path):
+    (file,) = (spoilt / "points/box/train/a").rglob("*.ply")
+    with pytest.raises(GaussianFileError, match=r"'x' is nan.*--drop-bad-rows"):
+        run("inspect", file)
+    page = tmp_path / "page.html"
+    assert "47, all values finite; 1 dropped" in run("inspect", file, "--drop-bad-rows", "--html", page)
+    assert "rows that are not finite" in page.read_text()
+
+
+def test_inspect_names_what_is_no_file_of_gaussians(tmp_path):
+    path = tmp_path / "scan.pcd"
+    path.write_bytes(b"# .PCD v0.7\n")
+    with pytest.raises(GaussianFileError, match=r"is a point cloud \(\.pcd\), not Gaussians; .*train Gaussians"):
+        run("inspect", path)
+
+
+def test_pack_says_how_many_gaussians_views_are_rendered_from():
+    assert f"{MAX_RENDERED:,}" in run("pack", "--help")
