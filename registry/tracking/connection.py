@@ -18,7 +18,9 @@ from typing import Any
 import requests
 from filelock import FileLock
 
+from registry.tracking.embedded_store import artifact_root, embedded_address, settle
 from ssl_core.errors import RegistryError, SplatsweepError, StorageError
+from ssl_core.files.user_folders import supply_folders
 
 Client = Any
 """`mlflow.MlflowClient`; the library is untyped and takes seconds to import, so imported where used."""
@@ -73,8 +75,10 @@ def connect(tracking_uri: str | None, home: Path, experiment: str) -> Connection
         _knock(address)
     mlflow = import_mlflow()
     with FileLock(home / "mlflow.lock"), explained(f"MLflow at {address}"), _whole_store(home if embedded else None):
+        if embedded:
+            settle(home, experiment)
         client = mlflow.MlflowClient(tracking_uri=address, registry_uri=address)
-        experiment_id = _experiment(client, experiment, (home / "mlartifacts").as_uri() if embedded else None)
+        experiment_id = _experiment(client, experiment, artifact_root(home) if embedded else None)
     return Connection(client, address, experiment_id, experiment)
 
 
@@ -97,15 +101,11 @@ def _whole_store(home: Path | None) -> Iterator[None]:
     mark.unlink(missing_ok=True)
 
 
-def embedded_address(home: Path) -> str:
-    """Of the store under a home folder."""
-    return f"sqlite:///{home.resolve() / 'mlflow.db'}"
-
-
 def import_mlflow() -> Any:
     """MLflow, quiet: no usage reports (unless the user wants them), no migration log, no progress bars."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    supply_folders()
     import mlflow
 
     for name in ("alembic", "alembic.runtime.migration", "mlflow.store.db.utils"):

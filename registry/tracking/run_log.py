@@ -14,13 +14,13 @@ from registry.tracking.connection import (
     Client,
     Connection,
     connect,
-    embedded_address,
     every_page,
     explained,
     import_mlflow,
     is_gone,
     without_credentials,
 )
+from registry.tracking.embedded_store import embedded_address
 from registry.tracking.names import PARAM_LIMIT, PARENT, TAG_LIMIT, RunStatus, own_tags, texts_of
 from ssl_core.errors import RegistryError
 
@@ -140,6 +140,6 @@ class RunLog:
         """An artifact of a run. Raises RegistryError, StorageError where it is not there or cannot be read."""
         with explained(f"reading {name} of run {run_id}"), tempfile.TemporaryDirectory() as scratch:
             path = import_mlflow().artifacts.download_artifacts(
-                run_id=run_id, artifact_path=name, dst_path=scratch, tracking_uri=self.tracking_uri
+                run_id=run_id, artifact_path=name, dst_path=scratch, tracking_uri=self.connection.tracking_uri
             )
             return Path(path).read_bytes()
