@@ -4,10 +4,12 @@ import errno
 import os
 import sys
 from io import TextIOWrapper
+from pathlib import Path
 
 import typer
 
-from ssl_core.errors import SplatsweepError
+from ssl_core.errors import ConfigError, SplatsweepError, StorageError
+from ssl_core.files.user_folders import supply_folders
 from study.commands.champion_commands import compare, history, promote, rollback, watch
 from study.commands.data_commands import fetch, pack, push, sample, splat
 from study.commands.inspect_command import inspect
@@ -43,12 +45,12 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 def main() -> None:
     """Entry point. A `SplatsweepError` is one line and its exit code; a traceback is a bug of ours."""
-    _environment()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that knows no '·' gets a '?'
     try:
         try:
+            _environment()
             app(standalone_mode=True)
         finally:
             if isinstance(sys.stdout, TextIOWrapper):  # none where the caller closed it
@@ -73,7 +75,16 @@ def main() -> None:
 
 
 def _environment() -> None:
-    """Read .env without overriding what is set; an empty variable counts as absent."""
+    """Read .env without overriding what is set; an empty variable counts as absent. Supply what libraries miss.
+
+    Raises ConfigError: that file cannot be read. StorageError: there is no working directory any more, or no place for
+    temporary files.
+    """
+    supply_folders()
+    try:
+        Path.cwd()
+    except OSError:
+        raise StorageError("the working directory is gone; change to a folder that is there") from None
     # read by torch at its first allocation: huge pages save a third of PointNet++'s time on CPUs, spent on page faults
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     for name in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS", "SPLATSWEEP_HOME"):
@@ -83,7 +94,11 @@ def _environment() -> None:
         from dotenv import load_dotenv
     except ModuleNotFoundError:
         return
-    load_dotenv(".env", override=False)
+    try:
+        load_dotenv(".env", override=False)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ConfigError(f".env in {Path.cwd()}: {reason}; make it readable, or move it away") from None
 
 
 if __name__ == "__main__":
