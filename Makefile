@@ -15,6 +15,9 @@ PYTHON ?= python3
 
 # what is set on the command line or in the environment reaches the program; the program itself reads a file .env
 
+# a variable as one word of the shell, whatever is in it
+q = '$(subst ','\'',$(value $(1)))'
+
 BIN   := .venv/bin
 READY := .venv/.ready
 RUN   := $(BIN)/splatsweep
@@ -34,6 +37,7 @@ setup: $(READY) ## build .venv from requirements.lock
 # uv from the machine where it has one, else into .tools; the lock decides every version. Compiled once here: a study
 # starts many processes, and each would compile the libraries again where Python may not keep what it compiled
 $(READY): requirements.lock pyproject.toml
+	@test -w . || { echo "error: $$PWD cannot be written, and its .venv is missing or older than requirements.lock; run make setup as somebody who may"; exit 2; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $(PYTHON) is older than 3.11; set PYTHON=python3.12 or newer"; exit 2; }
 	@command -v uv >/dev/null || test -x .tools/bin/uv || { echo "setting up uv in .tools"; $(PYTHON) -m venv .tools && .tools/bin/python -m pip install --quiet --disable-pip-version-check uv; } || { rm -rf .tools; echo "error: cannot set up uv; install it, or the venv module of $(PYTHON)"; exit 2; }
 	@echo "building .venv from requirements.lock (about 6 GB the first time)"
@@ -45,11 +49,11 @@ $(READY): requirements.lock pyproject.toml
 	@touch $@
 
 sweep: $(READY) ## the whole journey: data, pack, study, registry, champion (on RAY_ADDRESS if set)
-	@$(RUN) sweep "$(STUDY)" $(if $(DATA),--data "$(DATA)") $(if $(MESHES),--meshes "$(MESHES)") $(if $(NAME),--name "$(NAME)") $(if $(TRIALS),--trials $(TRIALS))
+	@$(RUN) sweep $(call q,STUDY) $(if $(DATA),--data $(call q,DATA)) $(if $(MESHES),--meshes $(call q,MESHES)) $(if $(NAME),--name $(call q,NAME)) $(if $(TRIALS),--trials $(call q,TRIALS))
 
 submit: $(READY) ## a study as a job of a Ray cluster (PACK=folder of the nodes or s3://..., RAY_API_SERVER_ADDRESS)
-	@test -n "$(PACK)" || { echo "error: say PACK=s3://bucket/pack, or a folder that all nodes see"; exit 2; }
-	@$(RUN) submit "$(STUDY)" --pack "$(PACK)" $(if $(NAME),--name "$(NAME)") $(if $(TRIALS),--trials $(TRIALS))
+	@test -n $(call q,PACK) || { echo "error: say PACK=s3://bucket/pack, or a folder that all nodes see"; exit 2; }
+	@$(RUN) submit $(call q,STUDY) --pack $(call q,PACK) $(if $(NAME),--name $(call q,NAME)) $(if $(TRIALS),--trials $(call q,TRIALS))
 
 COMPOSE := docker compose --env-file .env --file deploy/compose.yaml $(if $(GPU),--file deploy/compose.gpu.yaml)
 
@@ -59,15 +63,15 @@ up: ## Postgres, object store, MLflow and Ray in containers on this machine (GPU
 	@SPLATSWEEP_REVISION="$$(git rev-parse HEAD 2>/dev/null)" $(COMPOSE) up --build --detach --wait
 
 up-local: $(READY) ## the same registry without containers, as processes on loopback; Ctrl-C stops it
-	@$(RUN) serve --port $(PORT)
+	@$(RUN) serve --port $(call q,PORT)
 
 backup: $(READY) ## the whole registry into one file (FILE=...)
-	@test -n "$(FILE)" || { echo "error: say FILE=registry.tar"; exit 2; }
-	@$(RUN) backup "$(FILE)"
+	@test -n $(call q,FILE) || { echo "error: say FILE=registry.tar"; exit 2; }
+	@$(RUN) backup $(call q,FILE)
 
 restore: $(READY) ## the registry from such a file (FILE=... FORCE=1 replaces what is there)
-	@test -n "$(FILE)" || { echo "error: say FILE=registry.tar"; exit 2; }
-	@$(RUN) restore "$(FILE)" $(if $(FORCE),--force)
+	@test -n $(call q,FILE) || { echo "error: say FILE=registry.tar"; exit 2; }
+	@$(RUN) restore $(call q,FILE) $(if $(FORCE),--force)
 
 down: ## stop them; their data stays (docker compose down --volumes removes it)
 	@$(COMPOSE) down
@@ -76,19 +80,19 @@ secrets: ## fresh passwords and tokens for `make up`, into .env; what is there s
 	@$(PYTHON) deploy/make_secrets.py .env
 
 status: $(READY) ## trials of a study (NAME=...)
-	@$(RUN) status $(NAME)
+	@$(RUN) status $(if $(NAME),$(call q,NAME))
 
 report: $(READY) ## one offline HTML page about a study (NAME=...)
-	@$(RUN) report $(NAME)
+	@$(RUN) report $(if $(NAME),$(call q,NAME))
 
 models: $(READY) ## registered encoders, their aliases and accuracies
 	@$(RUN) models
 
 pull: $(READY) ## fetch a registered encoder (MODEL=name@alias TO=folder)
-	@$(RUN) pull "$(MODEL)" --to "$(TO)"
+	@$(RUN) pull $(call q,MODEL) --to $(call q,TO)
 
 ui: $(READY) ## MLflow on loopback; prints the address
-	@$(RUN) ui --port $(PORT)
+	@$(RUN) ui --port $(call q,PORT)
 
 # a file's tests share fixtures, so a file goes to one process; more processes than two make Ray's own start late
 test: $(READY) ## the tests, under ten minutes on two cores (FOR=study/engine: those of a room)

@@ -29,16 +29,21 @@ class Journey:
     Args:
         folder: where commands run; the home lies below it.
         tree: with our packages, if not this checkout.
+        home: the home's name.
     """
 
-    def __init__(self, folder: Path, tree: Path | None = None) -> None:
+    def __init__(self, folder: Path, tree: Path | None = None, home: str = "runs") -> None:
         self.folder = folder
-        self.environment = {**os.environ, "SPLATSWEEP_HOME": str(folder / "runs"), "COLUMNS": "200"}
+        self.environment = {**os.environ, "SPLATSWEEP_HOME": str(folder / home), "COLUMNS": "200"}
         for name in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS"):
             self.environment.pop(name, None)
         if tree is not None:
             self.environment["PYTHONPATH"] = str(tree)
             self.environment.pop("PYTHONDONTWRITEBYTECODE", None)  # compiled once for all commands
+
+    @property
+    def home(self) -> Path:
+        return Path(self.environment["SPLATSWEEP_HOME"])
 
     def run(self, *words: object, code: int = 0) -> str:
         done = subprocess.run(

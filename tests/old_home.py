@@ -1,8 +1,7 @@
 """The home made by revision 3e03538 (`golden/make_home_golden.py`), opened in another place than where it was made.
 
-The archive was made under /tmp/splatsweep_home. To be opened elsewhere that path is replaced, as text, in two files:
-`runs/mlflow.sql`, the dump of mlflow.db, where it is the place of every run's and model's files; and
-`runs/studies/old/outbox/runs.jsonl`, which says in which database the study's runs are.
+The archive was made under /tmp/splatsweep_home, and the database that it holds as text, `runs/mlflow.sql`, names that
+place: to the program it is a home that was moved.
 """
 
 import json
@@ -24,11 +23,8 @@ def opened(root: Path, folder: Path) -> CommandLine:
     """The archive unpacked and at home in `folder`, where the code of the checkout `root` will use it."""
     with tarfile.open(ARCHIVE) as archive:
         archive.extractall(folder, filter="data")
-    dump = folder / "runs/mlflow.sql"
-    for file in (dump, folder / "runs/studies/old/outbox/runs.jsonl"):
-        file.write_text(file.read_text().replace(str(MADE_AT), str(folder)))
     database = sqlite3.connect(folder / "runs/mlflow.db")
-    database.executescript(dump.read_text())
+    database.executescript((folder / "runs/mlflow.sql").read_text())
     database.close()
     return CommandLine(root, folder)
 

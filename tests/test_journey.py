@@ -6,9 +6,12 @@ import sys
 import pytest
 import torch
 
+from registry.tracking.embedded_store import embedded_address
 from study.commands.cli import main
 from tests.journeys import Journey
 
+STRANGE = "work%2Fspace 100% ?a=1#top;'\"&$é"
+"""As a home may be called: Jenkins names workspaces after branches."""
 SPACE = """
 recipe: cross_modal
 preset: quick
@@ -27,7 +30,7 @@ space:
 
 @pytest.fixture(scope="module")
 def journey(tmp_path_factory):
-    made = Journey(tmp_path_factory.mktemp("journey"))
+    made = Journey(tmp_path_factory.mktemp("journey"), home=STRANGE)
     (made.folder / "space.yaml").write_text(SPACE)
     made.run("sample", "--out", "data", "--train-per-class", "5", "--test-per-class", "2", "--views", "4",
              "--image-size", "32", "--gaussians", "200")  # fmt: skip
@@ -59,13 +62,16 @@ def test_a_study_ends_with_judged_encoders(swept):
 
 
 @pytest.mark.timeout(400)
-def test_again_is_quick_and_changes_nothing(swept):
+def test_again_in_a_moved_home_is_quick_and_changes_nothing(swept):
     journey, facts = swept
     before = json.loads(journey.run("models", "--json"))
+    old = journey.home
+    journey.environment["SPLATSWEEP_HOME"] = str(old.rename(old.with_name("moved & quoted '%41'")))
     again = json.loads(journey.sweep("--json"))
     assert again["was_finished"]
     assert again["encoders"] == facts["encoders"]
     assert json.loads(journey.run("models", "--json")) == before
+    assert not old.exists()
 
 
 @pytest.mark.timeout(400)
@@ -73,7 +79,7 @@ def test_mlflow_agrees(swept):
     journey, _ = swept
     from mlflow import MlflowClient
 
-    client = MlflowClient(f"sqlite:///{journey.folder / 'runs/mlflow.db'}")
+    client = MlflowClient(embedded_address(journey.home))
     experiment = client.get_experiment_by_name("splatsweep")
     runs = client.search_runs([experiment.experiment_id])
     assert {run.info.status for run in runs} == {"FINISHED"}

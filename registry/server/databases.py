@@ -18,19 +18,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from registry.tracking.connection import import_mlflow, without_credentials
 from registry.tracking.database import BUSY_SECONDS, busy_error, explained_error, free_version, open_to_read
+from registry.tracking.embedded_store import move_paths
 from ssl_core.errors import IntegrityError, MissingDependencyError, RegistryError
 
 Engine = Literal["postgres", "sqlite"]
 Part = Literal["database", "users"]
 """runs and models; MLflow's users"""
-_PATHS = (
-    ("experiments", "artifact_location"),
-    ("runs", "artifact_uri"),
-    ("logged_models", "artifact_location"),
-    ("model_versions", "source"),
-    ("model_versions", "storage_location"),
-)
-"""columns in which the embedded store names its artifacts by their full paths"""
 
 
 def engine_of(address: str) -> Engine:
@@ -135,17 +128,10 @@ def is_empty(address: str) -> bool:
         return not any(connection.execute(sa.text(f"SELECT 1 FROM {name} LIMIT 1")).first() for name in there)
 
 
-def move_paths(address: str, before: str, after: str) -> None:
-    """Rename the folder that the embedded store's rows name, `/home/mlartifacts`, where they name it."""
-    with _told(address), closing(sqlite3.connect(sqlite_file(address))) as connection, connection:
-        for table, column in _PATHS:
-            for scheme in ("", "file://"):
-                old = scheme + before
-                connection.execute(
-                    f"UPDATE {table} SET {column} = ? || substr({column}, ?) "
-                    f"WHERE {column} = ? OR substr({column}, 1, ?) = ?",
-                    (scheme + after, len(old) + 1, old, len(old) + 1, f"{old}/"),
-                )
+def move_artifacts(address: str, before: Path, after: Path) -> None:
+    """Rename the folder of artifacts that the embedded store's rows name."""
+    with _told(address), closing(sqlite3.connect(sqlite_file(address))) as connection:
+        move_paths(connection, before, after)
 
 
 def set_password(address: str, user: str, password: str) -> None:

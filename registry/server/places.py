@@ -17,11 +17,13 @@ from filelock import FileLock, Timeout
 from registry.server.databases import Engine, Part
 from registry.server.postgres import NAMES, address, lacking, running_postgres
 from registry.server.secret_file import ServiceSecrets, service_secrets, write_private
-from registry.tracking.connection import embedded_address
+from registry.tracking.embedded_store import ARTIFACTS, embedded_address, sqlite_address
 from ssl_core.config import Config
 from ssl_core.errors import ConfigError, RegistryError, StorageError
 
 Kind = Literal["service", "embedded"]
+_ARTIFACTS = "artifacts"
+"""a service's own folder of artifacts, beside its database"""
 
 
 class ServiceSettings(Config):
@@ -29,7 +31,16 @@ class ServiceSettings(Config):
 
     engine: Engine
     artifacts: str
-    """a folder's path, or s3://bucket/prefix"""
+    """s3://bucket/prefix, or a folder's path; a relative one begins at the service's folder, and moves with it"""
+
+    def place(self, folder: Path) -> str:
+        """Where the artifacts of the service in `folder` lie: an address, or a folder's full path."""
+        if "://" in self.artifacts:
+            return self.artifacts
+        named, own = Path(self.artifacts), folder / _ARTIFACTS
+        # of earlier revisions, which wrote the full path of its own folder
+        moved = named.parts[-2:] == own.parts[-2:] and (own.is_dir() or not os.access(named, os.F_OK))
+        return str(own if moved else folder / named)
 
 
 class Running(Config):
@@ -72,11 +83,12 @@ def settings_of(folder: Path, artifacts: str | None, engine: Engine | None = Non
     made = not file.exists()
     if made:
         best: Engine = "sqlite" if why else "postgres"
-        settings = ServiceSettings(engine=engine or best, artifacts=artifacts or str(folder / "artifacts"))
+        settings = ServiceSettings(engine=engine or best, artifacts=artifacts or _ARTIFACTS)
     else:
         settings = _settings(folder)
-    if artifacts not in (None, settings.artifacts):
-        raise RegistryError(f"this service keeps its artifacts in {settings.artifacts}, not in {artifacts}; see {file}")
+    if artifacts not in (None, settings.artifacts, settings.place(folder)):
+        where = settings.place(folder)
+        raise RegistryError(f"this service keeps its artifacts in {where}, not in {artifacts}; see {file}")
     if settings.engine == "postgres":
         if why:
             raise RegistryError(f"this service is on Postgres, and there is none: {why}")
@@ -155,27 +167,27 @@ def places_of(
         return
     folder = service_folder(home)
     if kind == "embedded" or (kind is None and not (folder / "settings.json").exists()):
-        yield Places(embedded_address(home), None, str(home.resolve() / "mlartifacts"), home.resolve())
+        yield Places(embedded_address(home), None, str(home.resolve() / ARTIFACTS), home.resolve())
         return
     running = None if stopped or not folder.exists() else is_running(folder)
     if running is not None:
         settings, secrets = _settings(folder), service_secrets(folder)
-        yield _service(settings, secrets, _addresses(folder, secrets, running.database_port))
+        yield _service(folder, settings, secrets, _addresses(folder, secrets, running.database_port))
         return
     with hold(folder):
         settings, secrets = settings_of(folder, None, engine)[0], service_secrets(folder)
         with databases(folder, settings, secrets) as (found, _):
-            yield _service(settings, secrets, found)
+            yield _service(folder, settings, secrets, found)
 
 
-def _service(settings: ServiceSettings, secrets: ServiceSecrets, found: list[str]) -> Places:
-    return Places(found[0], found[1], settings.artifacts, administrator=secrets.administrator)
+def _service(folder: Path, settings: ServiceSettings, secrets: ServiceSecrets, found: list[str]) -> Places:
+    return Places(found[0], found[1], settings.place(folder), administrator=secrets.administrator)
 
 
 def _addresses(folder: Path, secrets: ServiceSecrets, port: int | None) -> list[str]:
     """Of both databases; without Postgres's port, of the files."""
     if port is None:
-        return [f"sqlite:///{folder / name}.db" for name in NAMES]
+        return [sqlite_address(folder / f"{name}.db") for name in NAMES]
     return [address(secrets.database, port, name) for name in NAMES]
 
 

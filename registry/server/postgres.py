@@ -27,8 +27,10 @@ def lacking(folder: Path) -> str:
         return f"{', '.join(missing)} not on PATH"
     if importlib.util.find_spec("psycopg2") is None:
         return "the library psycopg2 is not installed"
+    if {"\n", "\r"} & set(str(folder)):
+        return "its programs take no line break in a path"
     if os.geteuid() != 0:
-        return ""
+        return "" if _is_known(os.geteuid()) else "it runs as no user that the system does not list"
     # Postgres refuses to run as root
     user = _user()
     if user is None or shutil.which("setpriv") is None:
@@ -110,6 +112,13 @@ def _make_databases(process: subprocess.Popen[bytes], password: str, port: int, 
                     cursor.execute(f"CREATE DATABASE {name}")
     finally:
         there.close()
+
+
+def _is_known(number: int) -> bool:
+    try:
+        return bool(pwd.getpwuid(number))
+    except KeyError:
+        return False
 
 
 def _user() -> pwd.struct_passwd | None:

@@ -21,7 +21,7 @@ from registry.server.databases import (
     check_saved,
     engine_of,
     is_empty,
-    move_paths,
+    move_artifacts,
     replaced,
     set_password,
     sqlite_file,
@@ -29,6 +29,7 @@ from registry.server.databases import (
 )
 from registry.server.places import Places
 from registry.server.secret_file import ADMINISTRATOR
+from registry.tracking.embedded_store import ARTIFACTS as EMBEDDED_ARTIFACTS
 from ssl_core.config import Config, parse_json, validated
 from ssl_core.errors import ConfigError, IntegrityError, RegistryError, StorageError
 
@@ -82,7 +83,7 @@ def _replace(places: Places, manifest: BackupManifest, staged: Path) -> None:
             stack.enter_context(replaced(address, staged / part))
             upgrade(address, part)
         if places.home is not None and Path(manifest.home) != places.home:
-            move_paths(places.database, f"{Path(manifest.home)}/mlartifacts", places.artifacts)
+            move_artifacts(places.database, Path(manifest.home) / EMBEDDED_ARTIFACTS, Path(places.artifacts))
         if places.users is not None and places.administrator is not None:
             set_password(places.users, ADMINISTRATOR, places.administrator)
 

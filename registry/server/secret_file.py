@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shlex
 from pathlib import Path
 
 from ssl_core.config import Config
@@ -33,7 +34,7 @@ def service_secrets(folder: Path) -> ServiceSecrets:
         made = ServiceSecrets(administrator=password, database=database, signing=signing)
         write_private(file, made.to_json())
     if file.stat().st_mode & 0o077:
-        raise RegistryError(f"{file} can be read by others; run: chmod 600 {file}")
+        raise RegistryError(f"{file} can be read by others; run: chmod 600 {shlex.quote(str(file))}")
     try:
         return ServiceSecrets.from_json(file.read_text())
     except (ConfigError, ValueError):

@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from registry.server.places import Running, ServiceSettings, databases, hold, service_folder, settings_of
+from registry.server.places import Running, databases, hold, service_folder, settings_of
 from registry.server.processes import LOOPBACK, answers, check_free, last_words, program
 from registry.server.secret_file import ADMINISTRATOR, ServiceSecrets, service_secrets, write_access, write_private
 from registry.tracking.connection import connect
+from registry.tracking.embedded_store import artifact_root
 from ssl_core.errors import MissingDependencyError, RegistryError
 from ssl_core.interrupt import Interrupt, watch_signals
 
@@ -44,7 +45,7 @@ def serve(home: Path, port: int, artifacts: str | None, announce: Say, *, worker
         announce(f"starting MLflow on {where}, which takes some seconds")
         try:
             with databases(folder, settings, secrets) as (found, database_port):
-                environment = _environment(settings, secrets, found[0], _auth_file(folder, found[1]))
+                environment = _environment(settings.place(folder), secrets, found[0], _auth_file(folder, found[1]))
                 words = ["--app-name", "basic-auth", "--workers", str(workers)]
                 with _mlflow(port, words, environment, folder / "mlflow.log") as site:
                     running = Running(port=port, database_port=database_port)
@@ -72,7 +73,7 @@ def serve_pages(tracking_uri: str | None, home: Path, port: int, announce: Say) 
         return
     check_free(port)
     connection = connect(tracking_uri, home, "splatsweep")
-    artifacts = (home.resolve() / "mlartifacts").as_uri()
+    artifacts = artifact_root(home)
     words = ["--backend-store-uri", connection.tracking_uri, "--default-artifact-root", artifacts, "--workers", "1"]
     # the server's job runner serves features that are not used here, and slows its start
     environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **os.environ}
@@ -102,17 +103,17 @@ def _mlflow(port: int, words: Sequence[str], environment: Mapping[str, str], log
     raise RegistryError(f"MLflow's server ended with code {server.returncode}: {last_words(log)}; see {log}")
 
 
-def _environment(settings: ServiceSettings, secrets: ServiceSecrets, database: str, auth: Path) -> Mapping[str, str]:
+def _environment(artifacts: str, secrets: ServiceSecrets, database: str, auth: Path) -> Mapping[str, str]:
     """MLflow's settings. Addresses with passwords go here and not on its command line, which everybody can read."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "RAY_"))}
-    if not settings.artifacts.startswith("s3://"):
+    if not artifacts.startswith("s3://"):
         kept = {name: value for name, value in kept.items() if not name.startswith("AWS_")}
     elif endpoint := os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"):
         kept["MLFLOW_S3_ENDPOINT_URL"] = endpoint
     return {
         **kept,
         "MLFLOW_BACKEND_STORE_URI": database,
-        "MLFLOW_ARTIFACTS_DESTINATION": settings.artifacts,
+        "MLFLOW_ARTIFACTS_DESTINATION": artifacts if "://" in artifacts else Path(artifacts).absolute().as_uri(),
         "MLFLOW_AUTH_CONFIG_PATH": str(auth),
         "MLFLOW_AUTH_ADMIN_USERNAME": ADMINISTRATOR,
         "MLFLOW_AUTH_ADMIN_PASSWORD": secrets.administrator,
@@ -128,7 +129,7 @@ def _auth_file(folder: Path, users: str) -> Path:
     text = (
         "[mlflow]\n"
         "default_permission = NO_PERMISSIONS\n"
-        f"database_uri = {users}\n"
+        f"database_uri = {users.replace('%', '%%')}\n"  # its parser takes % for a reference to another line
         "authorization_function = registry.server.guard:authenticate\n"
         # else each request hashes the password, a second of CPU on a busy machine
         "auth_cache_ttl_seconds = 60\n"

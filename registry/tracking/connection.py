@@ -27,8 +27,10 @@ from registry.tracking.database import (
     reading_address,
     sqlite_file,
 )
+from registry.tracking.embedded_store import artifact_root, copy_at_home, embedded_address, settle, sqlite_address
 from registry.tracking.network import MLFLOW_CERTIFICATES, keep_loopback_direct, no_answer, proxy_remedy, through
 from ssl_core.errors import RegistryError, SplatsweepError, StorageError
+from ssl_core.files.user_folders import supply_folders
 
 log = logging.getLogger(__name__)
 
@@ -93,10 +95,11 @@ def connect(tracking_uri: str | None, home: Path, experiment: str, *, reading: b
     if reading:
         return _connected_to_read(address, file, home / UNFINISHED if embedded else None, experiment)
     with _lock(home), _whole_store(home if embedded else None):
+        if embedded:
+            settle(home, experiment)
         client, artifacts = _opened(address, file, may_be_empty=not embedded)
         with explained(_named(address)):
-            place = (home / "mlartifacts").as_uri() if embedded else None
-            experiment_id = _experiment(client, experiment, place)
+            experiment_id = _experiment(client, experiment, artifact_root(home) if embedded else None)
     return Connection(client, address, experiment_id, experiment, artifacts)
 
 
@@ -104,6 +107,8 @@ def _connected_to_read(address: str, file: Path | None, mark: Path | None, exper
     """`mark` is there while the embedded store is being made; nothing can be in it."""
     if file is not None and (not _is_there(file) or (mark is not None and mark.exists())):
         raise NoRegistryError(f"nothing is registered yet: there is no {file}; run a study first (make sweep)")
+    if mark is not None and (copy := copy_at_home(mark.parent, experiment)) is not None:
+        file, address = copy, sqlite_address(copy)
     if file is not None and not may_write(file):
         address = reading_address(file)
     client, artifacts = _opened(address, file, may_be_empty=False)
@@ -173,11 +178,6 @@ def _whole_store(home: Path | None) -> Iterator[None]:
     mark.unlink(missing_ok=True)
 
 
-def embedded_address(home: Path) -> str:
-    """Of the store under a home folder."""
-    return f"sqlite:///{home.resolve() / 'mlflow.db'}"
-
-
 def import_mlflow() -> Any:
     """MLflow, quiet: no usage reports (unless the user wants them), no migration log, no progress bars.
 
@@ -186,6 +186,7 @@ def import_mlflow() -> Any:
     keep_loopback_direct()
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    supply_folders()
     import mlflow
 
     for name in ("alembic", "alembic.runtime.migration"):

@@ -14,13 +14,13 @@ from registry.tracking.connection import (
     Client,
     Connection,
     connect,
-    embedded_address,
     every_page,
     explained,
     is_gone,
     without_credentials,
 )
 from registry.tracking.database import NoRegistryError
+from registry.tracking.embedded_store import embedded_address
 from registry.tracking.names import PARAM_LIMIT, PARENT, TAG_LIMIT, RunStatus, own_tags, texts_of
 from ssl_core.errors import RegistryError
 

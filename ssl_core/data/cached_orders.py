@@ -2,13 +2,12 @@
 
 A trial that keeps only Gaussians above a higher alpha than the pack's, or wants more points than its orders have,
 needs farthest-point orders of its own; samplers that look at opacities need them side by side and not 56 bytes apart.
-Both are derived folders (`files.whole`) in `<pack>/derived/`, or, where that may not be written, in
-`$SPLATSWEEP_CACHE` or `~/.cache/splatsweep`. Each holds `values.bin`: the values of all objects, one after the other,
-with holes where an object was not asked for. The digests of the pack and of the objects asked for are in the name.
+Both are derived folders (`files.whole`) in `<pack>/derived/`, or, where that may not be written, in the machine's cache
+folder (`files.user_folders`). Each holds `values.bin`: the values of all objects, one after the other, with holes where
+an object was not asked for. The digests of the pack and of the objects asked for are in the name.
 """
 
 import hashlib
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from ssl_core.data.object_pack import Pack
 from ssl_core.data.point_columns import sigmoid
 from ssl_core.data.sampling import farthest_point_order, farthest_point_orders
 from ssl_core.errors import StorageError
+from ssl_core.files.user_folders import cache_folder
 from ssl_core.files.whole import derived_folder
 
 Indices = NDArray[np.int64]
@@ -66,8 +66,7 @@ def alphas_for(pack: Pack, objects: Indices) -> NDArray[np.float32]:
 
 def cache_folders(pack: Pack) -> tuple[Path, ...]:
     """Where derived files may stand, best first."""
-    other = os.environ.get("SPLATSWEEP_CACHE")
-    return pack.path / "derived", Path(other) if other else Path.home() / ".cache" / "splatsweep"
+    return pack.path / "derived", cache_folder()
 
 
 def _rows(pack: Pack, index: int) -> NDArray[np.float32]:

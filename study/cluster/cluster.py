@@ -3,9 +3,10 @@
 import logging
 import math
 import os
+import secrets
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from study.cluster.ray_internals import (
     sheltered_processes,
     termination_stays_ours,
 )
+from study.cluster.session_folder import choose_session_folder
 from study.spec.study_spec import StudySpec
 from study.workers.gpu_share import MeasuredNeeds, measured_share
 
@@ -43,11 +45,23 @@ def ray_token() -> str | None:
     if token := os.environ.get("RAY_AUTH_TOKEN", "").strip():
         return token
     if path := os.environ.get("RAY_AUTH_TOKEN_PATH"):
-        token = _read(Path(path).expanduser())
+        token = _read(path)
         if not token:
             raise StudyError(f"RAY_AUTH_TOKEN_PATH={path} holds no token; write the cluster's token into that file")
         return token
-    return _read(Path.home() / ".ray" / "auth_token") or None
+    return _read("~/.ray/auth_token") or None
+
+
+def _supply_token() -> None:
+    """A token for a Ray of this machine, which would keep one in the home folder, where that cannot be written."""
+    if os.environ.get("RAY_AUTH_MODE", "").strip().lower() not in ("", "token") or ray_token() is not None:
+        return
+    with suppress(OSError, RuntimeError):
+        folder = Path.home() / ".ray"
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK | os.X_OK):
+            return
+    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(16)
 
 
 def check_cluster(address: str) -> None:
@@ -128,10 +142,10 @@ def _refused(cluster: str, token: str | None) -> StudyError:
     return StudyError(f"{cluster} {what}; {_REMEDY}")
 
 
-def _read(path: Path) -> str:
+def _read(path: str) -> str:
     try:
-        return path.read_text().strip()
-    except OSError:
+        return Path(path).expanduser().read_text().strip()
+    except (OSError, RuntimeError):  # a user without a home folder
         return ""
 
 
@@ -240,6 +254,8 @@ def _connect(least_cpus: float) -> None:
                     "`ray start --head`, or unset RAY_ADDRESS to run on this machine"
                 ) from None
             return
+        choose_session_folder()
+        _supply_token()
         cpus = max(len(os.sched_getaffinity(0)), math.ceil(least_cpus))
         for tries_left in reversed(range(_START_TRIES)):
             try:

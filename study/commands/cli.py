@@ -5,13 +5,15 @@ import os
 import sys
 from contextlib import suppress
 from io import TextIOWrapper
+from pathlib import Path
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
 from registry.tracking.network import keep_loopback_direct
-from ssl_core.errors import SplatsweepError
+from ssl_core.errors import ConfigError, SplatsweepError, StorageError
+from ssl_core.files.user_folders import supply_folders
 from ssl_core.interrupt import Interrupt, watch_signals
 from study.commands.champion_commands import compare, history, promote, rollback, watch
 from study.commands.data_commands import fetch, pack, push, sample, splat
@@ -61,13 +63,13 @@ app.add_typer(users_app, name="users", rich_help_panel="Service")
 
 def main() -> None:
     """Entry point. A `SplatsweepError` is one line and its exit code; a traceback is a bug of ours."""
-    _environment()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that knows no '·' gets a '?'
     try:
         try:
             with watch_signals(Interrupt(at_once=True)):
+                _environment()
                 app(standalone_mode=True)
         finally:
             if isinstance(sys.stdout, TextIOWrapper):  # none where the caller closed it
@@ -89,7 +91,17 @@ def main() -> None:
 
 
 def _environment() -> None:
-    """Read .env without overriding what is set; an empty variable counts as absent, and loopback needs no proxy."""
+    """Read .env without overriding what is set; an empty variable counts as absent. Supply what libraries
+    miss; loopback needs no proxy.
+
+    Raises ConfigError: that file cannot be read. StorageError: there is no working directory any more, or no place for
+    temporary files.
+    """
+    supply_folders()
+    try:
+        Path.cwd()
+    except OSError:
+        raise StorageError("the working directory is gone; change to a folder that is there") from None
     # read by torch at its first allocation: huge pages save a third of PointNet++'s time on CPUs, spent on page faults
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     for name in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS", "SPLATSWEEP_HOME"):
@@ -98,7 +110,11 @@ def _environment() -> None:
     with suppress(ModuleNotFoundError):
         from dotenv import load_dotenv
 
-        load_dotenv(".env", override=False)
+        try:
+            load_dotenv(".env", override=False)
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            raise ConfigError(f".env in {Path.cwd()}: {reason}; make it readable, or move it away") from None
     keep_loopback_direct()
 
 

@@ -194,7 +194,7 @@ def submit(
     if "://" not in pack and not Path(pack).is_absolute():
         raise ConfigError(
             f"--pack {pack} is a path of this machine; give an absolute path that all nodes see, or push it: "
-            f"splatsweep push {pack} s3://bucket/{Path(pack).name}"
+            f"splatsweep push {shlex.join([pack, f's3://bucket/{Path(pack).name}'])}"
         )
     study = study_name(name, space, place_name(pack))
     arguments = ["--pack", pack, "--name", study]

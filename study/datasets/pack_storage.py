@@ -9,7 +9,6 @@ process at a time brings them (a file lock, which the system releases when its h
 have its space back.
 """
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from ssl_core.data.dataset import Dataset, DatasetManifest, open_dataset, parse_
 from ssl_core.data.manifest import FileFacts
 from ssl_core.data.pack_arrays import COLUMNS, GEOMETRY_WIDTH
 from ssl_core.errors import ConfigError, PackError, StorageError
+from ssl_core.files.user_folders import cache_folder
 from ssl_core.files.whole import atomic_write, locked, storage_errors
 from study.datasets.object_store import Store, StoreUri, is_uri, parse_uri
 from study.datasets.pack_transfer import REMEDY, check_blocks, check_space, fetch_file, send_file, transfer_bar
@@ -72,11 +72,6 @@ def needed_files(asked: str) -> frozenset[str]:
 def place_name(place: str | Path) -> str:
     """Last part of a path or URI."""
     return parse_uri(str(place)).name if is_uri(place) else Path(place).absolute().name
-
-
-def cache_folder() -> Path:
-    """Where this node keeps packs from elsewhere: SPLATSWEEP_CACHE, or ~/.cache/splatsweep."""
-    return Path(os.environ.get("SPLATSWEEP_CACHE") or Path.home() / ".cache" / "splatsweep").absolute()
 
 
 def _cached(uri: StoreUri, need: frozenset[str] | None, digest: str | None, say: Say) -> Dataset:

@@ -17,11 +17,12 @@ from ssl_core.recipes.recipe_source import RecipeSource
 from ssl_core.training.config import RecipeConfig
 from ssl_core.training.contract import DEVICE_MEMORY, AnyRecipe, Session
 from ssl_core.training.stages import Stages
-from study.datasets.pack_storage import needed_files, open_data
+from study.datasets.object_store import is_uri
+from study.datasets.pack_storage import needed_files, open_data, place_name
 from study.engine.ledger import read_ledger
 from study.record.metrics_file import read_metrics
 from study.run.trial_opener import derived_root, kept_source
-from study.spec.home import checked_name
+from study.spec.home import checked_name, packs
 
 
 @dataclass(frozen=True)
@@ -166,6 +167,9 @@ def _opened(version: EncoderVersion, place: str, asked: str) -> Dataset:
     remedy = f"give the pack {wanted} that {version.reference} was trained on with --pack"
     if not place:
         raise StudyError(f"where the pack lay was not recorded; {remedy}")
+    beside = packs() / place_name(place)
+    if not is_uri(place) and not Path(place).exists() and beside.exists():
+        place = str(beside)  # the home was moved, and its packs with it
     try:
         opened = open_data(place, needed_files(asked), wanted)
     except PackError as error:

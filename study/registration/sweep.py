@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,10 +136,8 @@ def print_study(plan: StudyPlan, summary: StudySummary, judged: "list[Assessed]"
         reference = f"{champions[0]}@champion" if champions else f"{judged[-1].name}@candidate"
         say(f"  pull          make pull MODEL={reference} TO=pulled")
     if plan.spec.planned is not None:
-        say(
-            f"  bigger study  .venv/bin/splatsweep sweep {request.space} --pack {request.pack} --name {plan.name} "
-            f"--trials {4 * plan.spec.planned}"
-        )
+        words = [str(request.space), "--pack", str(request.pack), "--name", plan.name]
+        say(f"  bigger study  .venv/bin/splatsweep sweep {shlex.join(words)} --trials {4 * plan.spec.planned}")
 
 
 def _print_judged(judged: "list[Assessed]") -> None:

@@ -10,8 +10,19 @@ _LONGEST = 100
 
 
 def home() -> Path:
-    """The folder, as an absolute path. It is made by whoever writes into it first."""
-    return Path(os.environ.get("SPLATSWEEP_HOME") or "runs").absolute()
+    """The folder, as an absolute path. It is made by whoever writes into it first.
+
+    Raises ConfigError for a path that is no text: it stands in addresses and JSON.
+    """
+    named = os.environ.get("SPLATSWEEP_HOME") or "runs"
+    try:
+        found = Path(named).expanduser().absolute()  # a file .env writes ~, and no shell has replaced it
+        str(found).encode()
+    except UnicodeEncodeError:
+        raise ConfigError(f"{named!a}: a home folder's path is UTF-8; set SPLATSWEEP_HOME to another") from None
+    except RuntimeError:
+        raise ConfigError(f"SPLATSWEEP_HOME={named}: this user has no home folder; name the whole path") from None
+    return found
 
 
 def packs() -> Path:

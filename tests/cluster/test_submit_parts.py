@@ -182,6 +182,7 @@ def test_a_forgotten_token_is_named_before_anything_is_asked(tmp_path: Path, mon
     ("asked", "says"),
     [
         (["--pack", "runs/packs/mine"], "splatsweep push runs/packs/mine s3://bucket/mine"),
+        (["--pack", "my packs/a&b"], "splatsweep push 'my packs/a&b' 's3://bucket/a&b'"),
         (["--pack", "/p", "--trials", "0"], "trial"),
         (["--pack", "/p", "--environment", "conda"], "choose nodes or lock"),
         (["--pack", "/p", "--set", "loss.betta=1"], "loss.beta"),

@@ -13,7 +13,7 @@ import pytest
 from registry.server.backup import MANIFEST, backup
 from registry.server.places import Places
 from registry.server.restore import restore
-from registry.tracking.connection import embedded_address
+from registry.tracking.embedded_store import embedded_address
 from ssl_core.errors import RegistryError
 
 Files = dict[str, bytes]

@@ -68,8 +68,11 @@ class Serving:
 def serving() -> Iterator[Serving]:
     # not below pytest's own folder, which nobody else may enter: where we are root, Postgres runs as another user
     with tempfile.TemporaryDirectory(prefix="splat-serve-") as folder:
-        Path(folder).chmod(0o755)
-        made = Serving(Path(folder))
+        home = Path(folder) / "work%2Fspace 100% ?a=1#top;'\"&$é"
+        home.mkdir()
+        for place in (home, home.parent):
+            place.chmod(0o755)
+        made = Serving(home)
         made.start()
         yield made
         if made.process.poll() is None:
@@ -305,7 +308,8 @@ def test_backup_kill_wipe_restore_gives_the_same_answers(
 def test_tampered_artifacts_are_refused_by_pulls(
     serving: Serving, passwords: dict[str, str], version: EncoderVersion, tmp_path: Path
 ) -> None:
-    """Somebody with the disk changes one byte."""
+    """Somebody with the disk moves the home, and changes one byte."""
+    serving.home = serving.home.rename(serving.home.with_name("moved %41"))
     again = Serving(serving.home)
     again.start()
     try:

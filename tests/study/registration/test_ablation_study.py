@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -112,8 +113,10 @@ def test_scripts_and_people_are_told_what_groups_are_worth(confirmed: Path, caps
         headline="0.5",
         decision="kept",
     )
-    print_study(plan, summary, [judged], Request(Path("space.yaml"), "packs/p"))
+    print_study(plan, summary, [judged], Request(Path("my space.yaml"), "packs/it's;p"))
     shown = capsys.readouterr().out
+    command = shown.splitlines()[-1].removeprefix("  bigger study  ")
+    assert shlex.split(command)[1:5] == ["sweep", "my space.yaml", "--pack", "packs/it's;p"]
     assert "confirmed at the winner" in shown
     assert "best of 12 trials" in shown
 
