@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from registry.champions.pending import PendingVersion, one_version
+from registry.tracking.artifact_root import check_readable
 from registry.tracking.connection import explained, import_mlflow, is_gone, is_missing, write_again
 from registry.tracking.names import KIND
 from registry.versions.records import (
@@ -178,6 +179,7 @@ def _listing(store: EncoderStore, found: PendingVersion) -> Iterator[tuple[str, 
     try:
         with explained(f"listing the files of {found.reference}"):
             root = store.client.get_model_version_download_uri(found.name, str(found.version))
+            check_readable(store.run_log.connection, root)
             _refuse_links(root)
             folders: list[tuple[str, str]] = [(root, "")]
             while folders:

@@ -15,7 +15,8 @@ from typing import Literal
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from registry.tracking.connection import import_mlflow, without_credentials
+from registry.tracking.address import without_credentials
+from registry.tracking.connection import import_mlflow
 from ssl_core.errors import IntegrityError, MissingDependencyError, RegistryError
 
 Engine = Literal["postgres", "sqlite"]

@@ -13,7 +13,7 @@ from registry.server.places import is_running, service_folder
 from registry.server.processes import LOOPBACK
 from registry.server.roles import GRANTS, ROLES, WORKSPACE, Role, role_name, strongest
 from registry.server.secret_file import ADMINISTRATOR, service_secrets
-from registry.tracking.connection import without_credentials
+from registry.tracking.address import without_credentials
 from ssl_core.config import Config
 from ssl_core.errors import RegistryError
 

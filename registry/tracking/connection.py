@@ -11,13 +11,15 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import requests
 from filelock import FileLock
 
+from registry.tracking.address import check_database, is_database, without_credentials
+from registry.tracking.server_words import TOO_LARGE, status_of, words_of
 from ssl_core.errors import RegistryError, SplatsweepError, StorageError
 
 Client = Any
@@ -48,6 +50,8 @@ class Connection:
     tracking_uri: str
     experiment_id: str
     experiment: str
+    artifacts: str = ""  # where the experiment keeps them, as MLflow names it
+    reached: set[str] = field(default_factory=set)  # of such places, those that are known to be reached from here
 
 
 def connect(tracking_uri: str | None, home: Path, experiment: str) -> Connection:
@@ -69,13 +73,22 @@ def connect(tracking_uri: str | None, home: Path, experiment: str) -> Connection
         raise StorageError(f"cannot write to {home}: {error}; set SPLATSWEEP_HOME to another folder") from None
     embedded = not tracking_uri
     address = tracking_uri or embedded_address(home)
-    if address.startswith(("http://", "https://")):
+    if is_server(address):
         _knock(address)
-    mlflow = import_mlflow()
-    with FileLock(home / "mlflow.lock"), explained(f"MLflow at {address}"), _whole_store(home if embedded else None):
+    elif not embedded:
+        check_database(address)
+    mlflow, shown = import_mlflow(), without_credentials(address)
+    # a database is told where artifacts go: MLflow would take the folder where the command was started
+    artifacts = (home / "mlartifacts").as_uri() if embedded or is_database(address) else None
+    with FileLock(home / "mlflow.lock"), explained(f"MLflow at {shown}"), _whole_store(home if embedded else None):
         client = mlflow.MlflowClient(tracking_uri=address, registry_uri=address)
-        experiment_id = _experiment(client, experiment, (home / "mlartifacts").as_uri() if embedded else None)
-    return Connection(client, address, experiment_id, experiment)
+        found = _experiment(client, experiment, artifacts)
+    return Connection(client, address, str(found.experiment_id), experiment, str(found.artifact_location))
+
+
+def is_server(address: str) -> bool:
+    """Whether it is that of an MLflow server; else a database, or what a plugin of MLflow's takes."""
+    return address.startswith(("http://", "https://"))
 
 
 @contextmanager
@@ -149,7 +162,7 @@ def explained(what: str) -> Iterator[None]:
     # HTTPError: of artifacts, which MLflow lets through as it is
     except (import_mlflow().MlflowException, requests.HTTPError) as error:
         remedy = f"; {SIGN_IN}" if _code(error) in _DENIED else ""
-        raise RegistryError(f"{what}: {without_credentials(_first_line(error))}{remedy}") from error
+        raise RegistryError(f"{what}: {without_credentials(words_of(error))}{remedy}") from error
     except OSError as error:
         raise StorageError(f"{what}: {error}; free some space or make the folder writable") from error
 
@@ -162,23 +175,22 @@ class RefusedError(Exception):
     """Not as things are: the server understood the request and says that it will not do, or that no such run exists."""
 
 
+class UnreachableRootError(RegistryError):
+    """Artifacts would be written to, or read from, a folder of another machine; the text names it and the remedy."""
+
+
 @contextmanager
 def answers() -> Iterator[None]:
     """What MLflow raises in the block leaves as one of the two that a mirror tells apart."""
     try:
         yield
+    except UnreachableRootError:
+        raise
     except (import_mlflow().MlflowException, SplatsweepError, OSError) as error:
-        code, text = _code(error), without_credentials(" ".join(str(error).split())[:400])
+        code, text = _code(error), without_credentials(words_of(error))
         if code in _NEVER:
             raise RefusedError(text) from None
         raise UnreachableError(f"{text}; {SIGN_IN}" if code in _DENIED else text) from None
-
-
-def without_credentials(address: str) -> str:
-    """The address without user and password, for files and messages."""
-    scheme, separator, rest = address.partition("://")
-    place, slash, path = rest.partition("/")
-    return f"{scheme}{separator}{place.rpartition('@')[2]}{slash}{path}"
 
 
 def is_missing(error: BaseException) -> bool:
@@ -194,18 +206,20 @@ def is_gone(error: BaseException) -> bool:
 
 def _code(error: BaseException | None) -> str | int:
     """MLflow's error code, or the HTTP status of a request for artifacts."""
-    if isinstance(error, requests.HTTPError):
-        return 0 if error.response is None else error.response.status_code
+    status = status_of(error)
+    # a proxy's answer, to which MLflow's client gives the code of an error of the server's own
+    if isinstance(error, requests.HTTPError) or status == TOO_LARGE:
+        return status
     return str(getattr(error, "error_code", ""))
 
 
-def _experiment(client: Client, name: str, artifacts: str | None) -> str:
+def _experiment(client: Client, name: str, artifacts: str | None) -> Any:
     found = client.get_experiment_by_name(name)
     if found is None:
-        return str(client.create_experiment(name, artifact_location=artifacts, tags=EXPERIMENT_TAGS))
+        return client.get_experiment(client.create_experiment(name, artifact_location=artifacts, tags=EXPERIMENT_TAGS))
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
-    return str(found.experiment_id)
+    return found
 
 
 def _knock(address: str) -> None:
@@ -219,8 +233,3 @@ def _knock(address: str) -> None:
             f"no MLflow server answers at {address} ({error}); start it, correct MLFLOW_TRACKING_URI, "
             "or unset it to use the embedded store"
         ) from None
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0][:400] if text else type(error).__name__

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from registry.tracking.address import checked_address, without_credentials
+from registry.tracking.artifact_root import check_writable
 from registry.tracking.connection import (
     Client,
     Connection,
@@ -19,7 +21,6 @@ from registry.tracking.connection import (
     explained,
     import_mlflow,
     is_gone,
-    without_credentials,
 )
 from registry.tracking.names import PARAM_LIMIT, PARENT, TAG_LIMIT, RunStatus, own_tags, texts_of
 from ssl_core.errors import RegistryError
@@ -28,8 +29,12 @@ EXPERIMENT = "splatsweep"
 
 
 def open_run_log(tracking_uri: str | None, home: Path, experiment: str = EXPERIMENT) -> "RunLog":
-    """The run log at an MLflow address, or the embedded one under `home` for None. Nothing is asked of it yet."""
-    return RunLog(tracking_uri or None, home, experiment)
+    """The run log at an MLflow address, or the embedded one under `home` for None. Nothing is asked of it yet.
+
+    Raises:
+        RegistryError, MissingDependencyError: MLflow cannot be at such an address (`checked_address`).
+    """
+    return RunLog(checked_address(tracking_uri), home, experiment)
 
 
 class RunLog:
@@ -110,11 +115,13 @@ class RunLog:
     def log_file(self, run_id: str, path: Path) -> None:
         """Copy one file into the run's artifacts."""
         with explained(f"storing {path.name} with run {run_id}"):
+            check_writable(self.connection, run_id)
             self.client.log_artifact(run_id, str(path))
 
     def log_text(self, run_id: str, text: str, name: str) -> None:
         """Write a text as artifact `name` (folders with /) of the run."""
         with explained(f"storing {name} with run {run_id}"):
+            check_writable(self.connection, run_id)
             self.client.log_text(run_id, text, name)
 
     def find_run(self, run_id: str) -> Any:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from registry.tracking.artifact_root import check_readable, check_writable
 from registry.tracking.connection import Client, every_page, explained, import_mlflow, is_missing, write_again
 from registry.tracking.run_log import RunLog
 from registry.versions.model_card import describe_version
@@ -174,6 +175,7 @@ class EncoderStore:
         """Add (or replace) a file among the version's artifacts; not one of the checked ones."""
         assert path.name not in (*BUNDLE_FILES, *SERVING_FILES), "what a version is never changes"
         with explained(f"storing {path.name} with {version.reference}"):
+            check_writable(self.run_log.connection, version.run_id)
             self.client.log_model_artifact(version.model_id, str(path))
 
     def download(self, name: str, version: int, folder: Path) -> Path:
@@ -183,6 +185,7 @@ class EncoderStore:
         """
         with explained(f"downloading {name}/{version}"):
             uri = self.client.get_model_version_download_uri(name, str(version))
+            check_readable(self.run_log.connection, uri)
             found = import_mlflow().artifacts.download_artifacts(
                 artifact_uri=uri, dst_path=str(folder), tracking_uri=self.run_log.tracking_uri
             )
