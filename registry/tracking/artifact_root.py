@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from registry.tracking.address import without_credentials
 from registry.tracking.connection import Connection, UnreachableRootError, is_server
@@ -60,7 +61,7 @@ def check_readable(connection: Connection, uri: str) -> None:
 
 
 def _is_folder(uri: str) -> bool:
-    return uri.startswith("file:") or (bool(uri) and "://" not in uri and not uri.startswith("mlflow-artifacts:"))
+    return bool(uri) and urlsplit(uri).scheme in ("", "file")
 
 
 @contextmanager

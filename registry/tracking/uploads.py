@@ -21,16 +21,22 @@ class Uploads:
 
     def __init__(self, cursor: Cursor) -> None:
         self._arrived = {run: dict(marks) for run, marks in cursor.files.items()}
-        self._owed, self._why = dict(cursor.waiting), cursor.waiting_why
+        self._owed, self._known_why = dict(cursor.waiting), cursor.waiting_why
         self._waiting: dict[str, dict[str, str | Path]] = {}
-        self._refused: dict[tuple[str, str], str | None] = {}  # digests; each is tried once by each mirror
+        # of what was refused: the digest, for each is tried once by each mirror, and the reason
+        self._refused: dict[tuple[str, str], tuple[str | None, str]] = {}
 
     @property
     def noted(self) -> dict[str, Any]:
         """What the cursor keeps."""
         waiting = {**self._owed, **{run: tuple(sorted(files)) for run, files in self._waiting.items()}}
-        files = {run: dict(marks) for run, marks in self._arrived.items()}
-        return {"files": files, "waiting": waiting, "waiting_why": self._why if waiting else ""}
+        whys = [why for (run, name), (_, why) in self._refused.items() if name in self._waiting.get(run, ())]
+        why = (whys or [self._known_why])[-1] if waiting else ""
+        return {
+            "files": {run: dict(marks) for run, marks in self._arrived.items()},
+            "waiting": waiting,
+            "waiting_why": why,
+        }
 
     def keep(self, runs: Iterable[str]) -> None:
         """Only these are still the runs that they were: the others have no artifacts yet."""
@@ -52,28 +58,27 @@ class Uploads:
         Raises:
             UnreachableError: not now; the text names the artifact.
         """
-        for run, name in [(run, name) for run, files in self._waiting.items() for name in files]:
+        for run, name in [(run, name) for run, files in self._waiting.items() if run in runs for name in files]:
             content = self._waiting[run][name]
-            mark = _mark(content)
-            if mark is not None and self._refused.get((run, name)) == mark:
+            mark, before = _mark(content), self._refused.pop((run, name), None)
+            if before is not None and before[0] == mark and mark is not None:
+                self._refused[run, name] = before
                 continue
             try:
                 if mark is not None:  # else it is gone
                     _store(server, runs[run], name, content)
                     self._arrived.setdefault(run, {})[name] = mark
             except UnreachableRootError as error:  # as it is for all of them
-                self._why = str(error)
-                self._refused |= {
-                    (run, name): _mark(files[name]) for run, files in self._waiting.items() for name in files
-                }
+                for each, files in self._waiting.items():
+                    self._refused |= {(each, one): (_mark(there), str(error)) for one, there in files.items()}
                 return
             except RefusedError as error:
-                self._why = f"run {run}, {name}: {error}"
-                self._refused[run, name] = mark
+                self._refused[run, name] = mark, f"run {run}, {name}: {error}"
                 continue
             except UnreachableError as error:
-                self._why = f"run {run}, {name}: {error}"
-                raise UnreachableError(self._why) from None
+                why = f"run {run}, {name}: {error}"
+                self._refused[run, name] = None, why  # of no digest: the next round tries again
+                raise UnreachableError(why) from None
             del self._waiting[run][name]
         self._waiting = {run: files for run, files in self._waiting.items() if files}
 

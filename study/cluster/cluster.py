@@ -23,7 +23,9 @@ _REMEDY = (
     "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH) to the token that the cluster was started with"
 )
 _ASK = "/ray.rpc.NodeInfoGcsService/GetClusterId"
-"""The first question of every client of Ray's control process; its empty message needs no generated code."""
+_ASK_CLIENT_SERVER = "/ray.rpc.RayletDriver/ClusterInfo"
+"""The first question of every client of Ray's control process, and of its client server; empty messages need no
+generated code."""
 
 
 def ray_token() -> str | None:
@@ -57,8 +59,12 @@ def check_cluster(address: str) -> None:
     """
     place = _place(address)
     token = ray_token()
-    if os.environ.get("RAY_AUTH_MODE", "").strip().lower() == "token" and token is None:
+    by_token = os.environ.get("RAY_AUTH_MODE", "").strip().lower() == "token"
+    if by_token and token is None:
         raise StudyError(f"RAY_AUTH_MODE=token, but there is no token; {_REMEDY}")
+    question = _ASK
+    if address.startswith("ray://"):
+        question, token = _ASK_CLIENT_SERVER, token if by_token else None  # Ray's client sends none unasked
     host, colon, port = place.rpartition(":")
     if not colon or not port.isdigit() or "/" in host or os.environ.get("RAY_USE_TLS", "0") not in ("0", ""):
         return
@@ -66,7 +72,7 @@ def check_cluster(address: str) -> None:
 
     metadata = (("authorization", f"Bearer {token}"),) if token else ()
     with grpc.insecure_channel(place, options=(("grpc.enable_http_proxy", 0),)) as channel:
-        ask = channel.unary_unary(_ASK)
+        ask = channel.unary_unary(question)
         try:
             ask(b"", metadata=metadata, timeout=ANSWER_SECONDS, wait_for_ready=True)
         except grpc.RpcError as error:

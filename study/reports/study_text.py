@@ -128,7 +128,7 @@ def _lines(status: StudyStatus) -> list[tuple[str, str]]:
     if status.holder is not None:
         lines.append((f"run by {status.holder}", ""))
     tracking = status.tracking
-    if tracking.waiting or tracking.trouble:
+    if tracking.waiting or (tracking.trouble and not tracking.files):
         why = f": {tracking.trouble}" if tracking.trouble else ""
         lines.append((f"{tracking.waiting} records wait for the tracking server{why}", "yellow"))
     if tracking.files:

@@ -77,7 +77,8 @@ class MirrorProcess:
                 break
             if moment - said >= SAY_EVERY:
                 left = cursor.left(count_lines(self._folder / JOURNAL))
-                self._say(f"waiting for MLflow: {left} records are on their way{_why(cursor)}")
+                what = f"{left} records" if left else f"{cursor.files_left} files"
+                self._say(f"waiting for MLflow: {what} are on their way{_why(cursor)}")
                 said = moment
             time.sleep(0.02 if moment - began < 1 else 0.2)
         self.close()
