@@ -176,7 +176,7 @@ class RefusedError(Exception):
 
 
 class UnreachableRootError(RegistryError):
-    """Artifacts would be written to, or read from, a folder of another machine; the text names it and the remedy."""
+    """Where the server keeps artifacts is not reached from here, now or later; the text names it and the remedy."""
 
 
 @contextmanager

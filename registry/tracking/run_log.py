@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from registry.tracking.address import checked_address, without_credentials
-from registry.tracking.artifact_root import check_writable
+from registry.tracking.artifact_root import reading, writing
 from registry.tracking.connection import (
     Client,
     Connection,
@@ -114,14 +114,12 @@ class RunLog:
 
     def log_file(self, run_id: str, path: Path) -> None:
         """Copy one file into the run's artifacts."""
-        with explained(f"storing {path.name} with run {run_id}"):
-            check_writable(self.connection, run_id)
+        with explained(f"storing {path.name} with run {run_id}"), writing(self.connection, run_id):
             self.client.log_artifact(run_id, str(path))
 
     def log_text(self, run_id: str, text: str, name: str) -> None:
         """Write a text as artifact `name` (folders with /) of the run."""
-        with explained(f"storing {name} with run {run_id}"):
-            check_writable(self.connection, run_id)
+        with explained(f"storing {name} with run {run_id}"), writing(self.connection, run_id):
             self.client.log_text(run_id, text, name)
 
     def find_run(self, run_id: str) -> Any:
@@ -145,7 +143,8 @@ class RunLog:
 
     def read_file(self, run_id: str, name: str) -> bytes:
         """An artifact of a run. Raises RegistryError, StorageError where it is not there or cannot be read."""
-        with explained(f"reading {name} of run {run_id}"), tempfile.TemporaryDirectory() as scratch:
+        what, there = f"reading {name} of run {run_id}", self.connection
+        with tempfile.TemporaryDirectory() as scratch, explained(what), reading(there, there.artifacts):
             path = import_mlflow().artifacts.download_artifacts(
                 run_id=run_id, artifact_path=name, dst_path=scratch, tracking_uri=self.tracking_uri
             )

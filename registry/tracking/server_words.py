@@ -7,6 +7,7 @@ import requests
 
 TOO_LARGE = 413
 _STATUS = re.compile(r"failed with error code (\d{3})")
+_ENDPOINT = re.compile(r"request to endpoint (\S+) failed with error code 404")
 _PROXY_SAYS = re.compile(r"size limit exceeded|(entity|payload|content|request) too (large|long)", re.IGNORECASE)
 """of proxies that refuse a large request in JSON, from which MLflow's client drops the status"""
 _PAGE = re.compile(r"<(!doctype html|html|head|title)\b", re.IGNORECASE)
@@ -41,9 +42,11 @@ def words_of(error: BaseException) -> str:
         answer = f"a web page{title}" + (f" with status {status}" if status else "")
         if status >= 500:
             return f"{said}the proxy in front of MLflow answers {answer}"
+        if asked := _ENDPOINT.search(text):
+            answer += f" to {asked[1]}"
         return (
-            f"{said}{answer} answers there, not MLflow; complete the address (is a path missing after the host?), "
-            "or give what the page asks for"
+            f"{said}{answer} answers there, not MLflow; complete the address (is a path missing after the host?), give "
+            "what the page asks for, or upgrade an MLflow older than 3"
         )
     lines = text.strip().splitlines() or [type(error).__name__]
     return said + lines[0][:_LONGEST]

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from registry.tracking.artifact_root import check_writable
+from registry.tracking.artifact_root import writing
 from registry.tracking.connection import Connection, RefusedError, UnreachableError, UnreachableRootError, answers
 from registry.tracking.cursor import Cursor
 
@@ -85,19 +85,11 @@ class Uploads:
 
 def _store(server: Connection, run_id: str, name: str, content: str | Path) -> None:
     """Raises UnreachableRootError, RefusedError, UnreachableError."""
-    try:
-        with answers():
-            check_writable(server, run_id)
-            if isinstance(content, str):
-                server.client.log_text(run_id, content, name)
-            else:
-                server.client.log_artifact(run_id, str(content), name.rpartition("/")[0] or None)
-    except (RefusedError, UnreachableError, UnreachableRootError):
-        raise
-    except ImportError as error:
-        raise RefusedError(f"{error}; install what {server.artifacts.partition(':')[0]}:// artifacts need") from None
-    except Exception as error:  # a cloud's own library, which raises what it likes
-        raise UnreachableError(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}") from None
+    with answers(), writing(server, run_id):
+        if isinstance(content, str):
+            server.client.log_text(run_id, content, name)
+        else:
+            server.client.log_artifact(run_id, str(content), name.rpartition("/")[0] or None)
 
 
 def _mark(content: str | Path) -> str | None:

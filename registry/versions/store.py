@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from registry.tracking.artifact_root import check_readable, check_writable
+from registry.tracking.artifact_root import reading, writing
 from registry.tracking.connection import Client, every_page, explained, import_mlflow, is_missing, write_again
 from registry.tracking.run_log import RunLog
 from registry.versions.model_card import describe_version
@@ -84,7 +84,8 @@ class EncoderStore:
             check_sound(bundle)
             card = read_card(bundle).card
             self._ensure_model(name, card)
-            model_id, location, serving = upload(self.run_log, bundle, name, lineage, run_id, receipt)
+            with writing(self.run_log.connection, run_id):
+                model_id, location, serving = upload(self.run_log, bundle, name, lineage, run_id, receipt)
             version = self.client.create_model_version(
                 name,
                 # a server resolves the model id itself; in-process, MLflow would look it up at its global address
@@ -174,8 +175,8 @@ class EncoderStore:
     def put_file(self, version: EncoderVersion, path: Path) -> None:
         """Add (or replace) a file among the version's artifacts; not one of the checked ones."""
         assert path.name not in (*BUNDLE_FILES, *SERVING_FILES), "what a version is never changes"
-        with explained(f"storing {path.name} with {version.reference}"):
-            check_writable(self.run_log.connection, version.run_id)
+        stored = writing(self.run_log.connection, version.run_id)
+        with explained(f"storing {path.name} with {version.reference}"), stored:
             self.client.log_model_artifact(version.model_id, str(path))
 
     def download(self, name: str, version: int, folder: Path) -> Path:
@@ -185,10 +186,10 @@ class EncoderStore:
         """
         with explained(f"downloading {name}/{version}"):
             uri = self.client.get_model_version_download_uri(name, str(version))
-            check_readable(self.run_log.connection, uri)
-            found = import_mlflow().artifacts.download_artifacts(
-                artifact_uri=uri, dst_path=str(folder), tracking_uri=self.run_log.tracking_uri
-            )
+            with reading(self.run_log.connection, uri):
+                found = import_mlflow().artifacts.download_artifacts(
+                    artifact_uri=uri, dst_path=str(folder), tracking_uri=self.run_log.tracking_uri
+                )
         return Path(found)
 
     def serving_digests(self, version: EncoderVersion) -> dict[str, str]:

@@ -18,7 +18,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from registry.tracking.artifact_root import check_writable
 from registry.tracking.run_log import RunLog
 from registry.versions.model_card import render_card
 from registry.versions.records import PREFIX, Lineage
@@ -51,15 +50,10 @@ class Uploaded(NamedTuple):
 def upload(
     run_log: RunLog, bundle: Path, name: str, lineage: Lineage, run_id: str, receipt: Mapping[str, float] | None
 ) -> Uploaded:
-    """Put the files of a checked bundle into a new logged model of the run. MLflow's exceptions pass through.
-
-    Raises:
-        UnreachableRootError: the server keeps artifacts in a folder that is not reached from here.
-    """
+    """Put the files of a checked bundle into a new logged model of the run. MLflow's exceptions pass through."""
     from mlflow.entities import LoggedModelOutput
 
     card, client = read_card(bundle).card, run_log.client
-    check_writable(run_log.connection, run_id)
     model = client.create_logged_model(
         run_log.connection.experiment_id,
         name=name,

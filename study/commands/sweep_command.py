@@ -40,8 +40,10 @@ def sweep(
     It trains on --pack, or on a pack made of --data or --meshes; with none of them, of a procedural sample set. What
     is done is not done again.
     """
+    from registry.tracking.address import checked_address
     from study.registration.sweep import Request, print_study, run_and_assess, study_facts
 
+    checked_address(os.environ.get("MLFLOW_TRACKING_URI"))  # before hours of splatting
     request = Request(space, pack or "", name, trials, concurrency, assigned(assignments))
     if pack is None:
         request = _of_data(request, data, meshes, None if dry_run else aside if json else say)

@@ -1,7 +1,5 @@
 """Addresses as people write them: refused in one line that proposes what can be meant, before anything is asked."""
 
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -11,8 +9,6 @@ from http_server import free_port
 from registry.tracking.address import checked_address
 from registry.tracking.run_log import open_run_log
 from ssl_core.errors import MissingDependencyError, RegistryError
-
-ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.mark.parametrize(
@@ -95,15 +91,3 @@ def test_a_database_of_ones_own_keeps_its_artifacts_in_the_home_and_none_where_o
         log.log_text(log.start_run("run", {}, {}), "text", "note.txt")
     assert not list((tmp_path / "cwd").iterdir())
     assert len(list((tmp_path / "home" / "mlartifacts").rglob("note.txt"))) == 1
-
-
-def test_the_command_line_says_it_in_one_line_and_makes_no_folder(tmp_path: Path) -> None:
-    environment = {"PYTHONPATH": str(ROOT), "HOME": str(tmp_path), "MLFLOW_TRACKING_URI": "localhost:5000"}
-    done = subprocess.run(
-        [sys.executable, "-m", "study.commands.cli", "models"],
-        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 2, done.stderr
-    assert "write http://localhost:5000" in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
-    assert not (tmp_path / "localhost:5000").exists()

@@ -150,6 +150,28 @@ def adopted_here(store: EncoderStore, name: str, version: int) -> None:
     check_listing(store, one_version(store, name, version))
 
 
+def test_a_clouds_store_without_access_is_named_and_holds_up_no_value(
+    source: Played, server: MlflowServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("boto3")
+    from mlflow import MlflowClient
+
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_ENDPOINT_URL"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    MlflowClient(server.address).create_experiment("cloud", artifact_location="s3://nobody/x")
+    tell(source, at(server.address, tmp_path / "home", "cloud"), tmp_path)
+    cursor = read_cursor(tmp_path)
+    assert (cursor.complete, cursor.files_left, cursor.left(len(source.facts))) == (True, 3, 0)
+    assert cursor.waiting_why.startswith("artifacts at s3://nobody/x: NoCredentialsError: ")
+    with open_run_log(server.address, tmp_path / "home", "cloud") as log:
+        run_id = log.start_run("run", {}, {})
+        with pytest.raises(UnreachableRootError, match="give this machine access to that store"):
+            log.log_text(run_id, "text", "note.txt")
+
+
 # ---- a limit of the size of requests
 
 
@@ -234,7 +256,7 @@ def test_a_page_to_sign_in_and_a_forgotten_prefix_are_named(server: MlflowServer
     assert "<" not in str(caught.value)
     under = Wire(server.address, prefix="/ml")
     try:
-        with pytest.raises(RegistryError, match="a web page '404 Not Found' with status 404 answers there, not MLflow"):
+        with pytest.raises(RegistryError, match=r"a web page '404 Not Found' with status 404 to .* answers there, not"):
             open_run_log(under.address.removesuffix("/ml"), tmp_path).client.search_experiments()
         for address in (under.address, f"{under.address}/"):
             with open_run_log(address, tmp_path, "proxied") as log:
