@@ -85,7 +85,7 @@ def check_database(address: str) -> None:
     except SQLAlchemyError as error:
         reason = " ".join(str(getattr(error, "orig", None) or error).split())[:300]
         raise RegistryError(
-            f"no database answers at {without_credentials(address)} ({reason}); start it, correct MLFLOW_TRACKING_URI, "
+            f"the database at {without_credentials(address)} cannot be opened ({reason}); start it, correct the address, "
             f"{_EMBEDDED}"
         ) from None
     finally:
