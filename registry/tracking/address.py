@@ -85,8 +85,8 @@ def check_database(address: str) -> None:
     except SQLAlchemyError as error:
         reason = " ".join(str(getattr(error, "orig", None) or error).split())[:300]
         raise RegistryError(
-            f"the database at {without_credentials(address)} cannot be opened ({reason}); start it, correct the address, "
-            f"{_EMBEDDED}"
+            f"the database at {without_credentials(address)} cannot be opened ({reason}); start it, correct the "
+            f"address, {_EMBEDDED}"
         ) from None
     finally:
         engine.dispose()
