@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from registry.champions.pending import PendingVersion, one_version
+from registry.tracking.artifact_root import reading
 from registry.tracking.connection import explained, is_gone, is_missing, write_again
 from registry.tracking.names import KIND
 from registry.versions.records import (
@@ -179,19 +180,20 @@ def _listing(store: EncoderStore, found: PendingVersion) -> Iterator[tuple[str, 
     try:
         with explained(f"listing the files of {found.reference}"):
             root = store.client.get_model_version_download_uri(found.name, str(found.version))
-            _refuse_links(root)
-            folders: list[tuple[str, str]] = [(root, "")]
-            while folders:
-                uri, below = folders.pop()
-                for item in opened.artifacts.list_artifacts(artifact_uri=uri, tracking_uri=opened.tracking_uri):
-                    name = _plain(item.path)
-                    path, count = f"{below}{name}", count + 1
-                    if count > MOST_FILES or path.count("/") > MOST_DEPTH:
-                        raise UnfitError(f"it has more than {MOST_FILES} files, or folders {MOST_DEPTH} deep")
-                    if item.is_dir:
-                        folders.append((f"{uri.rstrip('/')}/{name}", f"{path}/"))
-                    else:
-                        yield path, int(item.file_size or 0)
+            with reading(store.run_log.connection, root):
+                _refuse_links(root)
+                folders: list[tuple[str, str]] = [(root, "")]
+                while folders:
+                    uri, below = folders.pop()
+                    for item in opened.artifacts.list_artifacts(artifact_uri=uri, tracking_uri=opened.tracking_uri):
+                        name = _plain(item.path)
+                        path, count = f"{below}{name}", count + 1
+                        if count > MOST_FILES or path.count("/") > MOST_DEPTH:
+                            raise UnfitError(f"it has more than {MOST_FILES} files, or folders {MOST_DEPTH} deep")
+                        if item.is_dir:
+                            folders.append((f"{uri.rstrip('/')}/{name}", f"{path}/"))
+                        else:
+                            yield path, int(item.file_size or 0)
     except RegistryError as error:
         if is_gone(error):  # and will be however often it is asked
             what = "are not there" if is_missing(error) else "cannot be read"

@@ -16,7 +16,8 @@ from typing import Literal
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from registry.tracking.connection import import_mlflow, without_credentials
+from registry.tracking.address import without_credentials
+from registry.tracking.connection import import_mlflow
 from registry.tracking.database import BUSY_SECONDS, busy_error, explained_error, free_version, open_to_read
 from registry.tracking.embedded_store import move_paths
 from ssl_core.errors import IntegrityError, MissingDependencyError, RegistryError

@@ -13,7 +13,8 @@ from pathlib import Path
 from registry.server.places import Running, databases, hold, service_folder, settings_of
 from registry.server.processes import LOOPBACK, answers, check_free, last_words, program
 from registry.server.secret_file import ADMINISTRATOR, ServiceSecrets, service_secrets, write_access, write_private
-from registry.tracking.connection import connect
+from registry.tracking.address import checked_address
+from registry.tracking.connection import connect, is_server
 from registry.tracking.embedded_store import artifact_root
 from ssl_core.errors import MissingDependencyError, RegistryError
 from ssl_core.interrupt import Interrupt, watch_signals
@@ -68,7 +69,7 @@ def serve_pages(tracking_uri: str | None, home: Path, port: int, announce: Say) 
     Raises:
         RegistryError: the store cannot be opened, the port is taken, or the server ended by itself.
     """
-    if tracking_uri and tracking_uri.startswith(("http://", "https://")):
+    if tracking_uri and is_server(checked_address(tracking_uri) or ""):
         announce(f"MLflow is at {tracking_uri}")
         return
     check_free(port)

@@ -13,7 +13,8 @@ from registry.server.places import is_running, service_folder
 from registry.server.processes import LOOPBACK
 from registry.server.roles import GRANTS, ROLES, WORKSPACE, Role, role_name, strongest
 from registry.server.secret_file import ADMINISTRATOR, service_secrets
-from registry.tracking.connection import ask, import_mlflow, without_credentials
+from registry.tracking.address import checked_address, without_credentials
+from registry.tracking.connection import ask, import_mlflow
 from registry.tracking.network import MLFLOW_CERTIFICATES, no_answer, through
 from ssl_core.config import Config
 from ssl_core.errors import RegistryError
@@ -137,10 +138,11 @@ def open_users(home: Path, environ: Mapping[str, str] = os.environ) -> Users:
     """The users of MLFLOW_TRACKING_URI, or of the service running under a home folder.
 
     Raises:
-        RegistryError: neither is there.
+        RegistryError: neither is there, or no server can be at that address.
     """
-    if environ.get("MLFLOW_TRACKING_URI", "").startswith("http"):
-        return Users(environ["MLFLOW_TRACKING_URI"])
+    address = checked_address(environ.get("MLFLOW_TRACKING_URI")) or ""
+    if address.startswith("http"):
+        return Users(address)
     folder = service_folder(home)
     running = is_running(folder) if folder.exists() else None
     if running is None:

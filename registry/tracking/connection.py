@@ -10,25 +10,26 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import requests
 from filelock import FileLock, Timeout
 
+from registry.tracking.address import check_database, is_database, without_credentials
 from registry.tracking.database import (
     QUIET_SECONDS,
     Guarded,
     NoRegistryError,
     check_file,
-    check_server,
     may_write,
     reading_address,
     sqlite_file,
 )
 from registry.tracking.embedded_store import artifact_root, copy_at_home, embedded_address, settle, sqlite_address
 from registry.tracking.network import MLFLOW_CERTIFICATES, keep_loopback_direct, no_answer, proxy_remedy, through
+from registry.tracking.server_words import TOO_LARGE, status_of, words_of
 from ssl_core.errors import RegistryError, SplatsweepError, StorageError
 from ssl_core.files.user_folders import supply_folders
 
@@ -69,6 +70,8 @@ class Connection:
     experiment_id: str  # empty where there is none, opened to read
     experiment: str
     artifacts: Any = None  # `mlflow.artifacts`, which ends as the client does where the database is at fault
+    root: str = ""  # where the experiment keeps them, as MLflow names it
+    reached: set[str] = field(default_factory=set)  # of such places, those that are known to be reached from here
 
 
 def connect(tracking_uri: str | None, home: Path, experiment: str, *, reading: bool = False) -> Connection:
@@ -88,10 +91,10 @@ def connect(tracking_uri: str | None, home: Path, experiment: str, *, reading: b
     home, embedded = home.resolve(), not tracking_uri
     address = tracking_uri or embedded_address(home)
     file = home / "mlflow.db" if embedded else sqlite_file(address)
-    if address.startswith(("http://", "https://")):
+    if is_server(address):
         _knock(address)
-    elif address.startswith(("postgres", "mysql", "mssql")):
-        check_server(address, without_credentials(address))
+    elif not embedded:
+        check_database(address)
     if reading:
         return _connected_to_read(address, file, home / UNFINISHED if embedded else None, experiment)
     with _lock(home), _whole_store(home if embedded else None):
@@ -99,8 +102,10 @@ def connect(tracking_uri: str | None, home: Path, experiment: str, *, reading: b
             settle(home, experiment)
         client, artifacts = _opened(address, file, may_be_empty=not embedded)
         with explained(_named(address)):
-            experiment_id = _experiment(client, experiment, artifact_root(home) if embedded else None)
-    return Connection(client, address, experiment_id, experiment, artifacts)
+            # a database is told where artifacts go: MLflow would take the folder where the command was started
+            root = artifact_root(home) if embedded or is_database(address) else None
+            found = _experiment(client, experiment, root)
+    return Connection(client, address, str(found.experiment_id), experiment, artifacts, str(found.artifact_location))
 
 
 def _connected_to_read(address: str, file: Path | None, mark: Path | None, experiment: str) -> Connection:
@@ -114,7 +119,9 @@ def _connected_to_read(address: str, file: Path | None, mark: Path | None, exper
     client, artifacts = _opened(address, file, may_be_empty=False)
     with explained(_named(address)):
         found = client.get_experiment_by_name(experiment)
-    return Connection(client, address, "" if found is None else str(found.experiment_id), experiment, artifacts)
+    if found is None:
+        return Connection(client, address, "", experiment, artifacts)
+    return Connection(client, address, str(found.experiment_id), experiment, artifacts, str(found.artifact_location))
 
 
 def _opened(address: str, file: Path | None, *, may_be_empty: bool) -> tuple[Guarded, Guarded]:
@@ -157,6 +164,11 @@ def _lock(home: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def is_server(address: str) -> bool:
+    """Whether it is that of an MLflow server; else a database, or what a plugin of MLflow's takes."""
+    return address.startswith(("http://", "https://"))
 
 
 @contextmanager
@@ -231,7 +243,7 @@ def explained(what: str) -> Iterator[None]:
     # HTTPError: of artifacts, which MLflow lets through as it is
     except (import_mlflow().MlflowException, requests.HTTPError) as error:
         remedy = f"; {SIGN_IN}" if _code(error) in _DENIED else ""
-        raise RegistryError(f"{what}: {without_credentials(_first_line(error))}{remedy}") from error
+        raise RegistryError(f"{what}: {without_credentials(words_of(error))}{remedy}") from error
     except OSError as error:
         raise StorageError(f"{what}: {error}; free some space or make the folder writable") from error
 
@@ -244,23 +256,22 @@ class RefusedError(Exception):
     """Not as things are: the server understood the request and says that it will not do, or that no such run exists."""
 
 
+class UnreachableRootError(RegistryError):
+    """Where the server keeps artifacts is not reached from here, now or later; the text names it and the remedy."""
+
+
 @contextmanager
 def answers() -> Iterator[None]:
     """What MLflow raises in the block leaves as one of the two that a mirror tells apart."""
     try:
         yield
+    except UnreachableRootError:
+        raise
     except (import_mlflow().MlflowException, SplatsweepError, OSError) as error:
-        code, text = _code(error), without_credentials(" ".join(str(error).split())[:400])
+        code, text = _code(error), without_credentials(words_of(error))
         if code in _NEVER:
             raise RefusedError(text) from None
         raise UnreachableError(f"{text}; {SIGN_IN}" if code in _DENIED else text) from None
-
-
-def without_credentials(address: str) -> str:
-    """The address without user and password, for files and messages."""
-    scheme, separator, rest = address.partition("://")
-    place, slash, path = rest.partition("/")
-    return f"{scheme}{separator}{place.rpartition('@')[2]}{slash}{path}"
 
 
 def is_missing(error: BaseException) -> bool:
@@ -276,18 +287,20 @@ def is_gone(error: BaseException) -> bool:
 
 def _code(error: BaseException | None) -> str | int:
     """MLflow's error code, or the HTTP status of a request for artifacts."""
-    if isinstance(error, requests.HTTPError):
-        return 0 if error.response is None else error.response.status_code
+    status = status_of(error)
+    # a proxy's answer, to which MLflow's client gives the code of an error of the server's own
+    if isinstance(error, requests.HTTPError) or status == TOO_LARGE:
+        return status
     return str(getattr(error, "error_code", ""))
 
 
-def _experiment(client: Client, name: str, artifacts: str | None) -> str:
+def _experiment(client: Client, name: str, artifacts: str | None) -> Any:
     found = client.get_experiment_by_name(name)
     if found is None:
-        return str(client.create_experiment(name, artifact_location=artifacts, tags=EXPERIMENT_TAGS))
+        return client.get_experiment(client.create_experiment(name, artifact_location=artifacts, tags=EXPERIMENT_TAGS))
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
-    return str(found.experiment_id)
+    return found
 
 
 def ask(
@@ -320,7 +333,7 @@ def _knock(address: str) -> None:
         status = ask(address, "GET", "/health", ANSWER_SECONDS).status_code
     except import_mlflow().MlflowException as error:
         if _code(error) in _NEVER:
-            raise RegistryError(f"{_named(address)}: {_first_line(error)}") from None
+            raise RegistryError(f"{_named(address)}: {words_of(error)}") from None
         raise RegistryError(no_answer("MLflow server", place, error, MLFLOW_CERTIFICATES, remedy)) from None
     if status in _GATEWAY and (other := proxy_remedy(address)):
         raise RegistryError(f"no MLflow server answers at {place}{through(address)} (status {status}); {other}")
@@ -328,8 +341,3 @@ def _knock(address: str) -> None:
 
 def _named(address: str) -> str:
     return f"MLflow at {without_credentials(address)}{through(address)}"
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0][:400] if text else type(error).__name__

@@ -20,6 +20,8 @@ class Cursor(Config):
     runs: dict[str, str] = Field(default_factory=dict)  # run ids by trial number or `study`
     # digests of the artifacts that have arrived, by run and name
     files: dict[str, dict[str, str]] = Field(default_factory=dict)
+    waiting: dict[str, tuple[str, ...]] = Field(default_factory=dict)  # artifacts that have not, by run
+    waiting_why: str = ""  # of the latest of them
     refused: int = 0  # values that the server will never take; `refusals` says which and why, of the latest
     refusals: tuple[str, ...] = ()
     trouble: str = ""  # why it does not get on; empty when it does
@@ -30,7 +32,24 @@ class Cursor(Config):
 
     def left(self, facts: int) -> int:
         """How many of a source's facts have not arrived; at least one while its end has not."""
-        return max(facts - self.position, 0 if self.complete else 1)
+        return max(facts - self.position, 0 if self.complete or self.waiting else 1)
+
+    @property
+    def files_left(self) -> int:
+        """How many artifacts have not arrived."""
+        return sum(map(len, self.waiting.values()))
+
+    def shortfall(self) -> list[str]:
+        """What the server lacks although everything else has arrived, a line for each kind; empty where it has all."""
+        lines = []
+        if self.waiting:
+            lines.append(
+                f"MLflow has not taken {self.files_left} files; the latest: {self.waiting_why}. They are kept in the "
+                "study's folder and sent by the next command on this study"
+            )
+        if self.refused:
+            lines.append(f"MLflow refused {self.refused} values for good; the latest: {self.refusals[-1]}")
+        return lines
 
 
 def read_cursor(folder: Path) -> Cursor:

@@ -99,26 +99,6 @@ def free_version(file: Path) -> str | None:
         raise explained_error(error, file) or error from None
 
 
-def check_server(address: str, place: str) -> None:
-    """One connection to a database's server with a time limit, because MLflow tries again for minutes.
-
-    Args:
-        place: the address without credentials, for the message.
-
-    Raises:
-        RegistryError: it does not answer, or refuses.
-    """
-    limits = {"connect_timeout": ANSWER_SECONDS} if address.startswith(("postgres", "mysql")) else {}
-    try:
-        engine = sa.create_engine(address, connect_args=limits)
-        try:
-            engine.connect().close()
-        finally:
-            engine.dispose()
-    except exc.SQLAlchemyError as error:
-        raise explained_error(error, place) or error from None
-
-
 class Guarded:
     """MLflow's client (or another object of its) whose calls fail in one line where the database is at fault.
 

@@ -5,7 +5,6 @@ by its tags before it is made, and a run that this process did not make is asked
 So a mirror may be killed at any moment and begin again. Its cursor saves work and shows how far it is, no more.
 """
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
@@ -13,13 +12,13 @@ from math import isinf
 from pathlib import Path
 from typing import Any
 
+from registry.tracking.address import without_credentials
 from registry.tracking.connection import (
     Connection,
     RefusedError,
     UnreachableError,
     answers,
     every_page,
-    without_credentials,
 )
 from registry.tracking.cursor import read_cursor, write_cursor
 from registry.tracking.names import (
@@ -36,6 +35,7 @@ from registry.tracking.names import (
     texts_of,
 )
 from registry.tracking.run_view import Point, RunView, Source
+from registry.tracking.uploads import Uploads
 
 MOST_POINTS, MOST_TEXTS, MOST_REFUSALS = 900, 50, 10
 """Of one request (MLflow takes 1000 values, 100 of each kind of text, 1 MB), and of refusals that are remembered."""
@@ -43,11 +43,10 @@ MOST_POINTS, MOST_TEXTS, MOST_REFUSALS = 900, 50, 10
 
 @dataclass
 class _Told:
-    """What a run of the server is known to have: tags, parameters, latest step of each metric, artifacts, status."""
+    """What a run of the server is known to have: tags, parameters, latest step of each metric, status."""
 
     id: str
     tags: dict[str, str]
-    files: dict[str, str]
     params: set[str] = field(default_factory=set)
     steps: dict[str, int] = field(default_factory=dict)
     status: str = "RUNNING"
@@ -67,30 +66,35 @@ class Mirror:
         self._pending: set[str] = set()
         self.cursor = self._written = read_cursor(folder)
         self._runs = dict(self.cursor.runs)
-        self._files = {run: dict(marks) for run, marks in self.cursor.files.items()}
+        self._uploads = Uploads(self.cursor)
+        self._pending |= set(self.cursor.waiting) & set(source.runs())
 
     def round(self) -> bool:
-        """Tell what is new; False when there was nothing.
+        """Tell what is new; False when there was nothing. Artifacts go last: no value waits behind a file.
 
         Raises:
             UnreachableError: it did not all arrive; the next round goes on.
         """
         self._pending |= self._source.poll()
-        some = bool(self._pending)
+        some, arrived = bool(self._pending), dict[str, Any]()
         try:
             self._open()
             for run in sorted(self._pending, key=lambda run: -1 if run == STUDY_RUN else int(run)):
                 self._tell(run)
                 self._pending.discard(run)
+            if not self._pending:
+                arrived["position"] = self._source.position
+            assert self._server is not None
+            self._uploads.send(self._server, self._runs)
         except UnreachableError as error:
             self._close()
-            self._note(complete=False, trouble=str(error))
+            self._note(complete=False, trouble=str(error), **arrived)
             raise
-        self._note(complete=False, trouble="", **({} if self._pending else {"position": self._source.position}))
+        self._note(complete=False, trouble="", **arrived)
         return some or bool(self._pending)
 
     def finish(self) -> None:
-        """Note that the study is at rest and all of it has arrived."""
+        """Note that the study is at rest and all of it has arrived, but for artifacts that the server does not take."""
         self._note(complete=True)
 
     # ---- the server
@@ -106,7 +110,8 @@ class Mirror:
         ids = {run: str(found.info.run_id) for run, found in self._found.items()}
         same = {run for run, run_id in ids.items() if run_id == self._runs.get(run)}
         self._pending |= set(self._source.runs()) - same
-        self._runs, self._files = ids, {run: marks for run, marks in self._files.items() if run in same}
+        self._runs = ids
+        self._uploads.keep(same)
         self._note(address=without_credentials(server.tracking_uri))
 
     def _close(self) -> None:
@@ -147,8 +152,7 @@ class Mirror:
         told.params.update(params)
         told.tags.update(tags)
         told.steps.update({point.key: point.step for point in points})
-        for name, content in view.files.items():
-            self._upload(run, told, name, content)
+        self._uploads.want(run, view.files)
         if view.status != told.status:
             with answers():
                 if view.status == "RUNNING":
@@ -171,8 +175,7 @@ class Mirror:
                 self._client.set_tag(run_id, PARENT, tags[PARENT])
             known = {point.key for point in points} & set(found.data.metrics)
             steps = {key: max(p.step for p in self._client.get_metric_history(run_id, key)) for key in sorted(known)}
-        files = self._files.setdefault(run, {})
-        return _Told(run_id, dict(found.data.tags), files, set(found.data.params), steps, found.info.status)
+        return _Told(run_id, dict(found.data.tags), set(found.data.params), steps, found.info.status)
 
     def _create(self, run: str, view: RunView, tags: Mapping[str, str]) -> _Told:
         trial = {KIND: "study"} if run == STUDY_RUN else {KIND: "trial", TRIAL: run}
@@ -181,10 +184,10 @@ class Mirror:
         assert server is not None
         with answers():
             made = server.client.create_run(server.experiment_id, start_time=view.began, tags=every, run_name=view.name)
-        self._runs[run], self._files[run] = str(made.info.run_id), {}
+        self._runs[run] = str(made.info.run_id)
         if run == STUDY_RUN:
             self._pending |= set(self._found)  # they get a new parent
-        return _Told(self._runs[run], every, self._files[run])
+        return _Told(self._runs[run], every)
 
     def _parent(self) -> str:
         if STUDY_RUN not in self._told:
@@ -210,20 +213,6 @@ class Mirror:
             for half in (batch[:middle], batch[middle:]):
                 self._log(run, run_id, half)
 
-    def _upload(self, run: str, told: _Told, name: str, content: str | Path) -> None:
-        mark = _mark(content)
-        if mark is None or mark == told.files.get(name):
-            return
-        try:
-            with answers():
-                if isinstance(content, str):
-                    self._client.log_text(told.id, content, name)
-                else:
-                    self._client.log_artifact(told.id, str(content), name.rpartition("/")[0] or None)
-        except RefusedError as error:
-            self._refuse(f"run {run}, {name}: {error}")
-        told.files[name] = mark
-
     # ---- the cursor
 
     def _refuse(self, text: str) -> None:
@@ -231,8 +220,7 @@ class Mirror:
         self.cursor = self.cursor.model_copy(update={"refused": self.cursor.refused + 1, "refusals": refusals})
 
     def _note(self, **news: Any) -> None:
-        kept = {"runs": dict(self._runs), "files": {run: dict(marks) for run, marks in self._files.items()}}
-        self.cursor = self.cursor.model_copy(update=kept | news)
+        self.cursor = self.cursor.model_copy(update={"runs": dict(self._runs), **self._uploads.noted, **news})
         if self.cursor != self._written and write_cursor(self._folder, self.cursor):
             self._written = self.cursor
 
@@ -279,14 +267,3 @@ def _batches(points: Sequence[Point], params: Mapping[str, str], tags: Mapping[s
 
 def _chunks(items: Sequence[Any], size: int) -> list[Sequence[Any]]:
     return [items[start : start + size] for start in range(0, len(items), size)]
-
-
-def _mark(content: str | Path) -> str | None:
-    """Changes when the content does; None for a file that is not there."""
-    if isinstance(content, Path):
-        try:
-            stat = content.stat()
-        except OSError:
-            return None
-        content = f"{stat.st_size} {stat.st_mtime_ns}"
-    return hashlib.sha256(content.encode()).hexdigest()[:12]

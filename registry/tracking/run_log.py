@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from registry.tracking.address import checked_address, without_credentials
+from registry.tracking.artifact_root import reading, writing
 from registry.tracking.connection import (
     Client,
     Connection,
@@ -17,7 +19,6 @@ from registry.tracking.connection import (
     every_page,
     explained,
     is_gone,
-    without_credentials,
 )
 from registry.tracking.database import NoRegistryError
 from registry.tracking.embedded_store import embedded_address
@@ -33,8 +34,11 @@ def open_run_log(
     """The run log at an MLflow address, or the embedded one under `home` for None. Nothing is asked of it yet.
 
     `reading`: nothing is made or written by opening it, so the home folder may be one that may not be written.
+
+    Raises:
+        RegistryError, MissingDependencyError: MLflow cannot be at such an address (`checked_address`).
     """
-    return RunLog(tracking_uri or None, home, experiment, reading=reading)
+    return RunLog(checked_address(tracking_uri), home, experiment, reading=reading)
 
 
 class RunLog:
@@ -115,12 +119,12 @@ class RunLog:
 
     def log_file(self, run_id: str, path: Path) -> None:
         """Copy one file into the run's artifacts."""
-        with explained(f"storing {path.name} with run {run_id}"):
+        with explained(f"storing {path.name} with run {run_id}"), writing(self.connection, run_id):
             self.client.log_artifact(run_id, str(path))
 
     def log_text(self, run_id: str, text: str, name: str) -> None:
         """Write a text as artifact `name` (folders with /) of the run."""
-        with explained(f"storing {name} with run {run_id}"):
+        with explained(f"storing {name} with run {run_id}"), writing(self.connection, run_id):
             self.client.log_text(run_id, text, name)
 
     def find_run(self, run_id: str) -> Any:
@@ -149,8 +153,9 @@ class RunLog:
 
     def read_file(self, run_id: str, name: str) -> bytes:
         """An artifact of a run. Raises RegistryError, StorageError where it is not there or cannot be read."""
-        with explained(f"reading {name} of run {run_id}"), tempfile.TemporaryDirectory() as scratch:
-            path = self.connection.artifacts.download_artifacts(
-                run_id=run_id, artifact_path=name, dst_path=scratch, tracking_uri=self.connection.tracking_uri
+        what, there = f"reading {name} of run {run_id}", self.connection
+        with tempfile.TemporaryDirectory() as scratch, explained(what), reading(there, there.root):
+            path = there.artifacts.download_artifacts(
+                run_id=run_id, artifact_path=name, dst_path=scratch, tracking_uri=there.tracking_uri
             )
             return Path(path).read_bytes()

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from registry.tracking.artifact_root import reading, writing
 from registry.tracking.connection import Client, every_page, explained, import_mlflow, is_missing, write_again
 from registry.tracking.database import NoRegistryError
 from registry.tracking.run_log import RunLog
@@ -84,7 +85,8 @@ class EncoderStore:
             check_sound(bundle)
             card = read_card(bundle).card
             self._ensure_model(name, card)
-            model_id, location, serving = upload(self.run_log, bundle, name, lineage, run_id, receipt)
+            with writing(self.run_log.connection, run_id):
+                model_id, location, serving = upload(self.run_log, bundle, name, lineage, run_id, receipt)
             version = self.client.create_model_version(
                 name,
                 # a server resolves the model id itself; in-process, MLflow would look it up at its global address
@@ -178,7 +180,8 @@ class EncoderStore:
     def put_file(self, version: EncoderVersion, path: Path) -> None:
         """Add (or replace) a file among the version's artifacts; not one of the checked ones."""
         assert path.name not in (*BUNDLE_FILES, *SERVING_FILES), "what a version is never changes"
-        with explained(f"storing {path.name} with {version.reference}"):
+        stored = writing(self.run_log.connection, version.run_id)
+        with explained(f"storing {path.name} with {version.reference}"), stored:
             self.client.log_model_artifact(version.model_id, str(path))
 
     def download(self, name: str, version: int, folder: Path) -> Path:
@@ -189,9 +192,10 @@ class EncoderStore:
         with explained(f"downloading {name}/{version}"):
             uri = self.client.get_model_version_download_uri(name, str(version))
             opened = self.run_log.connection
-            found = opened.artifacts.download_artifacts(
-                artifact_uri=uri, dst_path=str(folder), tracking_uri=opened.tracking_uri
-            )
+            with reading(opened, uri):
+                found = opened.artifacts.download_artifacts(
+                    artifact_uri=uri, dst_path=str(folder), tracking_uri=opened.tracking_uri
+                )
         return Path(found)
 
     def serving_digests(self, version: EncoderVersion) -> dict[str, str]:

@@ -11,6 +11,7 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -70,7 +71,12 @@ def upload(
             (folder / RECEIPT_FILE).write_text(json.dumps(dict(receipt), indent=1, sort_keys=True))
         write_mlmodel(folder, card, model_id=model.model_id, run_id=run_id)
         serving = {file: file_sha256(folder / file) for file in SERVING_FILES}
-        client.log_model_artifacts(model.model_id, str(folder))
+        try:
+            client.log_model_artifacts(model.model_id, str(folder))
+        except Exception:
+            with suppress(Exception):  # the first error is the one to hear of
+                client.finalize_logged_model(model.model_id, "FAILED")
+            raise
     client.finalize_logged_model(model.model_id, "READY")
     client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
     return Uploaded(str(model.model_id), str(model.artifact_location), serving)

@@ -17,6 +17,7 @@ from ssl_core.errors import MissingDependencyError, StudyError
 from study.cluster.ray_internals import (
     any_agent_port,
     dashboard_of_this_process,
+    found_cluster,
     sheltered_processes,
     termination_stays_ours,
 )
@@ -30,7 +31,9 @@ _REMEDY = (
 )
 _CERTIFICATES = CertificateVariables(("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"), own=None)
 _ASK = "/ray.rpc.NodeInfoGcsService/GetClusterId"
-"""The first question of every client of Ray's control process; its empty message needs no generated code."""
+_ASK_CLIENT_SERVER = "/ray.rpc.RayletDriver/ClusterInfo"
+"""The first question of every client of Ray's control process, and of its client server; empty messages need no
+generated code."""
 
 
 def ray_token() -> str | None:
@@ -67,26 +70,49 @@ def _supply_token() -> None:
 def check_cluster(address: str) -> None:
     """Ask the control process at `host:port` who it is: Ray itself tries for half a minute and does not say why.
 
-    Addresses of other forms (`auto`, `ray://`) and clusters with TLS are left to Ray.
+    `auto` is the cluster that Ray finds on this machine, `ray://host:port` its client server. Clusters with TLS and
+    other schemes are left to Ray.
 
     Raises:
-        StudyError: nobody answers there within 10 s, or the token is missing or wrong; the text names the remedy.
+        StudyError: nobody answers there within 10 s, the token is missing or wrong, or it is a dashboard's address; the
+        text names the remedy.
     """
+    place = _place(address)
     token = ray_token()
-    if os.environ.get("RAY_AUTH_MODE", "").strip().lower() == "token" and token is None:
+    by_token = os.environ.get("RAY_AUTH_MODE", "").strip().lower() == "token"
+    if by_token and token is None:
         raise StudyError(f"RAY_AUTH_MODE=token, but there is no token; {_REMEDY}")
-    host, colon, port = address.rpartition(":")
+    question = _ASK
+    if address.startswith("ray://"):
+        question, token = _ASK_CLIENT_SERVER, token if by_token else None  # Ray's client sends none unasked
+    host, colon, port = place.rpartition(":")
     if not colon or not port.isdigit() or "/" in host or os.environ.get("RAY_USE_TLS", "0") not in ("0", ""):
         return
     import grpc
 
     metadata = (("authorization", f"Bearer {token}"),) if token else ()
-    with grpc.insecure_channel(address, options=(("grpc.enable_http_proxy", 0),)) as channel:
-        ask = channel.unary_unary(_ASK)
+    with grpc.insecure_channel(place, options=(("grpc.enable_http_proxy", 0),)) as channel:
+        ask = channel.unary_unary(question)
         try:
             ask(b"", metadata=metadata, timeout=ANSWER_SECONDS, wait_for_ready=True)
         except grpc.RpcError as error:
             _explain(error, address, token)
+
+
+def _place(address: str) -> str:
+    """`host:port` of an address, where it is one of those that `check_cluster` asks."""
+    if address.startswith(("http://", "https://")):
+        raise StudyError(
+            f"RAY_ADDRESS={address} is the address of a dashboard; a study joins a cluster at RAY_ADDRESS=host:6379, "
+            f"or is sent to it: RAY_API_SERVER_ADDRESS={address} splatsweep submit"
+        )
+    place = found_cluster() if address == "auto" else address.removeprefix("ray://")
+    if place is None:
+        raise StudyError(
+            "RAY_ADDRESS=auto, and no Ray cluster runs on this machine; start one with `ray start --head`, or unset "
+            "RAY_ADDRESS to have one for this command"
+        )
+    return place
 
 
 def check_dashboard(address: str) -> None:

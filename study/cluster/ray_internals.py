@@ -1,4 +1,4 @@
-"""What Ray decides and has no argument for, each undone on leaving.
+"""What Ray decides and has no argument for, each undone on leaving; and one thing that it knows and does not tell.
 
 Written for the version that is locked; where another has no such place, nothing is changed: starts are slower, and a
 signal to all processes ends Ray's before the driver has left. The tests say so.
@@ -114,3 +114,14 @@ class _PlainActors:
         if trainable not in self._known:
             self._known[trainable] = ray.remote(trainable)
         return self._known[trainable]
+
+
+def found_cluster() -> str | None:
+    """What `auto` means here, `host:port`; None where no Ray runs. It may be gone: Ray goes by a file that stays."""
+    from ray._private import services
+
+    find = getattr(services, "get_ray_address_from_environment", None)
+    try:
+        return "auto" if find is None else find("auto", None)
+    except ConnectionError:
+        return None

@@ -51,8 +51,10 @@ def sweep(
     It trains on --pack, or on a pack made of --data or --meshes; with none of them, of a procedural sample set. What
     is done is not done again.
     """
+    from registry.tracking.address import checked_address
     from study.registration.sweep import Request, print_study, run_and_assess, study_facts
 
+    checked_address(os.environ.get("MLFLOW_TRACKING_URI"))  # before hours of splatting
     request = Request(space, pack or "", name, trials, concurrency, assigned(assignments))
     if pack is None:
         from ssl_core.gaussians.formats.spz_axes import checked_axes

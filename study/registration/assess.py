@@ -148,9 +148,10 @@ def _run_of(plan: StudyPlan, record: TrialRecord, run_log: RunLog) -> str:
     cursor = read_cursor(plan.folder)
     run_id = cursor.run_of(record.number)
     if run_id is None or cursor.address != run_log.address:
+        why = f" ({cursor.trouble})" if cursor.trouble else ""
         raise RegistryError(
-            f"study '{plan.name}' is complete, but MLflow has not taken the run of trial {record.number} yet; nothing "
-            "is lost: when the server answers, the same command sends what waits and registers the encoders"
+            f"study '{plan.name}' is complete, but MLflow has not taken the run of trial {record.number} yet{why}; "
+            "nothing is lost: when the server answers, the same command sends what waits and registers the encoders"
         )
     return run_id
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from registry.tracking.cursor import read_cursor
 from registry.tracking.run_log import open_run_log
 from registry.versions.environment import facts as environment_facts
 from search_spaces.space import load_space
@@ -20,6 +21,7 @@ from study.engine.cost_report import study_receipt
 from study.engine.ledger import Ledger, read_ledger
 from study.record.trial_record import ranked
 from study.reports.console import aside, errors, say, table
+from study.reports.status import read_status
 from study.run.driver import run_study
 from study.run.study_plan import StudyPlan, StudySummary, check_choices
 from study.run.trial_opener import TrialOpener, keep_source, trial_opener
@@ -108,11 +110,12 @@ def study_facts(plan: StudyPlan, summary: StudySummary, judged: "list[Assessed]"
         "receipt": {**receipt.model_dump(mode="json"), "held": receipt.held},
         "groups": [gain.model_dump(mode="json") for gain in _attribution(ledger).gains],
         "encoders": [item.model_dump(mode="json") for item in judged],
+        "tracking": read_status(plan.folder).tracking.model_dump(mode="json"),
     }
 
 
 def print_study(plan: StudyPlan, summary: StudySummary, judged: "list[Assessed]", request: Request) -> None:
-    """Leaderboard, registered encoders with test accuracies, next commands."""
+    """Leaderboard, registered encoders with test accuracies, next commands, and what MLflow did not take."""
     if summary.interrupted:
         return
     if summary.was_finished:
@@ -138,6 +141,8 @@ def print_study(plan: StudyPlan, summary: StudySummary, judged: "list[Assessed]"
     if plan.spec.planned is not None:
         words = [str(request.space), "--pack", str(request.pack), "--name", plan.name]
         say(f"  bigger study  .venv/bin/splatsweep sweep {shlex.join(words)} --trials {4 * plan.spec.planned}")
+    for line in read_cursor(plan.folder).shortfall():
+        say(f"\n{line}")
 
 
 def _print_judged(judged: "list[Assessed]") -> None:

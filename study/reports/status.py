@@ -45,13 +45,16 @@ class ReceiptStatus(Config):
 class TrackingStatus(Config):
     """What the tracking server lacks: `waiting` lines of the journal, and why it does not take more; what it refused.
 
-    `refusals` says of the latest values that it will never take which they are and why.
+    `refusals` says of the latest values that it will never take which they are and why; `files_why` of the latest of
+    the `files` that it has not taken and that the next command sends again.
     """
 
     waiting: int = 0
     refused: int = 0
     trouble: str = ""
     refusals: tuple[str, ...] = ()
+    files: int = 0
+    files_why: str = ""
 
 
 class TrialStatus(Config):
@@ -178,6 +181,8 @@ def _tracking(cursor: Cursor, folder: Path) -> TrackingStatus:
         refused=cursor.refused,
         trouble=cursor.trouble,
         refusals=cursor.refusals,
+        files=cursor.files_left,
+        files_why=cursor.waiting_why,
     )
 
 

@@ -129,9 +129,13 @@ def _lines(status: StudyStatus) -> list[tuple[str, str]]:
         at = f"; its Ray is at {status.holder.ray}" if status.holder.ray else ""
         lines.append((f"run by {status.holder}{at}", ""))
     tracking = status.tracking
-    if tracking.waiting or tracking.trouble:
+    if tracking.waiting or (tracking.trouble and not tracking.files):
         why = f": {tracking.trouble}" if tracking.trouble else ""
         lines.append((f"{tracking.waiting} records wait for the tracking server{why}", "yellow"))
+    if tracking.files:
+        lines.append(
+            (f"{tracking.files} files wait for the tracking server; the latest: {tracking.files_why}", "yellow")
+        )
     if tracking.refused:
         latest = f"; the latest: {tracking.refusals[-1]}" if tracking.refusals else ""
         lines.append((f"the tracking server refused {tracking.refused} values for good{latest}", "yellow"))

@@ -78,7 +78,8 @@ class MirrorProcess:
                 break
             if moment - said >= SAY_EVERY:
                 left = cursor.left(count_lines(self._folder / JOURNAL))
-                self._say(f"waiting for MLflow: {left} records are on their way{_why(cursor)}")
+                what = f"{left} records" if left else f"{cursor.files_left} files"
+                self._say(f"waiting for MLflow: {what} are on their way{_why(cursor)}")
                 said = moment
             time.sleep(0.02 if moment - began < 1 else 0.2)
         self.close()
@@ -104,8 +105,8 @@ class MirrorProcess:
                 f"{left} records have not reached MLflow{_why(cursor)}; they are kept in {self._folder} and sent by "
                 "the next command on this study"
             )
-        if cursor.refused:
-            self._say(f"MLflow refused {cursor.refused} values for good; the latest: {cursor.refusals[-1]}")
+        for line in cursor.shortfall():
+            self._say(line)
         return left
 
     def _start(self) -> "subprocess.Popen[str]":
@@ -141,7 +142,8 @@ def _write(process: "subprocess.Popen[str]", line: str) -> None:
 def behind(ledger: Ledger, run_log: RunLog) -> bool:
     """Whether MLflow lacks something of a study that is over, or another server is to have it."""
     cursor = read_cursor(ledger.folder)
-    return cursor.address != run_log.address or cursor.left(count_lines(ledger.folder / JOURNAL)) > 0
+    left = cursor.left(count_lines(ledger.folder / JOURNAL))
+    return cursor.address != run_log.address or left > 0 or bool(cursor.waiting)
 
 
 def write_down(ledger: Ledger, configs: ConfigFile, source: Path) -> None:

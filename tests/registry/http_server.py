@@ -10,6 +10,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -24,10 +25,10 @@ def free_port() -> int:
 
 
 class MlflowServer:
-    """`mlflow server` over a folder, at one port for its life: started, killed, started again."""
+    """`mlflow server` over a folder, at one port for its life: started, killed, started again. `more`: its options."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.port = folder, free_port()
+    def __init__(self, folder: Path, more: Sequence[str] = ()) -> None:
+        self.folder, self.port, self._more = folder, free_port(), more
         self.address = f"http://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -35,12 +36,12 @@ class MlflowServer:
         command = [
             sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{self.folder / 'mlflow.db'}",
             "--artifacts-destination", str(self.folder / "artifacts"), "--host", "127.0.0.1",
-            "--port", str(self.port), "--workers", "1",
+            "--port", str(self.port), "--workers", "1", *self._more,
         ]  # fmt: skip
         environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
         with (self.folder / "server.log").open("ab") as words:
             self._process = subprocess.Popen(
-                command, stdout=words, stderr=words, env=environment, start_new_session=True
+                command, stdout=words, stderr=words, env=environment, cwd=self.folder, start_new_session=True
             )
 
     def wait(self, seconds: float = 240) -> None:
@@ -63,15 +64,21 @@ class MlflowServer:
 class Wire:
     """A proxy in front of a server. `answers` holds the statuses of the next requests, which are not passed on.
 
-    It serves as a forward proxy, too: whatever host a client asks for by http is `target`; tunnels get 502.
+    As companies have them: with a `limit` of bytes for a request, under a `prefix`, with a `page` to sign in, or with a
+    `broken` part of the paths. It serves as a forward proxy, too: whatever host a client asks for by http is `target`;
+    tunnels get 502.
 
     Args:
+        prefix: of every path.
         certificate: it speaks TLS and shows this one (.pem with key).
         clients: and asks clients for a certificate of this authority.
     """
 
-    def __init__(self, target: str, certificate: Path | None = None, clients: Path | None = None) -> None:
+    def __init__(
+        self, target: str, certificate: Path | None = None, clients: Path | None = None, *, prefix: str = ""
+    ) -> None:
         self.delay, self.answers, self.lost_answers = 0.0, list[int](), 0
+        self.limit, self.page, self.broken = 0, "", ""
         self.requests: list[str] = []
         wire = self
 
@@ -82,6 +89,19 @@ class Wire:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 wire.requests.append(f"{self.command} {self.path.partition('?')[0]}")
                 time.sleep(wire.delay)
+                if wire.page:
+                    self._answer(200, wire.page.encode(), "text/html")
+                    return
+                if wire.limit and len(body) > wire.limit:
+                    page = b"<html><head><title>413 Request Entity Too Large</title></head></html>"
+                    self._answer(413, page, "text/html")
+                    return
+                if wire.broken and wire.broken in self.path:
+                    self._answer(503, b"<html><head><title>503 Service Unavailable</title></head></html>", "text/html")
+                    return
+                if not self.path.startswith(prefix):
+                    self._answer(404, b"<html><head><title>404 Not Found</title></head></html>", "text/html")
+                    return
                 if wire.answers:
                     status = wire.answers.pop(0)  # who refuses access says so in plain words
                     out_of_order = b'{"error_code": "INTERNAL_ERROR", "message": "out of order"}'
@@ -89,7 +109,8 @@ class Wire:
                     return
                 headers = {key: value for key, value in self.headers.items() if key.lower() != "host"}
                 _, _, path = self.path.removeprefix("http://").partition("/")
-                request = urllib.request.Request(f"{target}/{path}", body or None, headers, method=self.command)
+                path = f"/{path}".removeprefix(prefix)
+                request = urllib.request.Request(target + path, body or None, headers, method=self.command)
                 try:
                     with DIRECT.open(request, timeout=60) as answer:
                         status, data = answer.status, answer.read()
@@ -107,9 +128,9 @@ class Wire:
 
             do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = _pass  # noqa: N815
 
-            def _answer(self, status: int, data: bytes) -> None:
+            def _answer(self, status: int, data: bytes, kind: str = "application/json") -> None:
                 self.send_response(status)
-                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
                 self.wfile.write(b"" if self.command == "HEAD" else data)
@@ -124,7 +145,7 @@ class Wire:
             context.verify_mode = ssl.CERT_REQUIRED if clients else ssl.CERT_NONE
             # the handshake belongs to the thread of the connection: one that hangs would hold up all
             self._server.socket = context.wrap_socket(self._server.socket, True, do_handshake_on_connect=False)
-        self.address = f"http{'s' if certificate else ''}://127.0.0.1:{self._server.server_address[1]}"
+        self.address = f"http{'s' if certificate else ''}://127.0.0.1:{self._server.server_address[1]}{prefix}"
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def close(self) -> None:

@@ -179,7 +179,7 @@ def test_a_server_that_is_down_is_one_line_at_once() -> None:
     for reading in (True, False):
         with pytest.raises(RegistryError) as error, open_run_log(address, Path("nowhere"), reading=reading) as log:
             EncoderStore(log).list()
-        one_line(error, "the database at postgresql+psycopg2://127.0.0.1:1/mlflow", "refused", "see that it runs")
+        one_line(error, "the database at postgresql+psycopg2://127.0.0.1:1/mlflow", "refused", "start it")
     assert "secret" not in str(error.value)
 
 

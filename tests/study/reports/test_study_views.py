@@ -73,7 +73,7 @@ def test_status_is_json_of_its_schema(mixed: Path) -> None:
     parts = sum(receipt[name] for name in ("useful", "stopped", "failed", "overhead"))
     assert parts == pytest.approx(receipt["held"], abs=0.01)
     assert facts["holder"] is None
-    assert facts["tracking"] == {"waiting": 0, "refused": 0, "trouble": "", "refusals": []}
+    assert facts["tracking"] == {"waiting": 0, "refused": 0, "trouble": "", "refusals": [], "files": 0, "files_why": ""}
 
 
 def test_status_is_a_table_too(mixed: Path) -> None:

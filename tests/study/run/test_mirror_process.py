@@ -1,6 +1,7 @@
 """The mirror as a process: killed, left alone by its driver, two of them, a server that does not answer."""
 
 import json
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,10 @@ from study.reports.status import read_status
 from study.run.driver import StudyPlan
 from study.run.mirror_process import MirrorProcess, behind, write_down
 from study.run.study_source import Ending
+
+sys.path.append(str(Path(__file__).parents[2] / "registry"))
+
+from http_server import MlflowServer, Wire
 
 
 @pytest.fixture(scope="module")
@@ -118,3 +123,33 @@ def test_what_the_mirror_cannot_work_out_is_written_once(make_plan: MakePlan) ->
     config_path(plan.folder, 0).write_text("mine")
     write_down(ledger, configs, plan.space.source)
     assert config_path(plan.folder, 0).read_text() == "mine"
+
+
+@pytest.mark.slow
+def test_a_file_over_a_proxys_limit_is_said_at_the_end_and_sent_by_the_next_command(
+    make_plan: MakePlan, tmp_path: Path
+) -> None:
+    server = MlflowServer(tmp_path)
+    server.start()
+    server.wait()
+    wire = Wire(server.address)
+    try:
+        plan, said = make_plan(trials=2, name="limited"), list[str]()
+        ledger = ran(plan)
+        proxied = open_run_log(wire.address, tmp_path / "home")
+        wire.limit = 4_000  # more than any other request, less than the report of what was tried
+        (plan.folder / "report.html").write_text("x" * 50_000)
+        assert MirrorProcess(proxied, ledger, said.append).leave(90.0) == 0
+        assert "MLflow has not taken 1 files; the latest: run study, report.html: report.html (50.0 kB)" in said[-1]
+        assert behind(ledger, proxied)
+        assert read_status(plan.folder).tracking.files == 1
+        assert MirrorProcess(proxied, ledger, said.append).leave(90.0) == 0
+        assert said[-1] == said[-2]
+        wire.limit = 0
+        assert MirrorProcess(proxied, ledger, said.append).leave(90.0) == 0
+        assert not behind(ledger, proxied)
+        assert said[-1] == said[-2]
+        assert_agreement(plan.folder, proxied)
+    finally:
+        wire.close()
+        server.kill()
