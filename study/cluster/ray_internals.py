@@ -1,4 +1,4 @@
-"""Two things that Ray decides and has no argument for, each undone on leaving.
+"""What Ray has no argument for: two things that it decides, each undone on leaving, and where it keeps its logs.
 
 Written for the version that is locked; where another has no such place, nothing is changed and starts are slower. The
 tests say so.
@@ -7,6 +7,7 @@ tests say so.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 
@@ -63,3 +64,12 @@ class _PlainActors:
         if trainable not in self._known:
             self._known[trainable] = ray.remote(trainable)
         return self._known[trainable]
+
+
+def logs_folder() -> Path | None:
+    """Where the Ray that this process has started, or is starting, keeps its logs; None of one elsewhere."""
+    from ray._private import worker
+
+    node = getattr(worker, "_global_node", None)
+    folder = None if node is None else Path(node.get_logs_dir_path())
+    return folder if folder is not None and folder.is_dir() else None

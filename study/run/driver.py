@@ -161,7 +161,7 @@ def _run_trials(run: DriverRun) -> Left:
             workers = WorkerGroup(plan.open_session, _per_trial(plan, before, offered), invocation, offered.here)
             manager, progress = _manager(run, workers, offered)
             with progress:
-                tune_trials(manager, workers, _each_turn(run, manager, progress))
+                tune_trials(manager, workers, _each_turn(run, manager, progress), run.say)
     except (LeaveLoop, KeyboardInterrupt):
         if manager is None or not manager.finished:
             return Left("interrupted", interrupted=True)
