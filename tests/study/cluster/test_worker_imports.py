@@ -1,8 +1,10 @@
 """Workers, child processes and the command line are ours where a user's files have the names of our packages."""
 
 import os
+import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -13,12 +15,25 @@ from tests.installed import environment, shadows
 
 HERE = Path(__file__).resolve().parents[1]
 ROOT = HERE.parents[1]
+RAY = Path(sys.executable).with_name("ray")
 
 RUN = """
 import runpy, sys
 import splatsweep
 del sys.argv[0]
 runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+FOUND = """
+import ray
+from study.cluster.cluster import ray_cluster
+
+def where():
+    import study
+    return study.__file__
+
+with ray_cluster():
+    print(ray.get(ray.remote(where).remote()))
 """
 
 
@@ -38,6 +53,30 @@ def test_a_study_trains_where_a_users_files_have_our_names(theirs: Path, tmp_pat
     assert done.stderr.count("COMPLETE") == 2, done.stderr
     assert not (tmp_path / "run by mistake").exists()
     assert (tmp_path / "studies/killed/mirror.log").read_text() == ""
+
+
+@pytest.mark.slow
+def test_workers_of_a_cluster_that_is_joined_are_ours(theirs: Path, tmp_path: Path) -> None:
+    """Its machines have the user's files on PYTHONPATH, and the driver has them in its working directory."""
+    with tempfile.TemporaryDirectory(prefix="ss") as sessions:
+        nodes = environment(tmp_path, PYTHONPATH=str(theirs), RAY_TMPDIR=sessions, RAY_USAGE_STATS_ENABLED="0")
+        ports = ("port", "dashboard-agent-listen-port", "runtime-env-agent-port", "ray-client-server-port")
+        start = [RAY, "start", "--head", "--num-cpus=1", "--include-dashboard=false", "--block"]
+        head = subprocess.Popen([*start, *(f"--{name}=0" for name in ports)], env=nodes, cwd=tmp_path, stdout=-1)
+        try:
+            assert head.stdout is not None
+            told = (line.decode() for line in head.stdout)
+            address = next(found[1] for line in told if (found := re.search(r"--address='([\w.:]+)'", line)))
+            done = subprocess.run(
+                [sys.executable, "-P", "-c", FOUND], cwd=theirs,
+                env=environment(tmp_path, PYTHONPATH=str(ROOT), RAY_ADDRESS=address, RAY_TMPDIR=sessions),
+                capture_output=True, text=True, timeout=200,
+            )  # fmt: skip
+        finally:
+            head.terminate()
+            head.wait(60)
+    assert done.stdout.strip() == str(ROOT / "study/__init__.py"), done.stderr
+    assert not (tmp_path / "run by mistake").exists()
 
 
 def test_a_child_process_is_ours(theirs: Path, tmp_path: Path) -> None:
