@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from ssl_core.errors import StudyError
 from ssl_core.own_packages import module_command
-from study.cluster.waiting_reasons import LIMIT, Waiting
+from study.cluster.waiting_reasons import LIMIT, Waiting, without_numbers
 
 PATIENCE = 30.0
 """Seconds without a word; starting takes a few."""
@@ -52,8 +52,8 @@ class PendingStarts:
         found = self._why()
         many = f"{len(late)} {self._what}s wait" if len(late) > 1 else f"1 {self._what} waits"
         text = f"{many} for a process: {found.reason}"
-        if text != self._said or now >= self._again:
-            self._said, self._again = text, now + AGAIN_SECONDS
+        if without_numbers(text) != self._said or now >= self._again:
+            self._said, self._again = without_numbers(text), now + AGAIN_SECONDS
             self._say(f"{text} ({now - min(late):.0f} s so far)")
         if found.limit is not None and now - min(late) >= found.limit:
             raise StudyError(f"{text}; this does not change by itself: mend it and run the same command again")
@@ -63,8 +63,11 @@ _SLEEP = """
 import os, sys, time
 from _signal import SIG_IGN, SIGINT, signal
 signal(SIGINT, SIG_IGN)
-time.sleep(float(sys.argv[1]))
-os.execv(sys.argv[2], sys.argv[2:])
+for _ in range(int(sys.argv[1])):
+    time.sleep(1)
+    if os.getppid() != int(sys.argv[2]):
+        sys.exit()
+os.execv(sys.argv[3], sys.argv[3:])
 """
 
 
@@ -74,10 +77,10 @@ def watched_start(limit: float = LIMIT) -> Iterator[None]:
 
     So a process beside this one says what Ray waits for, and ends this one after `limit` seconds or with Ctrl-C.
     """
-    watch = map(str, (*module_command("study.cluster.start_watch"), os.getpid(), PATIENCE, limit))
+    watch = (*module_command("study.cluster.start_watch"), os.getpid(), PATIENCE, limit)
     # until it is needed it is an interpreter with nothing imported
-    words = [sys.executable, "-I", "-S", "-c", _SLEEP, str(PATIENCE), *watch]
-    with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+    words = (sys.executable, "-I", "-S", "-c", _SLEEP, int(PATIENCE), os.getpid(), *watch)
+    with subprocess.Popen(list(map(str, words)), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
         try:
             yield
         finally:

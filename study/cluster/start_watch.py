@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from study.cluster.waiting_reasons import last_words, machine_strain
+from study.cluster.waiting_reasons import last_words, machine_strain, without_numbers
 
 _LOOK_SECONDS = 5.0
 
@@ -30,9 +30,9 @@ def main() -> None:
         text = "; ".join(filter(None, (last_words(logs), strain))) or "its worker processes have not come up yet"
         if spent >= limit * (3 if strain else 1):
             _end(watched, f"error: Ray does not start: {text}; its logs are in {logs}")
-        if text != said:
+        if without_numbers(text) != said:
             _say(f"waiting for Ray to start ({spent:.0f} s so far): {text}")
-            said = text
+            said = without_numbers(text)
         time.sleep(_LOOK_SECONDS)
 
 

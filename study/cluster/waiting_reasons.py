@@ -39,6 +39,11 @@ def machine_strain() -> str | None:
     return f"this machine {' and '.join(found)}" if found else None
 
 
+def without_numbers(text: str) -> str:
+    """For telling whether a reason has changed: loads, ids of processes and what is free change all the time."""
+    return re.sub(r"\d[\d.]*", "#", text)
+
+
 def last_words(logs: Path | None) -> str | None:
     """What a Ray of this machine wrote last about why it, or a worker process, did not start."""
     if logs is None:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import socket
 import subprocess
 import sys
 import tempfile
@@ -37,6 +38,12 @@ with ray_cluster():
 """
 
 
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
+
+
 @pytest.fixture
 def theirs(tmp_path: Path) -> Path:
     return shadows(tmp_path / "theirs", tmp_path / "run by mistake")
@@ -60,9 +67,10 @@ def test_workers_of_a_cluster_that_is_joined_are_ours(theirs: Path, tmp_path: Pa
     """Its machines have the user's files on PYTHONPATH, and the driver has them in its working directory."""
     with tempfile.TemporaryDirectory(prefix="ss") as sessions:
         nodes = environment(tmp_path, PYTHONPATH=str(theirs), RAY_TMPDIR=sessions, RAY_USAGE_STATS_ENABLED="0")
-        ports = ("port", "dashboard-agent-listen-port", "runtime-env-agent-port", "ray-client-server-port")
+        ports = ("port", "dashboard-agent-listen-port", "runtime-env-agent-port")
         start = [RAY, "start", "--head", "--num-cpus=1", "--include-dashboard=false", "--block"]
-        head = subprocess.Popen([*start, *(f"--{name}=0" for name in ports)], env=nodes, cwd=tmp_path, stdout=-1)
+        start += [f"--ray-client-server-port={free_port()}", *(f"--{name}=0" for name in ports)]
+        head = subprocess.Popen(start, env=nodes, cwd=tmp_path, stdout=subprocess.PIPE)
         try:
             assert head.stdout is not None
             told = (line.decode() for line in head.stdout)

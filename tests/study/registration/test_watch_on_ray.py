@@ -70,9 +70,9 @@ def test_leaving_cancels_what_is_under_way(desk: Desk) -> None:
         return text
 
     pool = RayPool()
-    pool._tasks._remote = ray.remote(num_cpus=1, max_retries=0)(wait)
+    pool._tasks._remote = task_of(wait, retries=0)
     under_way = pool.submit(job_of(desk))
-    while not pool._tasks._refs:
+    while not pool._tasks._tasks:
         pass
     pool.close()
     assert under_way.result(timeout=5).outcome == "failed"
