@@ -26,9 +26,10 @@ def main() -> None:
 
     signal.signal(signal.SIGINT, interrupt)
     while os.getppid() == watched:
-        logs, spent, strain = _logs(watched), time.monotonic() - began, machine_strain()
-        text = "; ".join(filter(None, (last_words(logs), strain))) or "its worker processes have not come up yet"
-        if spent >= limit * (3 if strain else 1):
+        logs, spent = _logs(watched), time.monotonic() - began
+        words, strain = last_words(logs), machine_strain()
+        text = "; ".join(filter(None, (words, strain))) or "its worker processes have not come up yet"
+        if spent >= limit * (1 if words and not strain else 3):
             _end(watched, f"error: Ray does not start: {text}; its logs are in {logs}")
         if without_numbers(text) != said:
             _say(f"waiting for Ray to start ({spent:.0f} s so far): {text}")

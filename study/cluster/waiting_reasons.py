@@ -93,11 +93,12 @@ def why_tasks_wait(needed: Mapping[str, float], logs: Path | None, here: bool) -
 
 
 def _no_process(logs: Path | None, here: bool) -> Waiting:
-    strain = machine_strain()
+    words, strain = last_words(logs), machine_strain()
     unsaid = f"Ray gives no reason yet; its logs are in {logs or '/tmp/ray/session_latest/logs of its machines'}"
-    text = "; ".join(filter(None, (last_words(logs), strain))) or unsaid
-    limit = LIMIT * (3 if strain else 1) if here else None
-    return Waiting(f"there is room, and Ray's worker processes do not come up: {text}", limit)
+    text = "; ".join(filter(None, (words, strain))) or unsaid
+    # without a word the process may be reading its libraries from a slow disk
+    limit = LIMIT * (3 if strain else 1) if here and words else None
+    return Waiting(f"Ray's worker processes have not come up: {text}", limit)
 
 
 def _words(needed: Mapping[str, float]) -> str:

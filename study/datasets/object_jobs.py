@@ -86,7 +86,9 @@ def run_objects(
     with ray_cluster(float(workers or 1)) as offered, object_bar(console, speed=weights is not None) as bar:
         at_once = min(workers or max(1, int(offered.cpus)), len(items))
         shown = bar.add_task(describe, total=sum(weight.objects for weight in weighed), bytes=0)
-        starts = pending_tasks(lambda text: bar.console.print(text, soft_wrap=True, highlight=False), offered)
+        starts = pending_tasks(
+            lambda text: bar.console.print(text, soft_wrap=True, highlight=False, markup=False), offered
+        )
         jobs = _Jobs(function, items, at_once, fatal, starts)
         done = jobs.run(lambda place: advance(bar, shown, weighed[place]))
     ordered = [done[place] for place in range(len(items))]
