@@ -44,7 +44,7 @@ def taken(cpus: int) -> Iterator[None]:
 
     holder = ray.remote(num_cpus=cpus)(Holder).remote()
     ray.get(holder.here.remote())
-    leaves = threading.Timer(4.0, ray.kill, [holder])
+    leaves = threading.Timer(2.0, ray.kill, [holder])
     leaves.start()
     try:
         yield
@@ -55,7 +55,7 @@ def taken(cpus: int) -> Iterator[None]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("PATIENCE", "LOOK_SECONDS"):
-        monkeypatch.setattr(pending_starts, name, 1.0)
+        monkeypatch.setattr(pending_starts, name, 0.3)
 
 
 @pytest.fixture
@@ -80,10 +80,10 @@ def test_what_cannot_start_ends(impatient: None) -> None:
     said: list[str] = []
     starts = PendingStarts("trial", said.append, lambda: Waiting("no such machine", limit=0.0))
     starts.tick(["a", "b"])
-    time.sleep(1.1)
+    time.sleep(0.4)
     with pytest.raises(StudyError, match="2 trials wait for a process: no such machine; this does not change"):
         starts.tick(["a", "b"])
-    assert said == ["2 trials wait for a process: no such machine (1 s so far)"]
+    assert said == ["2 trials wait for a process: no such machine (0 s so far)"]
 
 
 def test_a_reason_is_said_again_when_it_changes(impatient: None) -> None:
@@ -92,7 +92,7 @@ def test_a_reason_is_said_again_when_it_changes(impatient: None) -> None:
     starts = PendingStarts("trial", said.append, lambda: Waiting(next(reasons)))
     for _ in range(4):
         starts.tick(["a"])
-        time.sleep(1.1)
+        time.sleep(0.4)
     assert [text.partition(" (")[0].rpartition(": ")[2] for text in said] == ["one", "two"]
     starts.tick([])
 
