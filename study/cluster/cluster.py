@@ -14,14 +14,18 @@ from typing import Any
 
 from registry.tracking.network import CertificateVariables, keep_loopback_direct, no_answer, proxy_remedy, through
 from ssl_core.errors import MissingDependencyError, StudyError
+from study.cluster.pending_starts import watched_start
 from study.cluster.ray_internals import (
     any_agent_port,
     dashboard_of_this_process,
     found_cluster,
+    logs_folder,
     sheltered_processes,
     termination_stays_ours,
 )
 from study.cluster.session_folder import choose_session_folder
+from study.cluster.waiting_reasons import last_words, machine_strain
+from study.cluster.worker_imports import joining_environment, preloaded
 from study.spec.study_spec import StudySpec
 from study.workers.gpu_share import MeasuredNeeds, measured_share
 
@@ -177,6 +181,7 @@ def _read(path: str) -> str:
 
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -188,7 +193,8 @@ QUIET = {
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
 }
-"""Set before Ray is imported: no usage report, no second progress table, no snapshots nobody restores."""
+"""Set before Ray is imported: no usage report, no second progress table, no snapshots nobody restores; and after
+`uv run` workers have the driver's environment, not one that uv builds for each from a copy of the working directory."""
 
 _OBJECT_STORE_BYTES = 200 * 2**20
 """Packs are memory-mapped files; only messages travel through Ray's object store."""
@@ -272,7 +278,8 @@ def _connect(least_cpus: float) -> None:
         warnings.simplefilter("ignore")
         if address:
             try:
-                ray.init(address=address, **quiet)
+                with watched_start():
+                    ray.init(address=address, runtime_env=None if "://" in address else joining_environment(), **quiet)
             except (ConnectionError, RuntimeError, ValueError) as error:
                 reason = " ".join(str(error).split())[:200]
                 raise StudyError(
@@ -285,7 +292,7 @@ def _connect(least_cpus: float) -> None:
         cpus = max(len(os.sched_getaffinity(0)), math.ceil(least_cpus))
         for tries_left in reversed(range(_START_TRIES)):
             try:
-                with any_agent_port(), sheltered_processes():
+                with any_agent_port(), preloaded(), watched_start(), sheltered_processes():
                     ray.init(
                         address="local",
                         num_cpus=cpus,
@@ -295,12 +302,12 @@ def _connect(least_cpus: float) -> None:
                     )
                 return
             except Exception as error:  # Ray gives its own processes 30 s and then raises whatever it likes
+                words = last_words(logs_folder())
                 ray.shutdown()
                 if not tries_left:
-                    reason = " ".join(str(error).split())[:200]
+                    parts = (" ".join(str(error).split())[:200], words, machine_strain())
                     raise StudyError(
-                        f"Ray did not start here in {_START_TRIES} attempts ({reason}); it gives itself 30 s each: "
-                        "is the machine overloaded or out of memory?"
+                        f"Ray did not start here in {_START_TRIES} attempts: {'; '.join(filter(None, parts))}"
                     ) from error
 
 

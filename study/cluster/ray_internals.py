@@ -1,4 +1,4 @@
-"""What Ray decides and has no argument for, each undone on leaving; and one thing that it knows and does not tell.
+"""What Ray decides and has no argument for, each undone on leaving; and two things that it knows and does not tell.
 
 Written for the version that is locked; where another has no such place, nothing is changed: starts are slower, and a
 signal to all processes ends Ray's before the driver has left. The tests say so.
@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from ssl_core.interrupt import sheltered_children
@@ -125,3 +126,12 @@ def found_cluster() -> str | None:
         return "auto" if find is None else find("auto", None)
     except ConnectionError:
         return None
+
+
+def logs_folder() -> Path | None:
+    """Where the Ray that this process has started, or is starting, keeps its logs; None of one elsewhere."""
+    from ray._private import worker
+
+    node = getattr(worker, "_global_node", None)
+    folder = None if node is None else Path(node.get_logs_dir_path())
+    return folder if folder is not None and folder.is_dir() else None

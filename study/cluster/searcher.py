@@ -65,6 +65,10 @@ class StudyScheduler(FIFOScheduler):
         self._controller = getattr(tune_controller, "_tune_controller", tune_controller)
         self._waiting[trial.trial_id] = trial
 
+    def without_process(self) -> list[str]:
+        """Names of the trials that wait for one."""
+        return [name for name, trial in self._waiting.items() if trial.status == Trial.PENDING]
+
     def kill_workers(self) -> None:
         """End all processes of the study at once. Whatever they are in the middle of is done again."""
         if self._controller is not None:

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from study.cluster.cluster import enlarged
-from study.cluster.ray_internals import actors_in_waiting_processes
+from study.cluster.pending_starts import PendingStarts
+from study.cluster.ray_internals import actors_in_waiting_processes, logs_folder
+from study.cluster.waiting_reasons import why_trials_wait
 from study.engine.trial_manager import TrialManager
 from study.spec.trial_request import OpenSession, TrialRequest
 from study.workers.revision import code_digest
@@ -30,11 +32,17 @@ class WorkerGroup:
     here: bool = False  # they are processes of a Ray of this machine alone
 
 
-def tune_trials(manager: TrialManager, workers: WorkerGroup, each_turn: Callable[[], None]) -> None:
+def tune_trials(
+    manager: TrialManager, workers: WorkerGroup, each_turn: Callable[[], None], say: Callable[[str], None]
+) -> None:
     """Run until `each_turn` raises; whatever it raises ends all workers at once and is raised.
 
     Args:
         each_turn: called about ten times a second between decisions.
+        say: told why trials wait for their processes, when they do for long.
+
+    Raises:
+        StudyError: their processes can never start.
     """
     from ray import tune
 
@@ -53,6 +61,12 @@ def tune_trials(manager: TrialManager, workers: WorkerGroup, each_turn: Callable
         share = TrialRequest.from_json(config[REQUEST]).share
         return tune.PlacementGroupFactory([enlarged(per_trial, share)])
 
+    starts = PendingStarts("trial", say, lambda: why_trials_wait(per_trial, logs_folder(), workers.here))
+
+    def turn() -> None:
+        starts.tick(scheduler.without_process())
+        each_turn()
+
     trainable = tune.with_parameters(WarmTrainable, worker_config=_duty(manager, workers))
     try:
         with warnings.catch_warnings(), actors_in_waiting_processes() if workers.here else nullcontext():
@@ -64,7 +78,7 @@ def tune_trials(manager: TrialManager, workers: WorkerGroup, each_turn: Callable
                 storage_path=str(folder),
                 search_alg=StudySearcher(manager),
                 scheduler=scheduler,
-                stop=StudyStopper(each_turn),
+                stop=StudyStopper(turn),
                 # the trial manager ends the study; Tune would count retries as samples
                 num_samples=-1,
                 reuse_actors=True,

@@ -20,6 +20,8 @@ from rich.text import Text
 
 from ssl_core.errors import SplatsweepError
 from study.cluster.cluster import ray_cluster
+from study.cluster.pending_starts import PendingStarts
+from study.cluster.ray_tasks import pending_tasks, task_of
 from study.spec.outcome import one_line
 
 T = TypeVar("T")
@@ -84,48 +86,65 @@ def run_objects(
     with ray_cluster(float(workers or 1)) as offered, object_bar(console, speed=weights is not None) as bar:
         at_once = min(workers or max(1, int(offered.cpus)), len(items))
         shown = bar.add_task(describe, total=sum(weight.objects for weight in weighed), bytes=0)
-        done = _run(function, items, at_once, fatal, lambda place: advance(bar, shown, weighed[place]))
+        starts = pending_tasks(
+            lambda text: bar.console.print(text, soft_wrap=True, highlight=False, markup=False), offered
+        )
+        jobs = _Jobs(function, items, at_once, fatal, starts)
+        done = jobs.run(lambda place: advance(bar, shown, weighed[place]))
     ordered = [done[place] for place in range(len(items))]
     failures = [found for found in ordered if isinstance(found, Failure)]
     return JobResults([found for found in ordered if not isinstance(found, Failure)], failures)
 
 
-def _run(
-    function: Callable[[T], R],
-    items: Sequence[T],
-    at_once: int,
-    fatal: tuple[type[SplatsweepError], ...],
-    finished: Callable[[int], None],
-) -> dict[int, R | Failure[T]]:
-    """Place of the item -> its value, or its failure."""
-    import ray
+@dataclass(frozen=True)
+class _Jobs(Generic[T, R]):
+    """What `run_objects` was asked for."""
 
-    @ray.remote(num_cpus=1, max_retries=1)
-    def work(job: Callable[[T], R], item: T) -> R | Failure[T]:
-        return _attempt(job, item)
+    function: Callable[[T], R]
+    items: Sequence[T]
+    at_once: int
+    fatal: tuple[type[SplatsweepError], ...]
+    starts: PendingStarts  # told which tasks wait for a process
 
-    shared = ray.put(function)
-    results: dict[int, R | Failure[T]] = {}
-    waiting, running = deque(enumerate(items)), dict[Any, int]()
-    try:
-        while waiting or running:
-            while waiting and len(running) < at_once:
-                place, item = waiting.popleft()
-                running[work.remote(shared, item)] = place
-            for reference in ray.wait(list(running), num_returns=1, timeout=1.0)[0]:
-                place = running.pop(reference)
-                try:
-                    found = ray.get(reference)
-                except ray.exceptions.RayError as error:
-                    found = Failure(items[place], f"the worker process died ({one_line(error, 160)})")
-                if isinstance(found, Failure) and isinstance(found.error, fatal):
-                    raise found.error
-                results[place] = found
-                finished(place)
-    finally:
-        for reference in running:
-            ray.cancel(reference, force=True)
-    return results
+    def run(self, finished: Callable[[int], None]) -> dict[int, R | Failure[T]]:
+        """Place of the item -> its value, or its failure."""
+        import ray
+
+        work, shared = task_of(_attempt, retries=1), ray.put(self.function)
+        results: dict[int, R | Failure[T]] = {}
+        waiting, running, pending = deque(enumerate(self.items)), dict[Any, int](), set[Any]()
+        try:
+            while waiting or running:
+                while waiting and len(running) < self.at_once:
+                    place, item = waiting.popleft()
+                    task = work.remote(shared, item)
+                    running[task] = place
+                    pending.add(task)
+                self.starts.tick(list(pending))
+                for task in ray.wait(list(running), num_returns=1, timeout=1.0)[0]:
+                    place, begins = running[task], task in pending
+                    pending.discard(task)
+                    found = self._answer(task, self.items[place])
+                    if begins and found is None:
+                        continue  # it has its process
+                    del running[task]
+                    if isinstance(found, Failure) and isinstance(found.error, self.fatal):
+                        raise found.error
+                    results[place] = found
+                    finished(place)
+        finally:
+            for task in running:
+                ray.cancel(task, force=True)
+        return results
+
+    def _answer(self, task: Any, item: T) -> Any:
+        """The next one of a task that has one."""
+        import ray
+
+        try:
+            return ray.get(next(task))
+        except ray.exceptions.RayError as error:
+            return Failure(item, f"the worker process died ({one_line(error, 160)})")
 
 
 def _attempt(job: Callable[[T], R], item: T) -> R | Failure[T]:

@@ -6,15 +6,16 @@ Neither can take the watcher along: a worker that dies is a failed job, and the 
 import os
 import queue
 import subprocess
-import sys
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
 from ssl_core.errors import ConfigError, StudyError
+from ssl_core.own_packages import module_command
 from study.cluster.ray_tasks import RayTasks
 from study.registration.evaluation_job import Answer, EvaluationJob, judge
+from study.reports.console import aside
 
 LIMIT_SECONDS = 6 * 3600.0
 """An evaluation that takes longer is ended; the protocol takes minutes."""
@@ -87,7 +88,7 @@ class _Worker:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as words:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "study.registration.job_process"],
+                module_command("study.registration.job_process"),
                 env=given,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -143,7 +144,7 @@ class RayPool(Pool):
     """Tasks of the Ray cluster. Packs and the registry have to be places that every node sees, as for a study."""
 
     def __init__(self) -> None:
-        self._tasks = RayTasks(_judge_text)
+        self._tasks = RayTasks(_judge_text, aside)
         super().__init__(self._tasks.slots)
 
     def close(self) -> None:

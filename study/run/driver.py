@@ -173,7 +173,7 @@ def _run_trials(run: DriverRun) -> Left:
             with progress:
                 interrupt.at_once = False  # the study is left between two decisions, never inside one
                 try:
-                    tune_trials(manager, workers, _each_turn(run, manager, progress))
+                    tune_trials(manager, workers, _each_turn(run, manager, progress), run.say)
                 finally:
                     interrupt.at_once = True
     except (LeaveLoop, KeyboardInterrupt):

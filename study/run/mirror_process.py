@@ -2,9 +2,7 @@
 
 import json
 import logging
-import os
 import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Callable
@@ -14,6 +12,7 @@ from pathlib import Path
 from registry.tracking.cursor import Cursor, read_cursor
 from registry.tracking.run_log import RunLog
 from ssl_core.interrupt import sheltered_children
+from ssl_core.own_packages import module_command
 from study.engine.history import JOURNAL
 from study.engine.ledger import Ledger
 from study.record.config_file import ConfigFile, write_once
@@ -110,16 +109,13 @@ class MirrorProcess:
         return left
 
     def _start(self) -> "subprocess.Popen[str]":
-        root = str(Path(__file__).resolve().parents[2])
-        path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
         # signals are for the study, of whose end the mirror has yet to tell
         with (self._folder / "mirror.log").open("a") as words, sheltered_children():
             process = subprocess.Popen(
-                [sys.executable, "-m", "study.run.mlflow_mirror"],
+                module_command("study.run.mlflow_mirror"),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=words,
-                env={**os.environ, "PYTHONPATH": path},
                 text=True,
                 start_new_session=True,
             )

@@ -12,8 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from ssl_core.errors import StudyError
-
-PACKAGES = ("ssl_core", "search_spaces", "registry", "study")
+from ssl_core.own_packages import PACKAGES
 
 
 @lru_cache(maxsize=1)

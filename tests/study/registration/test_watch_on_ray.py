@@ -11,6 +11,7 @@ from plain_client import NAME, PROTOCOL, another_bundle, first_bundle, register
 from test_watch import Desk
 
 from registry.tracking.run_log import open_run_log
+from study.cluster.ray_tasks import task_of
 from study.registration.evaluation_job import EvaluationJob
 from study.registration.job_pools import RayPool
 
@@ -49,15 +50,13 @@ def test_versions_are_judged_by_tasks_of_the_cluster(desk: Desk, pool: RayPool, 
 
 
 def test_a_task_that_dies_is_a_failed_job(desk: Desk, pool: RayPool) -> None:
-    import ray
-
     def die(text: str) -> str:
         os._exit(7)
 
-    pool._tasks._remote = ray.remote(num_cpus=1, max_retries=0)(die)
+    pool._tasks._remote = task_of(die, retries=0)
     answer = pool.submit(job_of(desk)).result(timeout=60)
     assert answer.outcome == "failed"
-    assert "its Ray task ended" in answer.reason
+    assert "its Ray task ended (WorkerCrashedError" in answer.reason
 
 
 def test_leaving_cancels_what_is_under_way(desk: Desk) -> None:
@@ -71,9 +70,9 @@ def test_leaving_cancels_what_is_under_way(desk: Desk) -> None:
         return text
 
     pool = RayPool()
-    pool._tasks._remote = ray.remote(num_cpus=1, max_retries=0)(wait)
+    pool._tasks._remote = task_of(wait, retries=0)
     under_way = pool.submit(job_of(desk))
-    while not pool._tasks._refs:
+    while not pool._tasks._tasks:
         pass
     pool.close()
     assert under_way.result(timeout=5).outcome == "failed"

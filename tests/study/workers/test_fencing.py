@@ -9,8 +9,9 @@ import pytest
 from fake_sessions import FakeConfig, FakeSession, OpenFake
 
 from ssl_core.errors import StudyError
+from ssl_core.own_packages import PACKAGES
 from study.spec.trial_request import TrialRequest
-from study.workers.revision import PACKAGES, code_digest, digest_of, require_revision
+from study.workers.revision import code_digest, digest_of, require_revision
 from study.workers.trial_folder import ATTEMPT, Attempt, FencingToken, StaleAttemptError, TrialFolder
 from study.workers.trial_runner import TrialCrashedError, TrialRunner
 
