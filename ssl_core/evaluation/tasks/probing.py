@@ -110,7 +110,7 @@ def _twin_cells(source: FeatureSource, encoder: nn.Module, steps: Steps) -> list
     device, found = device_of(encoder), []
     for seed in source.config.twin_seeds:
         with steps.block("features of random twins", source.batches):
-            twin = source.card.build(seed).to(device)
+            twin = source.card.untrained().build(seed).to(device)
             identity = f"twin {source.card.backbone.digest()} on {device.type} {seed}"
             found.append(source.pooled(source.raw(twin, identity, steps=steps)))
     return found
