@@ -54,7 +54,8 @@ def augment_points(
     share = config.drop_points * draws[:, 7]
     dropped = torch.rand(batch, count, generator=generator) < share[:, None]
     dropped[:, 0] = False
-    return torch.where(dropped.to(points.device)[..., None], out[:, :1], out)
+    augmented: Tensor = torch.where(dropped.to(points.device)[..., None], out[:, :1], out)
+    return augmented
 
 
 def _about_z(angles: Tensor) -> Tensor:

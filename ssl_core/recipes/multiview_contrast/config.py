@@ -81,6 +81,7 @@ def quick() -> MultiviewContrastConfig:
     """A minute on two cores: PointNet without T-Nets on 256 points, distilled for 20 epochs."""
     return MultiviewContrastConfig(
         points=PointsContract(features=("xyz", "normal_tensor"), num_points=256, sampling="uniform"),
+        teacher=TeacherConfig(network=PackagedTeacher(image_size=96)),
         training=TrainingConfig(
             epochs=20, batch_size=32, optimizer=AdamWConfig(lr=2e-3), schedule=CosineSchedule(warmup=0.1)
         ),
