@@ -14,8 +14,12 @@ from torch import Tensor, nn
 from ssl_core.config import Config
 from ssl_core.errors import ConfigError
 
-FeatureGroup = Literal["xyz", "opacity", "scale", "rotation", "sh_dc", "sh_rest", "normals", "reference_color"]
+FeatureGroup = Literal[
+    "xyz", "opacity", "scale", "rotation", "sh_dc", "sh_rest", "normals", "normal_tensor", "reference_color"
+]
 """Ordered groups of Gaussian columns.
+
+`normal_tensor` is n n^T of the normal n, as xx, yy, zz, xy, xz, yz: the same for n and -n, whose sign is noise on CAD.
 
 `reference_color` is the cross-modal reference's defect: f_rest_0..43.
 """
@@ -28,6 +32,7 @@ FEATURE_WIDTH: dict[FeatureGroup, int] = {
     "sh_dc": 3,
     "sh_rest": 45,
     "normals": 3,
+    "normal_tensor": 6,
     "reference_color": 44,
 }
 Sampling = Literal["fps", "uniform", "uniform_with_replacement", "opacity_weighted"]

@@ -65,6 +65,8 @@ def _group(group: FeatureGroup, columns: Array, radius: Array, standardise: bool
             return columns[COLUMNS["xyz"]] / radius
         case "normals":
             return _shortest_axes(columns)
+        case "normal_tensor":
+            return _products(_shortest_axes(columns))
         case "opacity":
             values = columns[COLUMNS["opacity"]]
             return np.tanh(np.float32(0.5) * values) if standardise else values  # 2 sigmoid - 1
@@ -120,10 +122,16 @@ def _shortest_axes(columns: Array) -> Array:
     return normals
 
 
+def _products(normals: Array) -> Array:
+    """[6, B, N] n n^T of normals [3, B, N]: xx, yy, zz, xy, xz, yz."""
+    x, y, z = normals
+    return np.stack([x * x, y * y, z * z, x * y, x * z, y * z])
+
+
 def check_groups(contract: PointsContract, available: tuple[str, ...], why_no_sh_rest: str = "") -> None:
     """Raises InfeasibleError naming the first feature group that the pack lacks, and why where that is known."""
     for group in contract.features:
-        source = "sh_rest" if group in REST_GROUPS else group
+        source = "sh_rest" if group in REST_GROUPS else "normals" if group == "normal_tensor" else group
         if source not in available:
             why = f" because {why_no_sh_rest}" if source == "sh_rest" and why_no_sh_rest else ""
             raise InfeasibleError(

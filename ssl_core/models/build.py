@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from ssl_core.contracts import ImageContract, PointsContract
 from ssl_core.errors import ConfigError
 from ssl_core.models.dgcnn import DGCNN, DGCNNConfig
-from ssl_core.models.image import ResNetConfig, build_resnet
+from ssl_core.models.image import ResNetConfig, TimmConfig, build_resnet, build_timm
 from ssl_core.models.pointnet import PointNet, PointNetConfig
 from ssl_core.models.pointnet2 import PointNet2, PointNet2MSGConfig, PointNet2SSGConfig
+from ssl_core.models.readout import ReadOut, ReadoutConfig, head_layers
 
 
 class Encoder(nn.Module):
@@ -48,10 +49,11 @@ class Encoder(nn.Module):
 PointBackbone = Annotated[
     PointNetConfig | PointNet2SSGConfig | PointNet2MSGConfig | DGCNNConfig, Field(discriminator="kind")
 ]
-ImageBackbone = ResNetConfig
+ImageBackbone = Annotated[ResNetConfig | TimmConfig, Field(discriminator="kind")]
 Backbone = Annotated[
     PointNetConfig | PointNet2SSGConfig | PointNet2MSGConfig | DGCNNConfig | ResNetConfig, Field(discriminator="kind")
 ]
+"""of bundles in format 1"""
 
 
 @contextmanager
@@ -63,8 +65,10 @@ def seeded_weights(seed: int) -> Iterator[None]:
         yield
 
 
-def build_point_encoder(contract: PointsContract, backbone: PointBackbone, *, seed: int) -> Encoder:
-    """Points encoder [B, N, contract.columns] -> [B, backbone.feature_dim] on the CPU.
+def build_point_encoder(
+    contract: PointsContract, backbone: PointBackbone, *, seed: int, readout: ReadoutConfig | None = None
+) -> Encoder:
+    """Points encoder [B, N, contract.columns] -> [B, F] on the CPU; F of the readout, else of the backbone.
 
     Raises ConfigError: the contract's first feature group is not xyz.
     """
@@ -76,16 +80,37 @@ def build_point_encoder(contract: PointsContract, backbone: PointBackbone, *, se
     if len(set(contract.features)) != len(contract.features):
         raise ConfigError(f"features {list(contract.features)}: a group is named twice; name each once")
     with seeded_weights(seed):
-        return Encoder(contract, _point_network(contract.columns, backbone), backbone.feature_dim)
+        return _encoder(contract, _point_network(contract.columns, backbone), backbone.feature_dim, readout)
 
 
-def build_image_encoder(contract: ImageContract, backbone: ImageBackbone, *, seed: int) -> Encoder:
-    """Image encoder [B, 3, H, W] -> [B, backbone.feature_dim] on the CPU.
+def build_image_encoder(
+    contract: ImageContract, backbone: ImageBackbone, *, seed: int, readout: ReadoutConfig | None = None
+) -> Encoder:
+    """Image encoder [B, 3, H, W] -> [B, F] on the CPU; F of the readout, else of the backbone.
 
-    Raises ConfigError for a bad weights file.
+    Raises ConfigError for a bad weights file or an unknown network; MissingDependencyError.
     """
     with seeded_weights(seed):
-        return Encoder(contract, build_resnet(backbone), backbone.feature_dim)
+        return _encoder(contract, _image_network(backbone), backbone.feature_dim, readout)
+
+
+def _encoder(
+    contract: PointsContract | ImageContract, network: nn.Module, columns: int, readout: ReadoutConfig | None
+) -> Encoder:
+    if readout is None:
+        return Encoder(contract, network, columns)
+    read = ReadOut(network, *head_layers(columns, readout), readout.parts)
+    return Encoder(contract, read, readout.width(columns))
+
+
+def _image_network(backbone: ImageBackbone) -> nn.Module:
+    match backbone:
+        case ResNetConfig():
+            return build_resnet(backbone)
+        case TimmConfig():
+            return build_timm(backbone)
+        case _:
+            assert_never(backbone)
 
 
 def has_feature_transform(backbone: PointBackbone) -> bool:

@@ -9,7 +9,7 @@ import json
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, assert_never
+from typing import Annotated, Any, ClassVar, Literal, Self, assert_never
 
 import torch
 from pydantic import Field, field_validator
@@ -27,8 +27,9 @@ from ssl_core.models.build import (
     seeded_weights,
 )
 from ssl_core.models.dgcnn import DGCNNConfig
-from ssl_core.models.image import ResNetConfig
+from ssl_core.models.image import ResNetConfig, TimmConfig
 from ssl_core.models.light_field import RAY, LightField
+from ssl_core.models.readout import ReadoutConfig
 
 _FROZEN = (
     "The features are meant to be used frozen, under a linear model or a nearest-neighbour search, or as a start for "
@@ -93,12 +94,22 @@ class ModelCard(Config):
         return tuple((name, _text(value)) for name, value in _flat(self.model_dump(mode="json")))
 
 
+def _unset(value: ReadoutConfig | None) -> bool:
+    return value is None
+
+
 class _EncoderCard(ModelCard):
-    """An input contract and a backbone -> features [B, F]."""
+    """An input contract, a backbone and what is read out over it -> features [B, F]."""
 
     output_name = "features"
     contract: PointsContract | ImageContract
     backbone: PointBackbone | ImageBackbone
+    # left out of the text when unset, so that cards of before keep their digests
+    readout: ReadoutConfig | None = Field(default=None, exclude_if=_unset)
+
+    def untrained(self) -> Self:
+        """The card of its random twins: the backbone alone, as a random head only loses of what it is given."""
+        return self.model_copy(update={"readout": None})
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -106,7 +117,8 @@ class _EncoderCard(ModelCard):
 
     @property
     def output_shape(self) -> tuple[int, ...]:
-        return (self.backbone.feature_dim,)
+        columns = self.backbone.feature_dim
+        return (columns if self.readout is None else self.readout.width(columns),)
 
     def example(self, batch: int) -> Tensor:
         return self.contract.example(batch)
@@ -125,7 +137,7 @@ class PointEncoderCard(_EncoderCard):
         return isinstance(self.backbone, DGCNNConfig)
 
     def build(self, seed: int) -> Encoder:
-        return build_point_encoder(self.contract, self.backbone, seed=seed)
+        return build_point_encoder(self.contract, self.backbone, seed=seed, readout=self.readout)
 
     def describe(self) -> CardText:
         contract = self.contract
@@ -140,7 +152,7 @@ class PointEncoderCard(_EncoderCard):
         return CardText(
             title="Point encoder",
             network=self.backbone.kind,
-            does=f"turns 3D Gaussian splats into vectors of {self.backbone.feature_dim} numbers",
+            does=f"turns 3D Gaussian splats into vectors of {self.output_shape[0]} numbers",
             purpose=_FROZEN,
             takes="\n".join(lines),
             sample=f"torch.zeros(4, {contract.num_points}, {contract.columns})  # objects, prepared as under Input",
@@ -170,14 +182,14 @@ class ImageEncoderCard(_EncoderCard):
         return backbone
 
     def build(self, seed: int) -> Encoder:
-        return build_image_encoder(self.contract, self.backbone, seed=seed)
+        return build_image_encoder(self.contract, self.backbone, seed=seed, readout=self.readout)
 
     def describe(self) -> CardText:
         contract, size = self.contract, self.contract.image_size
         return CardText(
             title="Image encoder",
             network=self.backbone.kind,
-            does=f"turns images of objects into vectors of {self.backbone.feature_dim} numbers",
+            does=f"turns images of objects into vectors of {self.output_shape[0]} numbers",
             purpose=_FROZEN,
             takes=(
                 f"RGB in [0, 1] over a white background. Mean {list(contract.mean)} and standard deviation "
@@ -245,9 +257,9 @@ def encoder_card(
 ) -> PointEncoderCard | ImageEncoderCard:
     """The card of an encoder. Raises ConfigError when contract and backbone are of different modality."""
     match contract:
-        case ImageContract() if isinstance(backbone, ResNetConfig):
+        case ImageContract() if isinstance(backbone, ResNetConfig | TimmConfig):
             return ImageEncoderCard(contract=contract, backbone=backbone)
-        case PointsContract() if not isinstance(backbone, ResNetConfig):
+        case PointsContract() if not isinstance(backbone, ResNetConfig | TimmConfig):
             return PointEncoderCard(contract=contract, backbone=backbone)
         case ImageContract() | PointsContract():
             raise ConfigError(

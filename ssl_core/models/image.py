@@ -20,7 +20,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ssl_core.config import Config
-from ssl_core.errors import ConfigError
+from ssl_core.errors import ConfigError, MissingDependencyError
 from ssl_core.models.weights_file import check_fits, clean_state, is_state_dict, read_weights_file, some
 
 HEAD = "fc."
@@ -45,6 +45,35 @@ class ResNetConfig(Config):
     def feature_dim(self) -> int:
         """Width of the pooled features."""
         return 2048 if self.kind == "resnet50" else 512
+
+
+class TimmConfig(Config):
+    """Any network of the timm library without its classifier. Random weights; nothing is ever downloaded."""
+
+    kind: Literal["timm"] = "timm"
+    network: str = Field(default="tf_efficientnet_lite0", pattern=r"^[a-z0-9_]+$", max_length=100)
+    feature_dim: int = Field(default=1280, ge=1, le=16384, description="width of its pooled features")
+
+
+def build_timm(config: TimmConfig) -> nn.Module:
+    """[B, 3, H, W] -> [B, feature_dim], pooled as the network does.
+
+    Raises:
+        MissingDependencyError: timm is not installed.
+        ConfigError: it has no such network, or one of another width.
+    """
+    try:
+        import timm
+    except ModuleNotFoundError:
+        raise MissingDependencyError(
+            f"the network {config.network} is timm's, which is not installed; install splatsweep[teachers]"
+        ) from None
+    if not timm.is_model(config.network):
+        raise ConfigError(f"timm {timm.__version__} has no network '{config.network}'; see timm.list_models()")
+    network: nn.Module = timm.create_model(config.network, pretrained=False, num_classes=0)
+    if network.num_features != config.feature_dim and getattr(network, "head_hidden_size", 0) != config.feature_dim:
+        raise ConfigError(f"{config.network} has {network.num_features} features, not {config.feature_dim}")
+    return network
 
 
 def build_resnet(config: ResNetConfig) -> nn.Module:

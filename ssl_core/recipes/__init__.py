@@ -3,9 +3,10 @@
 from ssl_core.config import Config, nearest
 from ssl_core.errors import ConfigError
 from ssl_core.recipes.cross_modal import CROSS_MODAL
+from ssl_core.recipes.multiview_contrast import MULTIVIEW_CONTRAST
 from ssl_core.training.contract import AnyRecipe
 
-RECIPES: tuple[AnyRecipe, ...] = (CROSS_MODAL,)
+RECIPES: tuple[AnyRecipe, ...] = (CROSS_MODAL, MULTIVIEW_CONTRAST)
 
 
 def recipe_named(name: str) -> AnyRecipe:

@@ -87,15 +87,20 @@ class BestStates:
         self._states: dict[str, dict[str, Tensor]] = {}
         self._seen: set[str] = set()
 
-    def observe(self, models: Mapping[str, nn.Module], metrics: Mapping[str, float]) -> None:
-        """Copy the tensors of every output whose score has improved. Metrics without a score change nothing of it."""
+    def observe(self, models: Mapping[str, nn.Module], metrics: Mapping[str, float], trained: nn.Module) -> None:
+        """Copy the tensors of every output whose score has improved. Metrics without a score change nothing of it.
+
+        Only those that are `trained`'s too: the rest, a frozen network's, is the same at every epoch.
+        """
         self._seen.update(metrics)
+        ours = {tensor.data_ptr() for tensor in trained.state_dict().values()}
         for output in self._outputs:
             value = metrics.get(output.select.metric)
             if value is not None and output.select.better(value, self.values.get(output.name)):
                 self.values[output.name] = value
                 state = models[output.name].state_dict()
-                self._states[output.name] = {name: tensor.detach().clone() for name, tensor in state.items()}
+                kept = {name: tensor for name, tensor in state.items() if tensor.data_ptr() in ours}
+                self._states[output.name] = {name: tensor.detach().clone() for name, tensor in kept.items()}
 
     def require(self) -> None:
         """Raises ConfigError for an output whose score never came, naming the metrics that did."""
@@ -130,5 +135,7 @@ class BestStates:
         best = {}
         for output in self._outputs:
             best[output.name] = copy.deepcopy(models[output.name])
-            best[output.name].load_state_dict(self._states[output.name])
+            found = best[output.name].load_state_dict(self._states[output.name], strict=False)
+            if found.unexpected_keys:
+                raise CheckpointError(f"output '{output.name}' has no tensor {found.unexpected_keys[0]}, its best had")
         return best

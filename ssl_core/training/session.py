@@ -77,7 +77,7 @@ class TrainedSession:
         metrics["seconds/validate"] = time.perf_counter() - ended
         metrics.update(measured_costs(self.metrics, self.trial.module, self.trial.models(), self._peak))
         self.metrics = metrics
-        self.best.observe(self._modules(), metrics)
+        self.best.observe(self._modules(), metrics, self.trial.module)
         if self.epoch >= self.epochs:
             self.best.require()
         return metrics

@@ -9,9 +9,10 @@ from ssl_core.contracts import ImageContract, PointsContract
 from ssl_core.models.build import Encoder, ImageBackbone, PointBackbone
 from ssl_core.models.cards import ImageEncoderCard, PointEncoderCard, encoder_card
 from ssl_core.models.dgcnn import DGCNNConfig
-from ssl_core.models.image import ResNetConfig
+from ssl_core.models.image import ResNetConfig, TimmConfig
 from ssl_core.models.pointnet import PointNetConfig
 from ssl_core.models.pointnet2 import PointNet2MSGConfig, PointNet2SSGConfig
+from ssl_core.models.readout import ReadoutConfig
 
 BATCHES = (1, 2, 7)
 
@@ -25,10 +26,11 @@ class EncoderCase:
     backbone: PointBackbone | ImageBackbone
     permutation_invariant: bool = False
     slow_export: bool = False
+    readout: ReadoutConfig | None = None
 
     @property
     def card(self) -> PointEncoderCard | ImageEncoderCard:
-        return encoder_card(self.contract, self.backbone)
+        return encoder_card(self.contract, self.backbone).model_copy(update={"readout": self.readout})
 
     def build(self, seed: int = 0) -> Encoder:
         return self.card.build(seed)
@@ -51,6 +53,13 @@ CASES = (
         PointNetConfig(input_transform=False, feature_transform=False),
         permutation_invariant=True,
     ),
+    EncoderCase(
+        "pointnet-readout",
+        XYZ,
+        PointNetConfig(input_transform=False, feature_transform=False),
+        permutation_invariant=True,
+        readout=ReadoutConfig(hidden=24, output=40, parts=("backbone", "hidden", "head")),
+    ),
     EncoderCase("pointnet2_ssg", XYZ, PointNet2SSGConfig()),
     EncoderCase("pointnet2_ssg-fps", ATTRIBUTES, PointNet2SSGConfig(centres="fps", **SMALL_STAGES)),
     EncoderCase("pointnet2_msg", XYZ, PointNet2MSGConfig(**SMALL_STAGES)),
@@ -59,6 +68,7 @@ CASES = (
     EncoderCase("dgcnn", XYZ, DGCNNConfig(k=8), permutation_invariant=True),
     EncoderCase("dgcnn-attributes", ATTRIBUTES, DGCNNConfig(k=100, feature_dim=96), permutation_invariant=True),
     EncoderCase("resnet18", IMAGE, ResNetConfig()),
+    EncoderCase("timm", IMAGE, TimmConfig(), slow_export=True, readout=ReadoutConfig(hidden=24)),
     EncoderCase("resnet34", IMAGE, ResNetConfig(kind="resnet34"), slow_export=True),
     EncoderCase("resnet50", IMAGE, ResNetConfig(kind="resnet50"), slow_export=True),
 )

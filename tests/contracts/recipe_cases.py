@@ -24,6 +24,16 @@ SMALL: dict[str, dict[str, Any]] = {
         "validation.labels_per_class": 2,
         "validation.views": 1,
     },
+    "multiview_contrast": {
+        "points.num_points": 32,
+        "heads.hidden": 16,
+        "teacher.network.image_size": 32,
+        "teacher.views": 2,
+        "training.batch_size": 6,
+        "training.epochs": 3,
+        "validation.label_draws": 2,
+        "validation.labels_per_class": 2,
+    },
     "agreement": {"points.num_points": 32, "training.batch_size": 6, "training.epochs": 3},
     "codebook": {"codes": 4, "epochs": 3},
     "mock_recipe": {"field.hidden": 8, "epochs": 3},
@@ -31,6 +41,7 @@ SMALL: dict[str, dict[str, Any]] = {
 """Overrides of a preset with which an epoch of a tiny data set takes well under a second, by name of the recipe."""
 OTHER: dict[str, dict[str, Any]] = {
     "cross_modal": {"loss.beta": 0.7, "training.optimizer.lr": 0.003},
+    "multiview_contrast": {"loss.global_loss": "mse", "training.optimizer.lr": 0.003},
     "agreement": {"temperature": 0.5},
     "mock_recipe": {"rate": 0.003},
 }

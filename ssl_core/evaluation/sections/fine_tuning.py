@@ -199,7 +199,7 @@ def _correct(
 ) -> NDArray[np.float64]:
     """[test objects] 1 where the trained encoder was right."""
     data = supervised_data(subject.source, subject.train[chosen], subject.test, config, seed)
-    found = fine_tune(encoder, (subject.card.backbone.feature_dim, subject.labels.classes), data, config, seed)
+    found = fine_tune(encoder, (subject.card.output_shape[0], subject.labels.classes), data, config, seed)
     subject.steps.step(_STEPS)
     right: NDArray[np.float64] = (found.predictions == subject.labels.test).astype(np.float64)
     return right

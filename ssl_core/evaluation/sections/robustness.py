@@ -160,6 +160,8 @@ def turned(points: Tensor, contract: PointsContract, quaternions: Tensor) -> Ten
     for group in ("xyz", "normals"):
         for span in _columns(contract, group):
             out[..., span] = torch.einsum("bij,bnj->bni", matrices, points[..., span])
+    for span in _columns(contract, "normal_tensor"):
+        out[..., span] = _turned_tensors(points[..., span], matrices)
     for span in _columns(contract, "rotation"):
         product = times(wide.to(points)[:, None], points[..., span])
         if contract.standardise_attributes:  # q and -q are the same rotation: that with w >= 0 is read
@@ -169,6 +171,13 @@ def turned(points: Tensor, contract: PointsContract, quaternions: Tensor) -> Ten
         colours = points[..., span].unflatten(-1, (3, 15))
         out[..., span] = torch.einsum("bkl,bncl->bnck", sh_rotations(wide).to(points), colours).flatten(-2)
     return out
+
+
+def _turned_tensors(values: Tensor, matrices: Tensor) -> Tensor:
+    """R T R^T of symmetric T [B, N, 6] (xx, yy, zz, xy, xz, yz) and R [B, 3, 3]."""
+    full = values[..., [0, 3, 4, 3, 1, 5, 4, 5, 2]].unflatten(-1, (3, 3))
+    product = torch.einsum("bij,bnjk,blk->bnil", matrices, full, matrices).flatten(-2)
+    return product[..., [0, 4, 8, 1, 2, 5]]
 
 
 def fewer_views(

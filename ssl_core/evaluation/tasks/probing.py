@@ -26,7 +26,7 @@ from ssl_core.evaluation.sections.all_sections import measure_sections
 from ssl_core.evaluation.statistics import Interval
 from ssl_core.evaluation.task_contract import Context, Evaluation, Subject
 from ssl_core.evaluation.tasks.probing_report import EvaluationConfig, ProbingReport, defects_of
-from ssl_core.models.modes import device_of
+from ssl_core.models.modes import device_of, threads
 
 ENCODER, MEAN, TWIN = "#1d4ed8", "#0f766e", "#9ca3af"
 
@@ -44,6 +44,21 @@ def evaluate_encoder(
     What the encoder's own extraction took is added to `times`. Raises InfeasibleError when the pack has no test objects
     or cannot serve the encoder's contract.
     """
+    if device_of(encoder).type == "cpu":
+        # several wait for each other at every layer, and where cores are taken they wait for long
+        with threads(1):
+            return _evaluated(encoder, card, pack, config, context, times)
+    return _evaluated(encoder, card, pack, config, context, times)
+
+
+def _evaluated(
+    encoder: nn.Module,
+    card: EncoderCard,
+    pack: ObjectPack,
+    config: EvaluationConfig,
+    context: Context,
+    times: ExtractionTimes | None,
+) -> Evaluation[ProbingReport]:
     start = time.perf_counter()
     labels, objects = _objects(pack)
     source = FeatureSource(pack, objects, card, config, context.cache)
@@ -110,7 +125,7 @@ def _twin_cells(source: FeatureSource, encoder: nn.Module, steps: Steps) -> list
     device, found = device_of(encoder), []
     for seed in source.config.twin_seeds:
         with steps.block("features of random twins", source.batches):
-            twin = source.card.build(seed).to(device)
+            twin = source.card.untrained().build(seed).to(device)
             identity = f"twin {source.card.backbone.digest()} on {device.type} {seed}"
             found.append(source.pooled(source.raw(twin, identity, steps=steps)))
     return found

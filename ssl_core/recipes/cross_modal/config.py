@@ -8,6 +8,7 @@ from ssl_core.config import Config
 from ssl_core.config_roles import LIVE
 from ssl_core.contracts import ImageContract, PointsContract
 from ssl_core.data.batches import Negatives
+from ssl_core.evaluation.few_shot import FewShotConfig
 from ssl_core.models.build import ImageBackbone, PointBackbone, has_feature_transform
 from ssl_core.models.image import ResNetConfig
 from ssl_core.models.pointnet import PointNetConfig
@@ -39,14 +40,9 @@ class AugmentConfig(Config):
     color: float = Field(default=0.0, ge=0, le=1, description="strength of random hue, saturation and brightness")
 
 
-class ValidationConfig(Config):
-    """The probe that decides: few-shot linear SVM on the held-out part of train."""
+class ValidationConfig(FewShotConfig):
+    """The probe that decides, on the held-out part of train, and how often matching is tried."""
 
-    labels_per_class: int = Field(default=5, ge=1)
-    label_draws: int = Field(default=10, ge=1)
-    point_draws: int = Field(default=3, ge=1)
-    views: int = Field(default=4, ge=1, description="views per object, max-pooled")
-    pool_per_class: int = Field(default=20, ge=1, description="fit objects per class that label draws choose from")
     matching_repeats: int = Field(default=3, ge=1)
 
 

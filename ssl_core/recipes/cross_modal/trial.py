@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -18,7 +17,7 @@ from ssl_core.data.object_pack import Pack as ObjectPack
 from ssl_core.data.point_sampler import PointSampler, check_contract
 from ssl_core.errors import InfeasibleError
 from ssl_core.evaluation.extract import image_features, point_features
-from ssl_core.evaluation.probes import draw_labels, linear_svm
+from ssl_core.evaluation.few_shot import FewShotProbe
 from ssl_core.losses.cross_modal import (
     CONSTANT_ACCURACY,
     matching_accuracy,
@@ -36,8 +35,6 @@ from ssl_core.training.loop import prefetched
 
 MATCHES = (1, 1, 0)
 """Class of the pairs (view 1, points), (view 2, points), (view of another object, points)."""
-
-Features = NDArray[np.float32]
 
 
 def check(config: CrossModalConfig, pack: ObjectPack) -> None:
@@ -89,6 +86,7 @@ class CrossModalTrial:
         check(config, pack)
         self.config, self.pack, self.seed, self.device = config, pack, seed, device
         self.fit, self.val = pack.objects("fit"), pack.objects("val")
+        self.probe = FewShotProbe(pack, config.validation)
         self.sampler = PointSampler(pack, config.points, np.concatenate([self.fit, self.val]))
         self.batch_size = min(config.training.batch_size, len(self.fit))
         self.steps_per_epoch = len(self.fit) // self.batch_size  # a last short batch would skew batch norm
@@ -189,21 +187,12 @@ class CrossModalTrial:
         """Few-shot linear-SVM accuracy of both branches: mean over label draws (points: and point draws), with its
         error. `val/probe` is the mean of the two; label draws are the same for every trial and epoch of a study.
         """
-        settings, pack = self.config.validation, self.pack
-        networks, size = self.networks, self.config.image.image_size
-        pool = draw_pool(pack.labels, self.fit, settings.pool_per_class)
-        draws = [
-            draw_labels(pack.labels[pool], per_class=settings.labels_per_class, seed=seed)
-            for seed in range(settings.label_draws)
-        ]
-        objects = np.concatenate([pool, self.val])
-        points = [point_features(networks.points, self.sampler, objects, draw) for draw in range(settings.point_draws)]
-        views = image_features(networks.image, pack, objects, size, views=settings.views).max(axis=1)
-        metrics: dict[str, float] = {}
-        for name, features in (("points", points), ("image", [views])):
-            scores = np.array([_draw_accuracy(features, pack.labels[objects], len(pool), draw) for draw in draws])
-            error = float(scores.std(ddof=1) / np.sqrt(len(scores))) if len(scores) > 1 else 0.0
-            metrics[f"val/{name}_probe"], metrics[f"val/{name}_probe_se"] = float(scores.mean()), error
+        settings, networks, probe = self.config.validation, self.networks, self.probe
+        draws = range(settings.point_draws)
+        points = [point_features(networks.points, self.sampler, probe.objects, draw) for draw in draws]
+        size = self.config.image.image_size
+        views = image_features(networks.image, self.pack, probe.objects, size, views=settings.views).max(axis=1)
+        metrics = probe.metrics({"points": points, "image": [views]})
         metrics["val/probe"] = 0.5 * (metrics["val/points_probe"] + metrics["val/image_probe"])
         return metrics
 
@@ -220,16 +209,6 @@ class CrossModalTrial:
         }
         labels = self.pack.labels
         return batch, float(np.mean(labels[objects] == labels[negatives]))
-
-
-def draw_pool(labels: NDArray[np.int64], objects: NDArray[np.int64], per_class: int) -> NDArray[np.int64]:
-    """The first `per_class` objects of each class, in pack order."""
-    return np.concatenate([objects[labels[objects] == c][:per_class] for c in np.unique(labels[objects])])
-
-
-def _draw_accuracy(features: list[Features], labels: NDArray[np.int64], pool: int, draw: NDArray[np.int64]) -> float:
-    """Accuracy on the objects after the first `pool`, trained on `draw` of the pool, over the feature draws."""
-    return float(np.mean([linear_svm(x[draw], labels[draw], x[pool:], labels[pool:]).accuracy for x in features]))
 
 
 def _by_view(rows: Tensor, views: int) -> Tensor:

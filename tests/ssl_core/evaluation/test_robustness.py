@@ -25,7 +25,16 @@ from ssl_core.evaluation.sections.robustness import (
 )
 from ssl_core.render.spherical_harmonics import sh_basis
 
-GROUPS: tuple[FeatureGroup, ...] = ("xyz", "opacity", "scale", "rotation", "sh_dc", "sh_rest", "normals")
+GROUPS: tuple[FeatureGroup, ...] = (
+    "xyz",
+    "opacity",
+    "scale",
+    "rotation",
+    "sh_dc",
+    "sh_rest",
+    "normals",
+    "normal_tensor",
+)
 ALL = PointsContract(features=GROUPS, num_points=40)
 
 

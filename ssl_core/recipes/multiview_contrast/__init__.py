@@ -1,0 +1,35 @@
+"""Self-supervised learning with multi-view rendering: see README.md in this folder."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from ssl_core.data.object_pack import Pack as ObjectPack
+from ssl_core.models.cards import ImageEncoderCard, PointEncoderCard
+from ssl_core.recipes.multiview_contrast.config import MultiviewContrastConfig, paper, quick
+from ssl_core.recipes.multiview_contrast.teacher import TEACHER
+from ssl_core.recipes.multiview_contrast.trial import MultiviewContrastTrial, check
+from ssl_core.training.config import choose_device
+from ssl_core.training.contract import Output, Recipe, Score
+from ssl_core.training.session import TrainedSession, trained
+
+
+def _open(config: MultiviewContrastConfig, pack: ObjectPack, stages: Mapping[str, Path], seed: int) -> TrainedSession:
+    device = choose_device(config.training.device)
+    trial = MultiviewContrastTrial(config, pack, stages[TEACHER.name], seed, device)
+    return trained(trial, config, MULTIVIEW_CONTRAST, pack, seed)
+
+
+MULTIVIEW_CONTRAST = Recipe(
+    name="multiview_contrast",
+    title="Self-supervised learning with multi-view rendering",
+    config=MultiviewContrastConfig,
+    presets={"quick": quick, "paper": paper},
+    reads=ObjectPack,
+    outputs=(
+        Output("points", PointEncoderCard, Score(metric="val/points_probe")),
+        Output("image", ImageEncoderCard, Score(metric="val/image_probe")),
+    ),
+    check=check,
+    open=_open,
+    stages=(TEACHER,),
+)

@@ -1,0 +1,106 @@
+"""Settings of multi-view contrast, and its presets."""
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from ssl_core.config import Config
+from ssl_core.config_roles import LIVE
+from ssl_core.contracts import PointsContract
+from ssl_core.data.point_augment import PointAugment
+from ssl_core.evaluation.few_shot import FewShotConfig
+from ssl_core.losses.contrast import GlobalLoss
+from ssl_core.models.build import PointBackbone, has_feature_transform
+from ssl_core.models.pointnet import PointNetConfig
+from ssl_core.models.readout import Part
+from ssl_core.models.teachers import PackagedTeacher, Teacher
+from ssl_core.training.config import (
+    AdamConfig,
+    AdamWConfig,
+    CosineSchedule,
+    RecipeConfig,
+    StepSchedule,
+    TrainingConfig,
+)
+
+
+class TeacherConfig(Config):
+    """The frozen image network, and how much of each object it sees. Decides the stage's address."""
+
+    network: Teacher = PackagedTeacher()
+    views: int = Field(default=8, ge=1, description="per object, evenly spaced over those that the pack has")
+
+
+class HeadConfig(Config):
+    """The head over the point backbone, and the adapter over the teacher's features."""
+
+    hidden: int = Field(default=512, ge=1, le=16384)
+    points: tuple[Part, ...] = Field(default=("hidden",), min_length=1, description="parts that are exported")
+    image: tuple[Part, ...] = Field(default=("hidden",), min_length=1, description="the same of the image encoder")
+    dropout: float = Field(default=0.3, ge=0, lt=1, description="of the teacher's features, before the adapter")
+
+
+class LossConfig(Config):
+    """L = global * distillation + agreement * NT-Xent + transform * T-Net regulariser."""
+
+    global_weight: float = Field(default=1.0, ge=0)
+    global_loss: GlobalLoss = "cosine"
+    agreement_weight: float = Field(default=0.0, ge=0, description="of two samplings of an object, on the head")
+    agreement_temperature: float = Field(default=0.1, gt=0)
+    transform_weight: float = Field(default=0.0, ge=0, description="of |I - A A^T| of the feature T-Net")
+
+
+class MultiviewContrastConfig(RecipeConfig):
+    """All settings of one trial."""
+
+    points: PointsContract = PointsContract(features=("xyz", "normal_tensor"), num_points=512, sampling="uniform")
+    point_backbone: PointBackbone = PointNetConfig(input_transform=False, feature_transform=False)
+    teacher: TeacherConfig = TeacherConfig()
+    heads: HeadConfig = HeadConfig()
+    loss: Annotated[LossConfig, LIVE] = LossConfig()
+    augment: Annotated[PointAugment, LIVE] = PointAugment()
+    validation: FewShotConfig = FewShotConfig()
+    training: TrainingConfig = TrainingConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        loss = self.loss
+        if loss.transform_weight > 0 and not has_feature_transform(self.point_backbone):
+            raise ValueError(
+                "loss.transform_weight > 0 needs point_backbone.kind=pointnet with feature_transform=true; set it to 0"
+            )
+        if loss.global_weight == loss.agreement_weight == 0:
+            raise ValueError("loss.global_weight and loss.agreement_weight are both 0; nothing would be learnt")
+        turned = {"xyz", "normals", "opacity", "sh_dc"}
+        if self.augment.yaw > 0 and (still := set(self.points.features) - turned):
+            raise ValueError(f"augment.yaw turns positions and normals, not '{min(still)}'; set it to 0")
+        return self
+
+
+def quick() -> MultiviewContrastConfig:
+    """A minute on two cores: PointNet without T-Nets on 256 points, distilled for 20 epochs."""
+    return MultiviewContrastConfig(
+        points=PointsContract(features=("xyz", "normal_tensor"), num_points=256, sampling="uniform"),
+        teacher=TeacherConfig(network=PackagedTeacher(image_size=96)),
+        training=TrainingConfig(
+            epochs=20, batch_size=32, optimizer=AdamWConfig(lr=2e-3), schedule=CosineSchedule(warmup=0.1)
+        ),
+    )
+
+
+def paper() -> MultiviewContrastConfig:
+    """The published run: PointNet with T-Nets on 1024 points, mean squares to the teacher, 400 epochs of Adam."""
+    return MultiviewContrastConfig(
+        points=PointsContract(features=("xyz",), num_points=1024),
+        point_backbone=PointNetConfig(feature_dim=1024),
+        heads=HeadConfig(hidden=512, points=("backbone",)),
+        teacher=TeacherConfig(views=12),
+        loss=LossConfig(global_loss="mse", transform_weight=1e-3),
+        augment=PointAugment(scale=1, shift=0, jitter=0, drop_points=0),
+        training=TrainingConfig(
+            epochs=400,
+            batch_size=32,
+            optimizer=AdamConfig(lr=1e-3),
+            schedule=StepSchedule(decay_steps=20 * 124, decay_rate=0.7),
+        ),
+    )

@@ -1,0 +1,75 @@
+"""The stage `teacher`: what a frozen image network says of the views of every training object, computed once.
+
+    views.npy     [objects, V, F] float32, of V evenly spaced views; objects as in `objects.npy`
+    pooled.npy    [objects, 2, F] float32: their maximum and their mean
+    objects.npy   [objects] int64, indices into the pack: the training objects, validation among them
+    facts.json    seconds, objects per second
+
+Trials map the arrays, so that those of a machine share one copy in memory.
+"""
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ssl_core.contracts import ImageContract
+from ssl_core.data.object_pack import Pack as ObjectPack
+from ssl_core.evaluation.extract import Features, image_features
+from ssl_core.models.teachers import build_teacher
+from ssl_core.recipes.multiview_contrast.config import MultiviewContrastConfig, TeacherConfig
+from ssl_core.training.contract import Stage
+
+
+def _make(config: MultiviewContrastConfig, pack: ObjectPack, folder: Path, device: torch.device) -> None:
+    began = time.perf_counter()
+    objects = pack.objects("train")
+    teacher = build_teacher(config.teacher.network).to(device)
+    assert isinstance(teacher.contract, ImageContract)
+    size = teacher.contract.image_size
+    views = image_features(teacher, pack, objects, size, views=config.teacher.views)
+    np.save(folder / "views.npy", views)
+    np.save(folder / "pooled.npy", np.stack([views.max(axis=1), views.mean(axis=1)], axis=1))
+    np.save(folder / "objects.npy", objects)
+    seconds = time.perf_counter() - began
+    facts = {"objects": len(objects), "views": int(views.shape[1]), "seconds": round(seconds, 3)}
+    (folder / "facts.json").write_text(json.dumps({**facts, "objects_per_second": round(len(objects) / seconds, 2)}))
+
+
+def _settings(config: MultiviewContrastConfig) -> TeacherConfig:
+    return config.teacher
+
+
+TEACHER: Stage[MultiviewContrastConfig, ObjectPack] = Stage("teacher", _settings, _make)
+
+
+@dataclass(frozen=True)
+class TeacherFeatures:
+    """The stage's arrays, mapped; rows by index of the object in the pack."""
+
+    views: NDArray[np.float32]
+    pooled: NDArray[np.float32]
+    row: NDArray[np.int64]  # of each object of the pack; -1 for none
+
+    @classmethod
+    def of(cls, folder: Path, pack: ObjectPack) -> "TeacherFeatures":
+        """Open a made stage."""
+        objects = np.load(folder / "objects.npy")
+        row = np.full(len(pack.manifest.objects), -1, dtype=np.int64)
+        row[objects] = np.arange(len(objects))
+        return cls(np.load(folder / "views.npy", mmap_mode="r"), np.load(folder / "pooled.npy", mmap_mode="r"), row)
+
+    @property
+    def dim(self) -> int:
+        """F, the width of the teacher's features."""
+        return int(self.views.shape[2])
+
+    def targets(self, objects: NDArray[np.int64]) -> Features:
+        """[objects, F] maxima over views, brought to mean 0 and deviation 1 over these objects."""
+        pooled = np.array(self.pooled[self.row[objects], 0])
+        standard: Features = (pooled - pooled.mean(axis=0)) / np.maximum(pooled.std(axis=0), 1e-6)
+        return standard

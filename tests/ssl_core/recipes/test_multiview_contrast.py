@@ -1,0 +1,118 @@
+"""Multi-view contrast: its stage is made once and mapped, gradients go where they belong, the teacher stays itself."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ssl_core.config import override
+from ssl_core.data.object_pack import Pack
+from ssl_core.errors import ConfigError, InfeasibleError
+from ssl_core.evaluation.extract import image_features
+from ssl_core.models.teachers import build_teacher
+from ssl_core.recipes.multiview_contrast import MULTIVIEW_CONTRAST
+from ssl_core.recipes.multiview_contrast.config import MultiviewContrastConfig, paper, quick
+from ssl_core.recipes.multiview_contrast.teacher import TEACHER, TeacherFeatures
+from ssl_core.recipes.multiview_contrast.trial import MultiviewContrastTrial, check
+from ssl_core.training.stages import Stages
+
+torch.set_num_threads(1)
+SMALL = {
+    "points.num_points": 32,
+    "heads.hidden": 16,
+    "teacher.network.image_size": 32,
+    "teacher.views": 2,
+    "training.batch_size": 6,
+    "validation.label_draws": 2,
+    "validation.labels_per_class": 2,
+}
+
+
+def small(**values: object) -> MultiviewContrastConfig:
+    return override(quick(), {**SMALL, **values})
+
+
+@pytest.fixture
+def stage(tiny_pack: Pack, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.getbasetemp() / "derived"
+    return Stages(MULTIVIEW_CONTRAST, root).made(small(), tiny_pack)["teacher"]
+
+
+def trial_of(pack: Pack, stage: Path, **values: object) -> MultiviewContrastTrial:
+    return MultiviewContrastTrial(small(**values), pack, stage, 0, torch.device("cpu"))
+
+
+def test_the_stage_holds_what_the_teacher_says_of_training_objects(tiny_pack: Pack, stage: Path) -> None:
+    found, train = TeacherFeatures.of(stage, tiny_pack), tiny_pack.objects("train")
+    teacher = build_teacher(small().teacher.network)
+    wanted = image_features(teacher, tiny_pack, train, 32, views=2)
+    np.testing.assert_array_equal(found.views[found.row[train]], wanted)
+    np.testing.assert_array_equal(found.pooled[:, 0], wanted.max(axis=1))
+    assert (found.row[tiny_pack.objects("test")] == -1).all()
+    assert isinstance(found.views, np.memmap)
+    targets = found.targets(tiny_pack.objects("fit"))
+    np.testing.assert_allclose(targets.mean(axis=0), 0, atol=1e-4)
+
+
+def test_a_second_study_computes_nothing_of_the_stage(tiny_pack: Pack, stage: Path) -> None:
+    before = (stage / "views.npy").stat().st_mtime_ns
+    again = Stages(MULTIVIEW_CONTRAST, stage.parent).made(small(**{"loss.global_loss": "mse"}), tiny_pack)
+    assert again["teacher"] == stage
+    assert (stage / "views.npy").stat().st_mtime_ns == before
+    other = Stages(MULTIVIEW_CONTRAST, stage.parent).folder(TEACHER, small(**{"teacher.views": 1}), tiny_pack)
+    assert other != stage
+
+
+def test_each_loss_reaches_its_own_parameters(tiny_pack: Pack, stage: Path) -> None:
+    trial = trial_of(tiny_pack, stage, **{"loss.agreement_weight": 0.5})
+    losses = trial.losses(next(iter(trial.batches(0))))
+    assert losses["points"].terms.keys() == {"global", "agreement"}
+    losses["image"].total.backward(retain_graph=True)
+    networks = trial.networks
+    assert all(p.grad is None for p in (*networks.points.parameters(), *networks.hidden.parameters()))
+    assert all(p.grad is not None for p in networks.adapter_hidden.parameters())
+    networks.zero_grad()
+    losses["points"].total.backward()
+    assert all(p.grad is not None for p in (*networks.points.parameters(), *networks.output.parameters()))
+
+
+def test_the_teacher_is_bit_for_bit_the_same_after_training_and_in_no_checkpoint(
+    tiny_pack: Pack, stage: Path, tmp_path: Path
+) -> None:
+    config = small(**{"training.epochs": 2})
+    session = MULTIVIEW_CONTRAST.open(config, tiny_pack, {"teacher": stage}, 0)
+    while session.epoch < session.epochs:
+        session.run_epoch()
+    wanted = build_teacher(config.teacher.network).backbone.state_dict()
+    image = dict(session.trial.models())["image"][0]  # type: ignore[attr-defined]
+    found = image.backbone.backbone.state_dict()
+    assert all(torch.equal(found[name], tensor) for name, tensor in wanted.items())
+    session.save(tmp_path / "checkpoint")
+    assert sum(file.stat().st_size for file in (tmp_path / "checkpoint").iterdir()) < 4e6  # the teacher alone has 14 MB
+    session.export(tmp_path / "encoders", {})
+
+
+def test_the_hidden_layer_is_what_is_exported(tiny_pack: Pack, stage: Path) -> None:
+    trial = trial_of(tiny_pack, stage)
+    points, card = trial.models()["points"]
+    batch = next(iter(trial.batches(0)))["points"]
+    trial.networks.eval()
+    parts, _ = trial.networks.parts(batch)
+    torch.testing.assert_close(points.eval()(batch), parts["hidden"])
+    assert card.output_shape == (16,)
+    rebuilt = card.build(0).eval()
+    rebuilt.load_state_dict(points.state_dict())
+    torch.testing.assert_close(rebuilt(batch), parts["hidden"])
+
+
+def test_what_cannot_be_is_refused(tiny_pack: Pack) -> None:
+    with pytest.raises(ConfigError, match="nothing would be learnt"):
+        small(**{"loss.global_weight": 0})
+    with pytest.raises(ConfigError, match="feature_transform"):
+        small(**{"loss.transform_weight": 0.1})
+    with pytest.raises(ConfigError, match="normal_tensor"):
+        small(**{"augment.yaw": 15})
+    with pytest.raises(InfeasibleError, match="num_points 9000"):
+        check(small(**{"points.num_points": 9000}), tiny_pack)
+    assert paper().loss.global_loss == "mse"
