@@ -61,4 +61,5 @@ def augment_points(
 def _about_z(angles: Tensor) -> Tensor:
     """[B] radians -> rotation matrices [B, 3, 3]."""
     cos, sin, zero, one = angles.cos(), angles.sin(), torch.zeros_like(angles), torch.ones_like(angles)
-    return torch.stack([cos, -sin, zero, sin, cos, zero, zero, zero, one], dim=-1).unflatten(-1, (3, 3))
+    matrices: Tensor = torch.stack([cos, -sin, zero, sin, cos, zero, zero, zero, one], dim=-1).unflatten(-1, (3, 3))
+    return matrices

@@ -40,7 +40,7 @@ class HeadConfig(Config):
     dropout: float = Field(default=0.3, ge=0, lt=1, description="of the teacher's features, before the adapter")
 
 
-class LossConfig(Config):
+class DistillationConfig(Config):
     """L = global * distillation + agreement * NT-Xent + transform * T-Net regulariser."""
 
     global_weight: float = Field(default=1.0, ge=0)
@@ -57,7 +57,7 @@ class MultiviewContrastConfig(RecipeConfig):
     point_backbone: PointBackbone = PointNetConfig(input_transform=False, feature_transform=False)
     teacher: TeacherConfig = TeacherConfig()
     heads: HeadConfig = HeadConfig()
-    loss: Annotated[LossConfig, LIVE] = LossConfig()
+    loss: Annotated[DistillationConfig, LIVE] = DistillationConfig()
     augment: Annotated[PointAugment, LIVE] = PointAugment()
     validation: FewShotConfig = FewShotConfig()
     training: TrainingConfig = TrainingConfig()
@@ -95,7 +95,7 @@ def paper() -> MultiviewContrastConfig:
         point_backbone=PointNetConfig(feature_dim=1024),
         heads=HeadConfig(hidden=512, points=("backbone",)),
         teacher=TeacherConfig(views=12),
-        loss=LossConfig(global_loss="mse", transform_weight=1e-3),
+        loss=DistillationConfig(global_loss="mse", transform_weight=1e-3),
         augment=PointAugment(scale=1, shift=0, jitter=0, drop_points=0),
         training=TrainingConfig(
             epochs=400,

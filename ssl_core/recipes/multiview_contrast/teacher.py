@@ -17,10 +17,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ssl_core.contracts import ImageContract
 from ssl_core.data.object_pack import Pack as ObjectPack
 from ssl_core.evaluation.extract import Features, image_features
-from ssl_core.models.teachers import build_teacher
+from ssl_core.models.teachers import build_teacher, teacher_card
 from ssl_core.recipes.multiview_contrast.config import MultiviewContrastConfig, TeacherConfig
 from ssl_core.training.contract import Stage
 
@@ -29,8 +28,7 @@ def _make(config: MultiviewContrastConfig, pack: ObjectPack, folder: Path, devic
     began = time.perf_counter()
     objects = pack.objects("train")
     teacher = build_teacher(config.teacher.network).to(device)
-    assert isinstance(teacher.contract, ImageContract)
-    size = teacher.contract.image_size
+    size = teacher_card(config.teacher.network).contract.image_size
     views = image_features(teacher, pack, objects, size, views=config.teacher.views)
     np.save(folder / "views.npy", views)
     np.save(folder / "pooled.npy", np.stack([views.max(axis=1), views.mean(axis=1)], axis=1))

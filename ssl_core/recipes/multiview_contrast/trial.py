@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ssl_core.contracts import ImageContract
 from ssl_core.data.batches import batches_of
 from ssl_core.data.object_pack import Pack as ObjectPack
 from ssl_core.data.point_augment import augment_points
@@ -159,8 +158,7 @@ class MultiviewContrastTrial:
         teacher = build_teacher(config.teacher.network).to(self.device)
         image_card = teacher_card(config.teacher.network).model_copy(update={"readout": networks.adapted})
         adapted = ReadOut(teacher.backbone, networks.adapter_hidden, networks.adapter_output, config.heads.image)
-        assert isinstance(teacher.contract, ImageContract)
-        image = Encoder(teacher.contract, adapted, image_card.output_shape[0])
+        image = Encoder(image_card.contract, adapted, image_card.output_shape[0])
         return {"points": (points, points_card), "image": (image, image_card)}
 
     def _gathered(self, rng: np.random.Generator) -> Iterator[Batch]:
