@@ -1,11 +1,11 @@
 # Splatsweep: `make` lists the targets. Variables may be given on the command line: make sweep TRIALS=20 NAME=mine
-STUDY  ?= search_spaces/cross_modal_quick.yaml
+STUDY  ?= search_spaces/multiview_contrast_quick.yaml
 DATA   ?=
 MESHES ?=
 NAME   ?=
 TRIALS ?=
 PACK   ?=
-MODEL  ?= cross-modal-points@champion
+MODEL  ?= multiview-contrast-points@champion
 TO     ?= pulled
 PORT   ?= 5000
 FILE   ?=

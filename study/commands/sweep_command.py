@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from study.cluster.submission import Environment, SubmittedJob
     from study.registration.sweep import Request
 
-SHIPPED = Path(__file__).resolve().parents[2] / "search_spaces" / "cross_modal_quick.yaml"
+SHIPPED = Path(__file__).resolve().parents[2] / "search_spaces" / "multiview_contrast_quick.yaml"
 Say = Callable[[str], None]
 
 
