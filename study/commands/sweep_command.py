@@ -62,7 +62,7 @@ def sweep(
         axes = checked_axes(spz_axes)
         request = _of_data(request, data, meshes, axes, None if dry_run else aside if json else say)
     elif data or meshes or spz_axes:
-        raise ConfigError("give --pack, or --data or --meshes (and --spz-axes) to make one")
+        raise ConfigError("give --pack, or --data or --meshes to make one")
     if dry_run:
         print_json(_would_run(request))
         return

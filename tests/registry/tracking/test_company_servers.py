@@ -155,8 +155,11 @@ def test_a_clouds_store_without_access_is_named_and_holds_up_no_value(
 ) -> None:
     pytest.importorskip("boto3")
     from mlflow import MlflowClient
+    from mlflow.store.artifact import s3_artifact_repo
 
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_ENDPOINT_URL"):
+    s3_artifact_repo._cached_get_s3_client.cache_clear()  # of another test, with its address
+    keys = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE")
+    for name in (*keys, "AWS_ENDPOINT_URL", "MLFLOW_S3_ENDPOINT_URL"):
         monkeypatch.delenv(name, raising=False)
     for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
         monkeypatch.setenv(name, str(tmp_path / "none"))

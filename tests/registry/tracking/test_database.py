@@ -78,6 +78,7 @@ def one_line(error: pytest.ExceptionInfo[SplatsweepError], *words: object) -> No
     assert all(str(word) in text for word in words), text
 
 
+@pytest.mark.slow
 def test_waiting_ends_in_one_line(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database, "BUSY_SECONDS", 0.4)
     with held(home / "mlflow.db"):

@@ -124,4 +124,4 @@ def test_every_real_file_is_accepted(shared_data):
 
 
 def test_what_is_no_file_of_gaussians(shared_data):
-    assert "no known file" in refusal(shared_data / "gaussians" / "gsplat_test_garden" / "test_garden.npz")
+    assert "is a point cloud (.npz)" in refusal(shared_data / "gaussians" / "gsplat_test_garden" / "test_garden.npz")

@@ -209,7 +209,7 @@ def test_the_direction_of_an_output_decides_which_state_is_kept(direction, best)
     kept = BestStates([output])
     for value in (0.1, float("nan"), 0.9, 0.5):
         nn.init.normal_(layer.weight)
-        kept.observe({"field": layer}, {"val/x": value})
+        kept.observe({"field": layer}, {"val/x": value}, layer)
         states.append(copied(layer))
     found = kept.applied_to({"field": layer})["field"].state_dict()
     assert all(torch.equal(found[name], tensor) for name, tensor in states[best].items())

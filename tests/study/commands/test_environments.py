@@ -67,6 +67,11 @@ def test_a_home_that_is_no_text(tmp_path: Path) -> None:
     refused(done, "set SPLATSWEEP_HOME to another")
 
 
+def outside_make() -> dict[str, str]:
+    """The environment without what a make around the tests hands on."""
+    return {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+
+
 def test_make_hands_variables_on_as_they_are(tmp_path: Path) -> None:
     shutil.copy(ROOT / "Makefile", tmp_path)
     for name in ("requirements.lock", "pyproject.toml", ".venv/bin/splatsweep", ".venv/.ready"):
@@ -78,7 +83,12 @@ def test_make_hands_variables_on_as_they_are(tmp_path: Path) -> None:
     (tmp_path / ".venv/.ready").touch()
     data, name = 'my sets/it\'s %2F $HOME `id` "q"', "a;b"
     made = subprocess.run(
-        ["make", "sweep", f"DATA={data}", f"NAME={name}"], cwd=tmp_path, capture_output=True, text=True, check=True
+        ["make", "sweep", f"DATA={data}", f"NAME={name}"],
+        cwd=tmp_path,
+        env=outside_make(),
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert json.loads(made.stdout)[2:] == ["--data", data, "--name", name]
 
@@ -87,7 +97,7 @@ def test_make_in_a_clone_that_cannot_be_written(tmp_path: Path, nobody: tuple[st
     for name in ("Makefile", "requirements.lock", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path)
     tmp_path.chmod(0o555)
-    done = subprocess.run([*nobody, "make", "sweep"], cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run([*nobody, "make", "sweep"], cwd=tmp_path, env=outside_make(), capture_output=True, text=True)
     tmp_path.chmod(0o755)
     assert done.returncode == 2
     assert done.stdout.startswith(f"error: {tmp_path} cannot be written, and its .venv is missing or older")
