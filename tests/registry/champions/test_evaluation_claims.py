@@ -57,6 +57,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(claims, "SETTLE_SECONDS", 0.02)
 
 
+@pytest.mark.slow
 def test_of_eight_that_begin_together_at_most_one_goes_on_and_all_get_their_turn():
     """Requests take less than the moment that a writer waits, so here the race is always seen."""
     client, inside, most, done = MemoryClient(pause=0.002), [0], [0], []

@@ -153,11 +153,13 @@ def adopted_here(store: EncoderStore, name: str, version: int) -> None:
 def test_a_clouds_store_without_access_is_named_and_holds_up_no_value(
     source: Played, server: MlflowServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("boto3")
+    boto3 = pytest.importorskip("boto3")
     from mlflow import MlflowClient
     from mlflow.store.artifact import s3_artifact_repo
 
-    s3_artifact_repo._cached_get_s3_client.cache_clear()  # of another test, with its address
+    # of another test, with its address and its keys
+    s3_artifact_repo._cached_get_s3_client.cache_clear()
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
     keys = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE")
     for name in (*keys, "AWS_ENDPOINT_URL", "MLFLOW_S3_ENDPOINT_URL"):
         monkeypatch.delenv(name, raising=False)

@@ -72,6 +72,7 @@ def test_wrong_credentials(monkeypatch) -> None:
             open_data("s3://packs/pack")
 
 
+@pytest.mark.slow
 def test_a_store_that_says_nothing_is_given_up(monkeypatch) -> None:
     """Connections are taken and nothing is ever sent."""
     monkeypatch.setattr(object_store, "STALLED_SECONDS", 1.0)

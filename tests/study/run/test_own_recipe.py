@@ -49,6 +49,7 @@ def request(name: str, pack: Pack, **overrides: object) -> Request:
     return Request(Path(f"{name}.yaml"), pack.path, name, trials=2, concurrency=1, overrides=overrides)
 
 
+@pytest.mark.slow
 def test_the_example_recipe_is_searched_and_registered(lab: Path, tiny_pack: Pack) -> None:
     small = {"points.num_points": 32, "training.epochs": 2, "training.batch_size": 6}
     plan, opener, _ = plan_study(request("own_recipe", tiny_pack, **small))
