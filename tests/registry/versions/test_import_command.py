@@ -32,6 +32,7 @@ def run(tmp_path, monkeypatch):
 SMALL = ("--num-points", 48, "--image-size", 32)
 
 
+@pytest.mark.slow
 def test_a_reference_checkpoint_is_registered_and_accounted_for(run, file):
     made = run(file, "--model", "pointnet_cls", "--features", "xyz, scale,rotation", "--json", *SMALL)
     assert made.exit_code == 0, made.output

@@ -142,6 +142,7 @@ def test_train_single_resumes_and_exports(tiny_pack, tiny_config, tmp_path):
         single(override(tiny_config, {"loss.beta": 1.0}))
 
 
+@pytest.mark.slow
 def test_quick_overfits_eight_objects(tmp_path):
     root = write_tiny_set(tmp_path / "set", train=4, test=1)
     pack = write_pack(root / "points", root / "images", tmp_path / "pack", PackConfig(cached_points=128, starts=1))

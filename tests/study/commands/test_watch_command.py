@@ -54,6 +54,7 @@ def test_a_pack_that_is_not_there_is_named(app: typer.Typer) -> None:
         CliRunner().invoke(app, ["--once", "--pack", "nowhere"], catch_exceptions=False)
 
 
+@pytest.mark.slow
 def test_a_version_that_cannot_be_evaluated_is_refused_once_and_said(
     app: typer.Typer, tiny_pack: Any, tmp_path: Path
 ) -> None:

@@ -99,6 +99,7 @@ def assert_rungs(folder: Path, grace: int = 2) -> None:
         assert set(rung.values) == reached
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_two")
 def test_three_kills_change_nothing(tmp_path: Path) -> None:
     plan = fake_plan(tmp_path, 8, 0.1, 1)

@@ -182,6 +182,7 @@ def test_ctrl_c_and_kill_leave_a_study_that_the_same_command_finishes(tmp_path: 
     assert set(halving.rungs[2].values) == set(range(10))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_two")
 def test_sigterm_leaves_at_once_in_the_middle_of_a_long_epoch(tmp_path: Path) -> None:
     plan, address = killed_plan(tmp_path, 2, 600.0), ray.get_runtime_context().gcs_address
