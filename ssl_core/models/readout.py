@@ -1,8 +1,8 @@
 """What is read out of an encoder that was trained under a projection head: the backbone, or a layer of the head.
 
 The literature throws the head away (SimCLR, Chen et al. 2020, §4.2: its contrastive loss takes from the head's output
-what a task may need). Where the head learns to predict another network's features the hidden layer carries what was
-learnt (docs/LOG.md), so which layer is exported is a choice, to be decided on held-out objects.
+what a task may need). Where the head learns to predict another network's features, its layers carry what was learnt
+(docs/LOG.md), so which of them is exported is a choice, to be decided on held-out objects.
 """
 
 from typing import Literal
