@@ -27,8 +27,6 @@ log = logging.getLogger(__name__)
 
 BUSY_SECONDS, QUIET_SECONDS = 20.0, 1.5
 """How long a locked SQLite file is waited for (MLflow's own limit, in each of its sessions), and without a word."""
-ANSWER_SECONDS = 10
-"""for a connection to a database's server"""
 _SCHEMA = re.compile(r"out-of-date database schema \(found version (\w+)|Can't locate revision identified by '(\w+)'")
 _UNREADY = (exc.TimeoutError, exc.ArgumentError, exc.NoSuchModuleError)
 """SQLAlchemy's own, of no driver: all connections taken, an address that is none, an engine that it does not know"""

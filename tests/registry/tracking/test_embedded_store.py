@@ -10,6 +10,7 @@ from mlflow.tracking._tracking_service import utils
 from registry.server.backup import backup
 from registry.server.places import places_of
 from registry.server.restore import restore
+from registry.tracking.connection import connect
 from registry.tracking.embedded_store import artifact_root, settle
 from registry.tracking.run_log import open_run_log
 from ssl_core.errors import RegistryError
@@ -129,3 +130,13 @@ def test_one_home_under_two_names(home: Path, tmp_path: Path, migrated: Path) ->
     other = tmp_path / "link" / "home"  # unresolved, as another mount of the same folder looks
     settle(other, "splatsweep")
     assert named(home) == {artifact_root(home)}
+
+
+def test_a_moved_home_is_read_without_a_word_written_into_it(tmp_path: Path) -> None:
+    connect(None, tmp_path / "old", "splatsweep")
+    home = (tmp_path / "old").rename(tmp_path / "new")
+    before = (home / "mlflow.db").read_bytes()
+    assert connect(None, home, "splatsweep", reading=True).root == (home / "mlartifacts").as_uri()
+    assert (home / "mlflow.db").read_bytes() == before
+    assert connect(None, home, "splatsweep").root == (home / "mlartifacts").as_uri(), "opened to write it settles"
+    assert (home / "mlflow.db").read_bytes() != before
