@@ -49,6 +49,24 @@ def test_best_is_the_best_and_last_the_last(tmp_path: Path) -> None:
     assert '"epoch": 4' in (folder(tmp_path).last / "state.json").read_text()
 
 
+class Measured(FakeSession):
+    """Scores 0.05 before it has trained."""
+
+    def untrained(self) -> dict[str, float]:
+        return {"val/probe": 0.05}
+
+
+def test_the_untrained_models_are_told_of_with_the_first_epoch_and_decide_nothing(tmp_path: Path) -> None:
+    request = TrialRequest(number=0, folder=str(tmp_path / "trials" / "0000"))
+    runner = TrialRunner(lambda request: Measured(request, FakeConfig()), "val/probe", "minimize")
+    runner.begin(request)
+    reports = [runner.step(), runner.step()]
+    assert [report.untrained for report in reports] == [{"val/probe": 0.05}, {}]
+    assert reports[1].best_epoch == 1, "epoch 0 would be the lowest"
+    runner.begin(request)
+    assert runner.step().untrained == {}, "it goes on from a checkpoint"
+
+
 @pytest.mark.parametrize("mode", ["nan", "diverge"])
 def test_non_finite_is_diverged_and_leaves_the_last_good_checkpoint(tmp_path: Path, mode: str) -> None:
     runner = begin(tmp_path, mode=mode)
