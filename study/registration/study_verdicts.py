@@ -15,7 +15,7 @@ from ssl_core.evaluation.report import Report
 from ssl_core.evaluation.tasks.probing_report import ProbingReport
 from study.engine.ledger import read_ledger
 from study.reports.study_report import write_report
-from study.reports.verdicts import EncoderVerdict, keep_verdicts, of_study
+from study.reports.verdicts import EncoderVerdict, in_order, keep_verdicts, of_study
 
 Say = Callable[[str], None]
 
@@ -33,7 +33,7 @@ def refresh_verdicts(log: RunLog, folder: Path, say: Say) -> None:
         say(f"verdicts are as they were: {error}")
         return
     if found:
-        keep_verdicts(folder, sorted(found, key=lambda one: one.version))
+        keep_verdicts(folder, in_order(found))
 
 
 def publish_verdicts(log: RunLog, folder: Path, say: Say) -> None:

@@ -116,6 +116,7 @@ def study_facts(plan: StudyPlan, summary: StudySummary, judged: "list[Assessed]"
         "receipt": {**receipt.model_dump(mode="json"), "held": receipt.held},
         "groups": [gain.model_dump(mode="json") for gain in _attribution(ledger).gains],
         "encoders": [item.model_dump(mode="json") for item in judged],
+        "verdicts": [item.model_dump(mode="json") for item in read_verdicts(plan.folder)],
         "tracking": read_status(plan.folder).tracking.model_dump(mode="json"),
     }
 

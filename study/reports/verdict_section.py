@@ -31,8 +31,8 @@ def bought_section(verdicts: Sequence[EncoderVerdict], trouble: str) -> str:
     ]
     doubts = [warning(f"{one.reference}: {gain.doubt} ({gain.text})") for one, gain in best if gain.doubt]
     about = (
-        "Differences on the test split, paired over label draws and objects, with 95 % intervals. Candidates are those "
-        "of this study, in the order in which validation had put them."
+        "Differences of the deciding score on the test split, paired over label draws and objects, with 95 % intervals. "
+        "Of each kind the champion, or the best candidate of this study."
     )
     return section(
         "What pretraining bought",

@@ -66,16 +66,23 @@ class StudyVerdicts(Config):
     encoders: tuple[EncoderVerdict, ...] = ()
 
 
+def in_order(verdicts: Sequence[EncoderVerdict]) -> list[EncoderVerdict]:
+    """By name (points before image), the champion before others, larger gains before smaller, none last."""
+
+    def place(verdict: EncoderVerdict) -> tuple[bool, float, int]:
+        gain = float("-inf") if verdict.gain is None else verdict.gain.mean
+        return verdict.status != "champion", -gain, verdict.version
+
+    names = sorted({verdict.name for verdict in verdicts}, reverse=True)
+    return [one for name in names for one in sorted((v for v in verdicts if v.name == name), key=place)]
+
+
 def best_of_each_kind(verdicts: Sequence[EncoderVerdict]) -> list[EncoderVerdict]:
-    """By name of model: its champion, else the one with the largest gain; names without any gain are left out."""
-
-    def place(verdict: EncoderVerdict) -> tuple[bool, float]:
-        assert verdict.gain is not None
-        return verdict.status != "champion", -verdict.gain.mean
-
-    measured = [verdict for verdict in verdicts if verdict.gain is not None]
-    names = sorted({verdict.name for verdict in measured}, reverse=True)  # points before image
-    return [min((one for one in measured if one.name == name), key=place) for name in names]
+    """Of each name of model its champion, else the one with the largest gain; names without any gain are left out."""
+    best: dict[str, EncoderVerdict] = {}
+    for verdict in in_order([one for one in verdicts if one.gain is not None]):
+        best.setdefault(verdict.name, verdict)
+    return list(best.values())
 
 
 def keep_verdicts(folder: Path, verdicts: Sequence[EncoderVerdict]) -> None:

@@ -16,7 +16,7 @@ from study.reports.status import StudyStatus, read_status
 from study.reports.study_report import write_report
 from study.reports.study_text import format_status
 from study.reports.verdict_text import bought_lines, verdict_rows
-from study.reports.verdicts import EncoderVerdict, best_of_each_kind, keep_verdicts, read_verdicts
+from study.reports.verdicts import EncoderVerdict, best_of_each_kind, in_order, keep_verdicts, read_verdicts
 
 
 def verdict(version: int, mean: float | None, **more: Any) -> EncoderVerdict:
@@ -46,6 +46,7 @@ def test_the_champion_stands_for_its_kind_else_the_largest_gain() -> None:
     assert [one.reference for one in best_of_each_kind(FOUR)] == ["demo-points/1", "demo-image/1"]
     assert [one.reference for one in best_of_each_kind(FOUR[1:])] == ["demo-points/2", "demo-image/1"]
     assert best_of_each_kind(FOUR[3:]) == []
+    assert in_order(FOUR[::-1]) == list(FOUR)
 
 
 def test_a_line_for_each_kind_and_a_word_where_the_interval_includes_zero() -> None:
