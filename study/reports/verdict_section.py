@@ -31,7 +31,7 @@ def bought_section(verdicts: Sequence[EncoderVerdict], trouble: str) -> str:
     ]
     doubts = [warning(f"{one.reference}: {gain.doubt} ({gain.text})") for one, gain in best if gain.doubt]
     about = (
-        "Differences of the deciding score on the test split, paired over label draws and objects, with 95 % intervals. "
+        "Differences of the deciding score on the test split, paired over label draws and objects, 95 % intervals. "
         "Of each kind the champion, or the best candidate of this study."
     )
     return section(

@@ -14,7 +14,7 @@ from ssl_core.models.bundle import add_onnx, save_bundle
 from ssl_core.models.cards import Card, PointEncoderCard
 from ssl_core.models.onnx_export import missing_libraries
 from ssl_core.models.readout import ReadoutConfig
-from ssl_core.recipes.multiview_contrast.config import quick
+from ssl_core.recipes.multiview_contrast import MULTIVIEW_CONTRAST
 from tests.contracts import encoders as kit
 from tests.contracts.cards import CARDS
 
@@ -23,8 +23,8 @@ QUICK = ("multiview-contrast-points", "scene_field")
 
 
 def distilled_points() -> PointEncoderCard:
-    """What `multiview_contrast` registers of its quick preset: the backbone under its head, beside a teacher of 1280."""
-    config = quick()
+    """What `multiview_contrast` registers of its quick preset: the backbone under its head, which predicts 1280."""
+    config = MULTIVIEW_CONTRAST.presets["quick"]()
     readout = ReadoutConfig(hidden=config.heads.hidden, output=1280, parts=config.heads.points)
     return PointEncoderCard(contract=config.points, backbone=config.point_backbone, readout=readout)
 
