@@ -1,4 +1,4 @@
-"""What an epoch used of its machine, measured in the process that trained it: microseconds, and without a library.
+"""What epochs used of their machine, measured in the process that trained them: microseconds, and without a library.
 
 system/process_cpu_percentage       time of this process on all cores; 100 is one core that was busy all the epoch
 system/process_memory_megabytes     its resident set at the end of the epoch
@@ -17,19 +17,36 @@ from pathlib import Path
 MEGA = 1e6
 
 
+BETWEEN_SECONDS = 2.0
+"""between two samples: shorter epochs share one, so that they do not send more of these than of their own metrics"""
+
+
 class SystemUse:
-    """Measures from `start` to `read`, again and again."""
+    """Samples the epochs of one trial after the other."""
 
     def __init__(self) -> None:
-        self._wall = self._cpu = 0.0
+        self._began: tuple[float, float] | None = None  # wall and process time of what is not sampled yet
+        self._last = float("-inf")
+
+    def forget(self) -> None:
+        """Another trial begins; its first epoch is sampled."""
+        self._began, self._last = None, float("-inf")
 
     def start(self) -> None:
         """An epoch begins."""
-        self._wall, self._cpu = time.perf_counter(), time.process_time()
+        if self._began is None:
+            self._began = time.perf_counter(), time.process_time()
 
     def read(self) -> dict[str, float]:
-        """Since `start`, by name of metric; what the system does not tell is left out."""
-        wall, cpu = time.perf_counter() - self._wall, time.process_time() - self._cpu
+        """An epoch has ended: metrics of it and of those since the last sample, or none yet.
+
+        What the system does not tell is left out.
+        """
+        now = time.perf_counter()
+        if self._began is None or now - self._last < BETWEEN_SECONDS:
+            return {}
+        wall, cpu = now - self._began[0], time.process_time() - self._began[1]
+        self._began, self._last = None, now
         found = {"process_cpu_percentage": 100 * cpu / max(wall, 1e-9), **_memory(), **_load(), **_gpu()}
         return {f"system/{name}": round(value, 3) for name, value in found.items()}
 

@@ -74,7 +74,7 @@ class TrialRunner:
     Args:
         metric, direction: the objective, for deciding which epoch is the best.
         invocation: of the driver that hands out the trials; workers of earlier ones may not write any more.
-        system: measures what each epoch uses of the machine; its metrics join those of the session.
+        system: measures what epochs use of the machine; its metrics join those of the session.
     """
 
     def __init__(
@@ -99,6 +99,8 @@ class TrialRunner:
     def begin(self, request: TrialRequest) -> None:
         """Take over a trial. Cheap: the first `step` opens the session, where failures are reported."""
         self.close()
+        if self._system is not None:
+            self._system.forget()
         self._request = request
 
     def close(self) -> None:

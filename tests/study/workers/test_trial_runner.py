@@ -9,6 +9,7 @@ from fake_sessions import FakeConfig, FakeSession, OpenFake, trained
 from ssl_core.errors import CheckpointError, StorageError, StudyError
 from study.spec.outcome import Outcome
 from study.spec.trial_request import TrialRequest
+from study.workers.system_use import SystemUse
 from study.workers.trial_folder import TrialFolder
 from study.workers.trial_runner import TrialCrashedError, TrialRunner
 
@@ -65,6 +66,16 @@ def test_the_untrained_models_are_told_of_with_the_first_epoch_and_decide_nothin
     assert reports[1].best_epoch == 1, "epoch 0 would be the lowest"
     runner.begin(request)
     assert runner.step().untrained == {}, "it goes on from a checkpoint"
+
+
+def test_what_the_machine_gave_joins_the_metrics(tmp_path: Path) -> None:
+    opened = lambda request: FakeSession(request, FakeConfig())  # noqa: E731
+    runner = TrialRunner(opened, "val/probe", "maximize", system=SystemUse())
+    runner.begin(TrialRequest(number=0, folder=str(tmp_path / "trials" / "0000")))
+    report = runner.step()
+    assert "system/process_cpu_percentage" in report.metrics
+    assert report.metrics["val/probe"] == report.best_value
+    assert folder(tmp_path).report() == report
 
 
 @pytest.mark.parametrize("mode", ["nan", "diverge"])
