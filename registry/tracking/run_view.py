@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from registry.tracking.dataset_input import DatasetView
 from registry.tracking.names import RunState
 
 
@@ -31,6 +32,7 @@ class RunView:
     ended: int | None = None
     # artifacts by name, a text or a file; the name ends like the file's. A file that is gone is left out
     files: Mapping[str, str | Path] = field(default_factory=dict)
+    dataset: DatasetView | None = None
 
 
 class Source(Protocol):
