@@ -19,7 +19,7 @@ from ssl_core.models.image import ResNetConfig, TimmConfig, build_resnet, build_
 from ssl_core.models.point_transformer import PointTransformer, PointTransformerConfig
 from ssl_core.models.pointnet import PointNet, PointNetConfig
 from ssl_core.models.pointnet2 import PointNet2, PointNet2MSGConfig, PointNet2SSGConfig
-from ssl_core.models.readout import ReadOut, ReadoutConfig, head_layers
+from ssl_core.models.readout import Head, ReadOut, ReadoutConfig
 
 
 class Encoder(nn.Module):
@@ -101,7 +101,7 @@ def _encoder(
 ) -> Encoder:
     if readout is None:
         return Encoder(contract, network, columns)
-    read = ReadOut(network, *head_layers(columns, readout), readout.parts)
+    read = ReadOut(network, Head(columns, readout), readout.parts)
     return Encoder(contract, read, readout.width(columns))
 
 

@@ -1,4 +1,5 @@
-"""A small transformer over groups of points, after Point-BERT (Yu, Tang, Rao, Huang, Zhou, Lu, CVPR 2022, arXiv 2111.14819).
+"""A small transformer over groups of points, after Point-BERT (Yu, Tang, Rao, Huang, Zhou, Lu, CVPR 2022, arXiv
+2111.14819).
 
     farthest-point centres -> k nearest points of each -> mini-PointNet: a token per group
     -> plus the embedded centre -> pre-norm blocks (Xiong et al. 2020) -> maximum and mean over tokens
