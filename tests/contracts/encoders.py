@@ -10,6 +10,7 @@ from ssl_core.models.build import Encoder, ImageBackbone, PointBackbone
 from ssl_core.models.cards import ImageEncoderCard, PointEncoderCard, encoder_card
 from ssl_core.models.dgcnn import DGCNNConfig
 from ssl_core.models.image import ResNetConfig, TimmConfig
+from ssl_core.models.point_transformer import PointTransformerConfig
 from ssl_core.models.pointnet import PointNetConfig
 from ssl_core.models.pointnet2 import PointNet2MSGConfig, PointNet2SSGConfig
 from ssl_core.models.readout import ReadoutConfig
@@ -58,7 +59,7 @@ CASES = (
         XYZ,
         PointNetConfig(input_transform=False, feature_transform=False),
         permutation_invariant=True,
-        readout=ReadoutConfig(hidden=24, output=40, parts=("backbone", "hidden", "head")),
+        readout=ReadoutConfig(hidden=24, output=40, parts=("backbone", "hidden", "head", "ridge")),
     ),
     EncoderCase("pointnet2_ssg", XYZ, PointNet2SSGConfig()),
     EncoderCase("pointnet2_ssg-fps", ATTRIBUTES, PointNet2SSGConfig(centres="fps", **SMALL_STAGES)),
@@ -67,6 +68,13 @@ CASES = (
     EncoderCase("pointnet2_msg-fps", XYZ, PointNet2MSGConfig(centres="fps", **SMALL_STAGES), slow_export=True),
     EncoderCase("dgcnn", XYZ, DGCNNConfig(k=8), permutation_invariant=True),
     EncoderCase("dgcnn-attributes", ATTRIBUTES, DGCNNConfig(k=100, feature_dim=96), permutation_invariant=True),
+    EncoderCase(
+        "point_transformer",
+        ATTRIBUTES,
+        PointTransformerConfig(groups=8, neighbours=6, dim=24, layers=2, heads=3),
+        permutation_invariant=True,
+    ),
+    EncoderCase("point_transformer-max", XYZ, PointTransformerConfig(pooling="max"), True, slow_export=True),
     EncoderCase("resnet18", IMAGE, ResNetConfig()),
     EncoderCase("timm", IMAGE, TimmConfig(), slow_export=True, readout=ReadoutConfig(hidden=24)),
     EncoderCase("resnet34", IMAGE, ResNetConfig(kind="resnet34"), slow_export=True),

@@ -1,6 +1,7 @@
 """The cases of the kits for recipes and sessions: every recipe of this project, the mock, and the examples."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -54,19 +55,21 @@ class Case:
 
     Attributes:
         derived: folder of its stages.
+        kinds: overrides that choose other members of its unions, beside those of `SMALL`.
         trusting: its sessions take any checkpoint for theirs: an example as short as can be.
     """
 
     recipe: AnyRecipe
     data: Dataset
     derived: Path
+    kinds: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def trusting(self) -> bool:
         return self.recipe.name not in OTHER
 
     def config(self, preset: str = "quick", **values: Any) -> Config:
-        return override(self.recipe.presets[preset](), {**SMALL[self.recipe.name], **values})
+        return override(self.recipe.presets[preset](), {**SMALL[self.recipe.name], **self.kinds, **values})
 
     def open(self, seed: int = 3, **values: Any) -> Session:
         return Stages(self.recipe, self.derived).open(self.config(**values), self.data, seed)
@@ -75,6 +78,18 @@ class Case:
         """Another trial, whose weights have the same shapes."""
         return self.open(seed=4, **OTHER.get(self.recipe.name, {}))
 
+
+KINDS: dict[str, dict[str, Any]] = {
+    "ridge": {"heads.kind": "ridge"},
+    "student": {
+        "image.kind": "student",
+        "image.image_size": 16,
+        "heads.points": ["hidden", "ridge"],
+        "heads.image": ["ridge"],
+        "point_backbone": {"kind": "point_transformer", "groups": 8, "neighbours": 4, "dim": 16, "layers": 1},
+    },
+}
+"""Members of the unions of `multiview_contrast` that its presets do not choose: for the slow tests."""
 
 OWN = [recipe_source(f"{EXAMPLES / name}:RECIPE").load() for name in ("own_recipe.py", "own_session.py")]
 ALL: list[AnyRecipe] = [*RECIPES, MOCK_RECIPE, *OWN]
