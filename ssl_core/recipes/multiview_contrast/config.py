@@ -71,9 +71,7 @@ class MultiviewContrastConfig(RecipeConfig):
             )
         if loss.global_weight == loss.agreement_weight == 0:
             raise ValueError("loss.global_weight and loss.agreement_weight are both 0; nothing would be learnt")
-        turned = {"xyz", "normals", "opacity", "sh_dc"}
-        if self.augment.yaw > 0 and (still := set(self.points.features) - turned):
-            raise ValueError(f"augment.yaw turns positions and normals, not '{min(still)}'; set it to 0")
+        self.augment.check(self.points)
         return self
 
 
