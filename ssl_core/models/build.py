@@ -19,6 +19,7 @@ from ssl_core.models.image import ResNetConfig, TimmConfig, build_resnet, build_
 from ssl_core.models.pointnet import PointNet, PointNetConfig
 from ssl_core.models.pointnet2 import PointNet2, PointNet2MSGConfig, PointNet2SSGConfig
 from ssl_core.models.readout import ReadOut, ReadoutConfig, head_layers
+from ssl_core.models.small_cnn import SmallCnn, SmallCnnConfig
 
 
 class Encoder(nn.Module):
@@ -49,7 +50,7 @@ class Encoder(nn.Module):
 PointBackbone = Annotated[
     PointNetConfig | PointNet2SSGConfig | PointNet2MSGConfig | DGCNNConfig, Field(discriminator="kind")
 ]
-ImageBackbone = Annotated[ResNetConfig | TimmConfig, Field(discriminator="kind")]
+ImageBackbone = Annotated[ResNetConfig | TimmConfig | SmallCnnConfig, Field(discriminator="kind")]
 Backbone = Annotated[
     PointNetConfig | PointNet2SSGConfig | PointNet2MSGConfig | DGCNNConfig | ResNetConfig, Field(discriminator="kind")
 ]
@@ -109,6 +110,8 @@ def _image_network(backbone: ImageBackbone) -> nn.Module:
             return build_resnet(backbone)
         case TimmConfig():
             return build_timm(backbone)
+        case SmallCnnConfig():
+            return SmallCnn(backbone)
         case _:
             assert_never(backbone)
 

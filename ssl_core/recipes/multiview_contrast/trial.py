@@ -29,6 +29,7 @@ from ssl_core.models.readout import Part, ReadOut, ReadoutConfig, head_layers
 from ssl_core.models.teachers import build_teacher, teacher_card
 from ssl_core.recipes.multiview_contrast.config import MultiviewContrastConfig
 from ssl_core.recipes.multiview_contrast.teacher import TeacherFeatures
+from ssl_core.recipes.multiview_contrast.trained_teacher import given_network
 from ssl_core.training.contract import Batch, LossTerms, ParameterGroup
 from ssl_core.training.loop import prefetched
 
@@ -95,8 +96,8 @@ class MultiviewContrastTrial:
         self.batch_size = min(config.training.batch_size, len(self.fit))
         self.steps_per_epoch = len(self.fit) // self.batch_size
         self.teacher = TeacherFeatures.of(teacher, pack)
-        self._targets = np.zeros((len(pack.manifest.objects), self.teacher.dim), dtype=np.float32)
-        self._targets[self.fit] = self.teacher.targets(self.fit)
+        self.teacher_network = given_network(config.teacher.network, pack, teacher.parent, device)
+        self._targets = self.teacher.targets(self.fit)
         self.networks = MultiviewContrastModels(config, self.teacher.dim, seed)
         self.module: nn.Module = self.networks
         self._models = self._exported()
@@ -155,8 +156,8 @@ class MultiviewContrastTrial:
         points_card = PointEncoderCard(contract=config.points, backbone=config.point_backbone, readout=networks.readout)
         read = ReadOut(networks.points.backbone, networks.hidden, networks.output, config.heads.points)
         points = Encoder(config.points, read, points_card.output_shape[0])
-        teacher = build_teacher(config.teacher.network).to(self.device)
-        image_card = teacher_card(config.teacher.network).model_copy(update={"readout": networks.adapted})
+        teacher = build_teacher(self.teacher_network).to(self.device)
+        image_card = teacher_card(self.teacher_network).model_copy(update={"readout": networks.adapted})
         adapted = ReadOut(teacher.backbone, networks.adapter_hidden, networks.adapter_output, config.heads.image)
         image = Encoder(image_card.contract, adapted, image_card.output_shape[0])
         return {"points": (points, points_card), "image": (image, image_card)}
