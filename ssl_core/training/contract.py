@@ -189,7 +189,8 @@ class Trial(Protocol):
     steps_per_epoch: int
 
     def batches(self, epoch: int) -> Iterator[Batch]:
-        """The batches of epoch number `epoch` (from 0): the same ones whenever they are asked for."""
+        """The batches of epoch number `epoch` (from 0): the same ones whenever they are asked for. None at all where
+        nothing is trained by gradients."""
 
     def samples(self, batch: Batch) -> int:
         """How many samples a batch holds; for the speed that is told."""
@@ -201,7 +202,8 @@ class Trial(Protocol):
         """Groups of each optimiser, under the names of `losses`."""
 
     def validate(self) -> dict[str, float]:
-        """Held-out metrics. Must neither read the test split nor change the models."""
+        """Held-out metrics. Must neither read the test split nor change what is trained; what is solved in closed form
+        over it (a ridge regression) may be solved here."""
 
     def models(self) -> Mapping[str, tuple[nn.Module, Card]]:
         """What each output exports: part of `module`, or made of its parts."""

@@ -14,7 +14,6 @@ from ssl_core.models.build import ImageBackbone, PointBackbone, has_feature_tran
 from ssl_core.models.image import ResNetConfig
 from ssl_core.models.pointnet import PointNetConfig
 from ssl_core.models.pointnet2 import PointNet2MSGConfig
-from ssl_core.models.readout import Part
 from ssl_core.models.teachers import PackagedTeacher, Teacher
 from ssl_core.training.config import (
     AdamWConfig,
@@ -25,8 +24,8 @@ from ssl_core.training.config import (
     TrainingConfig,
 )
 
-
 TEMPERATURE = 0.1
+Part = Literal["backbone", "hidden", "head"]
 
 # What earlier versions lacked is left out of the text while it has its default, so that their configs, studies and
 # checkpoints keep their digests.
@@ -159,7 +158,7 @@ class CrossModalConfig(RecipeConfig):
 
     def _check_without_heads(self) -> None:
         if isinstance(self.image_weights, FrozenWeights):
-            raise ValueError("image_weights.kind=frozen leaves nothing of the image branch to train; set heads.kind=mlp")
+            raise ValueError("image_weights.kind=frozen leaves no image weight to train; set heads.kind=mlp")
         same = _random(self.image_weights) and self.point_backbone.feature_dim == self.image_backbone.feature_dim
         if self.loss.agreement_cross > 0 and not same:
             raise ValueError("loss.agreement_cross compares features of one width; set heads.kind=mlp")

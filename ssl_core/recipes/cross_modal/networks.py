@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import assert_never
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -11,11 +12,12 @@ from ssl_core.evaluation.extract import Features
 from ssl_core.models.build import Encoder, FusionNetwork, build_image_encoder, build_point_encoder, seeded_weights
 from ssl_core.models.cards import ImageEncoderCard, PointEncoderCard
 from ssl_core.models.pointnet import PointNet, transform_regulariser
-from ssl_core.models.readout import HiddenLayer, Part, ReadOut, ReadoutConfig, head_layers
+from ssl_core.models.readout import Head, Part, ReadOut, ReadoutConfig
 from ssl_core.models.teachers import build_teacher, teacher_card
 from ssl_core.recipes.cross_modal.config import (
     CrossModalConfig,
     FrozenWeights,
+    Heads,
     MlpHeads,
     NoHeads,
     RandomWeights,
@@ -25,52 +27,45 @@ from ssl_core.recipes.cross_modal.config import (
 PARTS: tuple[Part, ...] = ("backbone", "hidden", "head")
 
 
-class Head(nn.Module):
-    """[B, columns] of a backbone -> [B, output], through `hidden`."""
-
-    def __init__(self, columns: int, readout: ReadoutConfig) -> None:
-        super().__init__()
-        self.columns, self.readout = columns, readout
-        self.hidden: HiddenLayer
-        self.hidden, self.output = head_layers(columns, readout)
-
-    def forward(self, features: Tensor) -> Tensor:
-        out: Tensor = self.output(self.hidden(features))
-        return out
-
-
 @dataclass(frozen=True)
 class Branch:
-    """An encoder with the card of its backbone, and the head over it."""
+    """An encoder with its card, and the head over it with what is read out."""
 
     encoder: Encoder
     card: PointEncoderCard | ImageEncoderCard
     head: Head | None
+    readout: ReadoutConfig | None
 
     def exported(self) -> tuple[Encoder, PointEncoderCard | ImageEncoderCard]:
         """What a trial leaves behind: the encoder, or the parts of it that are read out."""
-        if self.head is None:
+        if self.readout is None:
             return self.encoder, self.card
-        card = self.card.model_copy(update={"readout": self.head.readout})
-        return self._reading(self.head, self.head.readout.parts), card
+        return self._reading(self.readout), self.card.model_copy(update={"readout": self.readout})
 
     def whole(self) -> Encoder:
         """The encoder whose features are all parts side by side; see `split`."""
-        return self.encoder if self.head is None else self._reading(self.head, PARTS)
+        return self.encoder if self.readout is None else self._reading(self.readout.model_copy(update={"parts": PARTS}))
 
     def split(self, features: Features) -> dict[str, Features]:
-        """Features of `whole`, [rows, F] -> those that are exported, under "", and each part where there are several."""
-        if self.head is None:
+        """Features of `whole`, [rows, F] -> those that are exported, under "", and each part where there is a head."""
+        if self.readout is None:
             return {"": features}
-        first, second = self.head.columns, self.head.columns + self.head.readout.hidden
-        parts = {"backbone": features[:, :first], "hidden": features[:, first:second], "head": features[:, second:]}
-        exported = torch.cat([torch.from_numpy(parts[part]) for part in self.head.readout.parts], dim=1).numpy()
+        first = self.encoder.feature_dim
+        columns = np.split(features, (first, first + self.readout.hidden), axis=1)
+        parts = dict(zip(PARTS, columns, strict=True))
+        exported = np.concatenate([parts[part] for part in self.readout.parts], axis=1)
         return {"": exported, **{f"_{name}": part for name, part in parts.items()}}
 
-    def _reading(self, head: Head, parts: tuple[Part, ...]) -> Encoder:
-        read = ReadOut(self.encoder.backbone, head.hidden, head.output, parts)
-        width = head.readout.model_copy(update={"parts": parts}).width(head.columns)
-        return Encoder(self.encoder.contract, read, width)
+    def compared(self, features: Tensor) -> Tensor:
+        """What agreement is asked of: the encoder's features [..., B, F] through the head, where there is one."""
+        if self.head is None:
+            return features
+        return self.head(features.flatten(0, -2))["head"].unflatten(0, features.shape[:-1])
+
+    def _reading(self, readout: ReadoutConfig) -> Encoder:
+        assert self.head is not None
+        read = ReadOut(self.encoder.backbone, self.head, readout.parts)
+        return Encoder(self.encoder.contract, read, readout.width(self.encoder.feature_dim))
 
 
 class CrossModalModels(nn.Module):
@@ -90,11 +85,14 @@ class CrossModalModels(nn.Module):
             self.image = image
         with seeded_weights(seed + 2):
             self.fusion = FusionNetwork(image.feature_dim, self.points.feature_dim, config.fusion_hidden)
-        self.points_head, self.image_head = _heads(config, (self.points.feature_dim, image.feature_dim), seed + 3)
+        points_read, image_read = _readouts(config.heads)
+        with seeded_weights(seed + 3):
+            self.points_head = None if points_read is None else Head(self.points.feature_dim, points_read)
+            self.image_head = None if image_read is None else Head(image.feature_dim, image_read)
         card = PointEncoderCard(contract=config.points, backbone=config.point_backbone)
         self.branches = {  # a plain dictionary, in which torch looks for no modules
-            "points": Branch(self.points, card, self.points_head),
-            "image": Branch(image, image_card, self.image_head),
+            "points": Branch(self.points, card, self.points_head, points_read),
+            "image": Branch(image, image_card, self.image_head, image_read),
         }
 
     @property
@@ -107,11 +105,6 @@ class CrossModalModels(nn.Module):
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             features: Tensor = self.branches["image"].encoder(images.flatten(0, 1))
         return _by_view(features, len(images))
-
-    def compared(self, name: str, features: Tensor) -> Tensor:
-        """What agreement is asked of: a branch's features [..., B, F] through its head, where it has one."""
-        head = self.branches[name].head
-        return features if head is None else head(features.flatten(0, -2)).reshape(*features.shape[:-1], -1)
 
     def matching_logits(self, image_features: Tensor, point_features: Tensor) -> Tensor:
         """[3, B, Fi], [B, Fp] -> [3, B, 2]."""
@@ -143,17 +136,17 @@ def _image_encoder(config: CrossModalConfig, seed: int) -> tuple[Encoder, ImageE
             assert_never(weights)
 
 
-def _heads(config: CrossModalConfig, columns: tuple[int, int], seed: int) -> tuple[Head | None, Head | None]:
-    """Over backbones of so many features, of points and of images."""
-    heads = config.heads
+def _readouts(heads: Heads) -> tuple[ReadoutConfig | None, ReadoutConfig | None]:
+    """Of points and of images."""
     match heads:
         case NoHeads():
             return None, None
         case MlpHeads():
-            points = ReadoutConfig(hidden=heads.hidden, output=heads.output, parts=heads.points)
-            image = points.model_copy(update={"parts": heads.image})
-            with seeded_weights(seed):
-                return Head(columns[0], points), Head(columns[1], image)
+            points, image = (
+                ReadoutConfig(hidden=heads.hidden, output=heads.output, parts=parts)
+                for parts in (heads.points, heads.image)
+            )
+            return points, image
         case _:
             assert_never(heads)
 

@@ -115,13 +115,13 @@ class CrossModalTrial:
         views: [2, B, F] features of two views of each object; features: [B, F] of its points, or [2 B, F] of two
         samplings one after the other.
         """
-        settings, networks, found = self.config.loss, self.networks, dict[str, tuple[float, Tensor]]()
+        settings, branches, found = self.config.loss, self.networks.branches, dict[str, tuple[float, Tensor]]()
         temperature, batch = settings.agreement_temperature, views.shape[1]
         weights = (settings.agreement_points, settings.agreement_views, settings.agreement_cross)
         if not any(weights):
             return found
-        points = networks.compared("points", features) if weights[0] or weights[2] else features
-        images = networks.compared("image", views) if weights[1] or weights[2] else views
+        points = branches["points"].compared(features) if weights[0] or weights[2] else features
+        images = branches["image"].compared(views) if weights[1] or weights[2] else views
         if weights[0] > 0:
             found["agreement_points"] = weights[0], nt_xent(points[:batch], points[batch:], temperature)
         if weights[1] > 0:
@@ -227,4 +227,3 @@ class CrossModalTrial:
         }
         labels = self.pack.labels
         return batch, float(np.mean(labels[objects] == labels[negatives]))
-

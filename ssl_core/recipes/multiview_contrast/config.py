@@ -11,6 +11,7 @@ from ssl_core.data.point_augment import PointAugment
 from ssl_core.evaluation.few_shot import FewShotConfig
 from ssl_core.losses.contrast import GlobalLoss
 from ssl_core.models.build import ImageBackbone, PointBackbone, has_feature_transform
+from ssl_core.models.image import ResNetConfig
 from ssl_core.models.pointnet import PointNetConfig
 from ssl_core.models.readout import Part
 from ssl_core.models.small_cnn import SmallCnnConfig
@@ -53,12 +54,50 @@ class TeacherConfig(Config):
 
 
 class HeadConfig(Config):
-    """The head over the point backbone, and the adapter over the teacher's features."""
+    """The heads over the point backbone and over the image network, and what is read of them."""
 
+    kind: Literal["mlp", "ridge"] = Field(
+        default="mlp",
+        description="ridge: no gradient step at all; both outputs are ridge regressions over networks as they are",
+    )
     hidden: int = Field(default=512, ge=1, le=16384)
-    points: tuple[Part, ...] = Field(default=("hidden",), min_length=1, description="parts that are exported")
+    points: tuple[Part, ...] = Field(default=("hidden",), min_length=1, description="parts that are exported (mlp)")
     image: tuple[Part, ...] = Field(default=("hidden",), min_length=1, description="the same of the image encoder")
     dropout: float = Field(default=0.3, ge=0, lt=1, description="of the teacher's features, before the adapter")
+    points_penalty: float = Field(default=100.0, gt=0, description="of the points' ridge regression, per object")
+    image_penalty: float = Field(default=300.0, gt=0, description="the same of the images'")
+
+    @property
+    def read_points(self) -> tuple[Part, ...]:
+        """Parts of the exported point encoder."""
+        return self.points if self.kind == "mlp" else ("ridge",)
+
+    @property
+    def read_image(self) -> tuple[Part, ...]:
+        """Parts of the exported image encoder."""
+        return self.image if self.kind == "mlp" else ("ridge",)
+
+
+class AdapterConfig(Config):
+    """The image encoder is the frozen network under a head that learns what the point encoder says."""
+
+    kind: Literal["adapter"] = "adapter"
+
+
+class StudentConfig(Config):
+    """The image encoder is a network from scratch, distilled from the whole object's features view by view."""
+
+    kind: Literal["student"] = "student"
+    backbone: ImageBackbone = ResNetConfig()
+    image_size: int = Field(default=64, ge=8, le=1024)
+    crop_min_scale: float = Field(default=0.65, gt=0, le=1, description="smallest share of a training crop's area")
+    rate: float = Field(default=0.5, gt=0, description="factor on training.optimizer.lr")
+    target: Literal["teacher", "points"] = Field(
+        default="teacher", description="the teacher's pooled features, or the point encoder's"
+    )
+
+
+ImageOutput = Annotated[AdapterConfig | StudentConfig, Field(discriminator="kind")]
 
 
 class DistillationConfig(Config):
@@ -78,6 +117,7 @@ class MultiviewContrastConfig(RecipeConfig):
     point_backbone: PointBackbone = PointNetConfig(input_transform=False, feature_transform=False)
     teacher: TeacherConfig = TeacherConfig()
     heads: HeadConfig = HeadConfig()
+    image: ImageOutput = AdapterConfig()
     loss: Annotated[DistillationConfig, LIVE] = DistillationConfig()
     augment: Annotated[PointAugment, LIVE] = PointAugment()
     validation: FewShotConfig = FewShotConfig()

@@ -67,6 +67,13 @@ class TeacherFeatures:
         """F, the width of the teacher's features."""
         return int(self.views.shape[2])
 
+    def of_views(self, objects: NDArray[np.int64], count: int) -> Features:
+        """[objects, min(count, V), F] of views evenly spaced over those that the stage has."""
+        available = self.views.shape[1]
+        count = min(count, available)
+        found: Features = np.array(self.views[self.row[objects]][:, np.arange(count) * available // count])
+        return found
+
     def targets(self, objects: NDArray[np.int64]) -> "Targets":
         """Maxima over views, brought to mean 0 and deviation 1 over these objects."""
         pooled = np.array(self.pooled[self.row[objects], 0])

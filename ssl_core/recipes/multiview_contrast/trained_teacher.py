@@ -32,7 +32,7 @@ from ssl_core.losses.contrast import nt_xent
 from ssl_core.models.build import Encoder, seeded_weights
 from ssl_core.models.bundle import WEIGHTS, save_bundle
 from ssl_core.models.cards import ImageEncoderCard
-from ssl_core.models.readout import ReadoutConfig, head_layers
+from ssl_core.models.readout import Head, ReadoutConfig
 from ssl_core.models.teachers import BundleTeacher, FileTeacher, PackagedTeacher, Teacher, teacher_card
 from ssl_core.models.weights_file import file_sha256
 from ssl_core.recipes.multiview_contrast.config import TeacherNetwork, TrainedTeacher
@@ -90,7 +90,7 @@ def train_network(
     encoder = card.build(settings.seed).to(device)
     with seeded_weights(settings.seed + 1):
         readout = ReadoutConfig(hidden=settings.hidden, output=settings.feature_dim)
-        head = nn.Sequential(*head_layers(encoder.feature_dim, readout)).to(device)
+        head = Head(encoder.feature_dim, readout).to(device)
     networks = nn.ModuleList((encoder, head)).train()
     group = ParameterGroup(tuple(networks.parameters()))
     optimizer = build_optimizer(AdamWConfig(lr=settings.lr), (group,))
@@ -116,7 +116,7 @@ def train_network(
 def _loss(encoder: nn.Module, head: nn.Module, images: Tensor, temperature: float) -> Tensor:
     """NT-Xent of two sets of views, images [2, B, V, 3, S, S]."""
     features = encoder(images.flatten(0, 2)).unflatten(0, images.shape[:3]).amax(dim=2)
-    first, second = head(features.flatten(0, 1)).chunk(2)
+    first, second = head(features.flatten(0, 1))["head"].chunk(2)
     return nt_xent(first, second, temperature)
 
 

@@ -112,7 +112,7 @@ def test_weights_of_torchvision_come_from_a_local_file(tmp_path: Path) -> None:
     network.fc = torch.nn.Identity()
     normalised = torchvision.transforms.functional.normalize(VIEWS, list(config.mean), list(config.std))
     torch.testing.assert_close(build_teacher(config)(VIEWS), network(normalised))
-    with pytest.raises(ConfigError, match="takes .*64, 64"):
+    with pytest.raises(ConfigError, match=r"takes .*64, 64"):
         build_teacher(config)(VIEWS[..., :48, :48])
     for content, said in (
         ({**network.state_dict(), "conv1.weight": torch.zeros(64, 1, 7, 7)}, r"conv1\.weight \[64, 1, 7, 7\]"),
@@ -134,7 +134,7 @@ def test_a_bundle_that_was_changed_or_is_none_does_not_teach(tmp_path: Path, mon
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
-    with pytest.raises(IntegrityError, match="encoder.safetensors"):
+    with pytest.raises(IntegrityError, match=r"encoder\.safetensors"):
         build_teacher(config)
     with pytest.raises(RegistryError, match="gone"):
         build_teacher(config.model_copy(update={"folder": str(tmp_path / "gone")}))

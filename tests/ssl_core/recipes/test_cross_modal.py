@@ -209,7 +209,9 @@ def test_each_agreement_reaches_what_it_compares(tiny_pack, tiny_config):
     for term, wanted in reached.items():
         trial.networks.zero_grad()
         trial.losses(next(trial.batches(0)))["all"].terms[term].backward()
-        moved = {name for name, part in trial.networks.named_children() if any(p.grad is not None for p in part.parameters())}
+        moved = {
+            name for name, part in trial.networks.named_children() if any(p.grad is not None for p in part.parameters())
+        }
         assert moved == wanted, term
 
 
@@ -225,7 +227,7 @@ def test_the_parts_that_are_read_are_exported(tiny_pack, tiny_config):
         hidden = trial.networks.points_head.hidden(trial.networks.points(batch["points"]))
         torch.testing.assert_close(points.eval()(batch["points"]), hidden)
         backbone = trial.networks.image(batch["images"][0])
-        both = torch.cat([backbone, trial.networks.image_head(backbone)], dim=1)
+        both = torch.cat([backbone, trial.networks.image_head(backbone)["head"]], dim=1)
         torch.testing.assert_close(image.eval()(batch["images"][0]), both)
     assert (card.output_shape, image_card.output_shape) == ((16,), (512 + 8,))
     rebuilt = card.build(0).eval()

@@ -97,11 +97,11 @@ def test_each_loss_reaches_its_own_parameters(tiny_pack: Pack, stage: Path) -> N
     assert losses["points"].terms.keys() == {"global", "agreement"}
     losses["image"].total.backward(retain_graph=True)
     networks = trial.networks
-    assert all(p.grad is None for p in (*networks.points.parameters(), *networks.hidden.parameters()))
-    assert all(p.grad is not None for p in networks.adapter_hidden.parameters())
+    assert all(p.grad is None for p in (*networks.points.parameters(), *networks.head.trained()))
+    assert all(p.grad is not None for p in networks.image.head.hidden.parameters())
     networks.zero_grad()
     losses["points"].total.backward()
-    assert all(p.grad is not None for p in (*networks.points.parameters(), *networks.output.parameters()))
+    assert all(p.grad is not None for p in (*networks.points.parameters(), *networks.head.trained()))
 
 
 def test_the_teacher_is_bit_for_bit_the_same_after_training_and_in_no_checkpoint(

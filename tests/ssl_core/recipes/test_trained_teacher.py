@@ -33,7 +33,12 @@ SMALL = {
     "validation.labels_per_class": 2,
 }
 TINY = TrainedTeacher(
-    backbone=SmallCnnConfig(channels=(8, 12, 16)), image_size=24, epochs=12, hidden=16, feature_dim=8, crop_min_scale=0.8
+    backbone=SmallCnnConfig(channels=(8, 12, 16)),
+    image_size=24,
+    epochs=12,
+    hidden=16,
+    feature_dim=8,
+    crop_min_scale=0.8,
 )
 
 
