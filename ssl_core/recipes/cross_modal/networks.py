@@ -11,6 +11,7 @@ from ssl_core.errors import ConfigError
 from ssl_core.evaluation.extract import Features
 from ssl_core.models.build import Encoder, FusionNetwork, build_image_encoder, build_point_encoder, seeded_weights
 from ssl_core.models.cards import ImageEncoderCard, PointEncoderCard
+from ssl_core.models.modes import device_of
 from ssl_core.models.pointnet import PointNet, transform_regulariser
 from ssl_core.models.readout import Head, Part, ReadOut, ReadoutConfig
 from ssl_core.models.teachers import build_teacher, teacher_card
@@ -65,7 +66,8 @@ class Branch:
     def _reading(self, readout: ReadoutConfig) -> Encoder:
         assert self.head is not None
         read = ReadOut(self.encoder.backbone, self.head, readout.parts)
-        return Encoder(self.encoder.contract, read, readout.width(self.encoder.feature_dim))
+        encoder = Encoder(self.encoder.contract, read, readout.width(self.encoder.feature_dim))
+        return encoder.to(device_of(self.encoder))
 
 
 class CrossModalModels(nn.Module):
