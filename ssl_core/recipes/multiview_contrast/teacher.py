@@ -18,11 +18,13 @@ import torch
 from numpy.typing import NDArray
 
 from ssl_core.data.object_pack import Pack as ObjectPack
-from ssl_core.evaluation.extract import Features, image_features
+from ssl_core.evaluation.extract import Features, image_features, view_batch_count
+from ssl_core.evaluation.report import Steps, Tell
 from ssl_core.models.teachers import build_teacher, teacher_card
 from ssl_core.recipes.multiview_contrast.config import MultiviewContrastConfig, TeacherConfig
 from ssl_core.recipes.multiview_contrast.trained_teacher import given_network
 from ssl_core.training.contract import Stage
+from ssl_core.training.stage_progress import tell_stage
 
 
 def _make(config: MultiviewContrastConfig, pack: ObjectPack, folder: Path, device: torch.device) -> None:
@@ -30,13 +32,18 @@ def _make(config: MultiviewContrastConfig, pack: ObjectPack, folder: Path, devic
     objects = pack.objects("train")
     network = given_network(config.teacher.network, pack, folder.parent, device)
     teacher, size = build_teacher(network).to(device), teacher_card(network).contract.image_size
-    views = image_features(teacher, pack, objects, size, views=config.teacher.views)
+    steps = Steps(total=view_batch_count(pack, objects, config.teacher.views), tell=_told(len(objects)))
+    views = image_features(teacher, pack, objects, size, views=config.teacher.views, steps=steps)
     np.save(folder / "views.npy", views)
     np.save(folder / "pooled.npy", np.stack([views.max(axis=1), views.mean(axis=1)], axis=1))
     np.save(folder / "objects.npy", objects)
     seconds = time.perf_counter() - began
     facts = {"objects": len(objects), "views": int(views.shape[1]), "seconds": round(seconds, 3)}
     (folder / "facts.json").write_text(json.dumps({**facts, "objects_per_second": round(len(objects) / seconds, 2)}))
+
+
+def _told(objects: int) -> Tell:
+    return lambda progress: tell_stage(objects * progress.done // max(1, progress.total), objects)
 
 
 def _settings(config: MultiviewContrastConfig) -> TeacherConfig:

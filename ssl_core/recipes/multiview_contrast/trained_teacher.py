@@ -38,6 +38,7 @@ from ssl_core.models.weights_file import file_sha256
 from ssl_core.recipes.multiview_contrast.config import TeacherNetwork, TrainedTeacher
 from ssl_core.training.config import AdamWConfig, CosineSchedule, build_optimizer, learning_rate_factor
 from ssl_core.training.contract import ParameterGroup
+from ssl_core.training.stage_progress import tell_stage, telling
 
 _VERSION = 1
 """Of the training: raised when the same settings give another network."""
@@ -61,7 +62,12 @@ def given_network(network: TeacherNetwork, pack: ObjectPack, root: Path, device:
         case TrainedTeacher():
             facts = [_VERSION, network.to_json(), pack.digest]
             address = f"multiview_contrast-trained_teacher-{short_digest(json.dumps(facts))}"
-            folder = derived_folder(root, address, lambda new: _make(network, pack, new, device)) / "encoder"
+
+            def make(new: Path) -> None:
+                with telling(root, address, "trained_teacher", pack.digest):
+                    _make(network, pack, new, device)
+
+            folder = derived_folder(root, address, make) / "encoder"
             return BundleTeacher(folder=str(folder), sha256=file_sha256(folder / WEIGHTS))
         case _:
             assert_never(network)
@@ -108,6 +114,7 @@ def train_network(
             told.append(float(loss.detach()))
             step += 1
         losses.append(float(np.mean(told)))
+        tell_stage(epoch + 1, settings.epochs, "epochs")
         if not np.isfinite(losses[-1]):
             raise DivergedError(f"teacher.network: the loss became non-finite in epoch {epoch + 1}; lower its lr")
     return encoder.cpu().eval(), card, losses

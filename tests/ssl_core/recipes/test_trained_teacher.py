@@ -20,6 +20,8 @@ from ssl_core.recipes.multiview_contrast import MULTIVIEW_CONTRAST
 from ssl_core.recipes.multiview_contrast.config import TrainedTeacher, quick
 from ssl_core.recipes.multiview_contrast.teacher import TeacherFeatures
 from ssl_core.recipes.multiview_contrast.trained_teacher import given_network, train_network
+from ssl_core.training import stage_progress
+from ssl_core.training.stage_progress import stages_in_progress
 from ssl_core.training.stages import Stages
 
 torch.set_num_threads(1)
@@ -111,6 +113,21 @@ def test_it_is_trained_once_for_all_stages_and_trials(
     assert card.backbone == TINY.backbone
     frozen = module.backbone.backbone.state_dict()
     assert all(torch.equal(before[f"backbone.{name}"], tensor) for name, tensor in frozen.items())
+
+
+def test_how_far_its_training_is_can_be_seen(tiny_pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ssl_core.models.bundle.export_program", lambda module, card, file: file.touch())
+    monkeypatch.setattr(stage_progress, "BETWEEN_SECONDS", 0.0)
+    seen, real = [], stage_progress.tell_stage
+
+    def told(done: int, total: int, unit: str) -> None:
+        real(done, total, unit)
+        seen.extend(stages_in_progress(tmp_path, tiny_pack.digest))
+
+    monkeypatch.setattr(f"{given_network.__module__}.tell_stage", told)
+    given_network(TINY.model_copy(update={"epochs": 2}), tiny_pack, tmp_path, CPU)
+    assert [one.text.split(",")[0] for one in seen] == [f"trained_teacher: {done} of 2 epochs" for done in (1, 2)]
+    assert stages_in_progress(tmp_path, tiny_pack.digest) == []
 
 
 def test_what_cannot_teach_is_refused(tiny_pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
