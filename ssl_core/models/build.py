@@ -20,6 +20,7 @@ from ssl_core.models.point_transformer import PointTransformer, PointTransformer
 from ssl_core.models.pointnet import PointNet, PointNetConfig
 from ssl_core.models.pointnet2 import PointNet2, PointNet2MSGConfig, PointNet2SSGConfig
 from ssl_core.models.readout import Head, ReadOut, ReadoutConfig
+from ssl_core.models.small_cnn import SmallCnn, SmallCnnConfig
 
 
 class Encoder(nn.Module):
@@ -51,7 +52,7 @@ PointBackbone = Annotated[
     PointNetConfig | PointNet2SSGConfig | PointNet2MSGConfig | DGCNNConfig | PointTransformerConfig,
     Field(discriminator="kind"),
 ]
-ImageBackbone = Annotated[ResNetConfig | TimmConfig, Field(discriminator="kind")]
+ImageBackbone = Annotated[ResNetConfig | TimmConfig | SmallCnnConfig, Field(discriminator="kind")]
 Backbone = Annotated[
     PointNetConfig | PointNet2SSGConfig | PointNet2MSGConfig | DGCNNConfig | ResNetConfig, Field(discriminator="kind")
 ]
@@ -111,6 +112,8 @@ def _image_network(backbone: ImageBackbone) -> nn.Module:
             return build_resnet(backbone)
         case TimmConfig():
             return build_timm(backbone)
+        case SmallCnnConfig():
+            return SmallCnn(backbone)
         case _:
             assert_never(backbone)
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from recipe_cases import ALL, KINDS, Case
+from recipe_cases import ALL, KINDS, Case, case_of
 
 from ssl_core.data.object_pack import Pack
 from ssl_core.data.scene_pack import ScenePack, ScenePackConfig
@@ -29,5 +29,4 @@ CASES += [
 def case(request, tiny_pack: Pack, tiny_scene: ScenePack, tmp_path) -> Case:
     torch.set_num_threads(1)
     recipe, kinds = request.param
-    data = next(data for data in (tiny_pack, tiny_scene) if isinstance(data, recipe.reads))
-    return Case(recipe, data, tmp_path / "derived", kinds)
+    return case_of(recipe, (tiny_pack, tiny_scene), tmp_path / "derived", **kinds)

@@ -14,6 +14,7 @@ from ssl_core.models.point_transformer import PointTransformerConfig
 from ssl_core.models.pointnet import PointNetConfig
 from ssl_core.models.pointnet2 import PointNet2MSGConfig, PointNet2SSGConfig
 from ssl_core.models.readout import ReadoutConfig
+from ssl_core.models.small_cnn import SmallCnnConfig
 
 BATCHES = (1, 2, 7)
 
@@ -76,6 +77,7 @@ CASES = (
     ),
     EncoderCase("point_transformer-max", XYZ, PointTransformerConfig(pooling="max"), True, slow_export=True),
     EncoderCase("resnet18", IMAGE, ResNetConfig()),
+    EncoderCase("small_cnn", IMAGE, SmallCnnConfig(channels=(8, 12, 16))),
     EncoderCase("timm", IMAGE, TimmConfig(), slow_export=True, readout=ReadoutConfig(hidden=24)),
     EncoderCase("resnet34", IMAGE, ResNetConfig(kind="resnet34"), slow_export=True),
     EncoderCase("resnet50", IMAGE, ResNetConfig(kind="resnet50"), slow_export=True),

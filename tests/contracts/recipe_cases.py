@@ -47,6 +47,25 @@ OTHER: dict[str, dict[str, Any]] = {
     "mock_recipe": {"rate": 0.003},
 }
 """Values of another trial whose checkpoint a transfer takes."""
+VARIANTS: dict[str, dict[str, Any]] = {
+    "cross_modal": {
+        "image_backbone": {"kind": "small_cnn", "channels": [8, 12]},
+        "heads": {"kind": "mlp", "hidden": 10, "output": 6, "points": ["hidden"], "image": ["backbone", "head"]},
+        "loss.agreement_points": 0.5,
+        "loss.agreement_views": 0.5,
+        "loss.agreement_cross": 0.5,
+        "augment.points.jitter": 0.02,
+    },
+    "multiview_contrast": {
+        "teacher.network": {
+            "kind": "trained",
+            "backbone": {"kind": "small_cnn", "channels": [8, 12]},
+            "image_size": 24,
+            "epochs": 2,
+        },
+    },
+}
+"""Of recipes with options that change what is trained and kept, a second case for the kit of sessions."""
 
 
 @dataclass(frozen=True)
@@ -55,21 +74,21 @@ class Case:
 
     Attributes:
         derived: folder of its stages.
-        kinds: overrides that choose other members of its unions, beside those of `SMALL`.
+        values: of every config of the case.
         trusting: its sessions take any checkpoint for theirs: an example as short as can be.
     """
 
     recipe: AnyRecipe
     data: Dataset
     derived: Path
-    kinds: Mapping[str, Any] = field(default_factory=dict)
+    values: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def trusting(self) -> bool:
         return self.recipe.name not in OTHER
 
     def config(self, preset: str = "quick", **values: Any) -> Config:
-        return override(self.recipe.presets[preset](), {**SMALL[self.recipe.name], **self.kinds, **values})
+        return override(self.recipe.presets[preset](), {**SMALL[self.recipe.name], **self.values, **values})
 
     def open(self, seed: int = 3, **values: Any) -> Session:
         return Stages(self.recipe, self.derived).open(self.config(**values), self.data, seed)
@@ -90,6 +109,12 @@ KINDS: dict[str, dict[str, Any]] = {
     },
 }
 """Members of the unions of `multiview_contrast` that its presets do not choose: for the slow tests."""
+
+
+def case_of(recipe: AnyRecipe, data: tuple[Dataset, ...], derived: Path, **values: Any) -> Case:
+    """With the first of `data` that the recipe reads."""
+    return Case(recipe, next(one for one in data if isinstance(one, recipe.reads)), derived, values)
+
 
 OWN = [recipe_source(f"{EXAMPLES / name}:RECIPE").load() for name in ("own_recipe.py", "own_session.py")]
 ALL: list[AnyRecipe] = [*RECIPES, MOCK_RECIPE, *OWN]

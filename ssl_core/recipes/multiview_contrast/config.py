@@ -14,7 +14,8 @@ from ssl_core.models.build import ImageBackbone, PointBackbone, has_feature_tran
 from ssl_core.models.image import ResNetConfig
 from ssl_core.models.pointnet import PointNetConfig
 from ssl_core.models.readout import Part
-from ssl_core.models.teachers import PackagedTeacher, Teacher
+from ssl_core.models.small_cnn import SmallCnnConfig
+from ssl_core.models.teachers import BundleTeacher, FileTeacher, PackagedTeacher
 from ssl_core.training.config import (
     AdamConfig,
     AdamWConfig,
@@ -25,10 +26,30 @@ from ssl_core.training.config import (
 )
 
 
+class TrainedTeacher(Config):
+    """A network trained here by NT-Xent between views of the pack's own training objects, before it is frozen."""
+
+    kind: Literal["trained"] = "trained"
+    backbone: ImageBackbone = SmallCnnConfig()
+    image_size: int = Field(default=64, ge=8, le=1024)
+    epochs: int = Field(default=60, ge=1)
+    batch_size: int = Field(default=64, ge=2, description="objects; the others of a batch are the negatives")
+    views: int = Field(default=2, ge=1, description="in each of the two sets that are to agree")
+    temperature: float = Field(default=0.1, gt=0)
+    hidden: int = Field(default=256, ge=1, le=16384, description="width of the head's hidden layer")
+    feature_dim: int = Field(default=128, ge=1, le=16384, description="width of the head's output")
+    crop_min_scale: float = Field(default=0.5, gt=0, le=1, description="smallest share of a crop's area")
+    lr: float = Field(default=2e-3, gt=0)
+    seed: int = Field(default=0, ge=0)
+
+
+TeacherNetwork = Annotated[PackagedTeacher | FileTeacher | BundleTeacher | TrainedTeacher, Field(discriminator="kind")]
+
+
 class TeacherConfig(Config):
     """The frozen image network, and how much of each object it sees. Decides the stage's address."""
 
-    network: Teacher = PackagedTeacher()
+    network: TeacherNetwork = PackagedTeacher()
     views: int = Field(default=8, ge=1, description="per object, evenly spaced over those that the pack has")
 
 
@@ -111,9 +132,7 @@ class MultiviewContrastConfig(RecipeConfig):
             )
         if loss.global_weight == loss.agreement_weight == 0:
             raise ValueError("loss.global_weight and loss.agreement_weight are both 0; nothing would be learnt")
-        turned = {"xyz", "normals", "opacity", "sh_dc"}
-        if self.augment.yaw > 0 and (still := set(self.points.features) - turned):
-            raise ValueError(f"augment.yaw turns positions and normals, not '{min(still)}'; set it to 0")
+        self.augment.check(self.points)
         return self
 
 

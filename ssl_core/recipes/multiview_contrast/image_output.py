@@ -19,7 +19,7 @@ from ssl_core.models.build import Encoder, build_image_encoder
 from ssl_core.models.cards import ImageEncoderCard
 from ssl_core.models.readout import Head, ReadOut, ReadoutConfig
 from ssl_core.models.ridge import RidgeRegression
-from ssl_core.models.teachers import build_teacher, teacher_card
+from ssl_core.models.teachers import Teacher, build_teacher, teacher_card
 from ssl_core.recipes.multiview_contrast.config import MultiviewContrastConfig, StudentConfig
 from ssl_core.recipes.multiview_contrast.teacher import TeacherFeatures
 from ssl_core.training.contract import Batch, LossTerms
@@ -73,9 +73,8 @@ class Adapter(nn.Module):
         """[objects, V, F] on the CPU."""
         return torch.from_numpy(self.teacher.of_views(objects, views))
 
-    def exported(self, device: torch.device) -> tuple[Encoder, ImageEncoderCard]:
-        """The frozen network under the head's parts."""
-        network = self.config.teacher.network
+    def exported(self, device: torch.device, network: Teacher) -> tuple[Encoder, ImageEncoderCard]:
+        """The frozen `network` under the head's parts."""
         card = teacher_card(network).model_copy(update={"readout": self.readout})
         teacher = build_teacher(network).to(device)
         read = ReadOut(teacher.backbone, self.head, self.readout.parts)
@@ -141,7 +140,7 @@ class Student(nn.Module):
         size = self.settings.image_size
         return torch.from_numpy(image_features(self.encoder, self.pack, objects, size, views=views))
 
-    def exported(self, device: torch.device) -> tuple[Encoder, ImageEncoderCard]:
+    def exported(self, device: torch.device, network: Teacher) -> tuple[Encoder, ImageEncoderCard]:
         """The network under the head's parts."""
         card = ImageEncoderCard(contract=self.contract, backbone=self.settings.backbone, readout=self.readout)
         read = ReadOut(self.encoder.backbone, self.head, self.readout.parts)

@@ -22,6 +22,7 @@ from ssl_core.evaluation.extract import Features, image_features, view_batch_cou
 from ssl_core.evaluation.report import Steps, Tell
 from ssl_core.models.teachers import build_teacher, teacher_card
 from ssl_core.recipes.multiview_contrast.config import MultiviewContrastConfig, TeacherConfig
+from ssl_core.recipes.multiview_contrast.trained_teacher import given_network
 from ssl_core.training.contract import Stage
 from ssl_core.training.stage_progress import tell_stage
 
@@ -29,8 +30,8 @@ from ssl_core.training.stage_progress import tell_stage
 def _make(config: MultiviewContrastConfig, pack: ObjectPack, folder: Path, device: torch.device) -> None:
     began = time.perf_counter()
     objects = pack.objects("train")
-    teacher = build_teacher(config.teacher.network).to(device)
-    size = teacher_card(config.teacher.network).contract.image_size
+    network = given_network(config.teacher.network, pack, folder.parent, device)
+    teacher, size = build_teacher(network).to(device), teacher_card(network).contract.image_size
     steps = Steps(total=view_batch_count(pack, objects, config.teacher.views), tell=_told(len(objects)))
     views = image_features(teacher, pack, objects, size, views=config.teacher.views, steps=steps)
     np.save(folder / "views.npy", views)
@@ -80,8 +81,21 @@ class TeacherFeatures:
         found: Features = np.array(self.views[self.row[objects]][:, np.arange(count) * available // count])
         return found
 
-    def targets(self, objects: NDArray[np.int64]) -> Features:
-        """[objects, F] maxima over views, brought to mean 0 and deviation 1 over these objects."""
+    def targets(self, objects: NDArray[np.int64]) -> "Targets":
+        """Maxima over views, brought to mean 0 and deviation 1 over these objects."""
         pooled = np.array(self.pooled[self.row[objects], 0])
-        standard: Features = (pooled - pooled.mean(axis=0)) / np.maximum(pooled.std(axis=0), 1e-6)
-        return standard
+        return Targets(self, pooled.mean(axis=0), np.maximum(pooled.std(axis=0), 1e-6))
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Standardised when they are asked for: a trial holds two rows of its own, whatever the number of objects."""
+
+    features: TeacherFeatures
+    mean: Features  # [F]
+    deviation: Features  # [F]
+
+    def __getitem__(self, objects: NDArray[np.int64]) -> Features:
+        """[len(objects), F]."""
+        found: Features = (self.features.pooled[self.features.row[objects], 0] - self.mean) / self.deviation
+        return found

@@ -32,6 +32,7 @@ from ssl_core.models.ridge import RidgeRegression
 from ssl_core.recipes.multiview_contrast.config import AdapterConfig, MultiviewContrastConfig, StudentConfig
 from ssl_core.recipes.multiview_contrast.image_output import Adapter, Student
 from ssl_core.recipes.multiview_contrast.teacher import TeacherFeatures
+from ssl_core.recipes.multiview_contrast.trained_teacher import given_network
 from ssl_core.training.contract import Batch, LossTerms, ParameterGroup
 from ssl_core.training.loop import prefetched
 
@@ -106,8 +107,8 @@ class MultiviewContrastTrial:
         self.learns = config.heads.kind == "mlp"
         self.steps_per_epoch = len(self.fit) // self.batch_size if self.learns else 0
         self.teacher = TeacherFeatures.of(teacher, pack)
-        self._targets = np.zeros((len(pack.manifest.objects), self.teacher.dim), dtype=np.float32)
-        self._targets[self.fit] = self.teacher.targets(self.fit)
+        self.teacher_network = given_network(config.teacher.network, pack, teacher.parent, device)
+        self._targets = self.teacher.targets(self.fit)
         self.networks = MultiviewContrastModels(config, pack, self.teacher, seed)
         self.module: nn.Module = self.networks
         self._models = self._exported()
@@ -179,7 +180,7 @@ class MultiviewContrastTrial:
         points_card = PointEncoderCard(contract=config.points, backbone=config.point_backbone, readout=networks.readout)
         read = ReadOut(networks.points.backbone, networks.head, networks.readout.parts)
         points = Encoder(config.points, read, points_card.output_shape[0])
-        return {"points": (points, points_card), "image": networks.image.exported(self.device)}
+        return {"points": (points, points_card), "image": networks.image.exported(self.device, self.teacher_network)}
 
     def _gathered(self, rng: np.random.Generator) -> Iterator[Batch]:
         twice = self.config.loss.agreement_weight > 0
