@@ -28,7 +28,7 @@ from ssl_core.models.pointnet import PointNet, transform_regulariser
 from ssl_core.models.readout import Part, ReadOut, ReadoutConfig, head_layers
 from ssl_core.models.teachers import build_teacher, teacher_card
 from ssl_core.recipes.multiview_contrast.config import MultiviewContrastConfig
-from ssl_core.recipes.multiview_contrast.teacher import TeacherFeatures
+from ssl_core.recipes.multiview_contrast.teacher import TeacherFeatures, has_views
 from ssl_core.training.contract import Batch, LossTerms, ParameterGroup
 from ssl_core.training.loop import prefetched
 
@@ -47,9 +47,16 @@ def check(config: MultiviewContrastConfig, pack: ObjectPack) -> None:
         )
     if len(np.unique(pack.labels[fit])) < 2:
         raise InfeasibleError("probes need objects of at least 2 classes")
-    fewest = int(pack.num_views[pack.objects("train")].min())
-    if fewest < 1:
-        raise InfeasibleError("an object of the pack has no view, and the teacher reads views; pack images too")
+    if has_views(config, pack):
+        if int(pack.num_views[pack.objects("train")].min()) < 1:
+            raise InfeasibleError("an object of the pack has no view, and the teacher reads views; pack images too")
+    elif config.loss.global_weight > 0 or config.loss.agreement_weight == 0:
+        raise InfeasibleError(
+            "the pack has no views, and loss.global_weight asks for what the teacher says of them; pack images too, or "
+            "set loss.global_weight to 0 and loss.agreement_weight to 1"
+        )
+    elif "head" in config.heads.points:
+        raise InfeasibleError("heads.points names 'head', which only a teacher trains; without views use [hidden]")
 
 
 class MultiviewContrastModels(nn.Module):
