@@ -63,15 +63,22 @@ def read_point_cloud(
     if ending not in CLOUD_SUFFIXES:
         raise PointCloudError(f"{source}: is no known file of points; expected one of {', '.join(CLOUD_SUFFIXES)}")
     if ending == ".ply":
-        columns = _ply_columns(source, limit)
+        columns = _ply_columns(source, limit)  # names the file itself
+    else:
+        with naming(source, PointCloudError):
+            columns = _columns(read_bytes(source, MAX_BYTES), ending, limit)
     with naming(source, PointCloudError):
-        if ending == ".pcd":
-            columns = _named(decode_pcd(read_bytes(source, MAX_BYTES), limit))
-        elif ending == ".npy":
-            columns = _split(decode_npy(read_bytes(source, MAX_BYTES)), limit)
-        elif ending != ".ply":
-            columns = _split(decode_text(read_bytes(source, MAX_BYTES)), limit)
         return usable_points(*columns, drop_bad_rows=drop_bad_rows)
+
+
+def _columns(content: bytes, ending: str, limit: int) -> Columns:
+    match ending:
+        case ".pcd":
+            return _named(decode_pcd(content, limit))
+        case ".npy":
+            return _split(decode_npy(content), limit)
+        case _:
+            return _split(decode_text(content), limit)
 
 
 def _ply_columns(source: Source, limit: int) -> Columns:
@@ -84,7 +91,7 @@ def _ply_columns(source: Source, limit: int) -> Columns:
         if not 0 < vertex.count <= limit:
             raise PointCloudError(f"has {vertex.count:,} points; expected 1 to {limit:,}")
         rows = open_rows(source, stream, header, "vertex")
-        wanted = [name for name in (*XYZ, *sum(_NORMALS, ()), *_COLOURS) if name in rows.fields]
+        wanted = [name for name in (*XYZ, *_NORMALS[0], *_NORMALS[1], *_COLOURS) if name in rows.fields]
         table = {name: np.empty(vertex.count, rows.fields[name][1]) for name in wanted}
         for at, block in rows.blocks:
             for name, values in table.items():
@@ -105,7 +112,8 @@ def _named(table: Mapping[str, NDArray[Any]]) -> Columns:
 
 
 def _stacked(table: Mapping[str, NDArray[Any]], names: tuple[str, ...]) -> NDArray[np.float64]:
-    return np.stack([table[name].astype(np.float64) for name in names], axis=1)
+    with np.errstate(invalid="ignore"):  # a signalling NaN; `usable_points` finds it
+        return np.stack([table[name].astype(np.float64) for name in names], axis=1)
 
 
 def _colours(table: Mapping[str, NDArray[Any]]) -> NDArray[np.float64] | None:

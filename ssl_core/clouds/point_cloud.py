@@ -1,6 +1,7 @@
 """A plain point cloud as arrays, and which points cannot be used: the one place through which all readers' rows go."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,9 +53,9 @@ class PointCloud:
 
 
 def usable_points(
-    xyz: NDArray[np.floating],
-    normals: NDArray[np.floating] | None,
-    colours: NDArray[np.floating] | None,
+    xyz: NDArray[Any],
+    normals: NDArray[Any] | None,
+    colours: NDArray[Any] | None,
     *,
     drop_bad_rows: bool = False,
 ) -> PointCloud:
@@ -97,7 +98,7 @@ def usable_points(
     return PointCloud(points, unit, tints, (*notes, *((DROPPED,) if count else ())), np.flatnonzero(bad))
 
 
-def _bad(values: NDArray[np.floating]) -> NDArray[np.bool_]:
+def _bad(values: NDArray[Any]) -> NDArray[np.bool_]:
     """[N] rows with a value that is NaN, infinite or too large."""
     with np.errstate(invalid="ignore"):
         found: NDArray[np.bool_] = ~(np.abs(values) <= MAX_VALUE).all(axis=1)

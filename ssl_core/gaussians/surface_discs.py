@@ -1,6 +1,7 @@
 """Points of a surface as Gaussians that look like it: flat discs across the normals, balls where there are none."""
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +15,7 @@ THICKNESS = 0.1
 OPACITY = 0.9
 
 
-def surface_discs(
-    xyz: Floats, normals: NDArray[np.floating] | None, colours: NDArray[np.floating], spacing: float
-) -> GaussianCloud:
+def surface_discs(xyz: Floats, normals: NDArray[Any] | None, colours: NDArray[Any], spacing: float) -> GaussianCloud:
     """Gaussians of SH degree 0 at points.
 
     Args:

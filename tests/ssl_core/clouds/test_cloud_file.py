@@ -229,3 +229,45 @@ def test_what_is_drawn_of_points_faces_their_normals(tmp_path: Path) -> None:
     normals = assemble(rows_of(cloud)[None], contract)[0]
     np.testing.assert_allclose(np.abs((normals * NORMALS).sum(axis=1)), 1, atol=1e-5)
     np.testing.assert_allclose(0.5 + 0.28209479177387814 * cloud.sh_dc, COLOURS / 255, atol=1e-5)
+
+
+def damaged(content: bytes, rng: np.random.Generator) -> bytes:
+    """The content with a few bytes changed, cut out, doubled or cut off."""
+    data = bytearray(content)
+    for _ in range(int(rng.integers(1, 6))):
+        at, length = int(rng.integers(0, len(data) + 1)), int(rng.integers(1, 9))
+        match int(rng.integers(0, 4)):
+            case 0:
+                data[at : at + length] = rng.bytes(min(length, len(data) - at))
+            case 1:
+                del data[at : at + length]
+            case 2:
+                data[at:at] = data[at : at + length]
+            case _:
+                data[at : at + 1] = rng.choice(list(b"0123456789- \n,.enaif")).astype("u1").tobytes()
+    return bytes(data[: int(rng.integers(0, len(data) + 1))] if rng.random() < 0.2 else data)
+
+
+@pytest.mark.parametrize(
+    "name", ["ascii.pcd", "binary.pcd", "binary_compressed.pcd", "a.ply", "text.ply", "a.npy", "a.txt"]
+)
+def test_damage_is_refused_in_one_line_or_read(tmp_path: Path, name: str) -> None:
+    path, rng = tmp_path / name, np.random.default_rng(1)
+    if name.endswith("pcd"):
+        pcd(path, name.removesuffix(".pcd"))
+    elif name.endswith("ply"):
+        ply(path, text=name == "text.ply")
+    elif name.endswith("npy"):
+        np.save(path, XYZ)
+    else:
+        np.savetxt(path, XYZ, delimiter=",")
+    whole = path.read_bytes()
+    for _ in range(120):
+        path.write_bytes(damaged(whole, rng))
+        try:
+            refusal, found = "", read_point_cloud(path, 10_000)
+        except PointCloudError as error:
+            refusal, found = str(error), None
+        assert found is None or np.isfinite(found.xyz).all()
+        assert not refusal or refusal.startswith(f"{path}: ")
+        assert not refusal or refusal.isprintable()

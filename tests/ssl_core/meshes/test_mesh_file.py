@@ -84,3 +84,24 @@ def test_what_is_no_mesh(tmp_path: Path, name: str, content: bytes, words: str) 
     assert words in str(caught.value)
     assert str(caught.value).startswith(f"{tmp_path / name}: ")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "write"), [("a.off", off), ("a.obj", obj), ("a.stl", binary_stl), ("b.stl", ascii_stl), ("a.ply", ply)]
+)
+def test_damage_is_refused_in_one_line_or_read(tmp_path: Path, name: str, write) -> None:
+    path, rng = tmp_path / name, np.random.default_rng(2)
+    write(path)
+    whole = path.read_bytes()
+    for _ in range(120):
+        data = bytearray(whole)
+        for at in rng.integers(0, len(data), int(rng.integers(1, 5))):
+            data[at] = rng.choice(list(b"0123456789- \n/.enaif\xff\x00"))
+        path.write_bytes(data[: int(rng.integers(0, len(data)))] if rng.random() < 0.2 else data)
+        try:
+            refusal, found = "", read_mesh(path)
+        except MeshError as error:
+            refusal, found = str(error), None
+        assert found is None or np.isfinite(found.vertices).all()
+        assert not refusal or refusal.startswith(f"{path}: ")
+        assert not refusal or refusal.isprintable()
