@@ -71,11 +71,6 @@ class PackConfig(Config):
     )
 
 
-GAUSSIAN_GROUPS = ("xyz", "opacity", "scale", "rotation", "sh_dc", "normals")
-"""Feature groups that Gaussians have whatever their degree. Of plain points only those count that their files had:
-the other columns of their rows are made up, a flat disc or a ball each."""
-
-
 class PackObject(Config):
     """One object of a pack."""
 

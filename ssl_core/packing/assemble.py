@@ -19,8 +19,9 @@ from numpy.lib.format import write_array_header_1_0
 from numpy.typing import NDArray
 
 from ssl_core.data.manifest import BLOCK_BYTES, FileFacts, Refused
-from ssl_core.data.object_pack import GAUSSIAN_GROUPS, PackManifest, PackObject
+from ssl_core.data.object_pack import PackManifest, PackObject
 from ssl_core.data.pack_arrays import GEOMETRY_WIDTH
+from ssl_core.gaussians.gaussian_cloud import GAUSSIAN_GROUPS
 from ssl_core.packing.objects import Problem
 from ssl_core.packing.pack_plan import PackPlan, PartPlan
 from ssl_core.packing.part import PartObject, PartRecord

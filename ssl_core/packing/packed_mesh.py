@@ -8,13 +8,14 @@ import math
 import numpy as np
 
 from ssl_core.clouds.point_cloud import PointCloud
+from ssl_core.clouds.points_file import ReadPoints
 from ssl_core.data.object_pack import PackConfig
 from ssl_core.errors import MeshError
 from ssl_core.files.source import Source
 from ssl_core.gaussians.surface_discs import surface_discs
 from ssl_core.meshes.mesh import Mesh, face_areas, sample_surface, unit_normals
 from ssl_core.meshes.mesh_file import read_mesh
-from ssl_core.packing.packed_object import ObjectViews, ReadPoints, views_of_arrays
+from ssl_core.packing.packed_object import ObjectViews, views_of_arrays
 from ssl_core.render.mesh_raster import baked_colours, render_mesh_views, visible_points
 from ssl_core.scenes.cameras import orbit_cameras
 

@@ -7,14 +7,14 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ssl_core.clouds.cloud_file import is_point_cloud, read_point_cloud
-from ssl_core.data.object_pack import GAUSSIAN_GROUPS, PackConfig
+from ssl_core.clouds.points_file import ReadPoints
+from ssl_core.data.object_pack import PackConfig
 from ssl_core.data.pack_arrays import GEOMETRY_WIDTH, rows_of
 from ssl_core.data.sampling import farthest_point_order, farthest_point_orders
 from ssl_core.errors import CameraError, DataError, GaussianFileError
@@ -30,7 +30,6 @@ from ssl_core.files.image_files import (
 from ssl_core.files.source import read_bytes
 from ssl_core.files.unicode_names import nfc
 from ssl_core.gaussians.gaussian_cloud import GaussianCloud
-from ssl_core.gaussians.gaussian_file import read_gaussians
 from ssl_core.packing.objects import SplatObject
 from ssl_core.packing.part_files import Carried
 from ssl_core.scenes.cameras import Camera
@@ -58,16 +57,6 @@ class PackTimes:
             yield
         finally:
             self.seconds[kind] = self.seconds.get(kind, 0.0) + time.perf_counter() - started
-
-
-@dataclass(frozen=True, eq=False)
-class ReadPoints:
-    """The Gaussians, or points in their form, of one object."""
-
-    cloud: GaussianCloud  # those that can be used
-    dropped: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))  # rows that cannot
-    notes: tuple[str, ...] = ()  # what the file could not carry
-    groups: tuple[str, ...] = GAUSSIAN_GROUPS  # feature groups that are the file's own
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,19 +94,6 @@ def source_digest(item: SplatObject) -> str:
         except (OSError, zipfile.BadZipFile, zlib.error, EOFError) as error:
             raise DataError(f"{source}: cannot be read ({error}); copy it again") from None
     return digest.hexdigest()[:16]
-
-
-def read_points(item: SplatObject, config: PackConfig, *, drop_bad_rows: bool = False) -> ReadPoints:
-    """The Gaussians or plain points of an object's file; with `drop_bad_rows` without those that cannot be used.
-
-    Raises GaussianFileError: the file is unusable.
-    """
-    source = item.gaussians
-    if is_point_cloud(source):
-        points = read_point_cloud(source, drop_bad_rows=drop_bad_rows)
-        return ReadPoints(points.as_gaussians(), points.dropped, points.notes, points.groups)
-    file = read_gaussians(source, spz_axes=config.spz_axes, beside=item.beside, drop_bad_rows=drop_bad_rows)
-    return ReadPoints(file.cloud, file.dropped, file.notes)
 
 
 def ordered_points(item: SplatObject, read: ReadPoints, config: PackConfig, clock: PackTimes) -> Ordered:

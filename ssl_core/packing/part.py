@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ssl_core.clouds.points_file import read_points
 from ssl_core.config import Config
 from ssl_core.data.manifest import Refused
-from ssl_core.data.object_pack import GAUSSIAN_GROUPS, PackConfig, PackObject
+from ssl_core.data.object_pack import PackConfig, PackObject
 from ssl_core.errors import ConfigError, DataError, PackError
 from ssl_core.files.whole import whole_folder
+from ssl_core.gaussians.gaussian_cloud import GAUSSIAN_GROUPS
 from ssl_core.packing.objects import SplatObject, stamp_of
 from ssl_core.packing.pack_plan import Entry, PartPlan
 from ssl_core.packing.packed_mesh import mesh_views, read_surface
@@ -24,7 +26,6 @@ from ssl_core.packing.packed_object import (
     PackTimes,
     generator,
     ordered_points,
-    read_points,
     read_views,
     rendered_views,
     source_digest,
@@ -124,7 +125,9 @@ def _made(plan: PartPlan, entry: Entry, files: PartFiles, clock: PackTimes) -> P
             views = mesh_views(mesh, item.gaussians, config, size)
     else:
         with clock("parse"):
-            read = read_points(item, config, drop_bad_rows=plan.drop_bad_rows)
+            read = read_points(
+                item.gaussians, spz_axes=config.spz_axes, beside=item.beside, drop_bad_rows=plan.drop_bad_rows
+            )
         ordered = ordered_points(item, read, config, clock)
         with clock("decode" if item.views else "render"):
             views = _views(item, ordered, config, size)

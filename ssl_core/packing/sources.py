@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ssl_core.config import Config
-from ssl_core.data.object_pack import GAUSSIAN_GROUPS, Pack
+from ssl_core.data.object_pack import Pack
 from ssl_core.errors import StorageError
+from ssl_core.gaussians.gaussian_cloud import GAUSSIAN_GROUPS
 from ssl_core.packing.objects import Problem
 from ssl_core.packing.pack_folder import read_sidecar, write_sidecar
 from ssl_core.packing.pack_plan import KnownObject, PackPlan

@@ -23,12 +23,14 @@ from plain_sets import (
 )
 
 from ssl_core.contracts import PointsContract
-from ssl_core.data.object_pack import GAUSSIAN_GROUPS, Pack, PackConfig
+from ssl_core.data.object_pack import Pack, PackConfig
 from ssl_core.data.point_columns import assemble
 from ssl_core.data.point_sampler import PointSampler, check_contract
 from ssl_core.errors import InfeasibleError, LayoutError, PackError
+from ssl_core.files.image_files import write_image
 from ssl_core.files.source import H5Source, read_bytes
-from ssl_core.packing.layout import find_meshes, find_objects
+from ssl_core.gaussians.gaussian_cloud import GAUSSIAN_GROUPS
+from ssl_core.packing.layout import find_meshes, find_objects, view_path
 from ssl_core.packing.pack_writer import PackJob, build_here, make_pack, write_pack
 
 SMALL = PackConfig(cached_points=32, starts=2)
@@ -226,6 +228,21 @@ def test_a_pack_without_views_in_every_codec(tmp_path: Path, codec: str) -> None
     pack = pack_of(root, tmp_path / "p", config)
     assert len(pack.views) == 0
     assert pack.views[np.zeros(0, np.int64)].shape == (0, 3, 64, 64)
+
+
+def test_points_with_pictures(tmp_path: Path) -> None:
+    root = write_flat(tmp_path / "points", write_npy, "npy", train=2, test=1)
+    for item in find_objects(root, None)[0]:
+        picture = view_path(tmp_path / "images", item.class_name, item.split, item.name, 0)
+        picture.parent.mkdir(parents=True)
+        write_image(picture, np.full((16, 16, 3), 40, np.uint8))
+    pack = write_pack(root, tmp_path / "images", tmp_path / "p", SMALL)
+    assert pack.num_views.tolist() == [1] * 6
+    assert pack.image_size == 16
+    assert pack.manifest.groups == ("xyz", "normals")
+    (root / "ball/train/ball_0001.npy").unlink()
+    (problem,) = find_objects(root, tmp_path / "images")[1]
+    assert problem.reason == "views without object: no Gaussians of this name"
 
 
 def test_columns_that_some_files_lack(tmp_path: Path) -> None:
