@@ -84,7 +84,7 @@ def _would_run(request: "Request") -> dict[str, object]:
         return {"study": request.name, "pack": None, **checked}
     plan, _, opened = plan_study(request)
     return {"study": plan.name, "pack": opened.digest, "spec": plan.spec.model_dump(mode="json"),
-            "space": plan.space.digest, "base": plan.space.base_config.model_dump(mode="json")}  # fmt: skip
+            "space": plan.space.digest, "base": plan.space.recipes.stored()[1]}  # fmt: skip
 
 
 def _of_data(
@@ -113,7 +113,7 @@ def _checked(
     spec = study_spec(loaded.study, {"trials": trials, "concurrency": concurrency}, space)
     check_search(spec, loaded)
     return {"spec": spec.model_dump(mode="json"), "space": loaded.digest,
-            "base": loaded.base_config.model_dump(mode="json")}  # fmt: skip
+            "base": loaded.recipes.stored()[1]}  # fmt: skip
 
 
 def _data(data: Path | None, meshes: Path | None, label: str, tell: Say) -> Path:

@@ -15,6 +15,7 @@ from search_spaces.space import load_space
 from ssl_core.data.dataset import Dataset
 from ssl_core.recipes.recipe_source import preset_at
 from study.analysis.attribution import Attribution, from_confirmations, from_trials
+from study.analysis.recipe_standings import COLUMNS, RecipeStanding, recipe_standings, standing_rows, winner_text
 from study.analysis.words import values_text
 from study.datasets.pack_storage import needed_files, open_data, place_name
 from study.engine.cost_report import study_receipt
@@ -23,8 +24,9 @@ from study.record.trial_record import ranked
 from study.reports.console import aside, errors, say, table
 from study.reports.status import read_status
 from study.run.driver import run_study
+from study.run.recipe_checks import check_comparable, check_recipes, shared_scores
 from study.run.study_plan import StudyPlan, StudySummary, check_choices
-from study.run.trial_opener import TrialOpener, keep_source, trial_opener
+from study.run.trial_opener import TrialOpener, keep_sources, trial_opener
 from study.samplers.suggestion import check_search
 from study.schedulers.pbt import check_perturbed
 from study.spec.home import home, study_folder, study_name
@@ -62,10 +64,13 @@ def plan_study(request: Request) -> tuple[StudyPlan, TrialOpener, Dataset]:
     pack = open_data(request.pack, needed_files(space.to_json()))
     given = {"trials": request.trials, "concurrency": request.concurrency}
     opener = trial_opener(space, pack, str(request.pack))
-    spec = study_spec(space.study, given, request.space, [output.select for output in opener.recipe.outputs])
+    recipes = check_recipes(space, opener.loaded)
+    spec = study_spec(space.study, given, request.space, shared_scores(recipes))
+    check_comparable(space, recipes, spec)
     check_search(spec, space)
     check_perturbed(space, spec.scheduler)
-    opener.check({})
+    for values in space.presets():
+        opener.check(values)
     check_choices(space, opener.check)
     facts = {"code_revision": code_revision(), "pack": opener.pack, **environment_facts(spec.threads)}
     plan = StudyPlan(
@@ -77,7 +82,7 @@ def plan_study(request: Request) -> tuple[StudyPlan, TrialOpener, Dataset]:
         open_session=opener,
         check=opener.check,
         facts=facts,
-        recipe_digest=opener.source.source_digest,
+        recipe_digest=opener.source_digest,
     )
     return plan, opener, pack
 
@@ -85,7 +90,7 @@ def plan_study(request: Request) -> tuple[StudyPlan, TrialOpener, Dataset]:
 def run_and_assess(request: Request) -> "tuple[StudyPlan, StudySummary, list[Assessed]]":
     """Run, continue or confirm the study, then register, evaluate and judge its best encoders."""
     plan, opener, pack = plan_study(request)
-    keep_source(opener.source, plan.folder)
+    keep_sources(opener, plan.folder)
     with open_run_log(os.environ.get("MLFLOW_TRACKING_URI"), home()) as log:
         summary = run_study(plan, log, errors)
         if summary.interrupted:
@@ -108,6 +113,7 @@ def study_facts(plan: StudyPlan, summary: StudySummary, judged: "list[Assessed]"
         "seconds": summary.seconds,
         "best": [{"trial": r.number, plan.spec.metric: r.best_value, "values": r.values} for r in summary.leaders],
         "receipt": {**receipt.model_dump(mode="json"), "held": receipt.held},
+        "recipes": [one.model_dump(mode="json") for one in _standings(ledger)],
         "groups": [gain.model_dump(mode="json") for gain in _attribution(ledger).gains],
         "encoders": [item.model_dump(mode="json") for item in judged],
         "tracking": read_status(plan.folder).tracking.model_dump(mode="json"),
@@ -129,6 +135,9 @@ def print_study(plan: StudyPlan, summary: StudySummary, judged: "list[Assessed]"
     ]  # fmt: skip
     columns = ["trial", "outcome", plan.spec.metric, "epochs", "values"]
     table(f"{plan.name}: best of {len(records)} trials", columns, rows)
+    if standings := _standings(ledger):
+        table("which recipe", list(COLUMNS), standing_rows(standings))
+        say(winner_text(standings, plan.spec.metric))
     _print_groups(_attribution(ledger), plan.spec.metric)
     if judged:
         _print_judged(judged)
@@ -153,6 +162,10 @@ def _print_judged(judged: "list[Assessed]") -> None:
     )
     for item in judged:
         say(f"  {item.name} v{item.version}: {item.decision}")
+
+
+def _standings(ledger: Ledger) -> tuple[RecipeStanding, ...]:
+    return recipe_standings(ledger.records(), json.loads(ledger.attrs.get("space", "{}")), ledger.spec.direction)
 
 
 def _attribution(ledger: Ledger) -> Attribution:
