@@ -63,15 +63,10 @@ class SpaceRecipes:
         return own_values(values, section, self.sections)
 
     def section_of(self, name: str) -> str:
-        """Section of the recipe of that name; without a choice that of the only one, whatever it is called.
-
-        Raises SpaceError: it is not among the choice.
-        """
-        if not self.chooses:
-            return self.base
+        """Section of the recipe of that name. Raises SpaceError: there is none."""
         found = next((section for section, recipe in self.sections.items() if recipe.name == name), None)
         if found is None:
-            raise SpaceError(f"'{RECIPE}' was {name} and is one of {', '.join(self.sections)} here")
+            raise SpaceError(f"'{RECIPE}' was {name} and is {self.label} here")
         return found
 
     def full_key(self, own: str, section: str, searched: Collection[str]) -> str:

@@ -18,7 +18,7 @@ class RecipeStanding(Config):
     trials: int  # of the search, confirmations left out
     complete: int
     stopped: int  # by the scheduler
-    best: float | None  # of the trials that have a value, stopped ones included
+    best: float | None  # of the complete trials; of stopped ones where none completed
     best_trial: int | None
     median: float | None  # of the complete trials at their best epoch
     seconds: float  # of training
@@ -34,14 +34,14 @@ def recipe_standings(
     """
     if not isinstance(space.get("recipe"), Mapping):
         return ()
-    base = space["base"][RECIPE]
-    order: list[RecipeStanding] = []
+    base, found = space["base"][RECIPE], []
+    board = ranked([record for record in records if not record.confirms], direction)
+    place = {record.number: at for at, record in enumerate(board)}
     for recipe in space["recipe"]:
-        own = [r for r in records if not r.confirms and (r.values or {}).get(RECIPE, base) == recipe]
-        valued = [r for r in own if r.best_value is not None and (r.outcome is None or r.outcome.has_value)]
-        best = ranked(valued, direction)[0] if valued else None
-        complete = [r.best_value for r in valued if r.outcome is Outcome.COMPLETE and r.best_value is not None]
-        order.append(
+        own = [record for record in board if (record.values or {}).get(RECIPE, base) == recipe]
+        best = next((r for r in own if r.outcome and r.outcome.has_value and r.best_value is not None), None)
+        complete = [r.best_value for r in own if r.outcome is Outcome.COMPLETE and r.best_value is not None]
+        found.append(
             RecipeStanding(
                 recipe=recipe,
                 trials=len(own),
@@ -53,8 +53,7 @@ def recipe_standings(
                 seconds=sum(r.seconds for r in own),
             )
         )
-    sign = -1.0 if direction == "maximize" else 1.0
-    return tuple(sorted(order, key=lambda one: (one.best is None, sign * (one.best or 0.0))))
+    return tuple(sorted(found, key=lambda one: place.get(-1 if one.best_trial is None else one.best_trial, len(place))))
 
 
 def winner_text(found: Sequence[RecipeStanding], metric: str) -> str:

@@ -99,7 +99,9 @@ def _translated(first: TrialRecord, earlier: History, space: SearchSpace, wanted
     searched = {parameter.key for parameter in space.parameters}
     values = first.values or {}
     theirs = earlier.space.recipe_of(values).name
-    section = space.recipes.section_of(theirs)
+    # of two studies with one recipe each, keys and values alone decide
+    choice = space.recipes.chooses or earlier.space.recipes.chooses
+    section = space.recipes.section_of(theirs) if choice else space.recipes.base
     own = {wanted.rename.get(key, key): value for key, value in earlier.space.own_values(values).items()}
     here = {space.recipes.full_key(key, section, searched): value for key, value in own.items()}
     if space.recipes.chooses:

@@ -24,13 +24,12 @@ from study.record.trial_record import ranked
 from study.reports.console import aside, errors, say, table
 from study.reports.status import read_status
 from study.run.driver import run_study
-from study.run.recipe_checks import check_comparable, check_recipes, shared_scores
+from study.run.recipe_checks import checked_spec
 from study.run.study_plan import StudyPlan, StudySummary, check_choices
 from study.run.trial_opener import TrialOpener, keep_sources, trial_opener
 from study.samplers.suggestion import check_search
 from study.schedulers.pbt import check_perturbed
 from study.spec.home import home, study_folder, study_name
-from study.spec.study_spec import study_spec
 from study.workers.revision import code_revision
 
 if TYPE_CHECKING:
@@ -64,9 +63,7 @@ def plan_study(request: Request) -> tuple[StudyPlan, TrialOpener, Dataset]:
     pack = open_data(request.pack, needed_files(space.to_json()))
     given = {"trials": request.trials, "concurrency": request.concurrency}
     opener = trial_opener(space, pack, str(request.pack))
-    recipes = check_recipes(space, opener.loaded)
-    spec = study_spec(space.study, given, request.space, shared_scores(recipes))
-    check_comparable(space, recipes, spec)
+    spec = checked_spec(space, given)
     check_search(spec, space)
     check_perturbed(space, spec.scheduler)
     for values in space.presets():

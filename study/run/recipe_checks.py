@@ -7,18 +7,32 @@ from search_spaces.parameter import edges
 from search_spaces.space import SearchSpace
 from ssl_core.config import Config
 from ssl_core.errors import ConfigError, SpaceError
+from ssl_core.recipes.recipe_source import recipe_source
 from ssl_core.training.contract import AnyRecipe, Score
-from study.spec.study_spec import StudySpec
+from study.spec.study_spec import StudySpec, study_spec
 
 OF_EVERY_TRIAL = ("trial/", "cost/")
 """What the study measures of any recipe, by the beginning of its name."""
 
 
-def check_recipes(space: SearchSpace, recipes: Mapping[str, AnyRecipe]) -> Mapping[str, AnyRecipe]:
-    """The recipes, by section, if they can train on one data set and be registered side by side.
+def checked_spec(space: SearchSpace, given: Mapping[str, Any]) -> StudySpec:
+    """The spec of a space's `study` section, `given` winning where it is not None, for recipes that can share a study.
 
-    Raises SpaceError: they read different data, or two have one name.
+    Raises:
+        SpaceError: they read different data, two have one name, or a metric that decides is not measured alike by all;
+            what `study_spec` raises.
+        ConfigError: a recipe's own file cannot be imported.
     """
+    recipes = {section: recipe_source(one.place).load() for section, one in space.recipes.sections.items()}
+    _check_recipes(space, recipes)
+    spec = study_spec(space.study, given, space.source, shared_scores(recipes))
+    if space.recipes.chooses:
+        _check_comparable(space, recipes, spec)
+    return spec
+
+
+def _check_recipes(space: SearchSpace, recipes: Mapping[str, AnyRecipe]) -> None:
+    """Raises SpaceError: they cannot train on one data set, or be registered side by side."""
     (base, first), *others = recipes.items()
     for section, recipe in others:
         if recipe.reads is not first.reads:
@@ -29,7 +43,6 @@ def check_recipes(space: SearchSpace, recipes: Mapping[str, AnyRecipe]) -> Mappi
     names = [recipe.name for recipe in recipes.values()]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise SpaceError(f"{space.source}: two of the recipes are called '{twice[0]}', as models are named; rename one")
-    return recipes
 
 
 def shared_scores(recipes: Mapping[str, AnyRecipe]) -> list[Score]:
@@ -38,13 +51,11 @@ def shared_scores(recipes: Mapping[str, AnyRecipe]) -> list[Score]:
     return [score for score in first if all(score in scores for scores in others)]
 
 
-def check_comparable(space: SearchSpace, recipes: Mapping[str, AnyRecipe], spec: StudySpec) -> None:
-    """Where the recipe is chosen: every metric that decides is reported by all recipes, and measured alike.
+def _check_comparable(space: SearchSpace, recipes: Mapping[str, AnyRecipe], spec: StudySpec) -> None:
+    """Every metric that decides is reported by all recipes, and measured alike.
 
     Raises SpaceError: naming the recipe and metric, or the settings that differ.
     """
-    if not space.recipes.chooses:
-        return
     named = [spec.metric, *(one.metric for one in (*spec.objectives, *spec.constraints))]
     for metric in dict.fromkeys(name for name in named if not name.startswith(OF_EVERY_TRIAL)):
         lacking = [section for section, recipe in recipes.items() if metric not in recipe.measures]
