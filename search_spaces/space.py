@@ -103,8 +103,11 @@ class SearchSpace:
         return self.recipes.own(values, self.recipes.chosen(values))
 
     def presets(self) -> list[dict[str, Any]]:
-        """Values that leave a recipe as its base config is; one for each recipe."""
-        return [{RECIPE: section} for section in self.recipes.sections] if self.recipes.chooses else [{}]
+        """Values that leave a recipe as its base config is; one for each that trials may have."""
+        if not self.recipes.chooses:
+            return [{}]
+        searched = any(parameter.key == RECIPE for parameter in self.parameters)
+        return [{RECIPE: section} for section in (self.recipes.sections if searched else (self.recipes.base,))]
 
     def alone(self, parameter: Parameter, value: Any) -> list[dict[str, Any]]:
         """Values that set one parameter on top of a base config, of each recipe that has it."""
@@ -156,7 +159,7 @@ class SearchSpace:
         """
         domains = {parameter.key: parameter.domain for parameter in self.parameters}
         chosen = values.get(RECIPE)
-        params = self.base_params({RECIPE: chosen} if chosen in self.recipes.sections else {})
+        params = self.base_params({RECIPE: chosen} if chosen in list(self.recipes.sections) else {})
         for key, value in values.items():
             if key not in domains:
                 raise SpaceError(f"'{key}' is not searched{nearest(key, list(domains))}")

@@ -34,7 +34,8 @@ def recipe_standings(
     """
     if not isinstance(space.get("recipe"), Mapping):
         return ()
-    base, found = space["base"][RECIPE], []
+    base = space["base"][RECIPE]
+    found: list[RecipeStanding] = []
     board = ranked([record for record in records if not record.confirms], direction)
     place = {record.number: at for at, record in enumerate(board)}
     for recipe in space["recipe"]:

@@ -56,7 +56,7 @@ def _check_comparable(space: SearchSpace, recipes: Mapping[str, AnyRecipe], spec
 
     Raises SpaceError: naming the recipe and metric, or the settings that differ.
     """
-    named = [spec.metric, *(one.metric for one in (*spec.objectives, *spec.constraints))]
+    named = [spec.metric, *(one.metric for one in spec.objectives), *(one.metric for one in spec.constraints)]
     for metric in dict.fromkeys(name for name in named if not name.startswith(OF_EVERY_TRIAL)):
         lacking = [section for section, recipe in recipes.items() if metric not in recipe.measures]
         if lacking:

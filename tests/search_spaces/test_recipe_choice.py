@@ -133,6 +133,7 @@ def test_every_key_takes_part_with_its_recipe_alone(tmp_path: Path) -> None:
 def test_the_recipe_may_be_set_from_outside(tmp_path: Path) -> None:
     space = load(tmp_path, overrides={"recipe": "other", "optimizer.lr": 0.01})
     assert "recipe" not in {parameter.key for parameter in space.parameters}
+    assert space.presets() == [{"recipe": "other"}]
     for seed in range(5):
         values = space.replay(drawn(space, seed).params)
         assert set(values) == {"margin", "other.width", "other.depth"}
@@ -198,6 +199,8 @@ def test_points_by_hand_name_their_recipe(tmp_path: Path) -> None:
         space.fixed_params({"other.width": 3})
     with pytest.raises(SpaceError, match=r"'recipe': 'othr' is outside \{toy, other\}"):
         space.fixed_params({"recipe": "othr"})
+    with pytest.raises(SpaceError, match=r"'recipe': \['toy'\] is outside"):
+        space.fixed_params({"recipe": ["toy"]})
     with pytest.raises(SpaceError, match=r"'width' is not searched, did you mean 'other\.width'"):
         space.fixed_params({"recipe": "other", "width": 3})
     assert space.replay(space.fixed_params({"recipe": "other", "other.width": 3}))["other.width"] == 3

@@ -64,10 +64,8 @@ def request(lab: Path, pack: Pack, **sections: Any) -> Request:
 @pytest.mark.timeout(900)
 def test_each_recipe_trains_and_is_registered_under_its_own_names(lab: Path, tiny_pack: Pack) -> None:
     """On Ray, from the command to the gate; the models of one are trained again to the bit."""
-    points = [{"recipe": recipe} for recipe in OURS]
-    request(
-        lab, tiny_pack, study={"enqueue": points, "first_is_base": False, "scheduler": {"kind": "none"}, "top_k": 4}
-    )
+    both = {"enqueue": [{"recipe": recipe} for recipe in OURS], "first_is_base": False, "top_k": 4}
+    request(lab, tiny_pack, study={**both, "scheduler": {"kind": "none"}})
     journey = Journey(lab, home="home")
     words = ["--pack", tiny_pack.path, "--name", "joint", "--concurrency", 1, "--json"]
     facts = json.loads(journey.run("sweep", "joint.yaml", *words))
