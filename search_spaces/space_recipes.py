@@ -173,7 +173,8 @@ def own_key(key: str, section: str, sections: Mapping[str, Any]) -> str | None:
 
 def own_values(values: Mapping[str, Any], section: str, sections: Mapping[str, Any]) -> dict[str, Any]:
     """See `SpaceRecipes.own`."""
-    common, special = {}, {}
+    common: dict[str, Any] = {}
+    special: dict[str, Any] = {}
     for key, value in values.items():
         if (own := own_key(key, section, sections)) is not None:
             (common if own == key else special)[own] = value
