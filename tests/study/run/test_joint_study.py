@@ -10,18 +10,22 @@ import yaml
 
 from registry.tracking.run_log import open_run_log
 from registry.versions.store import EncoderStore
+from search_spaces.space import load_space
 from ssl_core.data.object_pack import Pack
 from ssl_core.errors import SpaceError, StudyError
+from ssl_core.recipes.recipe_source import preset_at
 from study.engine.ledger import open_ledger, read_ledger
 from study.forecast.columns import Columns
 from study.forecast.landscapes import base_values, longest
 from study.forecast.predict import stage_forecast
 from study.registration.rerun import rerun
 from study.registration.sweep import Request, plan_study
+from study.run.recipe_checks import checked_spec
 from study.run.trial_opener import keep_sources
 from tests.journeys import Journey
 
-EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
+ROOT = Path(__file__).resolve().parents[3]
+EXAMPLES = ROOT / "examples"
 OURS = ["cross_modal", "multiview_contrast"]
 BASE: dict[str, Any] = {
     "points.num_points": 32,
@@ -180,6 +184,12 @@ def test_what_a_plan_counts_knows_both_recipes(lab: Path, tiny_pack: Pack) -> No
     assert longest(plan.space, 2) == 7
     assert base_values(plan.space) is not None
     assert list(stage_forecast(plan.space, opener)) == ["multiview_contrast.teacher"]
+
+
+def test_the_shipped_space_compares_what_is_measured_alike() -> None:
+    space = load_space(ROOT / "search_spaces/joint_modelnet10.yaml", preset_at)
+    assert checked_spec(space, {}).metric == "val/points_probe"
+    assert space.replay(space.base_params())["recipe"] == space.recipes.base
 
 
 def test_a_changed_choice_is_another_study(lab: Path, tiny_pack: Pack) -> None:
