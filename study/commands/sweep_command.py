@@ -91,7 +91,7 @@ def _would_run(request: "Request") -> dict[str, object]:
         return {"study": request.name, "pack": None, **checked}
     plan, _, opened = plan_study(request)
     return {"study": plan.name, "pack": opened.digest, "spec": plan.spec.model_dump(mode="json"),
-            "space": plan.space.digest, "base": plan.space.base_config.model_dump(mode="json")}  # fmt: skip
+            "space": plan.space.digest, "base": plan.space.recipes.stored()[1]}  # fmt: skip
 
 
 def _of_data(
@@ -114,14 +114,14 @@ def _checked(
     """Spec and space as JSON values. Raises SpaceError, ConfigError for a space file that cannot be searched."""
     from search_spaces.space import load_space
     from ssl_core.recipes.recipe_source import preset_at
+    from study.run.recipe_checks import checked_spec
     from study.samplers.suggestion import check_search
-    from study.spec.study_spec import study_spec
 
     loaded = load_space(space, preset_at, overrides)
-    spec = study_spec(loaded.study, {"trials": trials, "concurrency": concurrency}, space)
+    spec = checked_spec(loaded, {"trials": trials, "concurrency": concurrency})
     check_search(spec, loaded)
     return {"spec": spec.model_dump(mode="json"), "space": loaded.digest,
-            "base": loaded.base_config.model_dump(mode="json")}  # fmt: skip
+            "base": loaded.recipes.stored()[1]}  # fmt: skip
 
 
 def _data(data: Path | None, meshes: Path | None, label: str, tell: Say) -> Path:

@@ -3,7 +3,7 @@
 Each step leaves a trace in the registry and is skipped when it is found there, so an interrupted assessment goes on.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -69,7 +69,7 @@ def assess_study(
     if not may_judge(run_log.tracking_uri):
         say("registered; who may promote there judges them (`splatsweep watch`)")
         return [Assessed.of(version) for version in versions]
-    ordered = promising_first(opener.recipe, summary, partial(read_metrics, plan.folder), versions)
+    ordered = promising_first(opener.loaded.values(), summary, partial(read_metrics, plan.folder), versions)
     device = choose_device()
     for name in sorted({version.name for version in ordered}):
         waiting = [version for version in ordered if version.name == name and version.decision is None]
@@ -85,7 +85,10 @@ def assess_study(
 
 
 def promising_first(
-    recipe: AnyRecipe, summary: StudySummary, curves: Callable[[int], Curves], versions: list[EncoderVersion]
+    recipes: Iterable[AnyRecipe],
+    summary: StudySummary,
+    curves: Callable[[int], Curves],
+    versions: list[EncoderVersion],
 ) -> list[EncoderVersion]:
     """Versions by name, within a name by the best score of their own output up to the registered epoch.
 
@@ -99,7 +102,7 @@ def promising_first(
         StudyError: a trial never reported the score of an output.
     """
     best_epochs = {record.number: record.best_epoch for record in summary.leaders}
-    scores = {recipe.model_name(output.name): output.select for output in recipe.outputs}
+    scores = {recipe.model_name(output.name): output.select for recipe in recipes for output in recipe.outputs}
 
     def key(version: EncoderVersion) -> tuple[str, float, int]:
         number, score = version.lineage.trial, scores[version.name]
@@ -120,7 +123,7 @@ def register_trial(
     plan: StudyPlan, opener: TrialOpener, record: TrialRecord, store: EncoderStore, say: Say = lambda text: None
 ) -> list[EncoderVersion]:
     """All outputs of a trial, each of its own best epoch up to the trial's; those registered already, as they are."""
-    run_id, recipe = _run_of(plan, record, store.run_log), opener.recipe
+    run_id, recipe = _run_of(plan, record, store.run_log), opener.recipe_of(record.values or {})
     outputs = opener.outputs(record.values or {})
     known = {
         output.name: version
@@ -172,7 +175,7 @@ def _lineage(plan: StudyPlan, record: TrialRecord, run_id: str) -> Lineage:
         trial=record.number,
         run_id=run_id,
         seed=record.seed or 0,
-        recipe=plan.space.recipe,
+        recipe=plan.space.recipe_of(record.values or {}).name,
         config_digest=plan.space.configure(record.values or {}).digest(),
         space_digest=plan.space.digest,
         pack_digest=plan.pack_digest,

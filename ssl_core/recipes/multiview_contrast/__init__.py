@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ssl_core.data.object_pack import Pack as ObjectPack
+from ssl_core.evaluation.few_shot import FewShotConfig, few_shot
 from ssl_core.models.cards import ImageEncoderCard, PointEncoderCard
 from ssl_core.recipes.multiview_contrast.config import MultiviewContrastConfig, paper, quick
 from ssl_core.recipes.multiview_contrast.points_alone import PointsAloneTrial
@@ -24,6 +25,21 @@ def _open(config: MultiviewContrastConfig, pack: ObjectPack, stages: Mapping[str
     return trained(trial, config, MULTIVIEW_CONTRAST, pack, seed)
 
 
+class TeacherViewsProbe(FewShotConfig):
+    """Of images, over other views than those that are evenly spaced over an object's."""
+
+    teacher_views: int
+
+
+def _points_probe(config: MultiviewContrastConfig) -> FewShotConfig:
+    return few_shot(config.validation)
+
+
+def _image_probe(config: MultiviewContrastConfig) -> FewShotConfig:
+    probe, seen = few_shot(config.validation), config.teacher.views
+    return probe if seen % probe.views == 0 else TeacherViewsProbe(**probe.model_dump(), teacher_views=seen)
+
+
 MULTIVIEW_CONTRAST = Recipe(
     name="multiview_contrast",
     title="Self-supervised learning with multi-view rendering",
@@ -36,5 +52,6 @@ MULTIVIEW_CONTRAST = Recipe(
     ),
     check=check,
     open=_open,
+    measures={"val/points_probe": _points_probe, "val/image_probe": _image_probe, "val/probe": _image_probe},
     stages=(TEACHER,),
 )

@@ -40,7 +40,7 @@ def order(curves, best_epoch=2):
         for output in ("points", "error")
     ]
     leaders = tuple(SimpleNamespace(number=number, best_epoch=best_epoch) for number in curves)
-    found = promising_first(RECIPE, SimpleNamespace(leaders=leaders), curves.__getitem__, versions)
+    found = promising_first([RECIPE], SimpleNamespace(leaders=leaders), curves.__getitem__, versions)
     return [(version.name.rpartition("-")[2], version.lineage.trial) for version in found]
 
 
