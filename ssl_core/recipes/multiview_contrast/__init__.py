@@ -6,7 +6,9 @@ from pathlib import Path
 from ssl_core.data.object_pack import Pack as ObjectPack
 from ssl_core.models.cards import ImageEncoderCard, PointEncoderCard
 from ssl_core.recipes.multiview_contrast.config import MultiviewContrastConfig, paper, quick
+from ssl_core.recipes.multiview_contrast.pairs import PAIRS
 from ssl_core.recipes.multiview_contrast.teacher import TEACHER
+from ssl_core.recipes.multiview_contrast.teacher_maps import MAPS
 from ssl_core.recipes.multiview_contrast.trial import MultiviewContrastTrial, check
 from ssl_core.training.config import choose_device
 from ssl_core.training.contract import Output, Recipe, Score
@@ -15,7 +17,8 @@ from ssl_core.training.session import TrainedSession, trained
 
 def _open(config: MultiviewContrastConfig, pack: ObjectPack, stages: Mapping[str, Path], seed: int) -> TrainedSession:
     device = choose_device(config.training.device)
-    trial = MultiviewContrastTrial(config, pack, stages[TEACHER.name], seed, device)
+    local = (stages[PAIRS.name], stages[MAPS.name]) if config.loss.local_weight > 0 else None
+    trial = MultiviewContrastTrial(config, pack, stages[TEACHER.name], seed, device, local)
     return trained(trial, config, MULTIVIEW_CONTRAST, pack, seed)
 
 
@@ -31,5 +34,5 @@ MULTIVIEW_CONTRAST = Recipe(
     ),
     check=check,
     open=_open,
-    stages=(TEACHER,),
+    stages=(TEACHER, PAIRS, MAPS),
 )

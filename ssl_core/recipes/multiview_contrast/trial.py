@@ -2,7 +2,8 @@
 what the point network says. One trial of it, on one device.
 
 A batch holds `points` [B, N, D], a second sampling `again` where agreement is asked for, `target` [B, F] and `views`
-[B, 2, F], the teacher's features of the object and of two of its views. Everything random follows from (seed, epoch).
+[B, 2, F], the teacher's features of the object and of two of its views, and where local contrast is asked for, pairs
+of points and pixels (`local_contrast`). Everything random follows from (seed, epoch).
 The test split is never read here, and the teacher is no part of what is trained or kept.
 """
 
@@ -23,12 +24,16 @@ from ssl_core.evaluation.few_shot import FewShotProbe
 from ssl_core.losses.contrast import global_distillation, nt_xent
 from ssl_core.models.build import Encoder, build_point_encoder, seeded_weights
 from ssl_core.models.cards import Card, PointEncoderCard
+from ssl_core.models.dgcnn import DGCNN
 from ssl_core.models.modes import evaluating
 from ssl_core.models.pointnet import PointNet, transform_regulariser
 from ssl_core.models.readout import Part, ReadOut, ReadoutConfig, head_layers
 from ssl_core.models.teachers import build_teacher, teacher_card
 from ssl_core.recipes.multiview_contrast.config import MultiviewContrastConfig
+from ssl_core.recipes.multiview_contrast.local_contrast import LocalHeads, LocalPairs, retrieved
+from ssl_core.recipes.multiview_contrast.pairs import VisiblePairs, camera_of
 from ssl_core.recipes.multiview_contrast.teacher import TeacherFeatures
+from ssl_core.recipes.multiview_contrast.teacher_maps import TeacherMaps
 from ssl_core.training.contract import Batch, LossTerms, ParameterGroup
 from ssl_core.training.loop import prefetched
 
@@ -50,12 +55,17 @@ def check(config: MultiviewContrastConfig, pack: ObjectPack) -> None:
     fewest = int(pack.num_views[pack.objects("train")].min())
     if fewest < 1:
         raise InfeasibleError("an object of the pack has no view, and the teacher reads views; pack images too")
+    if config.loss.local_weight > 0:
+        camera_of(pack, int(pack.first_view[fit[0]]))
 
 
 class MultiviewContrastModels(nn.Module):
-    """All that is trained: point backbone with its head, adapter over the teacher's features with its own."""
+    """All that is trained: point backbone with its head, adapter over the teacher's features with its own, and with
+    maps of `map_dim` channels the projections of local contrast, which are exported nowhere."""
 
-    def __init__(self, config: MultiviewContrastConfig, teacher_dim: int, seed: int) -> None:
+    def __init__(
+        self, config: MultiviewContrastConfig, teacher_dim: int, seed: int, map_dim: int | None = None
+    ) -> None:
         super().__init__()
         columns, heads = config.point_backbone.feature_dim, config.heads
         self.points = build_point_encoder(config.points, config.point_backbone, seed=seed)
@@ -64,6 +74,9 @@ class MultiviewContrastModels(nn.Module):
         with seeded_weights(seed + 1):
             self.hidden, self.output = head_layers(columns, self.readout)
             self.adapter_hidden, self.adapter_output = head_layers(teacher_dim, self.adapted)
+        self.local: LocalHeads | None = None
+        if map_dim is not None:
+            self.local = LocalHeads((columns, map_dim), heads.hidden, config.pairs, seed + 2)
 
     def parts(self, points: Tensor) -> tuple[dict[Part, Tensor], Tensor | None]:
         """[B, N, D] -> each part of the network, [B, F], and the feature transform of a backbone that has one."""
@@ -72,8 +85,18 @@ class MultiviewContrastModels(nn.Module):
             features, transform = backbone.features_and_transform(points)
         else:
             features = self.points(points)
+        return self._over(features), transform
+
+    def parts_and_rows(self, points: Tensor) -> tuple[dict[Part, Tensor], Tensor | None, Tensor]:
+        """As `parts`, and the features of each point before they are pooled, [B, N, F]."""
+        backbone = self.points.backbone
+        assert isinstance(backbone, PointNet | DGCNN), "the config lets no other through"
+        rows, features, transform = backbone.point_features(points)
+        return self._over(features), transform, rows
+
+    def _over(self, features: Tensor) -> dict[Part, Tensor]:
         hidden = self.hidden(features)
-        return {"backbone": features, "hidden": hidden, "head": self.output(hidden)}, transform
+        return {"backbone": features, "hidden": hidden, "head": self.output(hidden)}
 
     def adapt(self, views: Tensor) -> dict[Part, Tensor]:
         """The teacher's features [B, F] -> each part of the adapter, [B, F]."""
@@ -82,10 +105,17 @@ class MultiviewContrastModels(nn.Module):
 
 
 class MultiviewContrastTrial:
-    """One trial on one device. Raises InfeasibleError when the pack cannot serve the config."""
+    """One trial on one device, over the folders of its stages: `teacher`, and `local` (pairs, maps) where it has local
+    contrast. Raises InfeasibleError when the pack cannot serve the config, ConfigError for stages of something else."""
 
     def __init__(
-        self, config: MultiviewContrastConfig, pack: ObjectPack, teacher: Path, seed: int, device: torch.device
+        self,
+        config: MultiviewContrastConfig,
+        pack: ObjectPack,
+        teacher: Path,
+        seed: int,
+        device: torch.device,
+        local: tuple[Path, Path] | None = None,
     ) -> None:
         check(config, pack)
         self.config, self.pack, self.seed, self.device = config, pack, seed, device
@@ -97,7 +127,10 @@ class MultiviewContrastTrial:
         self.teacher = TeacherFeatures.of(teacher, pack)
         self._targets = np.zeros((len(pack.manifest.objects), self.teacher.dim), dtype=np.float32)
         self._targets[self.fit] = self.teacher.targets(self.fit)
-        self.networks = MultiviewContrastModels(config, self.teacher.dim, seed)
+        self.local = None if local is None else self._opened(*local)
+        self.networks = MultiviewContrastModels(
+            config, self.teacher.dim, seed, None if self.local is None else self.local.maps.dim
+        )
         self.module: nn.Module = self.networks
         self._models = self._exported()
 
@@ -108,7 +141,9 @@ class MultiviewContrastTrial:
         rng = np.random.default_rng([self.seed, 1, epoch])
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         for batch in prefetched(self._gathered(rng), self.device):
-            points = {name: self._augmented(batch[name], generator) for name in ("points", "again") if name in batch}
+            points = {"points": self._augmented(batch["points"], generator, batch.get("in_pairs"))}
+            if "again" in batch:
+                points["again"] = self._augmented(batch["again"], generator)
             yield {**batch, **points, "views": self._dropped_out(batch["views"], generator)}
 
     def samples(self, batch: Batch) -> int:
@@ -120,7 +155,11 @@ class MultiviewContrastTrial:
         settings = self.config.loss
         twice = settings.agreement_weight > 0
         points = torch.cat([batch["points"], batch["again"]]) if twice else batch["points"]
-        parts, transform = self.networks.parts(points)
+        local, rows = self.networks.local, None
+        if local is None:
+            parts, transform = self.networks.parts(points)
+        else:
+            parts, transform, rows = self.networks.parts_and_rows(points)
         target = batch["target"]
         distilled = global_distillation(
             parts["head"], torch.cat([target, target]) if twice else target, settings.global_loss
@@ -133,13 +172,18 @@ class MultiviewContrastTrial:
         if settings.transform_weight > 0 and transform is not None:
             terms["transform"] = transform_regulariser(transform)
             total = total + settings.transform_weight * terms["transform"]
+        if local is not None and rows is not None:
+            terms["local"] = local.loss(rows[: len(target)], batch, settings.local_temperature)
+            terms["pairs_repeated"] = batch["pairs_repeated"].mean()
+            total = total + settings.local_weight * terms["local"]
         seen = {name: part[: len(target)] for name, part in parts.items()}
         return {"points": LossTerms(total, terms), "image": self._adapter_loss(batch["views"], seen)}
 
     def parameters(self) -> Mapping[str, tuple[ParameterGroup, ...]]:
         """The point network with its head, and the adapter."""
         networks = self.networks
-        points = (networks.points, networks.hidden, networks.output)
+        local = () if networks.local is None else (networks.local,)
+        points = (networks.points, networks.hidden, networks.output, *local)
         image = (networks.adapter_hidden, networks.adapter_output)
         return {
             name: (ParameterGroup(tuple(p for module in modules for p in module.parameters())),)
@@ -166,15 +210,21 @@ class MultiviewContrastTrial:
         for objects in batches_of(self.fit, self.batch_size, rng):
             rows = self.teacher.row[objects][:, None]
             views = rng.integers(0, self.teacher.views.shape[1], size=(len(objects), VIEWS_PER_STEP))
+            picked = self.sampler.pick(objects, rng)
+            if self.local is not None:
+                picked = self.local.complete(objects, picked, rng)
+            points = self.sampler.gather(objects, picked)
             batch = {
-                "points": torch.from_numpy(self.sampler.sample(objects, rng)),
+                "points": torch.from_numpy(points),
                 "target": torch.from_numpy(self._targets[objects]),
                 "views": torch.from_numpy(self.teacher.views[rows, views]),
             }
+            if self.local is not None:
+                batch |= self.local.draw(objects, picked, points[..., :3], rng)
             yield {**batch, "again": torch.from_numpy(self.sampler.sample(objects, rng))} if twice else batch
 
-    def _augmented(self, points: Tensor, generator: torch.Generator) -> Tensor:
-        return augment_points(points, self.config.points, self.config.augment, generator)
+    def _augmented(self, points: Tensor, generator: torch.Generator, staying: Tensor | None = None) -> Tensor:
+        return augment_points(points, self.config.points, self.config.augment, generator, staying)
 
     def _dropped_out(self, views: Tensor, generator: torch.Generator) -> Tensor:
         """Dropout by the trial's own generator, so that an epoch is the same whenever it is run."""
@@ -205,7 +255,30 @@ class MultiviewContrastTrial:
         parts = {f"points_{part}": [draw[part] for draw in points] for part in PARTS}
         metrics = self.probe.metrics({**exported, **parts, "teacher": [image["backbone"]]})
         metrics["val/probe"] = 0.5 * (metrics["val/points_probe"] + metrics["val/image_probe"])
-        return metrics
+        return metrics if self.local is None else {**metrics, **self._retrieval(self.local)}
+
+    def _opened(self, pairs: Path, maps: Path) -> LocalPairs:
+        views = int(self.teacher.views.shape[1])
+        opened = VisiblePairs.of(pairs, self.pack, views), TeacherMaps.of(maps, self.pack, views)
+        local = LocalPairs(self.config.pairs, self.pack, *opened, self.sampler)
+        local.check(self.fit)
+        return local
+
+    def _retrieval(self, local: LocalPairs) -> dict[str, float]:
+        """How often a point's nearest pixel of its object is its own, on validation objects; and the same by chance."""
+        heads, objects, found, chance = self.networks.local, self.pack.objects("val"), [], []
+        assert heads is not None
+        rng = np.random.default_rng(0)
+        with evaluating(self.networks):
+            for some in np.array_split(objects, -(-len(objects) // self.batch_size)):
+                picked = local.complete(some, self.sampler.pick(some, rng), rng)
+                points = self.sampler.gather(some, picked)
+                batch = local.one_pixel_each(some, picked, points[..., :3], rng)
+                batch = {name: value.to(self.device) for name, value in batch.items()}
+                rows = self.networks.parts_and_rows(torch.from_numpy(points).to(self.device))[2]
+                found += retrieved(*heads.embed(rows, batch)).tolist()
+                chance += [1 / batch["pair_points"].shape[1]] * len(some)
+        return {"val/pixel_top1": float(np.mean(found)), "val/pixel_top1_chance": float(np.mean(chance))}
 
     def _point_parts(self) -> list[dict[Part, Features]]:
         """Of the probe's objects, for each point draw."""
