@@ -107,14 +107,14 @@ class Stage(Generic[C, D]):
         settings: the part of the config that it depends on.
         make: writes it into an empty folder, from (config, data, folder, device).
         version: of `make`: raise it when the same settings give something else.
-        needed: whether a trial of a config reads it at all; where not, it is neither made nor given.
+        when: whether trials of (config, data) need it; None: always.
     """
 
     name: str
     settings: Callable[[C], Config]
     make: Callable[[C, D, Path, torch.device], None]
     version: int = 1
-    needed: Callable[[C], bool] = lambda _: True
+    when: Callable[[C, D], bool] | None = None
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class Recipe(Generic[C, D]):
         reads: class of the data.
         outputs: what a trial exports; the first one's score is a study's objective unless it names another.
         check: raises InfeasibleError when the data cannot serve the config; cheap.
-        open: builds the session from (config, data, folder of each stage that is needed, seed).
+        open: builds the session from (config, data, folder of each stage, seed).
         stages: what trials share.
     """
 
@@ -142,6 +142,10 @@ class Recipe(Generic[C, D]):
     check: Callable[[C, D], None]
     open: Callable[[C, D, Mapping[str, Path], int], Session]
     stages: tuple[Stage[C, D], ...] = ()
+
+    def stages_of(self, config: C, data: D) -> tuple[Stage[C, D], ...]:
+        """The stages that it needs."""
+        return tuple(stage for stage in self.stages if stage.when is None or stage.when(config, data))
 
     def model_name(self, output: str) -> str:
         """Registered-model name: `cross-modal-points`."""

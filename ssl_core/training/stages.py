@@ -35,14 +35,10 @@ class Stages:
         facts = [stage.version, type(settings).__name__, settings.to_json(), data.digest, self.source]
         return self.root / f"{self.recipe.name}-{stage.name}-{short_digest(json.dumps(facts))}"
 
-    def needed(self, config: Config) -> list[Stage[Any, Any]]:
-        """The stages that a trial of the config reads."""
-        return [stage for stage in self.recipe.stages if stage.needed(config)]
-
     def made(self, config: Config, data: Data) -> dict[str, Path]:
         """The folder of each stage that is needed, made now by whoever comes first. Raises what making raises."""
         folders: dict[str, Path] = {}
-        for stage in self.needed(config):
+        for stage in self.recipe.stages_of(config, data):
             device = choose_device(config.training.device if isinstance(config, RecipeConfig) else "auto")
 
             def make(folder: Path, stage: Stage[Any, Any] = stage, device: Any = device) -> None:

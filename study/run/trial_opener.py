@@ -61,7 +61,7 @@ class TrialOpener:
         """Where the trial's stages are or will be, by name."""
         config, stages = self.config(values), self._stages()
         data = self._open_data(config)
-        return {stage.name: stages.folder(stage, config, data) for stage in stages.needed(config)}
+        return {stage.name: stages.folder(stage, config, data) for stage in self.recipe.stages_of(config, data)}
 
     def _stages(self) -> Stages:
         return Stages(self.recipe, Path(self.derived), self.source.source_digest, aside)

@@ -77,7 +77,7 @@ def _make(config: MultiviewContrastConfig, pack: ObjectPack, folder: Path, devic
 
 
 PAIRS: Stage[MultiviewContrastConfig, ObjectPack] = Stage(
-    "pairs", _settings, _make, needed=lambda config: config.loss.local_weight > 0
+    "pairs", _settings, _make, when=lambda config, _: config.loss.local_weight > 0
 )
 
 

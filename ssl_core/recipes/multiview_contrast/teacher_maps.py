@@ -73,7 +73,7 @@ def _make(config: MultiviewContrastConfig, pack: ObjectPack, folder: Path, devic
 
 
 MAPS: Stage[MultiviewContrastConfig, ObjectPack] = Stage(
-    "maps", _settings, _make, needed=lambda config: config.loss.local_weight > 0
+    "maps", _settings, _make, when=lambda config, _: config.loss.local_weight > 0
 )
 
 

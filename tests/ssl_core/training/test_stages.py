@@ -71,7 +71,7 @@ def test_the_address_is_all_that_decides_the_content_and_nothing_else(tmp_path):
 
 def test_a_stage_that_a_trial_does_not_read_is_neither_made_nor_given(tmp_path):
     make = Making()
-    stage = Stage("teacher", lambda config: config.teacher, make, needed=lambda config: config.beta > 0)
+    stage = Stage("teacher", lambda config: config.teacher, make, when=lambda config, data: config.beta > 0)
     ours = Stages(replace(stages(tmp_path, make).recipe, stages=(stage,)), tmp_path)
     assert ours.open(Settings(beta=0), Data(), 0).folders == {}
     assert make.calls == []
