@@ -1,6 +1,6 @@
 """Classify your own splats: a pretrained encoder, a few labelled objects per class, a linear model on top.
 
-    python examples/classify_your_splats.py my_splats cross-modal-points@champion
+    python examples/classify_your_splats.py my_splats multiview-contrast-points@champion
 
 my_splats/<class>/*.ply are labelled; my_splats/unknown/*.ply get a class. The encoder may also be a pulled folder.
 The cells (`# %%`) open as a notebook in VS Code, Spyder or Jupytext.

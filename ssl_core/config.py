@@ -171,7 +171,7 @@ def override(config: C, values: Mapping[str, Any]) -> C:
     """
     kind = type(config)
     _check_keys(kind, values)
-    tree = config.model_dump(mode="python")
+    tree = _tree(config)
     for key, value in sorted(values.items(), key=lambda item: (not item[0].endswith("kind"), item[0])):
         parts = key.split(".")
         node: Any = tree
@@ -186,6 +186,11 @@ def override(config: C, values: Mapping[str, Any]) -> C:
             model = _member(models, node) or models[0]
         node[parts[-1]] = value
     return validated(kind, tree)
+
+
+def _tree(config: BaseModel) -> dict[str, Any]:
+    """Every field as plain values, those too that the text leaves out while they are unset."""
+    return {name: _tree(value) if isinstance(value, BaseModel) else value for name, value in config}
 
 
 def _check_keys(kind: type[Config], values: Mapping[str, Any]) -> None:

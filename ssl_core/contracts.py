@@ -15,11 +15,24 @@ from ssl_core.config import Config
 from ssl_core.errors import ConfigError
 
 FeatureGroup = Literal[
-    "xyz", "opacity", "scale", "rotation", "sh_dc", "sh_rest", "normals", "normal_tensor", "reference_color"
+    "xyz",
+    "opacity",
+    "scale",
+    "rotation",
+    "sh_dc",
+    "sh_rest",
+    "normals",
+    "normal_tensor",
+    "covariance",
+    "reference_color",
 ]
 """Ordered groups of Gaussian columns.
 
 `normal_tensor` is n n^T of the normal n, as xx, yy, zz, xy, xz, yz: the same for n and -n, whose sign is noise on CAD.
+
+`covariance` is log(Sigma) / 8 of the covariance Sigma in units of the sample's radius, plus the identity, in the same
+order: scale and rotation in one, whatever the sign of the quaternion and the order of the axes. A standard deviation of
+exp(-4) = 0.018 of the radius, usual for a Gaussian of an object, is 0.
 
 `reference_color` is the cross-modal reference's defect: f_rest_0..43.
 """
@@ -33,6 +46,7 @@ FEATURE_WIDTH: dict[FeatureGroup, int] = {
     "sh_rest": 45,
     "normals": 3,
     "normal_tensor": 6,
+    "covariance": 6,
     "reference_color": 44,
 }
 Sampling = Literal["fps", "uniform", "uniform_with_replacement", "opacity_weighted"]

@@ -51,7 +51,7 @@ space:
   training.optimizer.lr: {log: [3.0e-4, 2.0e-3]}
   negatives: {choice: [any, other_class]}
 """
-_MEASURED = ("seconds/", "cost/", "train/samples_per_second", "train/data_wait")
+_MEASURED = ("seconds/", "cost/", "system/", "train/samples_per_second", "train/data_wait")
 """Prefixes of metrics that no two runs share: timings and costs."""
 
 
@@ -162,7 +162,8 @@ def _version(item: dict[str, Any]) -> dict[str, Any]:
 
 
 def _metrics(file: Path) -> list[dict[str, float]]:
-    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    # the revision knew no epoch 0, which is the untrained models'
+    lines = [line for line in map(json.loads, file.read_text().splitlines()) if line["epoch"] > 0]
     kept = lambda name: name != "at" and not name.startswith(_MEASURED)  # noqa: E731 - `at`: when it was written
     return [{name: value for name, value in line.items() if kept(name)} for line in lines]
 

@@ -49,8 +49,8 @@ def test_lock_has_hashes_and_no_index() -> None:
 
 
 KINDS = {
-    "DGCNNConfig", "ImageContract", "PointNet2MSGConfig", "PointNet2SSGConfig", "PointNetConfig", "PointsContract",
-    "ResNetConfig",
+    "DGCNNConfig", "ImageContract", "PointNet2MSGConfig", "PointNet2SSGConfig", "PointNetConfig",
+    "PointTransformerConfig", "PointsContract", "ResNetConfig",
 }  # fmt: skip
 MAY_ASK = {f"ssl_core/models/{name}.py" for name in ("build", "cards", "dgcnn", "image", "pointnet", "pointnet2")}
 

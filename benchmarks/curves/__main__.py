@@ -70,7 +70,7 @@ def _runs(folder: Path) -> Iterator[tuple[str, RecordedRun]]:
     for trial in trials:
         if trial.user_attrs.get("outcome") == "COMPLETE":
             path = folder / "trials" / f"{trial.number:04d}" / "metrics.jsonl"
-            epochs = {row["epoch"]: row for row in map(json.loads, path.read_text().splitlines())}
+            epochs = {row["epoch"]: row for row in map(json.loads, path.read_text().splitlines()) if row["epoch"] > 0}
             if sorted(epochs) == list(range(1, trial.user_attrs["epochs"] + 1)):
                 yield recipe, _run(trial, [epochs[epoch] for epoch in sorted(epochs)])
 

@@ -5,6 +5,7 @@ by its tags before it is made, and a run that this process did not make is asked
 So a mirror may be killed at any moment and begin again. Its cursor saves work and shows how far it is, no more.
 """
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
@@ -34,7 +35,7 @@ from registry.tracking.names import (
     own_tags,
     texts_of,
 )
-from registry.tracking.run_view import Point, RunView, Source
+from registry.tracking.run_view import DatasetView, Point, RunView, Source
 from registry.tracking.uploads import Uploads
 
 MOST_POINTS, MOST_TEXTS, MOST_REFUSALS = 900, 50, 10
@@ -43,13 +44,14 @@ MOST_POINTS, MOST_TEXTS, MOST_REFUSALS = 900, 50, 10
 
 @dataclass
 class _Told:
-    """What a run of the server is known to have: tags, parameters, latest step of each metric, status."""
+    """What a run of the server is known to have: tags, parameters, latest step of each metric, status, data set."""
 
     id: str
     tags: dict[str, str]
     params: set[str] = field(default_factory=set)
     steps: dict[str, int] = field(default_factory=dict)
     status: str = "RUNNING"
+    dataset: bool = False
 
 
 class Mirror:
@@ -139,7 +141,7 @@ class Mirror:
 
     def _show(self, run: str) -> None:
         told = self._told.get(run)
-        view = self._source.look(run, max(told.steps.values(), default=0) if told else 0)
+        view = self._source.look(run, max(told.steps.values(), default=-1) if told else -1)
         points, infinite = _finite(view.points)
         wanted = texts_of({**view.tags, **infinite}, TAG_LIMIT)
         if told is None:
@@ -152,6 +154,9 @@ class Mirror:
         told.params.update(params)
         told.tags.update(tags)
         told.steps.update({point.key: point.step for point in points})
+        if view.dataset is not None and not told.dataset:
+            self._log_dataset(run, told.id, view.dataset)
+            told.dataset = True
         self._uploads.want(run, view.files)
         if view.status != told.status:
             with answers():
@@ -175,7 +180,8 @@ class Mirror:
                 self._client.set_tag(run_id, PARENT, tags[PARENT])
             known = {point.key for point in points} & set(found.data.metrics)
             steps = {key: max(p.step for p in self._client.get_metric_history(run_id, key)) for key in sorted(known)}
-        return _Told(run_id, dict(found.data.tags), set(found.data.params), steps, found.info.status)
+        some = bool(found.inputs and found.inputs.dataset_inputs)
+        return _Told(run_id, dict(found.data.tags), set(found.data.params), steps, found.info.status, some)
 
     def _create(self, run: str, view: RunView, tags: Mapping[str, str]) -> _Told:
         trial = {KIND: "study"} if run == STUDY_RUN else {KIND: "trial", TRIAL: run}
@@ -203,15 +209,27 @@ class Mirror:
             with answers():
                 self._client.log_batch(run_id, *kinds)
         except RefusedError as error:
-            with answers():
-                if self._client.get_run(run_id).info.lifecycle_stage == "deleted":
-                    raise RefusedError(f"run {run_id} was deleted") from None
+            self._raise_if_deleted(run_id)
             if len(batch) == 1:
                 self._refuse(f"run {run}, {batch[0].key}: {error}")
                 return
             middle = len(batch) // 2
             for half in (batch[:middle], batch[middle:]):
                 self._log(run, run_id, half)
+
+    def _log_dataset(self, run: str, run_id: str, dataset: DatasetView) -> None:
+        """Told again it is there once, as MLflow knows inputs by name and digest."""
+        try:
+            with answers():
+                self._client.log_inputs(run_id, datasets=[_dataset_input(dataset)])
+        except RefusedError as error:
+            self._raise_if_deleted(run_id)
+            self._refuse(f"run {run}, data set {dataset.name}: {error}")
+
+    def _raise_if_deleted(self, run_id: str) -> None:
+        with answers():
+            if self._client.get_run(run_id).info.lifecycle_stage == "deleted":
+                raise RefusedError(f"run {run_id} was deleted")
 
     # ---- the cursor
 
@@ -240,6 +258,18 @@ def _runs_by_name(server: Connection, key: str) -> dict[str, Any]:
         if name == STUDY_RUN or name.isdecimal():
             named.setdefault(name, run)
     return named
+
+
+def _dataset_input(dataset: DatasetView) -> Any:
+    """MLflow's entity; made by hand, as `mlflow.data` would load the data to describe it."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    scheme, has_scheme, _ = dataset.place.partition("://")
+    kind, source = scheme if has_scheme else "local", json.dumps({"uri": dataset.place})
+    return DatasetInput(
+        Dataset(name=dataset.name[:500], digest=dataset.digest[:36], source_type=kind, source=source),
+        [InputTag("mlflow.data.context", "training")],
+    )
 
 
 def _finite(points: Iterable[Point]) -> tuple[list[Point], dict[str, str]]:

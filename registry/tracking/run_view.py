@@ -17,6 +17,14 @@ class Point(NamedTuple):
     step: int
 
 
+class DatasetView(NamedTuple):
+    """The data set that a run learns from, as MLflow lists a run's inputs."""
+
+    name: str
+    digest: str  # at most 36 characters
+    place: str  # folder or URI
+
+
 @dataclass(frozen=True)
 class RunView:
     """How a run shall look."""
@@ -31,6 +39,7 @@ class RunView:
     ended: int | None = None
     # artifacts by name, a text or a file; the name ends like the file's. A file that is gone is left out
     files: Mapping[str, str | Path] = field(default_factory=dict)
+    dataset: DatasetView | None = None
 
 
 class Source(Protocol):

@@ -16,6 +16,7 @@ import torch
 
 from registry.tracking.connection import explained
 from registry.versions.fetching import fetch
+from registry.versions.gain import gain_of
 from registry.versions.model_card import NOT_EVALUATED, describe_version, render_card
 from registry.versions.records import PREFIX, Decision, EncoderVersion, EvaluationSummary
 from registry.versions.store import EncoderStore, bundle_digest
@@ -170,6 +171,7 @@ def tag_version(store: EncoderStore, version: EncoderVersion, report: Report, ru
         f"{PREFIX}evaluation": summary.to_json(),
         f"{PREFIX}evaluation_run": run_id,
         f"{PREFIX}protocol": report.config.protocol,
+        f"{PREFIX}gain": "" if (gain := gain_of(report)) is None else gain.to_json(),
     }
     if report.deciding is not None:
         measurement, scores = report.paired()[0]

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import Field, ValidationError
 
+from registry.versions.gain import Gain
 from ssl_core.config import Config, parse_json
 from ssl_core.errors import NewerVersionError, RegistryError
 from ssl_core.models.cards import Card, CardKind
@@ -116,6 +117,8 @@ class EncoderVersion(Config):
     aliases: tuple[str, ...] = ()
     events: tuple[Event, ...] = ()
     evaluation: EvaluationSummary | None = None
+    gain: Gain | None = None
+    """of its last evaluation; None where there is no baseline, or an older revision evaluated it"""
     decision: Decision | None = None
     run_id: str = ""
     """MLflow run it was registered from"""

@@ -16,6 +16,7 @@ from registry.tracking.artifact_root import reading, writing
 from registry.tracking.connection import Client, every_page, explained, import_mlflow, is_missing, write_again
 from registry.tracking.database import NoRegistryError
 from registry.tracking.run_log import RunLog
+from registry.versions.gain import Gain
 from registry.versions.model_card import describe_version
 from registry.versions.records import (
     CANDIDATE,
@@ -290,6 +291,7 @@ def _read(version: Any, aliases: Mapping[str, str]) -> EncoderVersion:
         aliases=tuple(sorted(alias for alias, number in aliases.items() if int(number) == int(version.version))),
         events=events_of(tags),
         evaluation=optional(EvaluationSummary, tags.get(f"{PREFIX}evaluation")),
+        gain=optional(Gain, tags.get(f"{PREFIX}gain")),
         decision=optional(Decision, tags.get(f"{PREFIX}decision")),
         run_id=version.run_id or "",
         model_id=tags.get(f"{PREFIX}model_id", ""),

@@ -25,6 +25,14 @@ class PointAugment(Config):
         default=0.0, ge=0, lt=1, description="chance that a feature group of an object is all zero; xyz always stays"
     )
 
+    def check(self, contract: PointsContract) -> None:
+        """Raises ValueError where the points have columns that do not turn with the object."""
+        if self.yaw > 0 and (still := set(contract.features) - {"xyz", "normals", "opacity", "sh_dc"}):
+            raise ValueError(f"augment.yaw turns positions and normals, not '{min(still)}'; set it to 0")
+
+
+UNCHANGED = PointAugment(scale=1, shift=0, jitter=0, drop_points=0)
+
 
 def augment_points(
     points: Tensor,

@@ -67,6 +67,8 @@ def _group(group: FeatureGroup, columns: Array, radius: Array, standardise: bool
             return _shortest_axes(columns)
         case "normal_tensor":
             return _products(_shortest_axes(columns))
+        case "covariance":
+            return _log_covariances(columns, radius)
         case "opacity":
             values = columns[COLUMNS["opacity"]]
             return np.tanh(np.float32(0.5) * values) if standardise else values  # 2 sigmoid - 1
@@ -128,11 +130,33 @@ def _products(normals: Array) -> Array:
     return np.stack([x * x, y * y, z * z, x * y, x * z, y * z])
 
 
+def _log_covariances(columns: Array, radius: Array) -> Array:
+    """[6, B, N] of sum_i a_i a_i^T s_i, with s the log-scales relative to the radius, brought to order one, and a the
+    axes: log(Sigma) / 8 + 1."""
+    logs = (columns[COLUMNS["scale"]] - np.log(radius) + np.float32(4)) / np.float32(4)
+    w, x, y, z = _unit(columns[COLUMNS["rotation"]])
+    axes = (
+        (1 - 2 * (y * y + z * z), 2 * (x * y + w * z), 2 * (x * z - w * y)),
+        (2 * (x * y - w * z), 1 - 2 * (x * x + z * z), 2 * (y * z + w * x)),
+        (2 * (x * z + w * y), 2 * (y * z - w * x), 1 - 2 * (x * x + y * y)),
+    )
+    out: Array = sum(_products(np.stack(axis)) * log for axis, log in zip(axes, logs, strict=True))
+    return out
+
+
+_SOURCES: dict[FeatureGroup, tuple[str, ...]] = {
+    "reference_color": ("sh_rest",),
+    "normal_tensor": ("normals",),
+    "covariance": ("scale", "rotation"),
+}
+"""Groups of a pack that the others are made of."""
+
+
 def check_groups(contract: PointsContract, available: tuple[str, ...], why_no_sh_rest: str = "") -> None:
     """Raises InfeasibleError naming the first feature group that the pack lacks, and why where that is known."""
     for group in contract.features:
-        source = "sh_rest" if group in REST_GROUPS else "normals" if group == "normal_tensor" else group
-        if source not in available:
+        sources = _SOURCES.get(group, (group,))
+        if source := next((source for source in sources if source not in available), ""):
             why = f" because {why_no_sh_rest}" if source == "sh_rest" and why_no_sh_rest else ""
             raise InfeasibleError(
                 f"feature group '{group}' is not in this pack{why} (it has {', '.join(available)}); "

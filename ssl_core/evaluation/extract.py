@@ -134,9 +134,10 @@ def point_batch_count(objects: int) -> int:
     return -(-objects // _POINT_BATCH)
 
 
-def view_batch_count(pack: Pack, objects: NDArray[np.int64]) -> int:
-    """Batches of `image_features` of all views."""
-    return -(-len(objects) * int(pack.num_views[objects].min()) // _IMAGE_BATCH)
+def view_batch_count(pack: Pack, objects: NDArray[np.int64], views: int | None = None) -> int:
+    """Batches of `image_features` of so many views, or all."""
+    available = int(pack.num_views[objects].min())
+    return -(-len(objects) * (available if views is None else min(views, available)) // _IMAGE_BATCH)
 
 
 LIMIT_BYTES = 4 * 2**30

@@ -16,9 +16,11 @@ from ssl_core.contracts import ImageContract, PointsContract
 from ssl_core.errors import ConfigError
 from ssl_core.models.dgcnn import DGCNN, DGCNNConfig
 from ssl_core.models.image import ResNetConfig, TimmConfig, build_resnet, build_timm
+from ssl_core.models.point_transformer import PointTransformer, PointTransformerConfig
 from ssl_core.models.pointnet import PointNet, PointNetConfig
 from ssl_core.models.pointnet2 import PointNet2, PointNet2MSGConfig, PointNet2SSGConfig
-from ssl_core.models.readout import ReadOut, ReadoutConfig, head_layers
+from ssl_core.models.readout import Head, ReadOut, ReadoutConfig
+from ssl_core.models.small_cnn import SmallCnn, SmallCnnConfig
 
 
 class Encoder(nn.Module):
@@ -47,9 +49,10 @@ class Encoder(nn.Module):
 
 
 PointBackbone = Annotated[
-    PointNetConfig | PointNet2SSGConfig | PointNet2MSGConfig | DGCNNConfig, Field(discriminator="kind")
+    PointNetConfig | PointNet2SSGConfig | PointNet2MSGConfig | DGCNNConfig | PointTransformerConfig,
+    Field(discriminator="kind"),
 ]
-ImageBackbone = Annotated[ResNetConfig | TimmConfig, Field(discriminator="kind")]
+ImageBackbone = Annotated[ResNetConfig | TimmConfig | SmallCnnConfig, Field(discriminator="kind")]
 Backbone = Annotated[
     PointNetConfig | PointNet2SSGConfig | PointNet2MSGConfig | DGCNNConfig | ResNetConfig, Field(discriminator="kind")
 ]
@@ -99,7 +102,7 @@ def _encoder(
 ) -> Encoder:
     if readout is None:
         return Encoder(contract, network, columns)
-    read = ReadOut(network, *head_layers(columns, readout), readout.parts)
+    read = ReadOut(network, Head(columns, readout), readout.parts)
     return Encoder(contract, read, readout.width(columns))
 
 
@@ -109,6 +112,8 @@ def _image_network(backbone: ImageBackbone) -> nn.Module:
             return build_resnet(backbone)
         case TimmConfig():
             return build_timm(backbone)
+        case SmallCnnConfig():
+            return SmallCnn(backbone)
         case _:
             assert_never(backbone)
 
@@ -131,6 +136,8 @@ def _point_network(columns: int, backbone: PointBackbone) -> nn.Module:
             return PointNet2(columns, backbone)
         case DGCNNConfig():
             return DGCNN(columns, backbone)
+        case PointTransformerConfig():
+            return PointTransformer(columns, backbone)
         case _:
             assert_never(backbone)
 

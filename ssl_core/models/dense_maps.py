@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from ssl_core.errors import ConfigError
 from ssl_core.models.build import Encoder
 from ssl_core.models.readout import ReadOut
+from ssl_core.models.small_cnn import SmallCnn
 
 _RESNET_LAYERS = {4: 1, 8: 2, 16: 3, 32: 4}
 """stride -> how many of the four layers of a torchvision ResNet"""
@@ -23,6 +24,8 @@ def dense_features(encoder: Encoder, stride: int) -> Callable[[Tensor], Tensor]:
         found = _of_timm(network, stride)
     elif all(hasattr(network, name) for name in ("conv1", "bn1", "relu", "maxpool", "layer4")):
         found = _of_resnet(network, stride)
+    elif isinstance(network, SmallCnn):
+        found = _of_small_cnn(network, stride)
     else:
         raise ConfigError(
             f"the teacher ({type(network).__name__}) has no dense maps, which loss.local_weight > 0 needs; choose a "
@@ -60,6 +63,19 @@ def _of_resnet(network: Any, stride: int) -> Callable[[Tensor], Tensor]:
         x: Tensor = network.maxpool(network.relu(network.bn1(network.conv1(images))))
         for number in range(1, _RESNET_LAYERS[stride] + 1):
             x = getattr(network, f"layer{number}")(x)
+        return x
+
+    return features
+
+
+def _of_small_cnn(network: SmallCnn, stride: int) -> Callable[[Tensor], Tensor]:
+    strides = [2 ** (number + 1) for number in range(len(network.layers))]
+    if stride not in strides:
+        raise _no_such_stride(network, stride, set(strides))
+    layers = network.layers[: strides.index(stride) + 1]
+
+    def features(images: Tensor) -> Tensor:
+        x: Tensor = layers(images)
         return x
 
     return features

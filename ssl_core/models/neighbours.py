@@ -40,8 +40,8 @@ def nearest(x: Tensor, count: int) -> Tensor:
     return torch.cdist(x, x).topk(min(count, x.shape[1]), dim=-1, largest=False, sorted=False).indices
 
 
-def farthest_points(xyz: Tensor, count: int) -> Tensor:
-    """[B, N, 3] -> [B, min(count, N)]: farthest-point order starting from index 0 (Eldar et al. 1997).
+def farthest_points(xyz: Tensor, count: int, first: Tensor | None = None) -> Tensor:
+    """[B, N, 3] -> [B, min(count, N)]: farthest-point order (Eldar et al. 1997) from `first` [B]; without it, index 0.
 
     Of points that are equally far the first by index is taken. A graph (`torch.export`, and ONNX made of it) has the
     search as one loop, not as a step per centre, with the same arithmetic in the same order.
@@ -49,7 +49,7 @@ def farthest_points(xyz: Tensor, count: int) -> Tensor:
     columns = xyz.detach().transpose(1, 2).contiguous()
     batch, _, points = columns.shape
     count = min(count, points)
-    index = torch.zeros(batch, dtype=torch.int64, device=xyz.device)
+    index = torch.zeros(batch, dtype=torch.int64, device=xyz.device) if first is None else first
     distance = torch.full((batch, points), torch.inf, dtype=xyz.dtype, device=xyz.device)
     if torch.compiler.is_exporting():
         return _loop_of_the_graph(columns, count, index, distance)
@@ -88,7 +88,7 @@ def _loop_of_the_graph(columns: Tensor, count: int, index: Tensor, distance: Ten
 
     step = torch.ones((), dtype=torch.int64, device=columns.device)
     places = torch.arange(count, device=columns.device)
-    chosen = torch.zeros((columns.shape[0], count), dtype=torch.int64, device=columns.device)
+    chosen = index[:, None].expand(-1, count).contiguous()
     carried = (step, index, distance, chosen)
     found: Tensor = torch.ops.higher_order.while_loop(goes_on, body, carried, (columns, places))[3]
     return found

@@ -3,6 +3,8 @@
 The literature throws the head away (SimCLR, Chen et al. 2020, §4.2: its contrastive loss takes from the head's output
 what a task may need). Where the head learns to predict another network's features, its layers carry what was learnt
 (docs/LOG.md), so which of them is exported is a choice, to be decided on held-out objects.
+
+The part `ridge` is a linear map of the backbone that no gradient step has seen (`ssl_core.models.ridge`).
 """
 
 from typing import Literal
@@ -14,19 +16,21 @@ from torch import Tensor, nn
 
 from ssl_core.config import Config
 
-Part = Literal["backbone", "hidden", "head"]
+Part = Literal["backbone", "hidden", "head", "ridge"]
 
 
 class ReadoutConfig(Config):
-    """A head of two linear layers, and which parts of the network the features are made of, side by side."""
+    """A head of two linear layers and a ridge regression over one backbone, and which of these parts the features are
+    made of, side by side."""
 
     hidden: int = Field(default=512, ge=1, le=16384)
-    output: int = Field(default=1280, ge=1, le=16384, description="width of what the head predicts")
-    parts: tuple[Part, ...] = Field(default=("hidden",), min_length=1, max_length=3)
+    output: int = Field(default=1280, ge=1, le=16384, description="width of what head and ridge regression predict")
+    parts: tuple[Part, ...] = Field(default=("hidden",), min_length=1, max_length=4)
 
     def width(self, backbone: int) -> int:
         """Of the features over a backbone's."""
-        return sum({"backbone": backbone, "hidden": self.hidden, "head": self.output}[part] for part in self.parts)
+        widths = {"backbone": backbone, "hidden": self.hidden, "head": self.output, "ridge": self.output}
+        return sum(widths[part] for part in self.parts)
 
 
 class HiddenLayer(nn.Module):
@@ -41,17 +45,38 @@ class HiddenLayer(nn.Module):
         return F.relu(self.norm(self.linear(features)))
 
 
+class Head(nn.Module):
+    """Layers over a backbone's features [B, columns]; the ridge regression only where it is read."""
+
+    def __init__(self, columns: int, config: ReadoutConfig) -> None:
+        super().__init__()
+        self.hidden = HiddenLayer(columns, config.hidden)
+        self.output = nn.Linear(config.hidden, config.output)
+        self.ridge = nn.Linear(columns, config.output) if "ridge" in config.parts else None
+
+    def forward(self, features: Tensor) -> dict[Part, Tensor]:
+        """Every part, each [B, width]."""
+        hidden = self.hidden(features)
+        found: dict[Part, Tensor] = {"backbone": features, "hidden": hidden, "head": self.output(hidden)}
+        return found if self.ridge is None else {**found, "ridge": self.ridge(features)}
+
+    def trained(self) -> tuple[nn.Parameter, ...]:
+        """What gradients move: all but the ridge regression."""
+        return (*self.hidden.parameters(), *self.output.parameters())
+
+
 class ReadOut(nn.Module):
     """A backbone under its head: the features are `parts` side by side, [B, width].
 
     A layer that no part needs is left out: a bundle holds what is read.
     """
 
-    def __init__(self, backbone: nn.Module, hidden: HiddenLayer, output: nn.Linear, parts: tuple[Part, ...]) -> None:
+    def __init__(self, backbone: nn.Module, head: Head, parts: tuple[Part, ...]) -> None:
         super().__init__()
         self.backbone, self.parts = backbone, parts
-        self.hidden = None if set(parts) == {"backbone"} else hidden
-        self.output = output if "head" in parts else None
+        self.hidden = head.hidden if {"hidden", "head"} & set(parts) else None
+        self.output = head.output if "head" in parts else None
+        self.ridge = head.ridge if "ridge" in parts else None
 
     def forward(self, x: Tensor) -> Tensor:
         found: dict[Part, Tensor] = {"backbone": self.backbone(x)}
@@ -59,9 +84,6 @@ class ReadOut(nn.Module):
             found["hidden"] = self.hidden(found["backbone"])
         if self.output is not None:
             found["head"] = self.output(found["hidden"])
+        if self.ridge is not None:
+            found["ridge"] = self.ridge(found["backbone"])
         return torch.cat([found[part] for part in self.parts], dim=1)
-
-
-def head_layers(columns: int, config: ReadoutConfig) -> tuple[HiddenLayer, nn.Linear]:
-    """The head's two layers over features [B, columns]."""
-    return HiddenLayer(columns, config.hidden), nn.Linear(config.hidden, config.output)

@@ -6,6 +6,7 @@ A recipe writes a `Trial` (models, batches, losses, validation); `ssl_core.train
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +69,20 @@ class Session(Protocol):
         """Write a bundle per output into `folder`; their folders by name of the output."""
 
 
+def untrained_metrics(session: Session) -> dict[str, float]:
+    """What a fresh session's models score before their first epoch, by its own `untrained()`.
+
+    For people only: it decides nothing. Empty where the session has no such method, has trained, or cannot say.
+    """
+    measure: Callable[[], Mapping[str, float]] | None = getattr(session, "untrained", None)
+    if measure is None or session.epoch > 0:
+        return {}
+    try:
+        return {name: value for name, value in measure().items() if math.isfinite(value)}
+    except Exception:  # what is amiss shows in the first epoch, which is the trial's own
+        return {}
+
+
 class Score(Config):
     """What decides between states of a model: a metric that trials report, and which way is better."""
 
@@ -105,7 +120,8 @@ class Stage(Generic[C, D]):
     Attributes:
         name: lower case, of a folder.
         settings: the part of the config that it depends on.
-        make: writes it into an empty folder, from (config, data, folder, device).
+        make: writes it into an empty folder, from (config, data, folder, device). Where it takes long it says how far
+            it is: `ssl_core.training.stage_progress.tell_stage`.
         version: of `make`: raise it when the same settings give something else.
         when: whether trials of (config, data) need it; None: always.
     """
@@ -195,7 +211,8 @@ class Trial(Protocol):
     steps_per_epoch: int
 
     def batches(self, epoch: int) -> Iterator[Batch]:
-        """The batches of epoch number `epoch` (from 0): the same ones whenever they are asked for."""
+        """The batches of epoch number `epoch` (from 0): the same ones whenever they are asked for. None at all where
+        nothing is trained by gradients."""
 
     def samples(self, batch: Batch) -> int:
         """How many samples a batch holds; for the speed that is told."""
@@ -207,7 +224,8 @@ class Trial(Protocol):
         """Groups of each optimiser, under the names of `losses`."""
 
     def validate(self) -> dict[str, float]:
-        """Held-out metrics. Must neither read the test split nor change the models."""
+        """Held-out metrics. Must neither read the test split nor change what is trained; what is solved in closed form
+        over it (a ridge regression) may be solved here."""
 
     def models(self) -> Mapping[str, tuple[nn.Module, Card]]:
         """What each output exports: part of `module`, or made of its parts."""

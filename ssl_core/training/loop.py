@@ -39,7 +39,8 @@ def train_epoch(training: Training, batches: Iterable[Batch]) -> dict[str, float
     """Run one epoch and return its metrics: the mean of each loss term, rate, samples/s, seconds waiting for data.
 
     `train/data_wait_share` is the share of the epoch's time for which no batch was there to train on. Several losses
-    are `train/<optimiser>_loss`; all are taken at the same weights, before any optimiser steps.
+    are `train/<optimiser>_loss`; all are taken at the same weights, before any optimiser steps. An epoch without any
+    batch (of a trial that is solved, not trained) has none of these.
 
     Raises DivergedError: a loss is not finite; no optimiser has stepped on it.
     """
@@ -59,6 +60,8 @@ def train_epoch(training: Training, batches: Iterable[Batch]) -> dict[str, float
         training.iteration += 1
         samples += trial.samples(batch)
         count += 1
+    if count == 0:
+        return {}
     elapsed = time.perf_counter() - began
     return {
         **{f"train/{name}": total / count for name, total in totals.items()},

@@ -21,7 +21,7 @@ from ssl_core.training.checkpoint import (
     save_checkpoint,
 )
 from ssl_core.training.config import RecipeConfig, SteppedGroups, choose_device, learning_rate_factor
-from ssl_core.training.contract import AnyRecipe, Data, Session, Trial
+from ssl_core.training.contract import AnyRecipe, Data, Session, Trial, untrained_metrics
 from ssl_core.training.loop import Training, train_epoch
 from ssl_core.training.trial_costs import PeakMemory, measured_costs
 
@@ -81,6 +81,12 @@ class TrainedSession:
         if self.epoch >= self.epochs:
             self.best.require()
         return metrics
+
+    def untrained(self) -> dict[str, float]:
+        """Held-out metrics of the models as they are; nothing of the trial changes by it."""
+        device = self.training.device
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            return self.trial.validate()
 
     def save(self, folder: Path) -> None:
         """Write a checkpoint to `folder`, whole or not at all."""
@@ -157,7 +163,8 @@ def train_single(
 ) -> Mapping[str, Path]:
     """Train to the end, checkpointing each epoch, and export each output of its own best epoch.
 
-    Writes `config.json`, `metrics.jsonl` (one line per epoch), `last/` (checkpoint) and `encoders/<output>/`.
+    Writes `config.json`, `metrics.jsonl` (a line per epoch, 0 is the untrained models'), `last/` (checkpoint) and
+    `encoders/<output>/`.
 
     Args:
         session: a fresh one; a checkpoint in `out` is continued.
@@ -177,6 +184,8 @@ def train_single(
         session.load(standing(last))
     lines = log.read_text().splitlines() if log.exists() else []
     kept = [line for line in lines if json.loads(line)["epoch"] <= session.epoch]
+    if not kept and (untrained := untrained_metrics(session)):
+        kept = [json.dumps({"epoch": 0, **untrained})]
     log.write_text("".join(f"{line}\n" for line in kept))
     began, first = time.perf_counter(), session.epoch
     while session.epoch < session.epochs:

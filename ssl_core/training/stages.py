@@ -1,6 +1,6 @@
 """Stages of a recipe, made once per content address, and the opening of a trial over them.
 
-    <root>/<recipe>-<stage>-<digest>/       see `ssl_core.files.whole`
+    <root>/<recipe>-<stage>-<digest>/       see `ssl_core.files.whole`; while it is made: `training.stage_progress`
 
 The digest covers the stage's settings and version, the data, and the source of a recipe that is not ours.
 """
@@ -16,6 +16,7 @@ from ssl_core.errors import InfeasibleError
 from ssl_core.files.whole import derived_folder
 from ssl_core.training.config import RecipeConfig, choose_device
 from ssl_core.training.contract import AnyRecipe, Data, Session, Stage
+from ssl_core.training.stage_progress import telling
 
 Say = Callable[[str], None]
 
@@ -41,10 +42,14 @@ class Stages:
         for stage in self.recipe.stages_of(config, data):
             device = choose_device(config.training.device if isinstance(config, RecipeConfig) else "auto")
 
-            def make(folder: Path, stage: Stage[Any, Any] = stage, device: Any = device) -> None:
-                stage.make(config, data, folder, device)
-
             address = self.folder(stage, config, data).name
+
+            def make(
+                folder: Path, stage: Stage[Any, Any] = stage, device: Any = device, address: str = address
+            ) -> None:
+                with telling(self.root, address, stage.name, data.digest):
+                    stage.make(config, data, folder, device)
+
             folders[stage.name] = derived_folder(self.root, address, make, say=self.say)
         return folders
 

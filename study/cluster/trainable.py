@@ -14,6 +14,7 @@ from ray import tune
 from ssl_core.errors import SplatsweepError
 from study.spec.trial_request import OpenSession, TrialRequest
 from study.workers.revision import require_revision
+from study.workers.system_use import SystemUse
 from study.workers.trial_runner import TrialCrashedError, TrialRunner
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -52,7 +53,11 @@ class WarmTrainable(tune.Trainable):
             self._refusal = error  # told by `step`: who raises here has merely died
         limit_threads(worker_config.threads)
         self._runner = TrialRunner(
-            worker_config.open_session, worker_config.metric, worker_config.direction, worker_config.invocation
+            worker_config.open_session,
+            worker_config.metric,
+            worker_config.direction,
+            worker_config.invocation,
+            system=SystemUse(),
         )
         self._runner.begin(TrialRequest.from_json(config[REQUEST]))
 

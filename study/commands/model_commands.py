@@ -9,7 +9,9 @@ import typer
 
 from ssl_core.errors import ConfigError, InfeasibleError
 from study.commands.options import Json, Reference, opened_store
-from study.reports.console import answer, evaluation_progress, print_json, say, table
+from study.reports.console import answer, console, evaluation_progress, print_json, say, table
+from study.reports.verdict_text import bought_lines, verdict_rows
+from study.reports.verdicts import EncoderVerdict
 from study.spec.home import home
 
 if TYPE_CHECKING:
@@ -53,11 +55,10 @@ def models(
     elif not found:
         say("no encoder is registered yet; `make sweep` makes the first")
     else:
-        table("registered models", ["name", "version", "kind", "alias", "status", "study", "trial", "test result"], [
-            [v.name, v.version, v.kind, ", ".join(v.aliases), v.status, v.lineage.study, v.lineage.trial,
-             v.evaluation.headline if v.evaluation else "not evaluated"]
-            for v in found
-        ])  # fmt: skip
+        verdicts = [EncoderVerdict.of(version) for version in found]
+        for line in bought_lines(verdicts):
+            say(line)
+        console.print(verdict_rows("registered models", verdicts, decisions=False), markup=True)
 
 
 def evaluate(

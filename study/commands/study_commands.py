@@ -1,15 +1,18 @@
 """Studies as they stand, came about and will be: status, report, why, replay, plan; train for a trial alone."""
 
+import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from registry.tracking.cursor import read_cursor
 from ssl_core.errors import StorageError
 from study.commands.options import Assignments, Concurrency, Json, PackPlace, SpaceFile, StudyName, TrialCount, assigned
 from study.reports.console import aside, console, errors, print_json, say, table
-from study.spec.home import latest_study, study_folder
+from study.spec.home import derived_root, home, latest_study, study_folder
 
 if TYPE_CHECKING:
     from study.forecast.predict import Prediction, Range
@@ -38,6 +41,13 @@ def report(
     from study.reports.study_report import write_report
 
     folder = study_folder(name or latest_study())
+    if read_cursor(folder).runs:
+        from registry.tracking.run_log import open_run_log
+        from study.registration.study_verdicts import refresh_verdicts
+
+        # a folder that may not be written keeps what it has
+        with suppress(StorageError), open_run_log(os.environ.get("MLFLOW_TRACKING_URI"), home(), reading=True) as log:
+            refresh_verdicts(log, folder, aside)
     try:
         say(f"report: {write_report(read_ledger(folder), out or folder / 'report.html')}")
     except StorageError as error:
@@ -92,7 +102,6 @@ def train(
     from ssl_core.training.session import train_single
     from ssl_core.training.stages import Stages
     from study.datasets.pack_storage import needed_files, open_data
-    from study.run.trial_opener import derived_root
 
     if threads:
         torch.set_num_threads(threads)

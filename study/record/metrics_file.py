@@ -1,6 +1,8 @@
 """All metrics of a trial, one JSON line per epoch, beside its checkpoints: curves without a tracking server.
 
 {"epoch": 3, "at": 1790000000000, "val/probe": 0.5, ...}    `at`: milliseconds since 1970
+
+Epoch 0 is what the untrained models scored. It is for people: `read_metrics` leaves it out, `read_untrained` gives it.
 """
 
 import json
@@ -27,9 +29,14 @@ class MetricsFile:
         """Nothing to write yet."""
 
     def reported(self, record: TrialRecord, report: EpochReport) -> None:
-        """Append one line. Epochs told twice appear twice; the later one counts."""
+        """Append a line, the first time after that of the untrained models.
+
+        Epochs told twice appear twice; the later one counts.
+        """
         path = metrics_path(self._folder, record.number)
-        line = json.dumps({**report.metrics, "epoch": report.epoch, "at": int(time.time() * 1000)}) + "\n"
+        told = [(0, report.untrained)] if report.untrained else []
+        told, at = [*told, (report.epoch, report.metrics)], int(time.time() * 1000)
+        line = "".join(json.dumps({**metrics, "epoch": epoch, "at": at}) + "\n" for epoch, metrics in told)
         with disk_errors(self._folder):
             self._patience(lambda: append_line(path, line.encode()), path)
 
@@ -81,12 +88,22 @@ def read_lines(folder: Path, number: int, start: int = 0) -> tuple[list[EpochMet
 
 
 def read_metrics(folder: Path, number: int) -> Curves:
-    """Curves of a trial; empty when it reported nothing."""
+    """Curves of a trial from its first epoch on; empty when it reported nothing."""
     curves: Curves = {}
     for epoch, _, metrics in read_lines(folder, number)[0]:
-        for name, value in metrics.items():
+        for name, value in metrics.items() if epoch > 0 else ():
             curves.setdefault(name, {})[epoch] = value
     return {name: dict(sorted(curve.items())) for name, curve in sorted(curves.items())}
+
+
+def read_untrained(folder: Path, number: int) -> dict[str, float]:
+    """What a trial's models scored before their first epoch; empty where that was not measured."""
+    try:
+        with metrics_path(folder, number).open("rb") as stream:
+            first = _parsed(stream.readline())
+    except OSError:
+        return {}
+    return first.metrics if first is not None and first.epoch == 0 else {}
 
 
 def _parsed(line: bytes) -> EpochMetrics | None:

@@ -21,8 +21,8 @@ from study.datasets.object_store import is_uri
 from study.datasets.pack_storage import needed_files, open_data, place_name
 from study.engine.ledger import read_ledger
 from study.record.metrics_file import read_metrics
-from study.run.trial_opener import derived_root, kept_source
-from study.spec.home import checked_name, packs
+from study.run.trial_opener import kept_source
+from study.spec.home import checked_name, derived_root, packs
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ from study.workers.revision import code_digest, code_revision
 Say = Callable[[str], None]
 
 
-_OF_THE_CLOCK = ("seconds/", "train/samples_per_second", "train/data_wait", "cost/")
+_OF_THE_CLOCK = ("seconds/", "train/samples_per_second", "train/data_wait", "cost/", "system/")
 
 
 class CurveDifference(Config):

@@ -15,13 +15,16 @@ from search_spaces.space import load_space
 from ssl_core.data.dataset import Dataset
 from ssl_core.recipes.recipe_source import preset_at
 from study.analysis.attribution import Attribution, from_confirmations, from_trials
+from study.analysis.first_epochs import first_epoch_warning, untrained_values
 from study.analysis.words import values_text
 from study.datasets.pack_storage import needed_files, open_data, place_name
 from study.engine.cost_report import study_receipt
 from study.engine.ledger import Ledger, read_ledger
 from study.record.trial_record import ranked
-from study.reports.console import aside, errors, say, table
+from study.reports.console import aside, console, errors, say, table
 from study.reports.status import read_status
+from study.reports.verdict_text import bought_lines, verdict_rows
+from study.reports.verdicts import read_verdicts
 from study.run.driver import run_study
 from study.run.study_plan import StudyPlan, StudySummary, check_choices
 from study.run.trial_opener import TrialOpener, keep_source, trial_opener
@@ -91,8 +94,11 @@ def run_and_assess(request: Request) -> "tuple[StudyPlan, StudySummary, list[Ass
         if summary.interrupted:
             return plan, summary, []
         from study.registration.assess import assess_study  # two seconds of imports that a study begins without
+        from study.registration.study_verdicts import publish_verdicts
 
-        return plan, summary, assess_study(plan, opener, pack, summary, log, aside)
+        judged = assess_study(plan, opener, pack, summary, log, aside)
+        publish_verdicts(log, plan.folder, aside)
+        return plan, summary, judged
 
 
 def study_facts(plan: StudyPlan, summary: StudySummary, judged: "list[Assessed]") -> dict[str, Any]:
@@ -110,28 +116,35 @@ def study_facts(plan: StudyPlan, summary: StudySummary, judged: "list[Assessed]"
         "receipt": {**receipt.model_dump(mode="json"), "held": receipt.held},
         "groups": [gain.model_dump(mode="json") for gain in _attribution(ledger).gains],
         "encoders": [item.model_dump(mode="json") for item in judged],
+        "verdicts": [item.model_dump(mode="json") for item in read_verdicts(plan.folder)],
         "tracking": read_status(plan.folder).tracking.model_dump(mode="json"),
     }
 
 
 def print_study(plan: StudyPlan, summary: StudySummary, judged: "list[Assessed]", request: Request) -> None:
-    """Leaderboard, registered encoders with test accuracies, next commands, and what MLflow did not take."""
+    """What pretraining bought, leaderboard, registered encoders with what was found of them, next commands, and what
+    MLflow did not take."""
     if summary.interrupted:
         return
     if summary.was_finished:
         say(f"study {plan.name} is finished already; nothing was run again")
-    ledger = read_ledger(plan.folder)
+    ledger, verdicts = read_ledger(plan.folder), read_verdicts(plan.folder) if judged else ()
+    for line in bought_lines(verdicts):
+        say(line)
     records = ranked([record for record in ledger.records() if not record.confirms], plan.spec.direction)
     rows = [
-        [r.number, r.state, "-" if r.best_value is None else f"{r.best_value:.4f}", f"{r.epoch}/{r.epochs}",
-         values_text(r.values or {}, brief=True)]
+        [r.number, r.state, "-" if r.best_value is None else f"{r.best_value:.4f}", r.best_epoch or "-",
+         f"{r.epoch}/{r.epochs}", values_text(r.values or {}, brief=True)]
         for r in records[:_SHOWN]
     ]  # fmt: skip
-    columns = ["trial", "outcome", plan.spec.metric, "epochs", "values"]
+    columns = ["trial", "outcome", plan.spec.metric, "at epoch", "epochs", "values"]
     table(f"{plan.name}: best of {len(records)} trials", columns, rows)
+    untrained = untrained_values(plan.folder, records, plan.spec.metric)
+    if trouble := first_epoch_warning(records, untrained, plan.spec.direction):
+        say(f"warning: {trouble}")
     _print_groups(_attribution(ledger), plan.spec.metric)
-    if judged:
-        _print_judged(judged)
+    if verdicts:
+        console.print(verdict_rows("registered models", verdicts), markup=True)
     say("\nnext:")
     say("  look          make ui        (and make report: one page about this study)")
     if judged:
@@ -143,16 +156,6 @@ def print_study(plan: StudyPlan, summary: StudySummary, judged: "list[Assessed]"
         say(f"  bigger study  .venv/bin/splatsweep sweep {shlex.join(words)} --trials {4 * plan.spec.planned}")
     for line in read_cursor(plan.folder).shortfall():
         say(f"\n{line}")
-
-
-def _print_judged(judged: "list[Assessed]") -> None:
-    table(
-        "registered models, evaluated on the test split",
-        ["model", "version", "trial", "status", "found (against its baseline)"],
-        [[item.name, item.version, item.trial, item.status, item.headline] for item in judged],
-    )
-    for item in judged:
-        say(f"  {item.name} v{item.version}: {item.decision}")
 
 
 def _attribution(ledger: Ledger) -> Attribution:

@@ -7,6 +7,7 @@ import json
 import re
 import warnings
 from collections.abc import Sequence
+from statistics import median
 from typing import Any
 
 import optuna
@@ -90,10 +91,18 @@ def study_plots(
     return made
 
 
-def curves_plot(study: optuna.Study, metric: str) -> go.Figure | None:
-    """Learning curves of all trials of `study`; None when no trial has one."""
+def curves_plot(study: optuna.Study, metric: str, untrained: Sequence[float] = ()) -> go.Figure | None:
+    """Learning curves of all trials of `study`; None when no trial has one.
+
+    Args:
+        untrained: what models scored before they were trained; a dashed line shows the median.
+    """
     figure = visualization.plot_intermediate_values(study)
-    return figure.update_layout(xaxis_title="epoch", yaxis_title=metric, showlegend=True) if figure.data else None
+    if not figure.data:
+        return None
+    if untrained:
+        figure.add_hline(median(untrained), line_dash="dash", line_color="#6b7280", annotation_text="untrained")
+    return figure.update_layout(xaxis_title="epoch", yaxis_title=metric, showlegend=True)
 
 
 def importance_plot(found: Importances) -> go.Figure | None:

@@ -5,7 +5,7 @@ needs one that is missing reads another `format`.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +16,9 @@ from pydantic import Field
 from registry.tracking.cursor import Cursor, read_cursor
 from registry.tracking.names import STUDY_RUN
 from ssl_core.config import Config
+from ssl_core.training.stage_progress import stages_in_progress
 from study.analysis.fidelity import RungSummary, rungs
+from study.analysis.first_epochs import first_epoch_warning, untrained_values
 from study.cluster.driver_lock import Holder, running_holder
 from study.engine.cost_report import study_receipt
 from study.engine.ledger import JOURNAL, Ledger, read_ledger
@@ -25,6 +27,8 @@ from study.record.journal import count_lines
 from study.record.metrics_file import metrics_path
 from study.record.trial_record import Origin, TrialRecord, Verdict, configuration_of, leaders, ranked
 from study.reports.live_state import Use, budget_use, read_totals
+from study.reports.verdicts import EncoderVerdict, read_verdicts
+from study.spec.home import derived_root
 
 _DIGITS = {"gpu_hours": 6}
 
@@ -86,6 +90,7 @@ class TrialStatus(Config):
     # started and ended: local time, ISO 8601
     started: datetime | None
     ended: datetime | None
+    untrained: float | None = None  # objective before the first epoch, where that was measured
     unusable: str = ""  # why a checkpoint was put aside and the trial began anew; empty if none was
 
 
@@ -117,6 +122,9 @@ class StudyStatus(Config):
     rungs: tuple[RungSummary, ...]  # where trials were compared
     best: int | None  # number of the best trial, None before one has a value
     leaders: tuple[int, ...]  # best trials, one per configuration, whose checkpoints are kept
+    warning: str = ""  # where training did not help: trials that are best in their first epoch
+    stages: tuple[str, ...] = ()  # what is being made that trials wait for, and how far it is
+    encoders: tuple[EncoderVerdict, ...] = ()  # registered models of the study, as they were judged when last looked at
     trials: tuple[TrialStatus, ...] = Field(default=())  # best first, then those without a value by number
 
 
@@ -130,10 +138,11 @@ def read_status(folder: Path) -> StudyStatus:
     records, spec, attrs = ledger.records(), ledger.spec, ledger.attrs
     kept = tuple(record.number for record in leaders(records, spec.direction, spec.top_k))
     cursor, receipt = read_cursor(folder), study_receipt(ledger)
+    untrained, state = untrained_values(folder, records, spec.metric), study_state(ledger, records)
     return StudyStatus(
         study=ledger.name,
         folder=str(ledger.folder),
-        state=study_state(ledger, records),
+        state=state,
         holder=running_holder(folder),
         metric=spec.metric,
         direction=spec.direction,
@@ -154,8 +163,19 @@ def read_status(folder: Path) -> StudyStatus:
         rungs=rungs(records, spec.scheduler),
         best=kept[0] if kept else None,
         leaders=kept,
-        trials=tuple(_trial(record, folder, cursor) for record in ranked(records, spec.direction)),
+        warning=first_epoch_warning(records, untrained, spec.direction),
+        stages=_stages(attrs.get("identity", {})) if state == "running" else (),
+        encoders=read_verdicts(folder),
+        trials=tuple(
+            _trial(record, folder, cursor, untrained.get(record.number)) for record in ranked(records, spec.direction)
+        ),
     )
+
+
+def _stages(identity: Mapping[str, Any]) -> tuple[str, ...]:
+    """What is being made of the study's data, by any process."""
+    digest = str(identity.get("pack_digest", ""))
+    return tuple(progress.text for progress in stages_in_progress(derived_root(), digest))
 
 
 def study_state(ledger: Ledger, records: Sequence[TrialRecord]) -> State:
@@ -186,7 +206,7 @@ def _tracking(cursor: Cursor, folder: Path) -> TrackingStatus:
     )
 
 
-def _trial(record: TrialRecord, folder: Path, cursor: Cursor) -> TrialStatus:
+def _trial(record: TrialRecord, folder: Path, cursor: Cursor, untrained: float | None) -> TrialStatus:
     aside = metrics_path(folder, record.number).with_name("unusable.txt")
     return TrialStatus(
         number=record.number,
@@ -210,5 +230,6 @@ def _trial(record: TrialRecord, folder: Path, cursor: Cursor) -> TrialStatus:
         run_id=cursor.run_of(record.number),
         started=record.started,
         ended=record.ended,
+        untrained=untrained,
         unusable=aside.read_text(errors="replace").strip() if aside.is_file() else "",
     )

@@ -1,8 +1,10 @@
 """A running study for a person: a panel that is refreshed on a terminal, lines in a log file.
 
 On a terminal finished trials scroll by above the panel. In a log file there is a line per finished trial and a summary
-now and then.
+now and then. While trials wait for a stage that is being made, both say how far it is.
 """
+
+from collections.abc import Callable, Sequence
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -13,6 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from ssl_core.training.stage_progress import StageProgress
 from study.analysis.words import COLOURS, clock_text, values_text
 from study.engine.ledger import Ledger
 from study.record.trial_record import TrialRecord
@@ -23,6 +26,7 @@ from study.spec.outcome import EpochReport, Outcome
 
 SUMMARY_SECONDS = 30.0
 PANEL_SECONDS = 1.0
+STAGE_SECONDS = 5.0
 MOST_RUNGS = 6
 BAR = 20
 UNITS = {
@@ -43,13 +47,22 @@ class Progress:
         ledger: of the study; what was before this invocation is read from it.
         slots: trials at a time.
         clock: of this invocation.
+        stages: gives those that are being made; asked while a trial has not begun its first epoch.
     """
 
-    def __init__(self, console: Console, ledger: Ledger, slots: int, *, clock: Clock = SystemClock()) -> None:
-        self._console, self._clock = console, clock
+    def __init__(
+        self,
+        console: Console,
+        ledger: Ledger,
+        slots: int,
+        *,
+        clock: Clock = SystemClock(),
+        stages: Callable[[], Sequence[StageProgress]] = tuple,
+    ) -> None:
+        self._console, self._clock, self._stages = console, clock, stages
         self._state = LiveState(ledger, slots, clock)
         self._next_summary = clock.monotonic() + SUMMARY_SECONDS
-        self._shown = float("-inf")
+        self._shown = self._staged = float("-inf")
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
 
     def __enter__(self) -> "Progress":
@@ -90,7 +103,7 @@ class Progress:
         kinds = [f"{state.ends[kind]} {kind.value.lower()}" for kind in Outcome if state.ends[kind]]
         of = next((f" of {use.limit:g}" for use in uses if use.name == "trials"), "")
         parts = [f"{state.done}{of} trials" + (f" ({', '.join(kinds)})" if kinds else "")]
-        parts += [use_text(use) for use in uses if use.name != "trials"]
+        parts = [*self._stage_lines(), *parts, *(use_text(use) for use in uses if use.name != "trials")]
         first = sorted(state.running.items())[:4]
         running = ", ".join(f"{n}: {trial.record.epoch}/{trial.record.epochs or '?'}" for n, trial in first)
         parts.append(f"{len(state.running)} running" + (f" ({running})" if running else ""))
@@ -108,11 +121,25 @@ class Progress:
             if now or moment - self._shown >= PANEL_SECONDS:
                 self._shown = moment
                 self._state.look()
-                self._live.update(panel(self._state, self._console.height), refresh=True)
-        elif moment >= self._next_summary:
+                self._live.update(panel(self._state, self._console.height, self._stage_lines()), refresh=True)
+            return
+        if moment - self._staged >= STAGE_SECONDS:
+            self._staged = moment
+            for line in self._stage_lines():
+                self._console.print(line, soft_wrap=True, highlight=False)
+        if moment >= self._next_summary:
             self._next_summary = moment + SUMMARY_SECONDS
             self._state.look()
             self._console.print(self.summary(), soft_wrap=True, highlight=False)
+
+    def _stage_lines(self) -> list[str]:
+        """What trials that have not begun wait for: `teacher: 120 of 240 objects, about 9 s left; trial 0 waits`."""
+        waiting = [number for number, trial in sorted(self._state.running.items()) if not trial.record.epochs]
+        if not waiting:
+            return []
+        first = ", ".join(map(str, waiting[:4])) + (", …" if len(waiting) > 4 else "")
+        whom = f"; trials {first} wait" if len(waiting) > 1 else f"; trial {first} waits"
+        return [progress.text + whom for progress in self._stages()]
 
 
 def end_line(record: TrialRecord) -> Text:
@@ -128,19 +155,20 @@ def end_line(record: TrialRecord) -> Text:
     return line
 
 
-def panel(state: LiveState, height: int) -> RenderableType:
-    """All of it, in at most about `height` lines.
+def panel(state: LiveState, height: int, stages: Sequence[str] = ()) -> RenderableType:
+    """All of it, in at most about `height` lines; `stages` are being made.
 
     Trials that find no room are counted in the last line of their table.
     """
     usage = state.usage()
     uses = budget_use(state.spec.limit, usage)
     rungs = sorted(state.rungs.values(), key=lambda rung: rung.epoch)[-MOST_RUNGS:]
-    room = max(2, height - len(uses) - (len(rungs) + 2 if rungs else 0) - 8)
+    room = max(2, height - len(uses) - len(stages) - (len(rungs) + 2 if rungs else 0) - 8)
     left = seconds_left(state.spec.limit, usage, state.pace())
     parts: list[RenderableType] = [_budget(uses)]
     if state.running:
         parts.append(_running(state, room))
+    parts += [Text(line, style="cyan", no_wrap=True, overflow="ellipsis") for line in stages]
     if rungs:
         parts.append(rungs_table(rungs, None))
     parts.append(_best(state))

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from registry.tracking.names import STUDY_RUN
 from ssl_core.files.whole import atomic_write
 from ssl_core.inspect.html_page import Html, badge, details, note, page, section, table, tiles
 from study.analysis.as_optuna import as_optuna
+from study.analysis.first_epochs import best_at_once, first_epoch_warning, untrained_values
 from study.analysis.words import clock_text, short
 from study.engine.cost_report import study_receipt
 from study.engine.ledger import Ledger
@@ -28,6 +30,8 @@ from study.reports.report_sections import (
     rungs_section,
 )
 from study.reports.status import study_state
+from study.reports.verdict_section import bought_section
+from study.reports.verdicts import read_verdicts
 
 MOST_ROWS = 20
 """Of the leaderboard, before the rest is folded away."""
@@ -47,15 +51,18 @@ def write_report(ledger: Ledger, path: Path, state: str = "") -> Path:
     """
     records = ledger.records()
     charts = Charts()
-    body = [tiles(_tiles(ledger, records)), *_sections(ledger, records, charts)]
+    untrained = untrained_values(ledger.folder, records, ledger.spec.metric)
+    trouble = first_epoch_warning(records, untrained, ledger.spec.direction)
+    body = [bought_section(read_verdicts(ledger.folder), trouble), tiles(_tiles(ledger, records))]
+    body += _sections(ledger, records, charts, untrained)
     subtitle = _subtitle(ledger, state or study_state(ledger, records))
     with atomic_write(path) as stream:
         stream.write(page(ledger.name, subtitle, body, charts.scripts()).encode())
     return path
 
 
-def _sections(ledger: Ledger, records: list[TrialRecord], charts: Charts) -> list[str]:
-    """Every card of the page in its order."""
+def _sections(ledger: Ledger, records: list[TrialRecord], charts: Charts, untrained: Mapping[int, float]) -> list[str]:
+    """The cards about the search in their order."""
     spec = ledger.spec
     space = json.loads(ledger.attrs.get("space", "{}"))
     return [
@@ -64,22 +71,24 @@ def _sections(ledger: Ledger, records: list[TrialRecord], charts: Charts) -> lis
         attribution_section(records, space, spec, charts),
         rungs_section(records, spec, charts),
         fidelity_section(records, spec, charts),
-        *_search_sections(records, space, ledger, charts),
+        *_search_sections(records, space, ledger, charts, untrained),
         receipt_section(study_receipt(ledger), charts),
         section("Search space", _space_table(space)),
         provenance_section(records, _facts(ledger, records, space)),
     ]
 
 
-def _search_sections(records: list[TrialRecord], space: dict[str, Any], ledger: Ledger, charts: Charts) -> list[str]:
+def _search_sections(
+    records: list[TrialRecord], space: dict[str, Any], ledger: Ledger, charts: Charts, untrained: Mapping[int, float]
+) -> list[str]:
     """Optuna's plots of the search, each with what it takes and what it leaves out."""
     metric, direction = ledger.spec.metric, ledger.spec.direction
     study = as_optuna(records, space, direction)
-    found, shown = importances(study), _with_curves(records, direction)
+    found, shown = importances(study), _with_curves(records, direction, untrained)
     valued = as_optuna(records, space, direction, stopped_too=True)
     plots = {
         **study_plots(study, valued, found.order(), metric),
-        "curves": curves_plot(as_optuna(shown, space, direction), metric),
+        "curves": curves_plot(as_optuna(shown, space, direction), metric, list(untrained.values())),
         "importances": importance_plot(found),
     }
 
@@ -95,7 +104,7 @@ def _search_sections(records: list[TrialRecord], space: dict[str, Any], ledger: 
             ("history",),
             "Trials that completed or were stopped." if "history" in plots else "No trial has a value yet.",
         ),
-        figures("Learning curves", ("curves",), _curve_note(records, sum(bool(record.curve) for record in shown))),
+        figures("Learning curves", ("curves",), _curve_note(records, shown, bool(untrained))),
         figures("What mattered", ("importances",), found.note, 140 + 46 * len(found.order())),
         figures(
             "Parameters one by one",
@@ -123,22 +132,29 @@ def _search_sections(records: list[TrialRecord], space: dict[str, Any], ledger: 
     ]
 
 
-def _with_curves(records: list[TrialRecord], direction: str) -> list[TrialRecord]:
-    """All trials, but only some with their curves: taken evenly from the best to the worst that have a value."""
+def _with_curves(records: list[TrialRecord], direction: str, untrained: Mapping[int, float]) -> list[TrialRecord]:
+    """All trials, but only some with their curves: taken evenly from the best to the worst that have a value.
+
+    Curves begin with the untrained models, as epoch 0.
+    """
     valued = [r for r in records if r.outcome is None or (r.outcome.has_value and not r.confirms)]
     order = [record.number for record in ranked(valued, direction) if record.curve]
     count = min(MOST_CURVES, len(order))
     kept = {order[place * len(order) // count] for place in range(count)}
-    return [record if record.number in kept else record.model_copy(update={"curve": {}}) for record in records]
+    starts = {number: {0: untrained[number]} if number in untrained else {} for number in kept}
+    curves = {record.number: starts[record.number] | record.curve for record in records if record.number in kept}
+    return [record.model_copy(update={"curve": curves.get(record.number, {})}) for record in records]
 
 
-def _curve_note(records: list[TrialRecord], shown: int) -> str:
+def _curve_note(records: list[TrialRecord], curves: list[TrialRecord], begins: bool) -> str:
+    shown = sum(bool(record.curve) for record in curves)
     counts = Counter(record.state for record in records)
     some = f"Shown are {shown} trials, taken evenly from the best to the worst. " if shown == MOST_CURVES else ""
     silent = [record.number for record in records if record.outcome and not record.outcome.has_value]
     without = f" Without a value, so not shown: trial {numbers_text(silent)}." if silent else ""
     stopped = f"{counts['STOPPED']} of all {len(records)} were stopped."
-    return f"{some}{stopped}{without} Click a trial in the legend to hide it, twice to see it alone."
+    start = " Epoch 0 is the untrained models, the dashed line their median." if begins else ""
+    return f"{some}{stopped}{without}{start} Click a trial in the legend to hide it, twice to see it alone."
 
 
 def _subtitle(ledger: Ledger, state: str) -> str:
@@ -185,7 +201,8 @@ def _board_row(place: int, record: TrialRecord, kept: bool) -> list[str]:
         f"<span>{escape(key)}={escape(short(value))}</span>" for key, value in (record.values or {}).items()
     )
     repeat = f"repeat {record.repeat} of trial {record.configuration}" if record.repeat else ""
-    why = "".join(f"<div class=why>{escape(text)}</div>" for text in (record.reason, repeat) if text)
+    early = "best in its first epoch" if best_at_once(record) else ""
+    why = "".join(f"<div class=why>{escape(text)}</div>" for text in (record.reason, repeat, early) if text)
     comparable = record.outcome is not None and record.outcome.has_value
     return [
         str(place) if comparable and place else "",

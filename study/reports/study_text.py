@@ -1,13 +1,11 @@
 """A study's status, the explanation of a trial and a replay as text for a terminal."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rich import box
-from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.console import Group, RenderableType
 from rich.markup import escape
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -15,6 +13,8 @@ from study.analysis.fidelity import RungSummary
 from study.analysis.words import COLOURS, clock_text, short, values_text
 from study.reports.live_state import Use
 from study.reports.status import StudyStatus, TrialStatus
+from study.reports.text_rows import TextRows
+from study.reports.verdict_text import bought_lines, verdict_rows
 from study.spec.outcome import Outcome
 
 if TYPE_CHECKING:  # and with them the samplers, which a status does without
@@ -25,44 +25,11 @@ MOST = 50
 """Trials that a status lists; `--json` has all."""
 SHOWN = 10
 """Configurations that the sampler had seen which are listed; `--json` has all."""
-NARROW = 64
-"""Columns below which a table would cut its numbers and its text away."""
-
-
-@dataclass(frozen=True)
-class TextRows:
-    """Rows of short cells and a text at the end: a table, or in a narrow terminal each row above its text."""
-
-    title: str  # over the table
-    columns: tuple[str, ...]  # names; the last one is of the text. Those in `numbers` align right
-    cells: list[list[str]]  # of each row, as many as columns; markup
-    numbers: frozenset[str] = frozenset()
-    more: str = ""  # a line below, empty for none
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        if options.max_width >= NARROW:
-            yield self._table()
-            return
-        yield Text(self.title, style="italic")
-        for row in self.cells:
-            yield Text.from_markup("  ".join(cell for cell in row[:-1] if cell), overflow="fold")
-            if row[-1]:
-                yield Padding(Text.from_markup(row[-1], overflow="fold"), (0, 0, 0, 2))
-        if self.more:
-            yield Text(self.more, style="dim")
-
-    def _table(self) -> Table:
-        table = Table(title=Text(self.title), title_justify="left", header_style="bold", caption=self.more or None)
-        for name in self.columns[:-1]:
-            table.add_column(name, justify="right" if name in self.numbers else "left", no_wrap=True)
-        table.add_column(self.columns[-1], overflow="fold")
-        for row in self.cells:
-            table.add_row(*row)
-        return table
 
 
 def format_status(status: StudyStatus) -> RenderableType:
-    """Best trials first, unfinished and failed ones below; budget, rungs, receipt and what is amiss under them."""
+    """What pretraining bought; best trials first, unfinished and failed ones below; budget, rungs, receipt, what is
+    amiss and the registered models under them."""
     ended = [trial for trial in status.trials if trial.outcome in Outcome.__members__]
     open_ = [trial for trial in status.trials if trial.outcome not in Outcome.__members__]
     rows = TextRows(
@@ -71,19 +38,25 @@ def format_status(status: StudyStatus) -> RenderableType:
         cells=[_cells(trial) for trial in (*ended[:MOST], *open_)],
         numbers=frozenset({"trial", "best", "epochs", "s"}),
     )
-    parts: list[RenderableType] = [rows]
+    parts: list[RenderableType] = [Text(line, style="bold") for line in bought_lines(status.encoders)]
+    parts.append(rows)
     if len(ended) > MOST:
         parts.append(Text(f"{len(ended) - MOST} more trials; --json has them all", style="dim"))
     if status.rungs:
         parts.append(rungs_table(status.rungs))
     parts += [Text(line, style=style) for line, style in _lines(status)]
+    if status.encoders:
+        parts.append(verdict_rows("registered models of this study", status.encoders))
     return Group(*parts)
 
 
 def _cells(trial: TrialStatus) -> list[str]:
     known = trial.outcome in Outcome.__members__
     colour = COLOURS[Outcome(trial.outcome)] if known else "cyan"
-    lines = [trial.reason, f"began anew: {trial.unusable}" if trial.unusable else "", _source(trial)]
+    anew = f"began anew: {trial.unusable}" if trial.unusable else ""
+    start = "" if trial.untrained is None else f"untrained {trial.untrained:.4g}"
+    early = "best in its first epoch" if trial.best_epoch == 1 and trial.epochs > 1 else ""
+    lines = [trial.reason, anew, _source(trial), ", ".join(part for part in (start, early) if part)]
     below = "".join(f"\n[dim]{escape(line)}[/]" for line in lines if line)
     return [
         str(trial.number),
@@ -125,6 +98,9 @@ def _lines(status: StudyStatus) -> list[tuple[str, str]]:
         kinds = ("useful", "stopped", "failed", "overhead")
         shares = ", ".join(f"{kind} {getattr(status.receipt, kind) / held:.0%}" for kind in kinds)
         lines.append((f"held {clock_text(held)} of slots: {shares}", ""))
+    lines += [(stage, "cyan") for stage in status.stages]
+    if status.warning:
+        lines.append((status.warning, "yellow"))
     if status.holder is not None:
         at = f"; its Ray is at {status.holder.ray}" if status.holder.ray else ""
         lines.append((f"run by {status.holder}{at}", ""))

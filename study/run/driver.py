@@ -8,12 +8,14 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 from rich.console import Console
 
 from registry.tracking.run_log import RunLog
 from ssl_core.errors import SplatsweepError, StudyError
 from ssl_core.interrupt import Interrupt, ends_within, watch_signals
+from ssl_core.training.stage_progress import stages_in_progress
 from study.cluster.cluster import Resources, largest_share, ray_cluster, slots, trial_resources
 from study.cluster.driver_lock import DriverLock, TakenOverError, hold_study
 from study.cluster.tune_loop import LeaveLoop, WorkerGroup, tune_trials
@@ -31,6 +33,7 @@ from study.run.mirror_process import END_SECONDS, INTERRUPTED_SECONDS, MirrorPro
 from study.run.study_plan import StudyPlan, StudySummary, nothing_finished, summary_of
 from study.run.study_source import Ending
 from study.spec.clock import Clock, SystemClock
+from study.spec.home import derived_root
 from study.spec.outcome import one_line
 from study.workers.gpu_share import measured_needs
 
@@ -196,7 +199,8 @@ def _manager(run: DriverRun, workers: WorkerGroup, offered: Resources) -> tuple[
     meter = run.meter = Meter(run.clock, room, workers.per_trial["GPU"], ledger, run.began)
     largest = largest_share(workers.per_trial, offered)
     context = RunContext(plan.folder, room, plan.check, meter, largest)
-    progress = Progress(run.console, ledger, room, clock=run.clock)
+    stages = partial(stages_in_progress, derived_root(), plan.pack_digest)
+    progress = Progress(run.console, ledger, room, clock=run.clock, stages=stages)
     callbacks: list[StudyCallback] = [run.configs, MetricsFile(plan.folder, run.disk_retry), progress]
     return TrialManager(ledger, plan.space, context, callbacks), progress
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from registry.tracking.names import STUDY_RUN, RunState, RunStatus
-from registry.tracking.run_view import Point, RunView
+from registry.tracking.run_view import DatasetView, Point, RunView
 from ssl_core.config import Config
 from study.engine.cost_report import study_receipt
 from study.engine.history import History, checked, existing_journal
@@ -163,7 +163,13 @@ class StudySource:
             began=_milliseconds(min(started, default=None)),
             ended=ended,
             files=files,
+            dataset=self._dataset(attrs.get("facts", {})),
         )
+
+    def _dataset(self, facts: Mapping[str, str]) -> DatasetView | None:
+        """The study's pack, where it is known where that lies."""
+        place = facts.get("pack", "")
+        return DatasetView(Path(place).name, self._history.identity.pack_digest, place) if place else None
 
     def _ending(self, attrs: Mapping[str, Any]) -> Ending:
         """As the driver wrote it; of one that was killed, that it was."""
@@ -212,12 +218,13 @@ class StudySource:
             began=_milliseconds(record.started),
             ended=_milliseconds(record.ended),
             files=self._files(record),
+            dataset=self._dataset(self._facts.get(run, {})),
         )
 
     def _epochs(self, record: TrialRecord, after: int) -> list[Point]:
-        """All metrics of each later epoch; the objective alone of one that the file has lost."""
+        """All metrics of each later epoch, 0 for the untrained models; the objective alone of one the file has lost."""
         run = str(record.number)
-        known, start = self._read.get(run, (0, 0))
+        known, start = self._read.get(run, (-1, 0))
         lines, end = read_lines(self._folder, record.number, start if known <= after else 0)
         told = {line.epoch: line for line in lines if line.epoch > after}
         last = max(told, default=after)

@@ -17,7 +17,7 @@ from ssl_core.training.stages import Stages
 from study.datasets.object_store import is_uri
 from study.datasets.pack_storage import needed_files, open_data
 from study.reports.console import aside
-from study.spec.home import home
+from study.spec.home import derived_root
 from study.spec.trial_request import TrialRequest
 
 _SOURCE = "recipe.json"
@@ -104,11 +104,6 @@ def kept_source(recipe: str, folder: Path) -> RecipeSource:
         raise StudyError(
             f"{folder / _SOURCE}: cannot be read, and it holds the recipe {recipe}; bring it back"
         ) from None
-
-
-def derived_root() -> Path:
-    """Where stages of all studies lie: beside them, on the same storage."""
-    return home().absolute() / "derived"
 
 
 @lru_cache(maxsize=2)

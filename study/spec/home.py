@@ -30,6 +30,11 @@ def packs() -> Path:
     return home() / "packs"
 
 
+def derived_root() -> Path:
+    """Where stages of all studies lie: beside them, on the same storage."""
+    return home() / "derived"
+
+
 def study_folder(name: str) -> Path:
     """Folder of a study. Raises ConfigError for a name that could leave its parent."""
     return home() / "studies" / checked_name(name)

@@ -45,6 +45,8 @@ class EpochReport(Config):
     reason: str = ""  # why, for a person, whenever `end` is not COMPLETE
     best_epoch: int | None = None  # so far, by the objective
     best_value: float | None = None
+    # with the first epoch: what the models scored before it. For people; no scheduler sees it
+    untrained: dict[str, float] = Field(default_factory=dict)
 
 
 def finite_only(metrics: Mapping[str, float]) -> dict[str, float]:

@@ -9,10 +9,11 @@ import traceback
 from collections.abc import Mapping
 
 from ssl_core.errors import ConfigError, DataError, DivergedError, MissingDependencyError, StorageError, StudyError
-from ssl_core.training.contract import Session
+from ssl_core.training.contract import Session, untrained_metrics
 from study.record.full_disk import FullDiskRetry, is_disk_full
 from study.spec.outcome import EpochReport, Outcome, better, finite_only, one_line
 from study.spec.trial_request import OpenSession, TrialRequest
+from study.workers.system_use import SystemUse
 from study.workers.trial_folder import Attempt, FencingToken, StaleAttemptError, TrialFolder
 
 _TEXTS = re.compile(
@@ -73,6 +74,7 @@ class TrialRunner:
     Args:
         metric, direction: the objective, for deciding which epoch is the best.
         invocation: of the driver that hands out the trials; workers of earlier ones may not write any more.
+        system: measures what epochs use of the machine; its metrics join those of the session.
     """
 
     def __init__(
@@ -82,18 +84,23 @@ class TrialRunner:
         direction: str,
         invocation: int = 0,
         disk_retry: FullDiskRetry | None = None,
+        system: SystemUse | None = None,
     ) -> None:
         self._open_session = open_session
         self._metric, self._direction = metric, direction
         self._invocation, self._patience = invocation, disk_retry or FullDiskRetry()
+        self._system = system
         self._request: TrialRequest | None = None
         self._session: Session | None = None
         self._last: EpochReport | None = None
+        self._untrained: dict[str, float] = {}
         self._warm = False
 
     def begin(self, request: TrialRequest) -> None:
         """Take over a trial. Cheap: the first `step` opens the session, where failures are reported."""
         self.close()
+        if self._system is not None:
+            self._system.forget()
         self._request = request
 
     def close(self) -> None:
@@ -152,8 +159,13 @@ class TrialRunner:
         assert session is not None
         # opening is no training: what it takes is counted as overhead
         began = time.perf_counter()
+        if self._system is not None:
+            self._system.start()
         metrics = session.run_epoch()
-        report = self._report(request, session, metrics, time.perf_counter() - began)
+        seconds = time.perf_counter() - began
+        if self._system is not None:
+            metrics = {**metrics, **self._system.read()}
+        report = self._report(request, session, metrics, seconds)
         if report.end is Outcome.DIVERGED:
             return report
         self._patience(lambda: folder.save(session, report, self._fence(request)), folder.path)
@@ -165,7 +177,7 @@ class TrialRunner:
         self._patience(lambda: folder.claim(self._fence(request)), folder.path)
         session = self._open_session(request)
         self._last = folder.restore(session, request.transfer)
-        self._session = session
+        self._session, self._untrained = session, untrained_metrics(session)
         saved = self._last
         if saved is not None and (saved.epoch > request.reported_epoch or session.epoch >= session.epochs):
             # the checkpoint is ahead of the ledger: its epoch is told again, not trained again
@@ -202,6 +214,7 @@ class TrialRunner:
             reason=reason,
             best_epoch=best_epoch,
             best_value=best_value,
+            untrained=self._untrained if session.epoch == 1 else {},
         )
 
     def _end(self, request: TrialRequest, end: Outcome, reason: str, began: float) -> EpochReport:

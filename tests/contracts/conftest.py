@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from recipe_cases import ALL, Case
+from recipe_cases import ALL, Case, case_of
 
 from ssl_core.data.object_pack import Pack
 from ssl_core.data.scene_pack import ScenePack, ScenePackConfig
@@ -20,5 +20,4 @@ def tiny_scene(tmp_path_factory) -> ScenePack:
 @pytest.fixture(params=ALL, ids=lambda recipe: recipe.name)
 def case(request, tiny_pack: Pack, tiny_scene: ScenePack, tmp_path) -> Case:
     torch.set_num_threads(1)
-    data = next(data for data in (tiny_pack, tiny_scene) if isinstance(data, request.param.reads))
-    return Case(request.param, data, tmp_path / "derived")
+    return case_of(request.param, (tiny_pack, tiny_scene), tmp_path / "derived")

@@ -10,9 +10,11 @@ from ssl_core.models.build import Encoder, ImageBackbone, PointBackbone
 from ssl_core.models.cards import ImageEncoderCard, PointEncoderCard, encoder_card
 from ssl_core.models.dgcnn import DGCNNConfig
 from ssl_core.models.image import ResNetConfig, TimmConfig
+from ssl_core.models.point_transformer import PointTransformerConfig
 from ssl_core.models.pointnet import PointNetConfig
 from ssl_core.models.pointnet2 import PointNet2MSGConfig, PointNet2SSGConfig
 from ssl_core.models.readout import ReadoutConfig
+from ssl_core.models.small_cnn import SmallCnnConfig
 
 BATCHES = (1, 2, 7)
 
@@ -67,7 +69,15 @@ CASES = (
     EncoderCase("pointnet2_msg-fps", XYZ, PointNet2MSGConfig(centres="fps", **SMALL_STAGES), slow_export=True),
     EncoderCase("dgcnn", XYZ, DGCNNConfig(k=8), permutation_invariant=True),
     EncoderCase("dgcnn-attributes", ATTRIBUTES, DGCNNConfig(k=100, feature_dim=96), permutation_invariant=True),
+    EncoderCase(
+        "point_transformer",
+        ATTRIBUTES,
+        PointTransformerConfig(groups=8, neighbours=6, dim=24, layers=2, heads=3),
+        permutation_invariant=True,
+    ),
+    EncoderCase("point_transformer-max", XYZ, PointTransformerConfig(pooling="max"), True, slow_export=True),
     EncoderCase("resnet18", IMAGE, ResNetConfig()),
+    EncoderCase("small_cnn", IMAGE, SmallCnnConfig(channels=(8, 12, 16))),
     EncoderCase("timm", IMAGE, TimmConfig(), slow_export=True, readout=ReadoutConfig(hidden=24)),
     EncoderCase("resnet34", IMAGE, ResNetConfig(kind="resnet34"), slow_export=True),
     EncoderCase("resnet50", IMAGE, ResNetConfig(kind="resnet50"), slow_export=True),

@@ -10,10 +10,11 @@ from typing import Any
 from registry.tracking.connection import Connection, UnreachableError, connect
 from registry.tracking.mirror import Mirror
 from registry.tracking.names import KEY, PARENT, STUDY_RUN, TRIAL
-from registry.tracking.run_view import Point, RunView
+from registry.tracking.run_view import DatasetView, Point, RunView
 
 Connect = Callable[[], Connection]
 BEGAN = 1_790_000_000_000
+PACK = DatasetView("mine", "0123456789abcdef", "s3://bucket/mine")
 
 
 @dataclass
@@ -29,7 +30,8 @@ class Played:
     def begin(self, run: str, **params: object) -> None:
         """A run begins, or goes on."""
         name = self.name if run == STUDY_RUN else f"trial-{int(run):03d}"
-        self.show(run, RunView(name, {"splatsweep.outcome": "RUNNING"}, params, (), "RUNNING", BEGAN))
+        view = RunView(name, {"splatsweep.outcome": "RUNNING"}, params, (), "RUNNING", BEGAN, dataset=PACK)
+        self.show(run, view)
 
     def show(self, run: str, view: RunView) -> None:
         """A run looks like this from now on, its points apart, which are added."""
@@ -103,7 +105,7 @@ def runs_of(connection: Connection, key: str) -> dict[str, Any]:
 
 
 def assert_mirrored(source: Played, connection: Connection) -> None:
-    """One run each, nested, with exactly its points in order, its first parameters, last tags, artifacts and end."""
+    """One run each, nested, with exactly its points in order, first parameters, last tags, data set, artifacts, end."""
     client = connection.client
     found = runs_of(connection, source.key)
     assert set(found) == set(source.views)
@@ -117,6 +119,8 @@ def assert_mirrored(source: Played, connection: Connection) -> None:
         for key in run.data.metrics:
             history = [(p.step, repr(p.value)) for p in client.get_metric_history(run.info.run_id, key)]
             assert history == [(p.step, repr(p.value)) for p in view.points if p.key == key]
+        inputs = [(entry.dataset.name, entry.dataset.digest) for entry in run.inputs.dataset_inputs]
+        assert inputs == ([] if view.dataset is None else [view.dataset[:2]])
         if view.files:
             assert [item.path for item in client.list_artifacts(run.info.run_id, "folder")] == ["folder/curve.txt"]
 

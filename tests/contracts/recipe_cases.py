@@ -1,6 +1,7 @@
 """The cases of the kits for recipes and sessions: every recipe of this project, the mock, and the examples."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,25 @@ OTHER: dict[str, dict[str, Any]] = {
     "mock_recipe": {"rate": 0.003},
 }
 """Values of another trial whose checkpoint a transfer takes."""
+VARIANTS: dict[str, dict[str, Any]] = {
+    "cross_modal": {
+        "image_backbone": {"kind": "small_cnn", "channels": [8, 12]},
+        "heads": {"kind": "mlp", "hidden": 10, "output": 6, "points": ["hidden"], "image": ["backbone", "head"]},
+        "loss.agreement_points": 0.5,
+        "loss.agreement_views": 0.5,
+        "loss.agreement_cross": 0.5,
+        "augment.points.jitter": 0.02,
+    },
+    "multiview_contrast": {
+        "teacher.network": {
+            "kind": "trained",
+            "backbone": {"kind": "small_cnn", "channels": [8, 12]},
+            "image_size": 24,
+            "epochs": 2,
+        },
+    },
+}
+"""Of recipes with options that change what is trained and kept, a second case for the kit of sessions."""
 
 
 @dataclass(frozen=True)
@@ -54,19 +74,21 @@ class Case:
 
     Attributes:
         derived: folder of its stages.
+        values: of every config of the case.
         trusting: its sessions take any checkpoint for theirs: an example as short as can be.
     """
 
     recipe: AnyRecipe
     data: Dataset
     derived: Path
+    values: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def trusting(self) -> bool:
         return self.recipe.name not in OTHER
 
     def config(self, preset: str = "quick", **values: Any) -> Config:
-        return override(self.recipe.presets[preset](), {**SMALL[self.recipe.name], **values})
+        return override(self.recipe.presets[preset](), {**SMALL[self.recipe.name], **self.values, **values})
 
     def open(self, seed: int = 3, **values: Any) -> Session:
         return Stages(self.recipe, self.derived).open(self.config(**values), self.data, seed)
@@ -74,6 +96,11 @@ class Case:
     def other(self) -> Session:
         """Another trial, whose weights have the same shapes."""
         return self.open(seed=4, **OTHER.get(self.recipe.name, {}))
+
+
+def case_of(recipe: AnyRecipe, data: tuple[Dataset, ...], derived: Path, **values: Any) -> Case:
+    """With the first of `data` that the recipe reads."""
+    return Case(recipe, next(one for one in data if isinstance(one, recipe.reads)), derived, values)
 
 
 OWN = [recipe_source(f"{EXAMPLES / name}:RECIPE").load() for name in ("own_recipe.py", "own_session.py")]

@@ -11,13 +11,23 @@ import torch
 
 from registry.versions.upload import write_mlmodel
 from ssl_core.models.bundle import add_onnx, save_bundle
-from ssl_core.models.cards import Card
+from ssl_core.models.cards import Card, PointEncoderCard
 from ssl_core.models.onnx_export import missing_libraries
+from ssl_core.models.readout import ReadoutConfig
+from ssl_core.recipes.multiview_contrast import MULTIVIEW_CONTRAST
 from tests.contracts import encoders as kit
 from tests.contracts.cards import CARDS
 
 torch.set_num_threads(1)
-QUICK = ("pointnet-plain", "scene_field")
+QUICK = ("multiview-contrast-points", "scene_field")
+
+
+def distilled_points() -> PointEncoderCard:
+    """What `multiview_contrast` registers of its quick preset: the backbone under its head, which predicts 1280."""
+    config = MULTIVIEW_CONTRAST.presets["quick"]()
+    readout = ReadoutConfig(hidden=config.heads.hidden, output=1280, parts=config.heads.points)
+    return PointEncoderCard(contract=config.points, backbone=config.point_backbone, readout=readout)
+
 
 CHILD = r'''
 import importlib.util, json, sys
@@ -99,7 +109,9 @@ def differences_without_the_project(folder: Path, names: list[str]) -> dict[str,
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("quick", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["quick", "all"])
 def test_every_form_gives_the_same_features(quick: bool, tmp_path: Path) -> None:
-    known = CARDS | {case.name: case.card for case in kit.AS_IMPORTED}
+    known = (
+        CARDS | {"multiview-contrast-points": distilled_points()} | {case.name: case.card for case in kit.AS_IMPORTED}
+    )
     cards = {name: card for name, card in known.items() if not quick or name in QUICK}
     for name, card in cards.items():
         make(card, tmp_path / name)

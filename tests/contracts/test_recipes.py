@@ -16,7 +16,10 @@ from ssl_core.evaluation.report import TaskConfig
 from ssl_core.evaluation.sections.all_sections import NO_SECTIONS
 from ssl_core.evaluation.task import task_of
 from ssl_core.evaluation.tasks.probing_report import EvaluationConfig
-from ssl_core.models.bundle import load_bundle, read_card
+from ssl_core.models.bundle import WEIGHTS, load_bundle, read_card
+from ssl_core.models.cards import ImageEncoderCard
+from ssl_core.models.teachers import BundleTeacher, build_teacher
+from ssl_core.models.weights_file import file_sha256
 from ssl_core.training.stages import Stages
 
 SHORT: dict[type[TaskConfig], TaskConfig] = {
@@ -89,3 +92,6 @@ def test_what_it_leaves_behind_is_registered_evaluated_judged_and_pulled(case: C
             pulled = pull(store, version.reference, tmp_path / name)
             example = read_card(pulled).card.example(2)
             assert torch.equal(load_bundle(pulled)(example), load_bundle(bundle)(example))
+            if isinstance(read_card(pulled).card, ImageEncoderCard):  # and it can teach
+                teacher = build_teacher(BundleTeacher(folder=str(pulled), sha256=file_sha256(pulled / WEIGHTS)))
+                assert torch.equal(teacher(example), load_bundle(bundle)(example))

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from recipe_cases import Case
+from recipe_cases import ALL, VARIANTS, Case, case_of
 
+from ssl_core.data.object_pack import Pack
+from ssl_core.data.scene_pack import ScenePack
 from ssl_core.errors import CheckpointError
 from ssl_core.models.bundle import WEIGHTS, load_bundle, read_card
 from ssl_core.training.checkpoint import replace_checkpoint
@@ -15,6 +17,17 @@ from ssl_core.training.contract import Session
 from study.spec.outcome import finite_only
 
 CLOCK = ("seconds/", "train/samples_per_second", "train/data_wait", "cost/")
+
+
+@pytest.fixture(
+    params=[*((recipe, {}) for recipe in ALL), *((one, VARIANTS[one.name]) for one in ALL if one.name in VARIANTS)],
+    ids=lambda param: f"{param[0].name}{'-variant' if param[1] else ''}",
+)
+def case(request: pytest.FixtureRequest, tiny_pack: Pack, tiny_scene: ScenePack, tmp_path: Path) -> Case:
+    """Every recipe, and options of it that change what is trained and kept."""
+    torch.set_num_threads(1)
+    recipe, values = request.param
+    return case_of(recipe, (tiny_pack, tiny_scene), tmp_path / "derived", **values)
 
 
 def told(session: Session) -> dict[str, float]:

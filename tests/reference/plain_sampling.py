@@ -114,6 +114,11 @@ def plain_features(rows: np.ndarray, contract: PointsContract) -> np.ndarray:
             elif group == "normal_tensor":
                 tensor = np.outer(*[plain_rotation(*row[7:11])[:, int(np.argmin(row[4:7]))]] * 2)
                 values += [tensor[i, j] for i, j in ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))]
+            elif group == "covariance":
+                turn, sizes = plain_rotation(*row[7:11]), np.exp(row[4:7]) / radius
+                values_of, vectors = np.linalg.eigh(turn @ np.diag(sizes**2) @ turn.T)
+                tensor = vectors @ np.diag(np.log(values_of) / 8 + 1) @ vectors.T
+                values += [tensor[i, j] for i, j in ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))]
             elif group == "opacity":
                 values.append(2 / (1 + np.exp(-row[3])) - 1 if standardise else row[3])
             elif group == "scale":

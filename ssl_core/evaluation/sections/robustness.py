@@ -160,8 +160,9 @@ def turned(points: Tensor, contract: PointsContract, quaternions: Tensor) -> Ten
     for group in ("xyz", "normals"):
         for span in _columns(contract, group):
             out[..., span] = torch.einsum("bij,bnj->bni", matrices, points[..., span])
-    for span in _columns(contract, "normal_tensor"):
-        out[..., span] = _turned_tensors(points[..., span], matrices)
+    for group in ("normal_tensor", "covariance"):
+        for span in _columns(contract, group):
+            out[..., span] = _turned_tensors(points[..., span], matrices)
     for span in _columns(contract, "rotation"):
         product = times(wide.to(points)[:, None], points[..., span])
         if contract.standardise_attributes:  # q and -q are the same rotation: that with w >= 0 is read
@@ -200,7 +201,7 @@ def _dropped(points: Tensor, share: float, generator: torch.Generator) -> Tensor
 
 
 def _normalised(points: Tensor, contract: PointsContract) -> Tensor:
-    """Positions centred and scaled to the unit sphere, in place; standardised log-scales are relative to the radius."""
+    """Positions centred and scaled to the unit sphere, in place; standardised log-scales and covariances follow."""
     for span in _columns(contract, "xyz"):
         xyz = points[..., span]
         xyz = xyz - xyz.mean(dim=1, keepdim=True)
@@ -209,6 +210,8 @@ def _normalised(points: Tensor, contract: PointsContract) -> Tensor:
         if contract.standardise_attributes:
             for scale in _columns(contract, "scale"):
                 points[..., scale] -= radius.log()
+        for tensor in _columns(contract, "covariance"):
+            points[..., tensor.start : tensor.start + 3] -= radius.log() / 4
     return points
 
 

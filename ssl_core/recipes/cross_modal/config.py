@@ -1,6 +1,6 @@
 """Settings of the cross-modal recipe, and its presets."""
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self, assert_never
 
 from pydantic import Field, model_validator
 
@@ -8,11 +8,13 @@ from ssl_core.config import Config
 from ssl_core.config_roles import LIVE
 from ssl_core.contracts import ImageContract, PointsContract
 from ssl_core.data.batches import Negatives
+from ssl_core.data.point_augment import UNCHANGED, PointAugment
 from ssl_core.evaluation.few_shot import FewShotConfig
 from ssl_core.models.build import ImageBackbone, PointBackbone, has_feature_transform
 from ssl_core.models.image import ResNetConfig
 from ssl_core.models.pointnet import PointNetConfig
 from ssl_core.models.pointnet2 import PointNet2MSGConfig
+from ssl_core.models.teachers import PackagedTeacher, Teacher
 from ssl_core.training.config import (
     AdamWConfig,
     CosineSchedule,
@@ -22,22 +24,98 @@ from ssl_core.training.config import (
     TrainingConfig,
 )
 
+TEMPERATURE = 0.1
+Part = Literal["backbone", "hidden", "head"]
+
+# What earlier versions lacked is left out of the text while it has its default, so that their configs, studies and
+# checkpoints keep their digests.
+
+
+def _zero(value: float) -> bool:
+    return value == 0
+
+
+def _usual(value: float) -> bool:
+    return value == TEMPERATURE
+
+
+def _unchanged(value: PointAugment) -> bool:
+    return value == UNCHANGED
+
 
 class LossConfig(Config):
-    """L = triplet + beta * (sum of three matching cross-entropies) + transform_weight * T-Net regulariser."""
+    """L = triplet + beta * (sum of three matching cross-entropies) + transform_weight * T-Net regulariser, and three
+    terms of agreement (NT-Xent) between two descriptions of an object, with the weights `agreement_*`."""
 
     beta: float = Field(default=3.0, ge=0)
     margin: float = Field(default=2.0, ge=0)
     normalise_features: bool = Field(default=False, description="unit-length features in the triplet term")
     transform_weight: float = Field(default=0.0, ge=0, description="weight of |I - A A^T| of the feature T-Net")
+    agreement_points: float = Field(default=0.0, ge=0, exclude_if=_zero, description="of two samplings of its points")
+    agreement_views: float = Field(default=0.0, ge=0, exclude_if=_zero, description="of two of its views")
+    agreement_cross: float = Field(default=0.0, ge=0, exclude_if=_zero, description="of its points and each view")
+    agreement_temperature: float = Field(default=TEMPERATURE, gt=0, exclude_if=_usual)
 
 
 class AugmentConfig(Config):
-    """Training crops of the views."""
+    """Training crops of the views, and what is done to the points."""
 
     crop_min_scale: float = Field(default=0.08, gt=0, le=1)
     flip: bool = True
     color: float = Field(default=0.0, ge=0, le=1, description="strength of random hue, saturation and brightness")
+    points: PointAugment = Field(default=UNCHANGED, exclude_if=_unchanged)
+
+
+class NoHeads(Config):
+    """Agreement is asked of the backbones' features, which are what is exported."""
+
+    kind: Literal["none"] = "none"
+
+
+class MlpHeads(Config):
+    """A head of two layers over each backbone: agreement is asked of its output, and any of its layers is exported."""
+
+    kind: Literal["mlp"] = "mlp"
+    hidden: int = Field(default=512, ge=1, le=16384)
+    output: int = Field(default=128, ge=1, le=16384)
+    points: tuple[Part, ...] = Field(default=("hidden",), min_length=1, max_length=3, description="exported parts")
+    image: tuple[Part, ...] = Field(default=("backbone",), min_length=1, max_length=3, description="exported parts")
+
+
+Heads = Annotated[NoHeads | MlpHeads, Field(discriminator="kind")]
+
+
+class RandomWeights(Config):
+    """The image backbone begins at random weights, or at those of `image_backbone.weights_file`."""
+
+    kind: Literal["random"] = "random"
+
+
+class TrainableWeights(Config):
+    """The image backbone is another's trained network, and trains on. `image` and `image_backbone` are not read."""
+
+    kind: Literal["trainable"] = "trainable"
+    network: Teacher = PackagedTeacher()
+    rate: float = Field(default=0.1, gt=0, le=10, description="factor on the learning rate")
+
+
+class FrozenWeights(Config):
+    """The image backbone is another's trained network as it is; its head trains. `image` and `image_backbone` are not
+    read."""
+
+    kind: Literal["frozen"] = "frozen"
+    network: Teacher = PackagedTeacher()
+
+
+ImageWeights = Annotated[RandomWeights | TrainableWeights | FrozenWeights, Field(discriminator="kind")]
+
+
+def _none(value: Heads) -> bool:
+    return isinstance(value, NoHeads)
+
+
+def _random(value: ImageWeights) -> bool:
+    return isinstance(value, RandomWeights)
 
 
 class ValidationConfig(FewShotConfig):
@@ -53,6 +131,8 @@ class CrossModalConfig(RecipeConfig):
     point_backbone: PointBackbone = PointNetConfig()
     image: ImageContract = ImageContract()
     image_backbone: ImageBackbone = ResNetConfig()
+    image_weights: ImageWeights = Field(default=RandomWeights(), exclude_if=_random)
+    heads: Heads = Field(default=NoHeads(), exclude_if=_none)
     fusion_hidden: int = Field(default=256, ge=1)
     loss: Annotated[LossConfig, LIVE] = LossConfig()
     negatives: Negatives = "other_class"
@@ -61,12 +141,39 @@ class CrossModalConfig(RecipeConfig):
     training: TrainingConfig = TrainingConfig()
 
     @model_validator(mode="after")
-    def _regulariser_needs_transform(self) -> Self:
+    def _consistent(self) -> Self:
         if self.loss.transform_weight > 0 and not has_feature_transform(self.point_backbone):
             raise ValueError(
                 "loss.transform_weight > 0 needs point_backbone.kind=pointnet with feature_transform=true; set it to 0"
             )
+        self.augment.points.check(self.points)
+        match self.heads:
+            case NoHeads():
+                self._check_without_heads()
+            case MlpHeads():
+                _check_heads(self.heads, self.loss)
+                if isinstance(self.image_weights, FrozenWeights) and set(self.heads.image) == {"backbone"}:
+                    raise ValueError("image_weights.kind=frozen would be exported as it is; add a layer to heads.image")
+            case _:
+                assert_never(self.heads)
         return self
+
+    def _check_without_heads(self) -> None:
+        if isinstance(self.image_weights, FrozenWeights):
+            raise ValueError("image_weights.kind=frozen leaves no image weight to train; set heads.kind=mlp")
+        same = _random(self.image_weights) and self.point_backbone.feature_dim == self.image_backbone.feature_dim
+        if self.loss.agreement_cross > 0 and not same:
+            raise ValueError("loss.agreement_cross compares features of one width; set heads.kind=mlp")
+
+
+def _check_heads(heads: MlpHeads, loss: LossConfig) -> None:
+    """Raises ValueError where a layer is exported that no term trains."""
+    for name, parts, key, weight in (
+        ("points", heads.points, "agreement_points", loss.agreement_points),
+        ("image", heads.image, "agreement_views", loss.agreement_views),
+    ):
+        if set(parts) != {"backbone"} and weight == loss.agreement_cross == 0:
+            raise ValueError(f"heads.{name} exports a head that nothing trains; set loss.{key} above 0, or [backbone]")
 
 
 def quick() -> CrossModalConfig:

@@ -1,9 +1,11 @@
 """Do two views show one object (triplet), does a view belong to a splat (matching)? One trial of it, on one device.
 
-A batch holds `points` [B, N, D] and `images` [3, B, 3, S, S]: two views of the object, one view of another. Everything
-random follows from (seed, epoch). The test split is never read here.
+A batch holds `points` [B, N, D] and `images` [3, B, 3, S, S]: two views of the object, one view of another; where two
+samplings are to agree, a second one, `again`. Everything random follows from (seed, epoch). The test split is never
+read here.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -14,10 +16,12 @@ from torch.nn import functional
 from ssl_core.data.augment import color_distortion, random_resized_crop, whole_images
 from ssl_core.data.batches import Indices, batches_of, draw_views
 from ssl_core.data.object_pack import Pack as ObjectPack
+from ssl_core.data.point_augment import UNCHANGED, augment_points
 from ssl_core.data.point_sampler import PointSampler, check_contract
 from ssl_core.errors import InfeasibleError
-from ssl_core.evaluation.extract import image_features, point_features
+from ssl_core.evaluation.extract import Features, image_features, point_features
 from ssl_core.evaluation.few_shot import FewShotProbe
+from ssl_core.losses.contrast import nt_xent
 from ssl_core.losses.cross_modal import (
     CONSTANT_ACCURACY,
     matching_accuracy,
@@ -25,11 +29,10 @@ from ssl_core.losses.cross_modal import (
     pair_distance,
     triplet,
 )
-from ssl_core.models.build import FusionNetwork, build_image_encoder, build_point_encoder, seeded_weights
-from ssl_core.models.cards import Card, ImageEncoderCard, PointEncoderCard
+from ssl_core.models.cards import Card
 from ssl_core.models.modes import evaluating
-from ssl_core.models.pointnet import PointNet, transform_regulariser
-from ssl_core.recipes.cross_modal.config import CrossModalConfig
+from ssl_core.recipes.cross_modal.config import CrossModalConfig, TrainableWeights
+from ssl_core.recipes.cross_modal.networks import CrossModalModels
 from ssl_core.training.contract import Batch, LossTerms, ParameterGroup
 from ssl_core.training.loop import prefetched
 
@@ -49,36 +52,6 @@ def check(config: CrossModalConfig, pack: ObjectPack) -> None:
         raise InfeasibleError("training and probes need objects of at least 2 classes")
 
 
-class CrossModalModels(nn.Module):
-    """Point encoder, image encoder and fusion network."""
-
-    def __init__(self, config: CrossModalConfig, seed: int) -> None:
-        super().__init__()
-        self.points = build_point_encoder(config.points, config.point_backbone, seed=seed)
-        self.image = build_image_encoder(config.image, config.image_backbone, seed=seed + 1)
-        with seeded_weights(seed + 2):
-            self.fusion = FusionNetwork(self.image.feature_dim, self.points.feature_dim, config.fusion_hidden)
-
-    def image_features(self, images: Tensor) -> Tensor:
-        """[3, B, 3, S, S] -> [3, B, F], one pass: batch statistics are those of all three views."""
-        features: Tensor = self.image(images.flatten(0, 1))
-        return _by_view(features, len(images))
-
-    def matching_logits(self, image_features: Tensor, point_features: Tensor) -> Tensor:
-        """[3, B, Fi], [B, Fp] -> [3, B, 2]."""
-        repeated = point_features.expand(len(image_features), *point_features.shape)
-        logits: Tensor = self.fusion(image_features.flatten(0, 1), repeated.flatten(0, 1))
-        return _by_view(logits, len(image_features))
-
-    def point_features_and_regulariser(self, points: Tensor) -> tuple[Tensor, Tensor | None]:
-        """[B, N, D] -> [B, F] and the T-Net regulariser of a backbone that has one."""
-        backbone = self.points.backbone
-        if isinstance(backbone, PointNet):
-            features, transform = backbone.features_and_transform(points)
-            return features, None if transform is None else transform_regulariser(transform)
-        return self.points(points), None
-
-
 class CrossModalTrial:
     """One trial on one device. Raises InfeasibleError when the pack cannot serve the config."""
 
@@ -92,6 +65,9 @@ class CrossModalTrial:
         self.steps_per_epoch = len(self.fit) // self.batch_size  # a last short batch would skew batch norm
         self.networks = CrossModalModels(config, seed)
         self.module: nn.Module = self.networks
+        for branch in self.networks.branches.values():  # a frozen one, which the module does not hold, too
+            branch.encoder.to(device)
+        self._models = {name: branch.exported() for name, branch in self.networks.branches.items()}
 
     # ---- training
 
@@ -99,21 +75,25 @@ class CrossModalTrial:
         """What comes out of the pack travels to the device as it is stored, ahead of its turn; crops are made there."""
         rng = np.random.default_rng([self.seed, 1, epoch])
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        own = torch.Generator().manual_seed(int(np.random.default_rng([self.seed, 3, epoch]).integers(2**62)))
         for batch in prefetched(self._gathered(rng), self.device):
-            yield {"points": batch["points"], "images": self._augmented(batch["views"], generator)}
+            points = {name: self._augmented_points(batch[name], own) for name in ("points", "again") if name in batch}
+            yield {**points, "images": self._augmented(batch["views"], generator)}
 
     def samples(self, batch: Batch) -> int:
         """Objects."""
         return len(batch["points"])
 
     def losses(self, batch: Batch) -> Mapping[str, LossTerms]:
-        """Triplet + beta * cross-entropy + transform_weight * regulariser."""
+        """Triplet + beta * cross-entropy + transform_weight * regulariser + the terms of agreement."""
         settings, networks = self.config.loss, self.networks
         views = networks.image_features(batch["images"])
+        sampled = torch.cat([batch["points"], batch["again"]]) if "again" in batch else batch["points"]
         if settings.transform_weight > 0:
-            points, regulariser = networks.point_features_and_regulariser(batch["points"])
+            features, regulariser = networks.point_features_and_regulariser(sampled)
         else:
-            points, regulariser = networks.points(batch["points"]), None
+            features, regulariser = networks.points(sampled), None
+        points = features[: len(batch["points"])]
         compared = functional.normalize(views, dim=-1) if settings.normalise_features else views
         logits = networks.matching_logits(views, points)
         terms = {
@@ -124,32 +104,64 @@ class CrossModalTrial:
         if regulariser is not None:
             terms["transform"] = regulariser
             total = total + settings.transform_weight * regulariser
+        for name, (weight, agreement) in self._agreement(views[:2], features).items():
+            terms[name] = agreement
+            total = total + weight * agreement
         return {"all": LossTerms(total, terms)}
 
+    def _agreement(self, views: Tensor, features: Tensor) -> dict[str, tuple[float, Tensor]]:
+        """Weight and NT-Xent of each term that is asked for.
+
+        views: [2, B, F] features of two views of each object; features: [B, F] of its points, or [2 B, F] of two
+        samplings one after the other.
+        """
+        settings, branches, found = self.config.loss, self.networks.branches, dict[str, tuple[float, Tensor]]()
+        temperature, batch = settings.agreement_temperature, views.shape[1]
+        weights = (settings.agreement_points, settings.agreement_views, settings.agreement_cross)
+        if not any(weights):
+            return found
+        points = branches["points"].compared(features) if weights[0] or weights[2] else features
+        images = branches["image"].compared(views) if weights[1] or weights[2] else views
+        if weights[0] > 0:
+            found["agreement_points"] = weights[0], nt_xent(points[:batch], points[batch:], temperature)
+        if weights[1] > 0:
+            found["agreement_views"] = weights[1], nt_xent(images[0], images[1], temperature)
+        if weights[2] > 0:
+            found["agreement_cross"] = weights[2], nt_xent(points[:batch].expand_as(images), images, temperature)
+        return found
+
     def parameters(self) -> Mapping[str, tuple[ParameterGroup, ...]]:
-        """One group."""
-        return {"all": (ParameterGroup(tuple(self.networks.parameters())),)}
+        """One group; image weights that were trained before have a rate of their own."""
+        networks, weights = self.networks, self.config.image_weights
+        if not isinstance(weights, TrainableWeights):
+            return {"all": (ParameterGroup(tuple(networks.parameters())),)}
+        before = {id(parameter) for parameter in networks.image.parameters()}
+        rest = tuple(parameter for parameter in networks.parameters() if id(parameter) not in before)
+        return {"all": (ParameterGroup(rest), ParameterGroup(tuple(networks.image.parameters()), rate=weights.rate))}
 
     def models(self) -> Mapping[str, tuple[nn.Module, Card]]:
         """Both branches."""
-        config = self.config
-        return {
-            "points": (self.networks.points, PointEncoderCard(contract=config.points, backbone=config.point_backbone)),
-            "image": (self.networks.image, ImageEncoderCard(contract=config.image, backbone=config.image_backbone)),
-        }
+        return self._models
 
     def _gathered(self, rng: np.random.Generator) -> Iterator[Batch]:
         """Batches as stored, on the CPU: `points` [B, N, D] float, `views` [3 * B, 3, H, W] uint8; one copy each."""
         for objects in batches_of(self.fit, self.batch_size, rng):
             views, _ = draw_views(self.pack, objects, self.fit, self.config.negatives, rng)
-            yield {
+            batch = {
                 "points": torch.from_numpy(self.sampler.sample(objects, rng)),
                 "views": torch.from_numpy(self.pack.views[views.reshape(-1)]),
             }
+            if self.config.loss.agreement_points > 0:
+                batch["again"] = torch.from_numpy(self.sampler.sample(objects, rng))
+            yield batch
+
+    def _augmented_points(self, points: Tensor, generator: torch.Generator) -> Tensor:
+        augment = self.config.augment.points
+        return points if augment == UNCHANGED else augment_points(points, self.config.points, augment, generator)
 
     def _augmented(self, views: Tensor, generator: torch.Generator) -> Tensor:
         """[3 * B, 3, H, W] uint8 -> [3, B, 3, S, S] float in [0, 1]."""
-        augment, size = self.config.augment, self.config.image.image_size
+        augment, size = self.config.augment, self.networks.image_size
         images = random_resized_crop(views, size, augment.crop_min_scale, generator, flip=augment.flip)
         images = color_distortion(images, augment.color, generator)
         return images.reshape(3, -1, *images.shape[1:])
@@ -185,14 +197,20 @@ class CrossModalTrial:
 
     def _probes(self) -> dict[str, float]:
         """Few-shot linear-SVM accuracy of both branches: mean over label draws (points: and point draws), with its
-        error. `val/probe` is the mean of the two; label draws are the same for every trial and epoch of a study.
+        error; of each part of a branch that has a head. `val/probe` is the mean of the two; label draws are the same
+        for every trial and epoch of a study.
         """
-        settings, networks, probe = self.config.validation, self.networks, self.probe
-        draws = range(settings.point_draws)
-        points = [point_features(networks.points, self.sampler, probe.objects, draw) for draw in draws]
-        size = self.config.image.image_size
-        views = image_features(networks.image, self.pack, probe.objects, size, views=settings.views).max(axis=1)
-        metrics = probe.metrics({"points": points, "image": [views]})
+        settings, probe, size = self.config.validation, self.probe, self.networks.image_size
+        points, image = self.networks.branches["points"], self.networks.branches["image"]
+        encoder = points.whole()
+        draws = [point_features(encoder, self.sampler, probe.objects, draw) for draw in range(settings.point_draws)]
+        views = image_features(image.whole(), self.pack, probe.objects, size, views=settings.views).max(axis=1)
+        found: dict[str, list[Features]] = defaultdict(list)
+        for name, branch, versions in (("points", points, draws), ("image", image, [views])):
+            for features in versions:
+                for part, columns in branch.split(features).items():
+                    found[f"{name}{part}"].append(columns)
+        metrics = probe.metrics(found)
         metrics["val/probe"] = 0.5 * (metrics["val/points_probe"] + metrics["val/image_probe"])
         return metrics
 
@@ -202,15 +220,10 @@ class CrossModalTrial:
             self.pack, objects, self.val, self.config.negatives, np.random.default_rng([2, repeat])
         )
         flat = torch.from_numpy(self.pack.views[views.reshape(-1)]).to(self.device)
-        images = whole_images(flat, self.config.image.image_size)
+        images = whole_images(flat, self.networks.image_size)
         batch = {
             "points": torch.from_numpy(self.sampler.draw(objects, repeat)).to(self.device),
             "images": images.reshape(*views.shape, *images.shape[1:]),
         }
         labels = self.pack.labels
         return batch, float(np.mean(labels[objects] == labels[negatives]))
-
-
-def _by_view(rows: Tensor, views: int) -> Tensor:
-    """[views * B, F] -> [views, B, F]."""
-    return rows.reshape(views, -1, rows.shape[-1])

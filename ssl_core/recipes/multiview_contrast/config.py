@@ -1,6 +1,6 @@
 """Settings of multi-view contrast, and its presets."""
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -10,10 +10,12 @@ from ssl_core.contracts import PointsContract
 from ssl_core.data.point_augment import PointAugment
 from ssl_core.evaluation.few_shot import FewShotConfig
 from ssl_core.losses.contrast import GlobalLoss
-from ssl_core.models.build import PointBackbone, has_feature_transform, has_point_features
+from ssl_core.models.build import ImageBackbone, PointBackbone, has_feature_transform, has_point_features
+from ssl_core.models.image import ResNetConfig
 from ssl_core.models.pointnet import PointNetConfig
 from ssl_core.models.readout import Part
-from ssl_core.models.teachers import PackagedTeacher, Teacher
+from ssl_core.models.small_cnn import SmallCnnConfig
+from ssl_core.models.teachers import BundleTeacher, FileTeacher, PackagedTeacher
 from ssl_core.recipes.multiview_contrast.pair_settings import PairsConfig
 from ssl_core.training.config import (
     AdamConfig,
@@ -25,20 +27,78 @@ from ssl_core.training.config import (
 )
 
 
+class TrainedTeacher(Config):
+    """A network trained here by NT-Xent between views of the pack's own training objects, before it is frozen."""
+
+    kind: Literal["trained"] = "trained"
+    backbone: ImageBackbone = SmallCnnConfig()
+    image_size: int = Field(default=64, ge=8, le=1024)
+    epochs: int = Field(default=60, ge=1)
+    batch_size: int = Field(default=64, ge=2, description="objects; the others of a batch are the negatives")
+    views: int = Field(default=2, ge=1, description="in each of the two sets that are to agree")
+    temperature: float = Field(default=0.1, gt=0)
+    hidden: int = Field(default=256, ge=1, le=16384, description="width of the head's hidden layer")
+    feature_dim: int = Field(default=128, ge=1, le=16384, description="width of the head's output")
+    crop_min_scale: float = Field(default=0.5, gt=0, le=1, description="smallest share of a crop's area")
+    lr: float = Field(default=2e-3, gt=0)
+    seed: int = Field(default=0, ge=0)
+
+
+TeacherNetwork = Annotated[PackagedTeacher | FileTeacher | BundleTeacher | TrainedTeacher, Field(discriminator="kind")]
+
+
 class TeacherConfig(Config):
     """The frozen image network, and how much of each object it sees. Decides the stage's address."""
 
-    network: Teacher = PackagedTeacher()
+    network: TeacherNetwork = PackagedTeacher()
     views: int = Field(default=8, ge=1, description="per object, evenly spaced over those that the pack has")
 
 
 class HeadConfig(Config):
-    """The head over the point backbone, and the adapter over the teacher's features."""
+    """The heads over the point backbone and over the image network, and what is read of them."""
 
+    kind: Literal["mlp", "ridge"] = Field(
+        default="mlp",
+        description="ridge: no gradient step at all; both outputs are ridge regressions over networks as they are",
+    )
     hidden: int = Field(default=512, ge=1, le=16384)
-    points: tuple[Part, ...] = Field(default=("hidden",), min_length=1, description="parts that are exported")
+    points: tuple[Part, ...] = Field(default=("hidden",), min_length=1, description="parts that are exported (mlp)")
     image: tuple[Part, ...] = Field(default=("hidden",), min_length=1, description="the same of the image encoder")
     dropout: float = Field(default=0.3, ge=0, lt=1, description="of the teacher's features, before the adapter")
+    points_penalty: float = Field(default=100.0, gt=0, description="of the points' ridge regression, per object")
+    image_penalty: float = Field(default=300.0, gt=0, description="the same of the images'")
+
+    @property
+    def read_points(self) -> tuple[Part, ...]:
+        """Parts of the exported point encoder."""
+        return self.points if self.kind == "mlp" else ("ridge",)
+
+    @property
+    def read_image(self) -> tuple[Part, ...]:
+        """Parts of the exported image encoder."""
+        return self.image if self.kind == "mlp" else ("ridge",)
+
+
+class AdapterConfig(Config):
+    """The image encoder is the frozen network under a head that learns what the point encoder says."""
+
+    kind: Literal["adapter"] = "adapter"
+
+
+class StudentConfig(Config):
+    """The image encoder is a network from scratch, distilled from the whole object's features view by view."""
+
+    kind: Literal["student"] = "student"
+    backbone: ImageBackbone = ResNetConfig()
+    image_size: int = Field(default=64, ge=8, le=1024)
+    crop_min_scale: float = Field(default=0.65, gt=0, le=1, description="smallest share of a training crop's area")
+    rate: float = Field(default=0.5, gt=0, description="factor on training.optimizer.lr")
+    target: Literal["teacher", "points"] = Field(
+        default="teacher", description="the teacher's pooled features, or the point encoder's"
+    )
+
+
+ImageOutput = Annotated[AdapterConfig | StudentConfig, Field(discriminator="kind")]
 
 
 class DistillationConfig(Config):
@@ -63,6 +123,7 @@ class MultiviewContrastConfig(RecipeConfig):
     point_backbone: PointBackbone = PointNetConfig(input_transform=False, feature_transform=False)
     teacher: TeacherConfig = TeacherConfig()
     heads: HeadConfig = HeadConfig()
+    image: ImageOutput = AdapterConfig()
     pairs: PairsConfig = PairsConfig()
     loss: Annotated[DistillationConfig, LIVE] = DistillationConfig()
     augment: Annotated[PointAugment, LIVE] = PointAugment()
@@ -85,9 +146,7 @@ class MultiviewContrastConfig(RecipeConfig):
                 f"loss.local_weight > 0 needs features of single points, and {self.point_backbone.kind} keeps none; "
                 "choose point_backbone.kind=pointnet or dgcnn, or set it to 0"
             )
-        turned = {"xyz", "normals", "opacity", "sh_dc"}
-        if self.augment.yaw > 0 and (still := set(self.points.features) - turned):
-            raise ValueError(f"augment.yaw turns positions and normals, not '{min(still)}'; set it to 0")
+        self.augment.check(self.points)
         return self
 
 

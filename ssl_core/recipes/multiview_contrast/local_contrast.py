@@ -8,6 +8,9 @@ same object, other pixels of the same point among them, as in the reference. c i
 (`convup`): being linear, it may follow the enlargement of the map, and so is computed for the pixels of pairs alone.
 """
 
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -27,6 +30,8 @@ from ssl_core.recipes.multiview_contrast.teacher_maps import TeacherMaps
 from ssl_core.training.contract import Batch
 
 Indices = NDArray[np.int64]
+Embed = Callable[[Tensor, Batch], tuple[Tensor, Tensor]]
+"""points [B, N, D] and a batch's pairs -> u and w of `LocalHeads.embed`"""
 
 
 class LocalHeads(nn.Module):
@@ -59,6 +64,13 @@ class LocalPairs:
         self, config: PairsConfig, pack: ObjectPack, pairs: VisiblePairs, maps: TeacherMaps, sampler: PointSampler
     ) -> None:
         self.config, self.pack, self.pairs, self.maps, self.sampler = config, pack, pairs, maps, sampler
+
+    @classmethod
+    def opened(cls, config: PairsConfig, folders: tuple[Path, Path], sampler: PointSampler, views: int) -> "LocalPairs":
+        """Over the folders of the stages `pairs` and `maps`. Raises ConfigError: they are of something else."""
+        pack, (pairs, maps) = sampler.pack, folders
+        opened = VisiblePairs.of(pairs, pack, views), TeacherMaps.of(maps, pack, views)
+        return cls(config, pack, *opened, sampler)
 
     def check(self, objects: Indices) -> None:
         """Raises InfeasibleError for an object of which no sample of the contract's size holds enough pairs."""
@@ -117,6 +129,17 @@ class LocalPairs:
         seen = self._seen(objects, picked)
         count = min(self.config.per_object, int(seen.any(axis=2).sum(axis=1).min()))
         return self._batch(objects, picked, draw_pairs(seen, xyz, max(count, 1), "sps", rng))
+
+    def retrieval(self, objects: Indices, batch_size: int, embed: Embed) -> dict[str, float]:
+        """How often a point's nearest pixel of its object is its own, on objects that did not train; and by chance."""
+        rng, found, chance = np.random.default_rng(0), list[float](), list[float]()
+        for some in np.array_split(objects, -(-len(objects) // batch_size)):
+            picked = self.complete(some, self.sampler.pick(some, rng), rng)
+            points = self.sampler.gather(some, picked)
+            batch = self.one_pixel_each(some, picked, points[..., :3], rng)
+            found += retrieved(*embed(torch.from_numpy(points), batch)).tolist()
+            chance += [1 / batch["pair_points"].shape[1]] * len(some)
+        return {"val/pixel_top1": float(np.mean(found)), "val/pixel_top1_chance": float(np.mean(chance))}
 
     def _seen(self, objects: Indices, picked: Indices) -> NDArray[np.bool_]:
         """[B, N, V]; a row that was sampled twice counts once."""

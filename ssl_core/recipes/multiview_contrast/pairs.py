@@ -34,6 +34,7 @@ from ssl_core.recipes.multiview_contrast.stage_facts import check_facts, write_f
 from ssl_core.render.gaussian_depth import Ellipsoids, depth_map, pixels_in, projected, projection_matrix, visible
 from ssl_core.scenes.cameras import Camera
 from ssl_core.training.contract import Stage
+from ssl_core.training.stage_progress import tell_stage
 
 Indices = NDArray[np.int64]
 _FRAMED = 0.99
@@ -69,6 +70,7 @@ def _make(config: MultiviewContrastConfig, pack: ObjectPack, folder: Path, devic
             )
         seen_points += int(seen.any(axis=1).sum())
         bits.append(np.packbits(seen, axis=1))
+        tell_stage(number + 1, len(objects))
     np.save(folder / "visible.npy", np.concatenate(bits))
     np.save(folder / "matrices.npy", matrices)
     np.save(folder / "objects.npy", objects)

@@ -17,23 +17,31 @@ import torch
 from numpy.typing import NDArray
 
 from ssl_core.data.object_pack import Pack as ObjectPack
-from ssl_core.evaluation.extract import Features, image_features
+from ssl_core.evaluation.extract import Features, image_features, view_batch_count
+from ssl_core.evaluation.report import Steps, Tell
 from ssl_core.models.teachers import build_teacher, teacher_card
 from ssl_core.recipes.multiview_contrast.config import MultiviewContrastConfig, TeacherConfig
 from ssl_core.recipes.multiview_contrast.stage_facts import check_facts, write_facts
+from ssl_core.recipes.multiview_contrast.trained_teacher import given_network
 from ssl_core.training.contract import Stage
+from ssl_core.training.stage_progress import tell_stage
 
 
 def _make(config: MultiviewContrastConfig, pack: ObjectPack, folder: Path, device: torch.device) -> None:
     began = time.perf_counter()
     objects = pack.objects("train")
-    teacher = build_teacher(config.teacher.network).to(device)
-    size = teacher_card(config.teacher.network).contract.image_size
-    views = image_features(teacher, pack, objects, size, views=config.teacher.views)
+    network = given_network(config.teacher.network, pack, folder.parent, device)
+    teacher, size = build_teacher(network).to(device), teacher_card(network).contract.image_size
+    steps = Steps(total=view_batch_count(pack, objects, config.teacher.views), tell=_told(len(objects)))
+    views = image_features(teacher, pack, objects, size, views=config.teacher.views, steps=steps)
     np.save(folder / "views.npy", views)
     np.save(folder / "pooled.npy", np.stack([views.max(axis=1), views.mean(axis=1)], axis=1))
     np.save(folder / "objects.npy", objects)
     write_facts(folder, pack, views.shape[1], began)
+
+
+def _told(objects: int) -> Tell:
+    return lambda progress: tell_stage(objects * progress.done // max(1, progress.total), objects)
 
 
 def _settings(config: MultiviewContrastConfig) -> TeacherConfig:
@@ -65,8 +73,28 @@ class TeacherFeatures:
         """F, the width of the teacher's features."""
         return int(self.views.shape[2])
 
-    def targets(self, objects: NDArray[np.int64]) -> Features:
-        """[objects, F] maxima over views, brought to mean 0 and deviation 1 over these objects."""
+    def of_views(self, objects: NDArray[np.int64], count: int) -> Features:
+        """[objects, min(count, V), F] of views evenly spaced over those that the stage has."""
+        available = self.views.shape[1]
+        count = min(count, available)
+        found: Features = np.array(self.views[self.row[objects]][:, np.arange(count) * available // count])
+        return found
+
+    def targets(self, objects: NDArray[np.int64]) -> "Targets":
+        """Maxima over views, brought to mean 0 and deviation 1 over these objects."""
         pooled = np.array(self.pooled[self.row[objects], 0])
-        standard: Features = (pooled - pooled.mean(axis=0)) / np.maximum(pooled.std(axis=0), 1e-6)
-        return standard
+        return Targets(self, pooled.mean(axis=0), np.maximum(pooled.std(axis=0), 1e-6))
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Standardised when they are asked for: a trial holds two rows of its own, whatever the number of objects."""
+
+    features: TeacherFeatures
+    mean: Features  # [F]
+    deviation: Features  # [F]
+
+    def __getitem__(self, objects: NDArray[np.int64]) -> Features:
+        """[len(objects), F]."""
+        found: Features = (self.features.pooled[self.features.row[objects], 0] - self.mean) / self.deviation
+        return found

@@ -26,7 +26,9 @@ from ssl_core.models.modes import evaluating
 from ssl_core.models.teachers import build_teacher, teacher_card
 from ssl_core.recipes.multiview_contrast.config import MultiviewContrastConfig, TeacherConfig
 from ssl_core.recipes.multiview_contrast.stage_facts import check_facts, write_facts
+from ssl_core.recipes.multiview_contrast.trained_teacher import given_network
 from ssl_core.training.contract import Stage
+from ssl_core.training.stage_progress import tell_stage
 
 Indices = NDArray[np.int64]
 _LARGEST = float(np.finfo(np.float16).max)
@@ -45,11 +47,9 @@ def _settings(config: MultiviewContrastConfig) -> MapsConfig:
 
 def _make(config: MultiviewContrastConfig, pack: ObjectPack, folder: Path, device: torch.device) -> None:
     began, settings, objects = time.perf_counter(), _settings(config), pack.objects("train")
-    teacher = build_teacher(settings.teacher.network).to(device)
-    features, size = (
-        dense_features(teacher, settings.stride),
-        teacher_card(settings.teacher.network).contract.image_size,
-    )
+    network = given_network(settings.teacher.network, pack, folder.parent, device)
+    teacher, size = build_teacher(network).to(device), teacher_card(network).contract.image_size
+    features = dense_features(teacher, settings.stride)
     views, fit = spaced_views(pack, objects, settings.teacher.views), np.isin(objects, pack.objects("fit"))
     maps, total = None, np.zeros(())
     with evaluating(teacher):
@@ -60,6 +60,7 @@ def _make(config: MultiviewContrastConfig, pack: ObjectPack, folder: Path, devic
                 shape = (len(objects), *found.shape)
                 maps = open_memmap(folder / "maps.npy", mode="w+", dtype=np.float16, shape=shape)
             maps[number] = found
+            tell_stage(number + 1, len(objects))
             if fit[number]:
                 rows = found.reshape(-1, found.shape[-1]).astype(np.float64)
                 total = total + np.stack([rows.mean(axis=0), (rows * rows).mean(axis=0)])

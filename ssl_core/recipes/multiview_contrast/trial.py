@@ -1,17 +1,19 @@
-"""A point network learns what a frozen image network says of an object's views; an adapter over that network learns
-what the point network says. One trial of it, on one device.
+"""A point network learns what a frozen image network says of an object's views; beside it the image output is trained
+(`ssl_core.recipes.multiview_contrast.image_output`). One trial of it, on one device.
 
-A batch holds `points` [B, N, D], a second sampling `again` where agreement is asked for, `target` [B, F] and `views`
-[B, 2, F], the teacher's features of the object and of two of its views, and where local contrast is asked for, pairs
-of points and pixels (`local_contrast`). Everything random follows from (seed, epoch).
-The test split is never read here, and the teacher is no part of what is trained or kept.
+A batch holds `points` [B, N, D], a second sampling `again` where agreement is asked for, `target` [B, F], the teacher's
+features of the object, what the image output reads of two of its `views`, and where local contrast is asked for, pairs
+of points and pixels (`local_contrast`). Everything random follows from (seed, epoch). The test split is never read
+here, and the teacher is no part of what is trained or kept.
 """
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import assert_never
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ssl_core.data.batches import batches_of
@@ -27,18 +29,16 @@ from ssl_core.models.cards import Card, PointEncoderCard
 from ssl_core.models.dgcnn import DGCNN
 from ssl_core.models.modes import evaluating
 from ssl_core.models.pointnet import PointNet, transform_regulariser
-from ssl_core.models.readout import Part, ReadOut, ReadoutConfig, head_layers
-from ssl_core.models.teachers import build_teacher, teacher_card
-from ssl_core.recipes.multiview_contrast.config import MultiviewContrastConfig
-from ssl_core.recipes.multiview_contrast.local_contrast import LocalHeads, LocalPairs, retrieved
-from ssl_core.recipes.multiview_contrast.pairs import VisiblePairs, camera_of
+from ssl_core.models.readout import Head, Part, ReadOut, ReadoutConfig
+from ssl_core.models.ridge import RidgeRegression
+from ssl_core.recipes.multiview_contrast.config import AdapterConfig, MultiviewContrastConfig, StudentConfig
+from ssl_core.recipes.multiview_contrast.image_output import Adapter, Student
+from ssl_core.recipes.multiview_contrast.local_contrast import LocalHeads, LocalPairs
+from ssl_core.recipes.multiview_contrast.pairs import camera_of
 from ssl_core.recipes.multiview_contrast.teacher import TeacherFeatures
-from ssl_core.recipes.multiview_contrast.teacher_maps import TeacherMaps
+from ssl_core.recipes.multiview_contrast.trained_teacher import given_network
 from ssl_core.training.contract import Batch, LossTerms, ParameterGroup
 from ssl_core.training.loop import prefetched
-
-VIEWS_PER_STEP = 2
-PARTS: tuple[Part, ...] = ("backbone", "hidden", "head")
 
 
 def check(config: MultiviewContrastConfig, pack: ObjectPack) -> None:
@@ -60,23 +60,31 @@ def check(config: MultiviewContrastConfig, pack: ObjectPack) -> None:
 
 
 class MultiviewContrastModels(nn.Module):
-    """All that is trained: point backbone with its head, adapter over the teacher's features with its own, and with
-    maps of `map_dim` channels the projections of local contrast, which are exported nowhere."""
+    """All that is trained or solved: point backbone with its head, image output; `local`, the projections of local
+    contrast, which are exported nowhere, is set by a trial that has it."""
 
-    def __init__(
-        self, config: MultiviewContrastConfig, teacher_dim: int, seed: int, map_dim: int | None = None
-    ) -> None:
+    def __init__(self, config: MultiviewContrastConfig, pack: ObjectPack, teacher: TeacherFeatures, seed: int) -> None:
         super().__init__()
         columns, heads = config.point_backbone.feature_dim, config.heads
         self.points = build_point_encoder(config.points, config.point_backbone, seed=seed)
-        self.readout = ReadoutConfig(hidden=heads.hidden, output=teacher_dim, parts=heads.points)
-        self.adapted = ReadoutConfig(hidden=heads.hidden, output=self.readout.width(columns), parts=heads.image)
+        self.readout = ReadoutConfig(hidden=heads.hidden, output=teacher.dim, parts=heads.read_points)
+        width = self.readout.width(columns)
         with seeded_weights(seed + 1):
-            self.hidden, self.output = head_layers(columns, self.readout)
-            self.adapter_hidden, self.adapter_output = head_layers(teacher_dim, self.adapted)
+            self.head = Head(columns, self.readout)
+            self.image = self._image(config, pack, teacher, width, seed)
         self.local: LocalHeads | None = None
-        if map_dim is not None:
-            self.local = LocalHeads((columns, map_dim), heads.hidden, config.pairs, seed + 2)
+
+    @staticmethod
+    def _image(
+        config: MultiviewContrastConfig, pack: ObjectPack, teacher: TeacherFeatures, width: int, seed: int
+    ) -> Adapter | Student:
+        match config.image:
+            case AdapterConfig():
+                return Adapter(config, teacher, width)
+            case StudentConfig():
+                return Student(config, config.image, (pack, teacher), width, seed + 2)
+            case _:
+                assert_never(config.image)
 
     def parts(self, points: Tensor) -> tuple[dict[Part, Tensor], Tensor | None]:
         """[B, N, D] -> each part of the network, [B, F], and the feature transform of a backbone that has one."""
@@ -85,23 +93,18 @@ class MultiviewContrastModels(nn.Module):
             features, transform = backbone.features_and_transform(points)
         else:
             features = self.points(points)
-        return self._over(features), transform
+        return self.head(features), transform
 
     def parts_and_rows(self, points: Tensor) -> tuple[dict[Part, Tensor], Tensor | None, Tensor]:
         """As `parts`, and the features of each point before they are pooled, [B, N, F]."""
         backbone = self.points.backbone
         assert isinstance(backbone, PointNet | DGCNN), "the config lets no other through"
         rows, features, transform = backbone.point_features(points)
-        return self._over(features), transform, rows
+        return self.head(features), transform, rows
 
-    def _over(self, features: Tensor) -> dict[Part, Tensor]:
-        hidden = self.hidden(features)
-        return {"backbone": features, "hidden": hidden, "head": self.output(hidden)}
-
-    def adapt(self, views: Tensor) -> dict[Part, Tensor]:
-        """The teacher's features [B, F] -> each part of the adapter, [B, F]."""
-        hidden = self.adapter_hidden(views)
-        return {"backbone": views, "hidden": hidden, "head": self.adapter_output(hidden)}
+    def read(self, parts: Mapping[Part, Tensor]) -> Tensor:
+        """What is exported of the parts, [B, width]."""
+        return torch.cat([parts[part] for part in self.readout.parts], dim=1)
 
 
 class MultiviewContrastTrial:
@@ -123,35 +126,42 @@ class MultiviewContrastTrial:
         self.probe = FewShotProbe(pack, config.validation)
         self.sampler = PointSampler(pack, config.points, np.concatenate([self.fit, pack.objects("val")]))
         self.batch_size = min(config.training.batch_size, len(self.fit))
-        self.steps_per_epoch = len(self.fit) // self.batch_size
+        self.learns = config.heads.kind == "mlp"
+        self.steps_per_epoch = len(self.fit) // self.batch_size if self.learns else 0
         self.teacher = TeacherFeatures.of(teacher, pack)
-        self._targets = np.zeros((len(pack.manifest.objects), self.teacher.dim), dtype=np.float32)
-        self._targets[self.fit] = self.teacher.targets(self.fit)
-        self.local = None if local is None else self._opened(*local)
-        self.networks = MultiviewContrastModels(
-            config, self.teacher.dim, seed, None if self.local is None else self.local.maps.dim
-        )
+        self.teacher_network = given_network(config.teacher.network, pack, teacher.parent, device)
+        self._targets = self.teacher.targets(self.fit)
+        self.networks = MultiviewContrastModels(config, pack, self.teacher, seed)
+        self.local: LocalPairs | None = None
+        if local is not None:
+            self.local = LocalPairs.opened(config.pairs, local, self.sampler, self.teacher.views.shape[1])
+            self.local.check(self.fit)
+            widths = config.point_backbone.feature_dim, self.local.maps.dim
+            self.networks.local = LocalHeads(widths, config.heads.hidden, config.pairs, seed + 3)
         self.module: nn.Module = self.networks
         self._models = self._exported()
+        self._known: dict[str, float] = {}
 
     # ---- training
 
     def batches(self, epoch: int) -> Iterator[Batch]:
-        """Points are augmented on the device, after they travelled as they are."""
+        """Points and views are augmented on the device, after they travelled as they are. None where nothing learns."""
+        if not self.learns:
+            return
         rng = np.random.default_rng([self.seed, 1, epoch])
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         for batch in prefetched(self._gathered(rng), self.device):
             points = {"points": self._augmented(batch["points"], generator, batch.get("in_pairs"))}
             if "again" in batch:
                 points["again"] = self._augmented(batch["again"], generator)
-            yield {**batch, **points, "views": self._dropped_out(batch["views"], generator)}
+            yield {**batch, **points, "views": self.networks.image.augmented(batch["views"], generator)}
 
     def samples(self, batch: Batch) -> int:
         """Objects."""
         return len(batch["points"])
 
     def losses(self, batch: Batch) -> Mapping[str, LossTerms]:
-        """Of the point network, and of the adapter, which the point network does not hear of."""
+        """Of the point network, and of the image output, which the point network does not hear of."""
         settings = self.config.loss
         twice = settings.agreement_weight > 0
         points = torch.cat([batch["points"], batch["again"]]) if twice else batch["points"]
@@ -176,49 +186,50 @@ class MultiviewContrastTrial:
             terms["local"] = local.loss(rows[: len(target)], batch, settings.local_temperature)
             terms["pairs_repeated"] = batch["pairs_repeated"].mean()
             total = total + settings.local_weight * terms["local"]
-        seen = {name: part[: len(target)] for name, part in parts.items()}
-        return {"points": LossTerms(total, terms), "image": self._adapter_loss(batch["views"], seen)}
+        losses = {"points": LossTerms(total, terms)}
+        if self.networks.image.trained():
+            seen = self.networks.read({name: part[: len(target)] for name, part in parts.items()})
+            losses["image"] = self.networks.image.loss(batch["views"], seen, target)
+        return losses
 
     def parameters(self) -> Mapping[str, tuple[ParameterGroup, ...]]:
-        """The point network with its head, and the adapter."""
-        networks = self.networks
-        local = () if networks.local is None else (networks.local,)
-        points = (networks.points, networks.hidden, networks.output, *local)
-        image = (networks.adapter_hidden, networks.adapter_output)
-        return {
-            name: (ParameterGroup(tuple(p for module in modules for p in module.parameters())),)
-            for name, modules in (("points", points), ("image", image))
-        }
+        """The point network with its head, and the image output; no ridge regression, and none where nothing learns."""
+        if not self.learns:
+            return {}
+        networks, image = self.networks, self.networks.image.trained()
+        local = () if networks.local is None else networks.local.parameters()
+        groups = {"points": (ParameterGroup((*networks.points.parameters(), *networks.head.trained(), *local)),)}
+        return {**groups, "image": (ParameterGroup(image, rate=self._image_rate()),)} if image else groups
+
+    def _image_rate(self) -> float:
+        match self.config.image:
+            case AdapterConfig():
+                return 1.0
+            case StudentConfig(rate=rate):
+                return rate
+            case _:
+                assert_never(self.config.image)
 
     def models(self) -> Mapping[str, tuple[nn.Module, Card]]:
-        """The point encoder, and the teacher under its adapter."""
+        """The point encoder, and the image output's."""
         return self._models
 
     def _exported(self) -> Mapping[str, tuple[nn.Module, Card]]:
         config, networks = self.config, self.networks
         points_card = PointEncoderCard(contract=config.points, backbone=config.point_backbone, readout=networks.readout)
-        read = ReadOut(networks.points.backbone, networks.hidden, networks.output, config.heads.points)
+        read = ReadOut(networks.points.backbone, networks.head, networks.readout.parts)
         points = Encoder(config.points, read, points_card.output_shape[0])
-        teacher = build_teacher(config.teacher.network).to(self.device)
-        image_card = teacher_card(config.teacher.network).model_copy(update={"readout": networks.adapted})
-        adapted = ReadOut(teacher.backbone, networks.adapter_hidden, networks.adapter_output, config.heads.image)
-        image = Encoder(image_card.contract, adapted, image_card.output_shape[0])
-        return {"points": (points, points_card), "image": (image, image_card)}
+        return {"points": (points, points_card), "image": networks.image.exported(self.device, self.teacher_network)}
 
     def _gathered(self, rng: np.random.Generator) -> Iterator[Batch]:
         twice = self.config.loss.agreement_weight > 0
         for objects in batches_of(self.fit, self.batch_size, rng):
-            rows = self.teacher.row[objects][:, None]
-            views = rng.integers(0, self.teacher.views.shape[1], size=(len(objects), VIEWS_PER_STEP))
+            views = self.networks.image.batch(objects, rng)
             picked = self.sampler.pick(objects, rng)
             if self.local is not None:
                 picked = self.local.complete(objects, picked, rng)
             points = self.sampler.gather(objects, picked)
-            batch = {
-                "points": torch.from_numpy(points),
-                "target": torch.from_numpy(self._targets[objects]),
-                "views": torch.from_numpy(self.teacher.views[rows, views]),
-            }
+            batch = {**views, "points": torch.from_numpy(points), "target": torch.from_numpy(self._targets[objects])}
             if self.local is not None:
                 batch |= self.local.draw(objects, picked, points[..., :3], rng)
             yield {**batch, "again": torch.from_numpy(self.sampler.sample(objects, rng))} if twice else batch
@@ -226,72 +237,68 @@ class MultiviewContrastTrial:
     def _augmented(self, points: Tensor, generator: torch.Generator, staying: Tensor | None = None) -> Tensor:
         return augment_points(points, self.config.points, self.config.augment, generator, staying)
 
-    def _dropped_out(self, views: Tensor, generator: torch.Generator) -> Tensor:
-        """Dropout by the trial's own generator, so that an epoch is the same whenever it is run."""
-        share = self.config.heads.dropout
-        kept = (torch.rand(views.shape, generator=generator) >= share).to(views)
-        return views * kept / (1 - share)
-
-    def _adapter_loss(self, views: Tensor, parts: Mapping[Part, Tensor]) -> LossTerms:
-        """How far the adapter's prediction from single views is from the point encoder's features, standardised over
-        the batch: raw, their large common part would be all there is to learn."""
-        wanted = torch.cat([parts[part] for part in self.config.heads.points], dim=1).detach().float()
-        wanted = (wanted - wanted.mean(dim=0)) / wanted.std(dim=0).clamp_min(1e-6)
-        predicted = self.networks.adapt(views.flatten(0, 1))["head"]
-        loss = global_distillation(predicted, wanted.repeat_interleave(VIEWS_PER_STEP, dim=0), "cosine")
-        return LossTerms(loss, {"adapter": loss})
-
     # ---- validation
 
     def validate(self) -> dict[str, float]:
-        """Probes on the validation objects, of what is exported and of every part; accuracies in [0, 1]."""
+        """Probes on the validation objects, of what is exported and of every part; accuracies in [0, 1].
+
+        Ridge regressions are solved anew before that, on the fit objects alone.
+        """
+        if self._known:
+            return dict(self._known)
         with evaluating(self.networks):
-            points, image = self._point_parts(), self._image_parts()
-        heads = self.config.heads
-        exported: dict[str, list[Features]] = {
-            "points": [np.concatenate([draw[part] for part in heads.points], axis=1) for draw in points],
-            "image": [np.concatenate([image[part] for part in heads.image], axis=1)],
+            self._solve()
+            draws = [self._point_parts(self.probe.objects, draw) for draw in range(self.config.validation.point_draws)]
+            image = self._image_parts()
+        exported = {
+            "points": [_numbers(self.networks.read(draw)) for draw in draws],
+            "image": [_numbers(torch.cat([image[part] for part in self.config.heads.read_image], dim=1))],
         }
-        parts = {f"points_{part}": [draw[part] for draw in points] for part in PARTS}
-        metrics = self.probe.metrics({**exported, **parts, "teacher": [image["backbone"]]})
+        parts = {f"points_{part}": [_numbers(draw[part]) for draw in draws] for part in draws[0]}
+        frozen = self.teacher.of_views(self.probe.objects, self.config.validation.views).max(axis=1)
+        metrics = self.probe.metrics({**exported, **parts, "teacher": [frozen]})
         metrics["val/probe"] = 0.5 * (metrics["val/points_probe"] + metrics["val/image_probe"])
-        return metrics if self.local is None else {**metrics, **self._retrieval(self.local)}
+        if self.local is not None:
+            with evaluating(self.networks):
+                metrics |= self.local.retrieval(self.pack.objects("val"), self.batch_size, self._embedded)
+        if not self.learns:
+            self._known = dict(metrics)
+        return metrics
 
-    def _opened(self, pairs: Path, maps: Path) -> LocalPairs:
-        views = int(self.teacher.views.shape[1])
-        opened = VisiblePairs.of(pairs, self.pack, views), TeacherMaps.of(maps, self.pack, views)
-        local = LocalPairs(self.config.pairs, self.pack, *opened, self.sampler)
-        local.check(self.fit)
-        return local
+    def _embedded(self, points: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Points [B, N, D] and a batch's pairs on the CPU -> their places in the space of local contrast."""
+        assert self.networks.local is not None
+        rows = self.networks.parts_and_rows(points.to(self.device))[2]
+        return self.networks.local.embed(rows, {name: value.to(self.device) for name, value in batch.items()})
 
-    def _retrieval(self, local: LocalPairs) -> dict[str, float]:
-        """How often a point's nearest pixel of its object is its own, on validation objects; and the same by chance."""
-        heads, objects, found, chance = self.networks.local, self.pack.objects("val"), [], []
-        assert heads is not None
-        rng = np.random.default_rng(0)
-        with evaluating(self.networks):
-            for some in np.array_split(objects, -(-len(objects) // self.batch_size)):
-                picked = local.complete(some, self.sampler.pick(some, rng), rng)
-                points = self.sampler.gather(some, picked)
-                batch = local.one_pixel_each(some, picked, points[..., :3], rng)
-                batch = {name: value.to(self.device) for name, value in batch.items()}
-                rows = self.networks.parts_and_rows(torch.from_numpy(points).to(self.device))[2]
-                found += retrieved(*heads.embed(rows, batch)).tolist()
-                chance += [1 / batch["pair_points"].shape[1]] * len(some)
-        return {"val/pixel_top1": float(np.mean(found)), "val/pixel_top1_chance": float(np.mean(chance))}
+    def _solve(self) -> None:
+        """Refit the ridge regressions that are read."""
+        head, image = self.networks.head, self.networks.image
+        if head.ridge is None and image.head.ridge is None:
+            return
+        target = torch.from_numpy(self._targets[self.fit])
+        parts = self._point_parts(self.fit, 0)
+        if head.ridge is not None:
+            features = parts["backbone"]
+            regression = RidgeRegression(features[:, None], self.config.heads.points_penalty)
+            regression.solve_into(head.ridge, target)
+            parts["ridge"] = head.ridge(features.to(self.device)).cpu()
+        if image.head.ridge is not None:
+            image.solve(self.fit, self.networks.read(parts), target)
 
-    def _point_parts(self) -> list[dict[Part, Features]]:
-        """Of the probe's objects, for each point draw."""
-        found = []
-        for draw in range(self.config.validation.point_draws):
-            batches = point_batches(self.sampler, self.probe.objects, draw)
-            rows = [self.networks.parts(batch.to(self.device))[0] for batch in batches]
-            found.append({part: torch.cat([row[part] for row in rows]).float().cpu().numpy() for part in PARTS})
-        return found
+    def _point_parts(self, objects: NDArray[np.int64], draw: int) -> dict[Part, Tensor]:
+        """[objects, F] on the CPU, of one draw of points."""
+        rows = [self.networks.parts(batch.to(self.device))[0] for batch in point_batches(self.sampler, objects, draw)]
+        return {part: torch.cat([row[part] for row in rows]).float().cpu() for part in rows[0]}
 
-    def _image_parts(self) -> dict[Part, Features]:
-        """Of the probe's objects: views that the teacher saw, pooled by their maximum."""
-        views = np.array(self.teacher.views[self.teacher.row[self.probe.objects]][:, : self.config.validation.views])
-        parts = self.networks.adapt(torch.from_numpy(views).flatten(0, 1).to(self.device))
-        shape = views.shape[:2]
-        return {part: value.unflatten(0, shape).amax(dim=1).float().cpu().numpy() for part, value in parts.items()}
+    def _image_parts(self) -> dict[Part, Tensor]:
+        """Of the probe's objects: evenly spaced views, pooled by their maximum."""
+        image = self.networks.image
+        views = image.view_features(self.probe.objects, self.config.validation.views)
+        parts = image.head(views.flatten(0, 1).to(self.device))
+        return {part: value.unflatten(0, views.shape[:2]).amax(dim=1).float().cpu() for part, value in parts.items()}
+
+
+def _numbers(features: Tensor) -> Features:
+    found: Features = features.numpy()
+    return found

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ssl_core.contracts import FEATURE_WIDTH, PointsContract
 from ssl_core.data import point_sampler
 from ssl_core.data.object_pack import Pack
-from ssl_core.data.point_columns import sigmoid
+from ssl_core.data.point_columns import assemble, sigmoid
 from ssl_core.data.point_sampler import PointSampler, check_contract
 from ssl_core.errors import InfeasibleError, PackError
 from tests.reference.plain_sampling import plain_draw, plain_pick
@@ -221,3 +221,21 @@ def test_a_sample_is_of_stored_rows(tiny_pack):
     )
     out = PointSampler(tiny_pack, contract, np.array([index])).draw(np.array([index]), 1)[0]
     np.testing.assert_array_equal(out, tiny_pack.rows_of(index)[plain_pick(tiny_pack, contract, index, 1)][:, 3:])
+
+
+def test_the_covariance_knows_no_sign_of_the_quaternion_and_no_order_of_the_axes():
+    contract = PointsContract(features=("covariance",), num_points=30)
+    rows = np.random.default_rng(0).normal(size=(2, 30, 59)).astype(np.float32)
+    turned = rows.copy()
+    turned[0, :, 7:11] *= -1
+    # the same ellipsoid with its axes named z, x, y: a turn by 120 degrees about their diagonal goes before
+    w, x, y, z = np.moveaxis(rows[1, :, 7:11], -1, 0)
+    turned[1, :, 7:11] = np.stack([w - x - y - z, w + x + y - z, w - x + y + z, w + x - y + z], axis=-1) / 2
+    turned[1, :, 4:7] = rows[1, :, [5, 6, 4]].T
+    found = assemble(rows, contract)
+    np.testing.assert_allclose(assemble(turned, contract), found, atol=1e-5)
+    larger = rows.copy()
+    larger[..., :3] *= 3
+    larger[..., 4:7] += np.log(np.float32(3))
+    np.testing.assert_allclose(assemble(larger, contract), found, atol=1e-5)
+    assert found.std() < 1

@@ -15,6 +15,7 @@ from ssl_core.gaussians.ply import write_gaussian_ply
 from ssl_core.models.bundle import save_bundle
 from ssl_core.models.cards import encoder_card
 from ssl_core.models.pointnet import PointNetConfig
+from ssl_core.models.readout import ReadoutConfig
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -30,7 +31,8 @@ def write(file: Path, flat: bool, seed: int) -> None:
 
 def test_splats_are_classified(tmp_path: Path) -> None:
     backbone = PointNetConfig(input_transform=False, feature_transform=False, feature_dim=64)
-    card = encoder_card(PointsContract(num_points=48), backbone)
+    read = {"readout": ReadoutConfig(hidden=96, parts=("hidden",))}  # as multiview_contrast registers its own
+    card = encoder_card(PointsContract(num_points=48), backbone).model_copy(update=read)
     encoder = card.build(0)
     save_bundle(encoder, card, tmp_path / "encoder", name="points", lineage={})
     for i in range(4):
@@ -47,7 +49,7 @@ def test_splats_are_classified(tmp_path: Path) -> None:
         timeout=200,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    assert "8 objects of 2 classes -> (8, 64)" in done.stdout
+    assert "8 objects of 2 classes -> (8, 96)" in done.stdout
     assert "100.0 ± 0.0 %" in done.stdout
     assert done.stdout.splitlines()[-2:] == ["a.ply: plate", "b.ply: pole"]
 

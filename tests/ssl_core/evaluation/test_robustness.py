@@ -34,6 +34,7 @@ GROUPS: tuple[FeatureGroup, ...] = (
     "sh_rest",
     "normals",
     "normal_tensor",
+    "covariance",
 )
 ALL = PointsContract(features=GROUPS, num_points=40)
 
@@ -64,7 +65,7 @@ def turned_rows(raw: np.ndarray, quaternions: Tensor) -> np.ndarray:
 
 @pytest.mark.parametrize("standardise", [True, False])
 def test_turned_input_is_the_input_of_turned_gaussians(standardise):
-    groups: tuple[FeatureGroup, ...] = ("xyz", "opacity", "scale", "rotation", "sh_dc", "normals")
+    groups: tuple[FeatureGroup, ...] = ("xyz", "opacity", "scale", "rotation", "sh_dc", "normals", "covariance")
     contract = PointsContract(features=groups, num_points=40, standardise_attributes=standardise)
     raw = rows()
     quaternions = random_rotations(3, 180.0, "any", generator())
@@ -150,7 +151,9 @@ def test_positions_are_normalised_again_and_scales_follow():
     found = disturb(points, ALL, Jitter(sd=0.1), generator())
     shift = (found - points)[..., 4:7]
     torch.testing.assert_close(shift, shift[:, :1, :1].expand_as(shift), atol=1e-5, rtol=0)
-    assert (found[..., 11:] == points[..., 11:]).all()
+    assert (found[..., 11:-6] == points[..., 11:-6]).all()
+    torch.testing.assert_close((found - points)[..., -6:-3], shift / 4, atol=1e-5, rtol=0)
+    assert (found[..., -3:] == points[..., -3:]).all()
 
 
 def test_jitter_has_the_size_that_it_says():

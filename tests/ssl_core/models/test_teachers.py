@@ -6,12 +6,15 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+import torchvision
 
-from ssl_core.contracts import ImageContract
-from ssl_core.errors import ConfigError
+from ssl_core.contracts import ImageContract, PointsContract
+from ssl_core.errors import ConfigError, IntegrityError, RegistryError
 from ssl_core.models.bundle import save_bundle
-from ssl_core.models.cards import ImageEncoderCard
+from ssl_core.models.cards import ImageEncoderCard, PointEncoderCard
 from ssl_core.models.image import ResNetConfig, TimmConfig
+from ssl_core.models.pointnet import PointNetConfig
+from ssl_core.models.small_cnn import SmallCnnConfig
 from ssl_core.models.teachers import (
     BundleTeacher,
     FileTeacher,
@@ -99,3 +102,43 @@ def test_a_registered_image_encoder_teaches(tmp_path: Path) -> None:
     torch.testing.assert_close(build_teacher(config)(VIEWS), encoder(VIEWS))
     with pytest.raises(ConfigError, match=r"teacher\.sha256"):
         build_teacher(config.model_copy(update={"sha256": "0" * 64}))
+
+
+def test_weights_of_torchvision_come_from_a_local_file(tmp_path: Path) -> None:
+    network = torchvision.models.resnet18(weights=None).eval()
+    file = tmp_path / "resnet18.pth"
+    torch.save(network.state_dict(), file)
+    config = FileTeacher(backbone=ResNetConfig(), weights_file=str(file), sha256=sha256(file), image_size=64)
+    network.fc = torch.nn.Identity()
+    normalised = torchvision.transforms.functional.normalize(VIEWS, list(config.mean), list(config.std))
+    torch.testing.assert_close(build_teacher(config)(VIEWS), network(normalised))
+    with pytest.raises(ConfigError, match=r"takes .*64, 64"):
+        build_teacher(config)(VIEWS[..., :48, :48])
+    for content, said in (
+        ({**network.state_dict(), "conv1.weight": torch.zeros(64, 1, 7, 7)}, r"conv1\.weight \[64, 1, 7, 7\]"),
+        ({**network.state_dict(), "bn1.weight": torch.full((64,), torch.nan)}, "NaN"),
+        (network, "holds more than tensors"),
+    ):
+        torch.save(content, file)
+        with pytest.raises(ConfigError, match=said) as caught:
+            build_teacher(config.model_copy(update={"sha256": sha256(file)}))
+        assert "resnet18.pth" in str(caught.value)
+
+
+def test_a_bundle_that_was_changed_or_is_none_does_not_teach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ssl_core.models.bundle.export_program", lambda module, card, file: file.touch())
+    card = ImageEncoderCard(contract=ImageContract(image_size=24), backbone=SmallCnnConfig(channels=(4, 6)))
+    save_bundle(card.build(3).eval(), card, tmp_path / "bundle", name="some-image", lineage={})
+    weights = tmp_path / "bundle" / "encoder.safetensors"
+    config = BundleTeacher(folder=str(tmp_path / "bundle"), sha256=sha256(weights))
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(IntegrityError, match=r"encoder\.safetensors"):
+        build_teacher(config)
+    with pytest.raises(RegistryError, match="gone"):
+        build_teacher(config.model_copy(update={"folder": str(tmp_path / "gone")}))
+    points = PointEncoderCard(contract=PointsContract(num_points=16), backbone=PointNetConfig())
+    save_bundle(points.build(0).eval(), points, tmp_path / "points", name="some-points", lineage={})
+    with pytest.raises(ConfigError, match="point_encoder; name an image encoder"):
+        build_teacher(config.model_copy(update={"folder": str(tmp_path / "points")}))

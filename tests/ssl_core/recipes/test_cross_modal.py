@@ -9,6 +9,7 @@ from ssl_core.contracts import PointsContract
 from ssl_core.data.augment import Crops
 from ssl_core.data.batches import draw_negatives, draw_views
 from ssl_core.errors import ConfigError, InfeasibleError
+from ssl_core.models.teachers import PackagedTeacher, build_teacher
 from ssl_core.recipes.cross_modal.config import CrossModalConfig, paper, paper_pointnet2, quick
 from ssl_core.recipes.cross_modal.trial import CrossModalTrial
 from ssl_core.training.config import learning_rate_factor
@@ -157,3 +158,146 @@ def test_feature_group_missing_from_the_pack(tiny_pack, tiny_config):
     config = tiny_config.model_copy(update={"points": PointsContract(features=("xyz", "sh_rest"), num_points=32)})
     with pytest.raises(InfeasibleError, match="sh_rest"):
         trial_of(config, poor)
+
+
+AGREEING = {"loss.agreement_points": 0.5, "loss.agreement_views": 0.25, "loss.agreement_cross": 2.0}
+HEADS = {"heads": {"kind": "mlp", "hidden": 16, "output": 8, "points": ["hidden"], "image": ["backbone", "head"]}}
+TEACHER = {"kind": "efficientnet_lite0", "image_size": 32}
+
+
+def test_agreement_is_added_with_its_weights(tiny_pack, tiny_config):
+    config = override(tiny_config, {**AGREEING, **HEADS})
+    trial = trial_of(config, tiny_pack)
+    batch = next(trial.batches(0))
+    assert not torch.equal(batch["points"], batch["again"])
+    loss = trial.losses(batch)["all"]
+    terms = {name: float(value.detach()) for name, value in loss.terms.items()}
+    chance = np.log(2 * 6 - 1)
+    assert terms["agreement_views"] < chance + 1.5
+    expected = terms["triplet"] + config.loss.beta * terms["cross_entropy"]
+    expected += sum(weight * terms[key.removeprefix("loss.")] for key, weight in AGREEING.items())
+    assert float(loss.total.detach()) == pytest.approx(expected, rel=1e-5)
+
+
+def test_agreement_of_points_and_images_is_the_plain_sum(tiny_pack, tiny_config):
+    """Against a loop over objects and views, without heads: features of both backbones have 512 columns."""
+    config = override(tiny_config, {"loss.agreement_cross": 1.0, "loss.agreement_temperature": 0.2})
+    trial = trial_of(config, tiny_pack)
+    trial.networks.eval()
+    batch = next(trial.batches(0))
+    with torch.no_grad():
+        found = float(trial.losses(batch)["all"].terms["agreement_cross"])
+        points = torch.nn.functional.normalize(trial.networks.points(batch["points"]), dim=-1).numpy()
+        views = torch.nn.functional.normalize(trial.networks.image_features(batch["images"]), dim=-1).numpy()
+    losses = []
+    for view in (0, 1):
+        rows = np.concatenate([points, views[view]])
+        for i in range(12):
+            logits = rows @ rows[i] / 0.2
+            others = np.exp(np.delete(logits, i)).sum()
+            losses.append(np.log(others) - logits[(i + 6) % 12])
+    assert found == pytest.approx(np.mean(losses), rel=1e-4)
+
+
+def test_each_agreement_reaches_what_it_compares(tiny_pack, tiny_config):
+    reached = {
+        "agreement_points": {"points", "points_head"},
+        "agreement_views": {"image", "image_head"},
+        "agreement_cross": {"points", "points_head", "image", "image_head"},
+    }
+    trial = trial_of(override(tiny_config, {**AGREEING, **HEADS}), tiny_pack)
+    for term, wanted in reached.items():
+        trial.networks.zero_grad()
+        trial.losses(next(trial.batches(0)))["all"].terms[term].backward()
+        moved = {
+            name for name, part in trial.networks.named_children() if any(p.grad is not None for p in part.parameters())
+        }
+        assert moved == wanted, term
+
+
+def test_the_parts_that_are_read_are_exported(tiny_pack, tiny_config):
+    trial = trial_of(override(tiny_config, {**AGREEING, **HEADS}), tiny_pack)
+    batch, metrics = next(trial.batches(0)), trial.validate()
+    parts = {f"val/{name}_{part}_probe" for name in ("points", "image") for part in ("backbone", "hidden", "head")}
+    assert parts <= metrics.keys()
+    assert metrics["val/points_probe"] == metrics["val/points_hidden_probe"]
+    trial.networks.eval()
+    with torch.no_grad():
+        (points, card), (image, image_card) = trial.models()["points"], trial.models()["image"]
+        hidden = trial.networks.points_head.hidden(trial.networks.points(batch["points"]))
+        torch.testing.assert_close(points.eval()(batch["points"]), hidden)
+        backbone = trial.networks.image(batch["images"][0])
+        both = torch.cat([backbone, trial.networks.image_head(backbone)["head"]], dim=1)
+        torch.testing.assert_close(image.eval()(batch["images"][0]), both)
+    assert (card.output_shape, image_card.output_shape) == ((16,), (512 + 8,))
+    rebuilt = card.build(0).eval()
+    rebuilt.load_state_dict(points.state_dict())
+    torch.testing.assert_close(rebuilt(batch["points"]), hidden)
+
+
+def test_points_are_augmented_and_crops_stay_as_they_were(tiny_pack, tiny_config):
+    plain = next(trial_of(tiny_config, tiny_pack).batches(0))
+    trial = trial_of(override(tiny_config, {"augment.points.jitter": 0.1}), tiny_pack)
+    moved, again = next(trial.batches(0)), next(trial.batches(0))
+    assert torch.equal(plain["images"], moved["images"])
+    assert float((moved["points"] - plain["points"]).std()) == pytest.approx(0.1, rel=0.1)
+    assert torch.equal(moved["points"], again["points"])
+
+
+def test_a_frozen_image_network_stays_itself_and_in_no_checkpoint(tiny_pack, tiny_config):
+    weights = {"image_weights": {"kind": "frozen", "network": TEACHER}}
+    trial = trial_of(override(tiny_config, {**AGREEING, **HEADS, **weights}), tiny_pack)
+    teacher = build_teacher(PackagedTeacher(image_size=32))
+    image, card = trial.models()["image"]
+    assert card.contract.image_size == 32
+    assert not [name for name in trial.module.state_dict() if name.startswith("image.")]
+    trial.module.train()
+    batch = next(trial.batches(0))
+    assert batch["images"].shape == (3, 6, 3, 32, 32)
+    trial.losses(batch)["all"].total.backward()
+    frozen = image.backbone.backbone
+    assert not any(module.training for module in frozen.modules())
+    assert all(parameter.grad is None for parameter in frozen.parameters())
+    wanted = teacher.backbone.state_dict()
+    assert all(torch.equal(wanted[name], tensor) for name, tensor in frozen.state_dict().items())
+
+
+def test_trained_image_weights_train_on_at_a_rate_of_their_own(tiny_pack, tiny_config):
+    weights = {"image_weights": {"kind": "trainable", "network": TEACHER, "rate": 0.25}}
+    trial = trial_of(override(tiny_config, weights), tiny_pack)
+    groups = trial.parameters()["all"]
+    assert [group.rate for group in groups] == [1.0, 0.25]
+    assert {id(p) for p in groups[1].parameters} == {id(p) for p in trial.networks.image.parameters()}
+    assert sum(len(group.parameters) for group in groups) == len(list(trial.module.parameters()))
+    wanted = build_teacher(PackagedTeacher(image_size=32)).state_dict()
+    assert all(torch.equal(wanted[name], value) for name, value in trial.networks.image.state_dict().items())
+    trial.module.train()
+    trial.losses(next(trial.batches(0)))["all"].total.backward()
+    assert all(p.grad is not None for p in trial.networks.image.parameters())
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (HEADS, r"heads\.points exports a head that nothing trains"),
+        ({**HEADS, "loss.agreement_points": 1}, r"heads\.image exports a head"),
+        ({"image_weights": {"kind": "frozen"}}, r"set heads\.kind=mlp"),
+        ({**AGREEING, "heads.kind": "mlp", "image_weights": {"kind": "frozen"}}, r"add a layer to heads\.image"),
+        ({"loss.agreement_cross": 1, "point_backbone.feature_dim": 64}, "features of one width"),
+        ({"loss.agreement_cross": 1, "image_weights": {"kind": "trainable"}}, "features of one width"),
+        ({"augment.points.yaw": 9, "points.features": ["xyz", "scale"]}, "not 'scale'"),
+    ],
+)
+def test_combinations_that_cannot_be_are_refused(tiny_config, values, said):
+    with pytest.raises(ConfigError, match=said):
+        override(tiny_config, values)
+
+
+def test_what_is_unset_is_left_out_of_the_text(tiny_config):
+    """So that configs, studies and checkpoints of before keep their digests; set, it is there, and is read again."""
+    added = ("agreement", "image_weights", "heads", '"points": {"scale"')
+    assert not [word for word in added if word in tiny_config.to_json()]
+    config = override(tiny_config, {**AGREEING, **HEADS, "augment.points.scale": 1.2})
+    assert CrossModalConfig.from_json(config.to_json()) == config
+    back = override(config, {"loss": tiny_config.loss, "heads": {"kind": "none"}, "augment.points.scale": 1})
+    assert back.digest() == tiny_config.digest()

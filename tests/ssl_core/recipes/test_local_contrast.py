@@ -171,7 +171,7 @@ def test_local_contrast_reaches_the_points_and_the_projections(
     for module in (networks.local, networks.points):
         assert all(p.grad is not None and p.grad.abs().sum() >= 0 for p in module.parameters())
     assert float(networks.local.convup.weight.grad.abs().sum()) > 0
-    assert all(p.grad is None or float(p.grad.abs().sum()) == 0 for p in networks.adapter_hidden.parameters())
+    assert all(p.grad is None or float(p.grad.abs().sum()) == 0 for p in networks.image.parameters())
     trained = {id(p) for groups in trial.parameters().values() for group in groups for p in group.parameters}
     assert {id(p) for p in trial.module.parameters()} == trained
     teacher = trial.models()["image"][0].backbone.backbone

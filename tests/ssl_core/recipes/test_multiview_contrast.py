@@ -51,8 +51,11 @@ def test_the_stage_holds_what_the_teacher_says_of_training_objects(tiny_pack: Pa
     np.testing.assert_array_equal(found.pooled[:, 0], wanted.max(axis=1))
     assert (found.row[tiny_pack.objects("test")] == -1).all()
     assert isinstance(found.views, np.memmap)
-    targets = found.targets(tiny_pack.objects("fit"))
+    fit = tiny_pack.objects("fit")
+    targets = found.targets(fit)[fit]
     np.testing.assert_allclose(targets.mean(axis=0), 0, atol=1e-4)
+    varied = found.pooled[found.row[fit], 0].std(axis=0) > 1e-4
+    np.testing.assert_allclose(targets[:, varied].std(axis=0), 1, atol=1e-3)
 
 
 def test_a_second_study_computes_nothing_of_the_stage(tiny_pack: Pack, stage: Path) -> None:
@@ -64,17 +67,41 @@ def test_a_second_study_computes_nothing_of_the_stage(tiny_pack: Pack, stage: Pa
     assert other != stage
 
 
+def private_bytes() -> int:
+    """Memory that this process has changed and shares with nobody."""
+    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Private_Dirty"))
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="no account of private memory here")
+def test_fifty_trials_share_one_copy_of_the_stage(tiny_pack: Pack, tmp_path: Path) -> None:
+    train, rng = tiny_pack.objects("train"), np.random.default_rng(0)
+    views = rng.random((len(train), 120, 1280), dtype=np.float32)  # 15 MB
+    np.save(tmp_path / "views.npy", views)
+    np.save(tmp_path / "pooled.npy", np.stack([views.max(axis=1), views.mean(axis=1)], axis=1))
+    np.save(tmp_path / "objects.npy", train)
+    size = views.nbytes
+    first = TeacherFeatures.of(tmp_path, tiny_pack)
+    first.targets(train)[train[:4]].sum()
+    before, opened = private_bytes(), []
+    for _ in range(50):
+        found = TeacherFeatures.of(tmp_path, tiny_pack)
+        opened.append((found, found.targets(train)))
+        assert float(found.views.max()) == float(views.max())  # every page is read
+    assert private_bytes() - before < size / 2  # copies would be 50 of it
+
+
 def test_each_loss_reaches_its_own_parameters(tiny_pack: Pack, stage: Path) -> None:
     trial = trial_of(tiny_pack, stage, **{"loss.agreement_weight": 0.5})
     losses = trial.losses(next(iter(trial.batches(0))))
     assert losses["points"].terms.keys() == {"global", "agreement"}
     losses["image"].total.backward(retain_graph=True)
     networks = trial.networks
-    assert all(p.grad is None for p in (*networks.points.parameters(), *networks.hidden.parameters()))
-    assert all(p.grad is not None for p in networks.adapter_hidden.parameters())
+    assert all(p.grad is None for p in (*networks.points.parameters(), *networks.head.trained()))
+    assert all(p.grad is not None for p in networks.image.head.hidden.parameters())
     networks.zero_grad()
     losses["points"].total.backward()
-    assert all(p.grad is not None for p in (*networks.points.parameters(), *networks.output.parameters()))
+    assert all(p.grad is not None for p in (*networks.points.parameters(), *networks.head.trained()))
 
 
 def test_the_teacher_is_bit_for_bit_the_same_after_training_and_in_no_checkpoint(

@@ -1,5 +1,6 @@
 """A trial: reproducible, resumable bit for bit, stopped by non-finite losses, able to overfit."""
 
+import json
 import math
 
 import numpy as np
@@ -14,7 +15,7 @@ from ssl_core.packing.pack_writer import write_pack
 from ssl_core.recipes.cross_modal import CROSS_MODAL
 from ssl_core.recipes.cross_modal.config import quick
 from ssl_core.training.checkpoint import has_checkpoint
-from ssl_core.training.contract import LossTerms
+from ssl_core.training.contract import LossTerms, untrained_metrics
 from ssl_core.training.loop import train_epoch
 from ssl_core.training.session import train_single
 from tests.conftest import write_tiny_set
@@ -120,6 +121,25 @@ def test_infeasible_before_anything_is_built(tiny_pack, tiny_config):
         session(override(tiny_config, {"points.num_points": 5000}), tiny_pack)
 
 
+def test_measuring_the_untrained_models_changes_nothing_of_the_trial(tiny_pack, tiny_config):
+    measured, plain = session(tiny_config, tiny_pack), session(tiny_config, tiny_pack)
+    state = torch.random.get_rng_state()
+    found = untrained_metrics(measured)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert found == plain.trial.validate()
+    assert_same(weights(measured), weights(plain))
+    assert steady(measured.run_epoch()) == steady(plain.run_epoch())
+    assert untrained_metrics(measured) == {}, "it has trained"
+
+
+def test_a_session_that_cannot_tell_of_its_untrained_models_goes_on(tiny_pack, tiny_config, monkeypatch):
+    trial = session(tiny_config, tiny_pack)
+    monkeypatch.setattr(trial, "untrained", lambda: {"val/probe": 1 / 0})
+    assert untrained_metrics(trial) == {}
+    monkeypatch.setattr(trial, "untrained", lambda: {"val/probe": math.nan, "val/other": 0.5})
+    assert untrained_metrics(trial) == {"val/other": 0.5}
+
+
 def test_train_single_resumes_and_exports(tiny_pack, tiny_config, tmp_path):
     seen = []
 
@@ -135,7 +155,9 @@ def test_train_single_resumes_and_exports(tiny_pack, tiny_config, tmp_path):
         single(tiny_config)
     written = single(tiny_config)
     assert seen == [1, 2, 3]
-    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 3
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [0, 1, 2, 3]
+    assert {"epoch", "val/probe"} <= lines[0].keys() < lines[1].keys()
     assert set(written) == {"points", "image"}
     assert (written["points"] / "encoder.safetensors").is_file()
     with pytest.raises(CheckpointError, match="another config"):

@@ -11,6 +11,7 @@ from inline_driver import run_inline
 from rich.console import Console
 from study_records import CONFIRMS, record, stop
 
+from ssl_core.training.stage_progress import StageProgress
 from study.analysis.fidelity import RungSummary
 from study.engine.ledger import Ledger, open_ledger, read_ledger
 from study.engine.meter import Meter
@@ -255,3 +256,32 @@ def test_nothing_grows_with_trials(make_plan: MakePlan, clock: FakeClock, tmp_pa
     assert not state.running
     assert len(state.rungs) == 1
     assert state.rungs[2] == RungSummary(epoch=2, reached=300, passed=150, stopped=150, bar=0.5)
+
+
+def test_what_trials_wait_for_is_said_until_they_begin(make_plan: MakePlan, clock: FakeClock) -> None:
+    made = [StageProgress(stage="teacher", data_digest="d", done=120, total=240, unit="objects", left=9.2)]
+    console = Console(file=io.StringIO(), width=200)
+    asked: list[int] = []
+
+    def stages() -> list[StageProgress]:
+        asked.append(1)
+        return made
+
+    progress = Progress(console, empty(make_plan, trials=4), 2, clock=clock, stages=stages)
+    with progress:
+        progress.tick()
+        assert not asked, "nobody waits"
+        for number in (0, 1):
+            progress.started(record(number, {}, outcome=None))
+        line = "teacher: 120 of 240 objects, about 9 s left; trials 0, 1 wait"
+        clock.now += 5
+        progress.tick()
+        progress.tick()
+        assert text_of(console).count(line) == 1
+        assert progress.summary() == f"{line} · 0 of 4 trials · 2 running (0: 0/?, 1: 0/?)"
+        shown = Console(file=io.StringIO(), width=100)
+        shown.print(panel(LiveState(empty(make_plan, trials=4), 2, clock), 24, [line]))
+        assert line in text_of(shown)
+        run(progress, clock, 0, 1)
+        run(progress, clock, 1, 1)
+        assert "teacher" not in progress.summary()

@@ -16,7 +16,7 @@ from study.engine.ledger import JOURNAL, open_ledger, read_ledger
 from study.engine.trial_manager import TrialManager
 from study.record.config_file import ConfigFile
 from study.record.journal import count_lines
-from study.record.metrics_file import metrics_path, read_metrics
+from study.record.metrics_file import metrics_path, read_metrics, read_untrained
 from study.record.trial_record import Origin, TrialRecord, Verdict
 from study.run.driver import StudyPlan
 from study.run.study_source import STATUS, Ending, StudySource, provenance_tags
@@ -255,6 +255,25 @@ def test_a_study_that_an_earlier_version_told_keeps_its_runs(make_plan: MakePlan
     mirror = tell(plan, log)
     assert_told(plan, log)
     assert {name: mirror.cursor.runs[name] for name in made} == made
+
+
+def test_the_untrained_models_are_step_0_of_the_curves(make_plan: MakePlan, log: RunLog) -> None:
+    """Also where the mirror is cut after it, and where a study began before it was measured."""
+    plan = make_plan(trials=2)
+    run(plan)
+    end(plan)
+    path = metrics_path(plan.folder, 0)
+    path.write_text(json.dumps({"val/probe": 0.01, "epoch": 0, "at": 1_790_000_000_000}) + "\n" + path.read_text())
+    tell(plan, log, rest=False)
+    tell(plan, log)
+    client, runs = log.client, read_cursor(plan.folder).runs
+    steps = {name: client.get_metric_history(runs[name], "val/probe") for name in ("0", "1")}
+    assert [point.step for point in steps["0"]] == [0, 1, 2, 3, 4]
+    assert steps["0"][0].value == 0.01
+    assert [point.step for point in steps["1"]] == [1, 2, 3, 4]
+    assert read_untrained(plan.folder, 0) == {"val/probe": 0.01}
+    assert read_untrained(plan.folder, 1) == {}
+    assert min(read_metrics(plan.folder, 0)["val/probe"]) == 1
 
 
 def test_lines_of_metrics_without_a_time_are_follow_the_trials_beginning(make_plan: MakePlan) -> None:

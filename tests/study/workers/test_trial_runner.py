@@ -9,6 +9,7 @@ from fake_sessions import FakeConfig, FakeSession, OpenFake, trained
 from ssl_core.errors import CheckpointError, StorageError, StudyError
 from study.spec.outcome import Outcome
 from study.spec.trial_request import TrialRequest
+from study.workers.system_use import SystemUse
 from study.workers.trial_folder import TrialFolder
 from study.workers.trial_runner import TrialCrashedError, TrialRunner
 
@@ -47,6 +48,34 @@ def test_best_is_the_best_and_last_the_last(tmp_path: Path) -> None:
     assert (report.best_epoch, report.best_value) == (2, 0.9)
     assert '"epoch": 2' in (folder(tmp_path).best / "state.json").read_text()
     assert '"epoch": 4' in (folder(tmp_path).last / "state.json").read_text()
+
+
+class Measured(FakeSession):
+    """Scores 0.05 before it has trained."""
+
+    def untrained(self) -> dict[str, float]:
+        return {"val/probe": 0.05}
+
+
+def test_the_untrained_models_are_told_of_with_the_first_epoch_and_decide_nothing(tmp_path: Path) -> None:
+    request = TrialRequest(number=0, folder=str(tmp_path / "trials" / "0000"))
+    runner = TrialRunner(lambda request: Measured(request, FakeConfig()), "val/probe", "minimize")
+    runner.begin(request)
+    reports = [runner.step(), runner.step()]
+    assert [report.untrained for report in reports] == [{"val/probe": 0.05}, {}]
+    assert reports[1].best_epoch == 1, "epoch 0 would be the lowest"
+    runner.begin(request)
+    assert runner.step().untrained == {}, "it goes on from a checkpoint"
+
+
+def test_what_the_machine_gave_joins_the_metrics(tmp_path: Path) -> None:
+    opened = lambda request: FakeSession(request, FakeConfig())  # noqa: E731
+    runner = TrialRunner(opened, "val/probe", "maximize", system=SystemUse())
+    runner.begin(TrialRequest(number=0, folder=str(tmp_path / "trials" / "0000")))
+    report = runner.step()
+    assert "system/process_cpu_percentage" in report.metrics
+    assert report.metrics["val/probe"] == report.best_value
+    assert folder(tmp_path).report() == report
 
 
 @pytest.mark.parametrize("mode", ["nan", "diverge"])
