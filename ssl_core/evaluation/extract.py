@@ -94,16 +94,22 @@ def image_features(
 
     When an object has more than V views, they are taken evenly spaced over its views. Otherwise as `point_features`.
     """
-    available = int(pack.num_views[objects].min())
-    count = available if views is None else min(views, available)
-    spaced = (np.arange(count)[None] * pack.num_views[objects][:, None]) // count
-    index = (pack.first_view[objects][:, None] + spaced).reshape(-1)
+    places = spaced_views(pack, objects, views)
+    index = places.reshape(-1)
     stored = (
         torch.from_numpy(pack.views[index[start : start + _IMAGE_BATCH]]).to(device_of(encoder))
         for start in range(0, len(index), _IMAGE_BATCH)
     )
     batches = (whole_images(some, image_size) for some in stored)
-    return encoded(encoder, batches, times, steps).reshape(len(objects), count, -1)
+    return encoded(encoder, batches, times, steps).reshape(*places.shape, -1)
+
+
+def spaced_views(pack: Pack, objects: NDArray[np.int64], views: int | None) -> NDArray[np.int64]:
+    """[len(objects), V] which of the pack's views `image_features` takes."""
+    available = int(pack.num_views[objects].min())
+    count = available if views is None else min(views, available)
+    spaced: NDArray[np.int64] = (np.arange(count)[None] * pack.num_views[objects][:, None]) // count
+    return pack.first_view[objects][:, None] + spaced
 
 
 def encoded(

@@ -58,7 +58,8 @@ def test_data_of_another_kind_is_refused_before_anything_is_made(case: Case, tin
 
 
 def test_stages_are_made_once_and_by_their_settings_alone(case: Case) -> None:
-    stages, names = Stages(case.recipe, case.derived), {stage.name for stage in case.recipe.stages}
+    stages = Stages(case.recipe, case.derived)
+    names = {stage.name for stage in case.recipe.stages_of(case.config(), case.data)}
     first = stages.made(case.config(), case.data)
     assert first.keys() == names
     before = {file: file.stat().st_mtime_ns for folder in first.values() for file in folder.rglob("*")}

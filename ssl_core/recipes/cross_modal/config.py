@@ -152,6 +152,8 @@ class CrossModalConfig(RecipeConfig):
                 self._check_without_heads()
             case MlpHeads():
                 _check_heads(self.heads, self.loss)
+                if isinstance(self.image_weights, FrozenWeights) and set(self.heads.image) == {"backbone"}:
+                    raise ValueError("image_weights.kind=frozen would be exported as it is; add a layer to heads.image")
             case _:
                 assert_never(self.heads)
         return self

@@ -7,8 +7,10 @@ from ssl_core.data.object_pack import Pack as ObjectPack
 from ssl_core.evaluation.few_shot import FewShotConfig, few_shot
 from ssl_core.models.cards import ImageEncoderCard, PointEncoderCard
 from ssl_core.recipes.multiview_contrast.config import MultiviewContrastConfig, paper, quick
+from ssl_core.recipes.multiview_contrast.pairs import PAIRS
 from ssl_core.recipes.multiview_contrast.points_alone import PointsAloneTrial
 from ssl_core.recipes.multiview_contrast.teacher import TEACHER, has_views
+from ssl_core.recipes.multiview_contrast.teacher_maps import MAPS
 from ssl_core.recipes.multiview_contrast.trial import MultiviewContrastTrial, check
 from ssl_core.training.config import choose_device
 from ssl_core.training.contract import Output, Recipe, Score, Trial
@@ -19,7 +21,8 @@ def _open(config: MultiviewContrastConfig, pack: ObjectPack, stages: Mapping[str
     device = choose_device(config.training.device)
     trial: Trial
     if has_views(config, pack):
-        trial = MultiviewContrastTrial(config, pack, stages[TEACHER.name], seed, device)
+        local = (stages[PAIRS.name], stages[MAPS.name]) if config.loss.local_weight > 0 else None
+        trial = MultiviewContrastTrial(config, pack, stages[TEACHER.name], seed, device, local)
     else:
         trial = PointsAloneTrial(config, pack, seed, device)
     return trained(trial, config, MULTIVIEW_CONTRAST, pack, seed)
@@ -53,5 +56,5 @@ MULTIVIEW_CONTRAST = Recipe(
     check=check,
     open=_open,
     measures={"val/points_probe": _points_probe, "val/image_probe": _image_probe, "val/probe": _image_probe},
-    stages=(TEACHER,),
+    stages=(TEACHER, PAIRS, MAPS),
 )

@@ -282,6 +282,7 @@ def test_trained_image_weights_train_on_at_a_rate_of_their_own(tiny_pack, tiny_c
         (HEADS, r"heads\.points exports a head that nothing trains"),
         ({**HEADS, "loss.agreement_points": 1}, r"heads\.image exports a head"),
         ({"image_weights": {"kind": "frozen"}}, r"set heads\.kind=mlp"),
+        ({**AGREEING, "heads.kind": "mlp", "image_weights": {"kind": "frozen"}}, r"add a layer to heads\.image"),
         ({"loss.agreement_cross": 1, "point_backbone.feature_dim": 64}, "features of one width"),
         ({"loss.agreement_cross": 1, "image_weights": {"kind": "trainable"}}, "features of one width"),
         ({"augment.points.yaw": 9, "points.features": ["xyz", "scale"]}, "not 'scale'"),
