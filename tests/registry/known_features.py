@@ -32,7 +32,7 @@ def report_of(
 ) -> ProbingReport:
     """The report that evaluation would write for these features."""
     most = max(cells, key=lambda views: views or 0)
-    grid = probe_grid(cells, twins or [], LABELS, config, None if most is None else "max")
+    grid = probe_grid(cells, {"random twin": twins or []}, LABELS, config, None if most is None else "max")
     health = feature_health(cells[most][0][100:], LABELS.test)
     return ProbingReport(
         kind="point_encoder" if most is None else "image_encoder",
@@ -45,7 +45,9 @@ def report_of(
         health=health,
         rows=grid.rows,
         deciding=grid.deciding.encoder,
-        baseline=grid.deciding.twin,
+        baseline=grid.deciding.baseline,
+        baseline_name=grid.deciding.baseline_name,
+        baselines=grid.deciding.baselines,
         full_labels=grid.full_labels.encoder,
         defects=defects_of(health, grid.full_labels.encoder, CLASSES),
         confusion=tuple(tuple(row) for row in grid.confusion.tolist()),

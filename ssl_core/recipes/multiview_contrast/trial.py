@@ -156,7 +156,8 @@ class MultiviewContrastTrial:
         read = ReadOut(networks.points.backbone, networks.hidden, networks.output, config.heads.points)
         points = Encoder(config.points, read, points_card.output_shape[0])
         teacher = build_teacher(config.teacher.network).to(self.device)
-        image_card = teacher_card(config.teacher.network).model_copy(update={"readout": networks.adapted})
+        read_out = {"readout": networks.adapted, "frozen_backbone": True}
+        image_card = teacher_card(config.teacher.network).model_copy(update=read_out)
         adapted = ReadOut(teacher.backbone, networks.adapter_hidden, networks.adapter_output, config.heads.image)
         image = Encoder(image_card.contract, adapted, image_card.output_shape[0])
         return {"points": (points, points_card), "image": (image, image_card)}

@@ -19,7 +19,8 @@ def test_an_encoder_equal_to_its_twins_has_no_difference():
     report = report_of(same, [same, same])
     for row in report.rows:
         assert row.difference is not None
-        assert row.twin == row.accuracy
+        assert row.baseline == row.accuracy
+        assert list(row.baselines) == [row.baseline_name]
         assert (row.difference.mean, row.difference.se) == (0.0, 0.0)
 
 
@@ -29,7 +30,7 @@ def test_a_better_encoder_beats_its_twin_and_pairing_sharpens_it():
     assert row is not None
     assert row.difference is not None
     assert row.difference.low > 0.1
-    assert row.accuracy.mean - row.twin.mean == pytest.approx(row.difference.mean)
+    assert row.accuracy.mean - row.baseline.mean == pytest.approx(row.difference.mean)
 
 
 def test_more_labels_help_and_every_row_is_there():
@@ -37,7 +38,7 @@ def test_more_labels_help_and_every_row_is_there():
     few, half, full = (report.row("svm", name).accuracy for name in ("3 per class", "50 %", "all"))
     assert few.mean < half.mean < full.mean
     assert few.n == 6
-    assert len(report.rows) == 3 * 3
+    assert len(report.rows) == 3 * 5
     assert {row.over for row in report.rows if row.labels == "all"} == {"test objects"}
     assert all(0 <= row.accuracy.low <= row.accuracy.high <= 1.001 for row in report.rows if row.labels == "all")
 
@@ -45,7 +46,7 @@ def test_more_labels_help_and_every_row_is_there():
 def test_report_parts_agree_with_each_other():
     report = report_of({None: clouds(2.0, 1)}, [{None: clouds(2.5, 2)}])
     assert np.mean(report.deciding.values) == pytest.approx(report.headline.accuracy.mean, abs=1e-4)
-    assert np.mean(report.baseline.values) == pytest.approx(report.headline.twin.mean, abs=1e-4)
+    assert np.mean(report.baseline.values) == pytest.approx(report.headline.baseline.mean, abs=1e-4)
     confusion = np.array(report.confusion)
     assert confusion.shape == (CLASSES, CLASSES)
     assert confusion.sum(axis=1).tolist() == np.bincount(LABELS.test).tolist()
@@ -111,7 +112,7 @@ def test_settings_that_make_no_sense_are_refused():
 def test_a_report_of_another_format_is_not_taken_for_one_of_these_rules():
     values = report_of({None: clouds(2.0, 1)}).model_dump(mode="json")
     values["config"].pop("protocol")
-    assert parse_report(json.dumps(values)).config.protocol == "2"
+    assert parse_report(json.dumps(values)).config.protocol == "3"
     for version in (1, 4, None):
         with pytest.raises(ValueError, match="no report"):
             parse_report(json.dumps({**values, "format_version": version}))
