@@ -40,6 +40,8 @@ class Lineage(Config):
     """`registry.versions.environment.Environment.digest()` of the process that ran the study"""
     source: str = ""
     """what it was made of where no study trained it: `imported pointnet_cls weights`"""
+    supervision: str = ""
+    """whose labels it learnt from all the same: `an ImageNet-supervised teacher`"""
 
     @property
     def origin(self) -> str:

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 
 from ssl_core.config import Config
 from ssl_core.evaluation.probes import ProbeResult, draw_labels, knn, linear_probe, linear_svm, one_scale_svm
-from ssl_core.evaluation.protocol import PROBES, LabelSetting, Pooling, Probe, ProbingConfig
+from ssl_core.evaluation.protocol import PROBES, SCALES, LabelSetting, Pooling, Probe, ProbingConfig
 from ssl_core.evaluation.report import BaselineScore, Measurement, Scores, Steps, beside, strongest
 from ssl_core.evaluation.statistics import Interval, bootstrap_mean, mean_interval
 from ssl_core.models.modes import threads
@@ -195,8 +195,10 @@ def probe_grid(
     The deciding SVM is fitted everywhere, the other one and the linear probe at all views, neighbours where views are
     pooled by their maximum.
 
-    A baseline is given as cells of its members, whose answers are averaged: the encoder's, or some of them. `pooling`
-    says how the cells' views were pooled (None: points); `steps` hears of every fit (`fits` in all).
+    A baseline is given as cells of its members, whose answers are averaged: the encoder's, or some of them. At all
+    views the deciding probe of the encoder stands beside both SVMs of each baseline: what features are worth must not
+    be read too low because of the basis that they are written in. `pooling` says how the cells' views were pooled
+    (None: points); `steps` hears of every fit (`fits` in all).
     """
     most, most_labels = most_views(cells), most_labelled(config, labels)
     rows: list[Row] = []
@@ -204,18 +206,23 @@ def probe_grid(
     for views, draws in cells.items():
         there = {name: [some[views] for some in members if views in some] for name, members in baselines.items()}
         for setting in config.label_settings:
+            answers: dict[Probe, tuple[Answers, dict[str, NDArray[np.float64]]]] = {}
             for probe in _probes(config, pooling=pooling, most=views == most):
-                found = probe_cell(draws, labels, setting, probe, config)
                 others = {
                     name: np.mean([probe_cell(one, labels, setting, probe, config).correct for one in members], axis=0)
                     for name, members in there.items()
                     if members
                 }
+                answers[probe] = (probe_cell(draws, labels, setting, probe, config), others)
+                if steps is not None:
+                    steps.step(setting.draws * len(draws) * (1 + sum(map(len, there.values()))))
+            for probe, (found, others) in answers.items():
+                if probe == config.deciding_probe and config.other_svm in answers:
+                    others |= {
+                        f"{name}, {SCALES[config.other_svm]}": x for name, x in answers[config.other_svm][1].items()
+                    }
                 place = {"probe": probe, "labels": setting.name, "views": views, "pooling": pooling}
                 rows.append(Row.model_validate({**place, **_numbers(found, others, config)}))
-                if steps is not None:
-                    encoders = 1 + sum(map(len, there.values()))
-                    steps.step(setting.draws * len(draws) * encoders)
                 if probe == config.deciding_probe and views == most:
                     kept[setting] = (found, rows[-1], others)
     return Grid(

@@ -32,6 +32,8 @@ PROBES: dict[Probe, str] = {
     "nearest": "1-NN",
     "linear": "linear probe",
 }
+SCALES: dict[Probe, str] = {"svm": "scaled columns", "one_scale_svm": "one scale"}
+"""What tells the two SVMs apart."""
 BaselineKind = Literal["random_twins", "calibrated_twins", "coordinate_quantiles", "frozen_networks"]
 """`ssl_core.evaluation.baselines` says what they are."""
 Pooling = Literal["max", "mean"]

@@ -153,6 +153,9 @@ def _print_judged(judged: "list[Assessed]") -> None:
     )
     for item in judged:
         say(f"  {item.name} v{item.version}: {item.decision}")
+    for name in sorted({item.name for item in judged if item.status == "candidate"}):
+        if all(item.status != "champion" for item in judged if item.name == name):
+            say(f"no champion: no version of {name} was shown to be better than the strongest baseline")
 
 
 def _attribution(ledger: Ledger) -> Attribution:

@@ -83,6 +83,10 @@ MIN_RELATIVE_STD, MIN_EFFECTIVE_RANK = 1e-3, 1.5
 """Below: all objects look alike, or one direction is left."""
 
 
+HIDDEN = 0.1
+"""Difference of the two SVMs, in shares, that a report speaks of."""
+
+
 class ProbingReport(Report):
     """The answer. `rows` is empty, and nothing decides, when the features were not finite."""
 
@@ -149,6 +153,19 @@ class ProbingReport(Report):
         if row.baseline is not None and row.difference is not None:
             text += f" ({row.baseline_name} {row.baseline.percent()}, difference {row.difference.percent(signed=True)})"
         return text
+
+    @property
+    def hidden_by_basis(self) -> str:
+        """A sentence where scaling single columns hides much of what the features hold; empty elsewhere."""
+        labels = self.config.deciding_labels.name
+        scaled, one = self.row("svm", labels), self.row("one_scale_svm", labels)
+        if scaled is None or one is None or one.accuracy.mean - scaled.accuracy.mean <= HIDDEN:
+            return ""
+        lost = in_percent(one.accuracy.mean - scaled.accuracy.mean)
+        return (
+            f"At {labels} labels the SVM reads {lost} points more in one scale than with scaled columns: few columns "
+            "hold what is known, as after a projection to principal components or whitening. Rotate the features."
+        )
 
     def overview(self) -> list[dict[str, Any]]:
         """Accuracies in percent, half-widths of the intervals after ±."""
@@ -246,6 +263,8 @@ class ProbingReport(Report):
             f"relative spread {self.health.relative_std:.3f}; "
             f"a constant answer scores {in_percent(self.health.constant_accuracy)} %."
         )
+        if self.hidden_by_basis:
+            lines += ["", self.hidden_by_basis]
         for name, reason in self.baselines_left_out.items():
             lines += ["", f"Not measured, {name}: {reason}."]
         if sections := self.sections.markdown():
@@ -310,11 +329,15 @@ def _scores_of_format_2(found: dict[str, Any] | None) -> tuple[Scores | None, Sc
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    baseline = f"{row.baseline.percent()} ({row.baseline_name})" if row.baseline is not None else "–"
+    baseline = _baseline(row, "–")
     difference = row.difference.percent(signed=True) if row.difference is not None else "–"
     views = "–" if row.views is None else f"{row.views}{', mean' if row.pooling == 'mean' else ''}"
     probe = "linear, by gradient" if row.probe == "linear" else PROBES[row.probe]
     return (probe, row.labels, views, row.accuracy.percent(), baseline, difference, row.over, _single(row))
+
+
+def _baseline(row: Row, none: str) -> str:
+    return none if row.baseline is None else f"{row.baseline.percent()} ({row.baseline_name})"
 
 
 def _single(row: Row) -> str:

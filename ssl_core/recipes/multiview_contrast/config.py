@@ -13,7 +13,7 @@ from ssl_core.losses.contrast import GlobalLoss
 from ssl_core.models.build import PointBackbone, has_feature_transform
 from ssl_core.models.pointnet import PointNetConfig
 from ssl_core.models.readout import Part
-from ssl_core.models.teachers import PackagedTeacher, Teacher
+from ssl_core.models.teachers import FileTeacher, PackagedTeacher, Teacher
 from ssl_core.training.config import (
     AdamConfig,
     AdamWConfig,
@@ -61,6 +61,16 @@ class MultiviewContrastConfig(RecipeConfig):
     augment: Annotated[PointAugment, LIVE] = PointAugment()
     validation: FewShotConfig = FewShotConfig()
     training: TrainingConfig = TrainingConfig()
+
+    @property
+    def supervision(self) -> str:
+        match self.teacher.network:
+            case PackagedTeacher():
+                return "an ImageNet-supervised teacher"
+            case FileTeacher():
+                return "a teacher that was trained elsewhere"
+            case _:
+                return ""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
