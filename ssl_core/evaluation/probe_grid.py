@@ -6,17 +6,17 @@ cell is fitted on the same label draws for the encoder and for each baseline, so
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, assert_never
+from typing import assert_never
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
 
 from ssl_core.config import Config
+from ssl_core.evaluation.probe_rows import Row, Spread
 from ssl_core.evaluation.probes import ProbeResult, draw_labels, knn, linear_probe, linear_svm, one_scale_svm
 from ssl_core.evaluation.protocol import PROBES, SCALES, LabelSetting, Pooling, Probe, ProbingConfig
-from ssl_core.evaluation.report import BaselineScore, Measurement, Scores, Steps, beside, strongest
-from ssl_core.evaluation.statistics import Interval, bootstrap_mean, mean_interval
+from ssl_core.evaluation.report import BaselineScore, Scores, Steps, beside, strongest
+from ssl_core.evaluation.statistics import bootstrap_mean, mean_interval
 from ssl_core.models.modes import threads
 
 Features = NDArray[np.float32]
@@ -31,64 +31,6 @@ class Labels:
     train: NDArray[np.int64]
     test: NDArray[np.int64]
     classes: int
-
-
-class Spread(Config):
-    """Accuracies of single draws (one draw of labels, one of points or views): what a single-seed number might have
-    been."""
-
-    draws: int
-    sd: float
-    low: float
-    high: float
-
-
-class Row(Config):
-    """One accuracy: how, with which labels, from how many views, and against what.
-
-    `over` says what the intervals speak of: label draws (Student's t), or test objects (bootstrap) where
-    the labels can be drawn in one way only.
-    """
-
-    probe: Probe
-    labels: str
-    views: int | None
-    """None for points"""
-    pooling: Pooling | None = None
-    """of views"""
-    accuracy: Interval
-    baseline: Interval | None
-    """of the strongest baseline of this row"""
-    difference: Interval | None
-    """encoder minus that"""
-    baseline_name: str = "random twin"
-    baselines: dict[str, BaselineScore] = Field(default_factory=dict)
-    """all that were probed so, by name"""
-    over: Literal["label draws", "test objects"]
-    single: Spread | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _of_version_2(cls, values: Any) -> Any:
-        """Random twins were the only baseline then, and called so."""
-        if isinstance(values, dict) and "twin" in values:
-            return {("baseline" if name == "twin" else name): value for name, value in values.items()}
-        return values
-
-    @property
-    def key(self) -> str:
-        """Metric name, for example `svm/5_per_class/views_8` or `svm/all/views_8_mean`."""
-        labels = self.labels.replace(" %", "_percent").replace(" ", "_")
-        views = f"/views_{self.views}" if self.views is not None else ""
-        return f"{self.probe}/{labels}{views}" + ("_mean" if self.pooling == "mean" else "")
-
-    def measurement(self, most_views: int | None) -> Measurement:
-        """The accuracy for comparisons; of all views it is the main one."""
-        every = self.views == most_views
-        views = "" if self.views is None or every else f", {self.views} views"
-        mean = ", mean over views" if self.pooling == "mean" else ""
-        label = f"{PROBES[self.probe]}, {self.labels}{views}{mean}"
-        return Measurement(key=self.key, label=label, value=self.accuracy, main=every and self.pooling != "mean")
 
 
 class FeatureHealth(Config):
@@ -112,6 +54,14 @@ class Answers:
     correct: NDArray[np.float64]
     predictions: NDArray[np.int64]
     single: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Probed:
+    """What one probe found: the encoder's answers, and each baseline's as `Answers.correct`."""
+
+    encoder: Answers
+    baselines: dict[str, NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -202,35 +152,52 @@ def probe_grid(
     """
     most, most_labels = most_views(cells), most_labelled(config, labels)
     rows: list[Row] = []
-    kept: dict[LabelSetting, tuple[Answers, Row, dict[str, NDArray[np.float64]]]] = {}
+    kept: dict[LabelSetting, tuple[Probed, Row]] = {}
     for views, draws in cells.items():
         there = {name: [some[views] for some in members if views in some] for name, members in baselines.items()}
         for setting in config.label_settings:
-            answers: dict[Probe, tuple[Answers, dict[str, NDArray[np.float64]]]] = {}
+            answers: dict[Probe, Probed] = {}
             for probe in _probes(config, pooling=pooling, most=views == most):
-                others = {
-                    name: np.mean([probe_cell(one, labels, setting, probe, config).correct for one in members], axis=0)
-                    for name, members in there.items()
-                    if members
-                }
-                answers[probe] = (probe_cell(draws, labels, setting, probe, config), others)
+                answers[probe] = _probed(draws, there, labels, setting, probe, config)
                 if steps is not None:
                     steps.step(setting.draws * len(draws) * (1 + sum(map(len, there.values()))))
-            for probe, (found, others) in answers.items():
-                if probe == config.deciding_probe and config.other_svm in answers:
-                    others |= {
-                        f"{name}, {SCALES[config.other_svm]}": x for name, x in answers[config.other_svm][1].items()
-                    }
+            for probe, found in _both_readings(answers, config).items():
                 place = {"probe": probe, "labels": setting.name, "views": views, "pooling": pooling}
-                rows.append(Row.model_validate({**place, **_numbers(found, others, config)}))
+                rows.append(Row.model_validate({**place, **_numbers(found, config)}))
                 if probe == config.deciding_probe and views == most:
-                    kept[setting] = (found, rows[-1], others)
+                    kept[setting] = (found, rows[-1])
     return Grid(
         rows=tuple(rows),
         deciding=_decisive(config, config.deciding_labels, *kept[config.deciding_labels]),
         full_labels=_decisive(config, most_labels, *kept[most_labels]),
-        confusion=_confusion(kept[most_labels][0].predictions, labels),
+        confusion=_confusion(kept[most_labels][0].encoder.predictions, labels),
     )
+
+
+def _probed(
+    draws: Sequence[Features],
+    baselines: Mapping[str, Sequence[Sequence[Features]]],
+    labels: Labels,
+    setting: LabelSetting,
+    probe: Probe,
+    config: ProbingConfig,
+) -> Probed:
+    """Of one cell; each baseline as the mean of its members' answers."""
+    others: dict[str, NDArray[np.float64]] = {
+        name: np.mean([probe_cell(one, labels, setting, probe, config).correct for one in members], axis=0)
+        for name, members in baselines.items()
+        if members
+    }
+    return Probed(probe_cell(draws, labels, setting, probe, config), others)
+
+
+def _both_readings(answers: Mapping[Probe, Probed], config: ProbingConfig) -> dict[Probe, Probed]:
+    """The deciding probe beside the baselines as both SVMs read them, where both were fitted."""
+    mine, other = answers[config.deciding_probe], answers.get(config.other_svm)
+    if other is None:
+        return dict(answers)
+    second = {f"{name}, {SCALES[config.other_svm]}": correct for name, correct in other.baselines.items()}
+    return {**answers, config.deciding_probe: Probed(mine.encoder, {**mine.baselines, **second})}
 
 
 def fits(
@@ -278,18 +245,19 @@ def feature_health(features: Features, test_labels: NDArray[np.int64]) -> Featur
     return FeatureHealth(finite=finite, relative_std=relative, effective_rank=rank, constant_accuracy=constant)
 
 
-def _numbers(found: Answers, others: Mapping[str, NDArray[np.float64]], config: ProbingConfig) -> dict[str, object]:
+def _numbers(found: Probed, config: ProbingConfig) -> dict[str, object]:
     """The part of a row that was measured."""
-    by_draw, confidence = len(found.correct) > 1, config.confidence
+    correct, confidence = found.encoder.correct, config.confidence
+    by_draw = len(correct) > 1
     accuracy = (
-        mean_interval(found.correct.mean(axis=1), confidence)
+        mean_interval(correct.mean(axis=1), confidence)
         if by_draw
-        else bootstrap_mean(found.correct[0], confidence=confidence)
+        else bootstrap_mean(correct[0], confidence=confidence)
     )
-    baselines = beside(found.correct, others, confidence)
+    baselines = beside(correct, found.baselines, confidence)
     numbers = {
         "over": "label draws" if by_draw else "test objects",
-        "single": _spread(found.single),
+        "single": _spread(found.encoder.single),
         "accuracy": accuracy,
         "baselines": baselines,
     }
@@ -310,17 +278,16 @@ def _spread(single: NDArray[np.float64]) -> Spread | None:
     )
 
 
-def _decisive(
-    config: ProbingConfig, setting: LabelSetting, found: Answers, row: Row, others: Mapping[str, NDArray[np.float64]]
-) -> Decisive:
+def _decisive(config: ProbingConfig, setting: LabelSetting, found: Probed, row: Row) -> Decisive:
     def scores(correct: NDArray[np.float64]) -> Scores:
         # four decimals: thirds and ninths of draws stay distinct, and the file stays small
         values = tuple(tuple(row) for row in np.round(correct, 4).tolist())
         return Scores(name=probe_at(config.deciding_probe, setting.name), unit="test objects", values=values)
 
-    name = row.baseline_name
-    strong = scores(others[name]) if name in others else None
-    return Decisive(scores(found.correct), strong, name, row.baselines)
+    strong = found.baselines.get(row.baseline_name)
+    return Decisive(
+        scores(found.encoder.correct), None if strong is None else scores(strong), row.baseline_name, row.baselines
+    )
 
 
 def probe_at(probe: Probe, labels: str) -> str:

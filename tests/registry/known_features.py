@@ -10,6 +10,7 @@ CLASSES, WIDTH = 5, 32
 LABELS = Labels(np.arange(100) % CLASSES, np.arange(80) % CLASSES, CLASSES)
 CONFIG = EvaluationConfig(
     label_settings=(LabelSetting(per_class=3, draws=6), LabelSetting(fraction=0.5, draws=3), LabelSetting()),
+    probes=("svm", "knn", "linear"),
     point_draws=2,
     twin_seeds=(0, 1),
 )

@@ -20,7 +20,8 @@ from ssl_core.evaluation.baselines import Baseline, baselines_of
 from ssl_core.evaluation.extract import ExtractionTimes, Features
 from ssl_core.evaluation.features import EncoderCard, FeatureSource, PooledCells, RawFeatures, whole
 from ssl_core.evaluation.pictures import GREY, INK, confusion_png, embedding_png, pca_png, png
-from ssl_core.evaluation.probe_grid import Grid, Labels, Row, feature_health, fits, probe_grid
+from ssl_core.evaluation.probe_grid import Grid, Labels, feature_health, fits, probe_grid
+from ssl_core.evaluation.probe_rows import Row
 from ssl_core.evaluation.protocol import OBJECTS_FILE, PROBES, LabelSetting, ObjectLists, Pooling, object_lists
 from ssl_core.evaluation.report import Steps
 from ssl_core.evaluation.sections.all_sections import measure_sections

@@ -5,7 +5,8 @@ from typing import Any, Literal
 from pydantic import Field
 
 from ssl_core.evaluation.extract import Extraction
-from ssl_core.evaluation.probe_grid import FeatureHealth, Row, probe_at
+from ssl_core.evaluation.probe_grid import FeatureHealth, probe_at
+from ssl_core.evaluation.probe_rows import Row
 from ssl_core.evaluation.protocol import PROBES, LabelSetting, Pooling, Probe, ProbingConfig
 from ssl_core.evaluation.report import Measurement, Report, Scores, Table, TaskConfig, markdown_table
 from ssl_core.evaluation.sections.all_sections import NO_SECTIONS, SectionReports, Sections
@@ -296,36 +297,6 @@ def defects_of(health: FeatureHealth, full_labels: Scores | None, classes: int) 
             f"a constant answer {in_percent(health.constant_accuracy)} %"
         )
     return tuple(found)
-
-
-def report_of_format_2(values: dict[str, Any]) -> ProbingReport:
-    """What was written before reports knew of cards. Raises ValueError, KeyError or TypeError for anything else."""
-    old = {name: value for name, value in values.items() if name not in ("format_version", "modality", "pack_digest")}
-    health = FeatureHealth.model_validate(old["health"])
-    deciding, baseline = _scores_of_format_2(old.pop("deciding"))
-    full_labels, _ = _scores_of_format_2(old.pop("full_labels"))
-    return ProbingReport.model_validate(
-        {
-            **old,
-            "kind": {"points": "point_encoder", "image": "image_encoder"}[values["modality"]],
-            "data_digest": values["pack_digest"],
-            "rows": [{name: value for name, value in row.items() if name != "modality"} for row in values["rows"]],
-            "deciding": deciding,
-            "baseline": baseline,
-            "full_labels": full_labels,
-            "defects": defects_of(health, full_labels, len(values["class_names"])),
-        }
-    )
-
-
-def _scores_of_format_2(found: dict[str, Any] | None) -> tuple[Scores | None, Scores | None]:
-    if found is None:
-        return None, None
-    name, twin = probe_at("svm", found["labels"]), found["twin"]
-    return (
-        Scores(name=name, unit="test objects", values=found["encoder"]),
-        None if twin is None else Scores(name=name, unit="test objects", values=twin),
-    )
 
 
 def _cells(row: Row) -> tuple[str, ...]:

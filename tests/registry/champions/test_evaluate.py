@@ -76,7 +76,7 @@ def test_images_are_evaluated_by_number_of_views(tiny_pack):
 def test_its_own_twin_is_no_better_than_itself(tiny_pack):
     same = EvaluationConfig(**{**CONFIG.model_dump(), "twin_seeds": (3,), "baselines": ("random_twins",)})
     report = evaluated(3, POINT_CARD, tiny_pack, same).report
-    assert all(row.difference.mean == 0 for row in report.rows)
+    assert all(row.baselines["random twin"].difference.mean == 0 for row in report.rows)
 
 
 def test_evaluation_repeats_itself_and_leaves_the_encoder_alone(tiny_pack):

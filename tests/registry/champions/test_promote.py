@@ -21,7 +21,7 @@ CONFIG = EvaluationConfig(
 )
 
 
-BESIDE = CONFIG.model_copy(update={"baselines": ("random_twins",), "twin_seeds": (0,)})
+BESIDE = CONFIG.model_copy(update={"baselines": ("random_twins",), "twin_seeds": (0,), "probes": ("svm",)})
 """The twin is the first bundle itself."""
 
 

@@ -8,13 +8,17 @@ from torch import nn
 
 from ssl_core.errors import MissingDependencyError
 from ssl_core.evaluation import baselines
-from ssl_core.evaluation.baselines import LEVELS, baselines_of, calibrate, coordinate_quantiles
+from ssl_core.evaluation.baselines import LEVELS, Baseline, baselines_of, calibrate, coordinate_quantiles
+from ssl_core.evaluation.extract import image_features
 from ssl_core.evaluation.features import FeatureSource
 from ssl_core.evaluation.protocol import LabelSetting
+from ssl_core.evaluation.report import Steps
 from ssl_core.evaluation.sections.all_sections import NO_SECTIONS
 from ssl_core.evaluation.tasks.probing import evaluate_encoder
 from ssl_core.evaluation.tasks.probing_report import EvaluationConfig
-from ssl_core.models.cards import encoder_card
+from ssl_core.models.build import Encoder
+from ssl_core.models.cards import ImageEncoderCard, encoder_card
+from ssl_core.models.readout import ReadoutConfig
 
 POINT_CARD, IMAGE_CARD = encoder_card(POINTS, POINT_BACKBONE), encoder_card(IMAGE, IMAGE_BACKBONE)
 CONFIG = EvaluationConfig(
@@ -90,3 +94,30 @@ def test_the_frozen_network_is_left_out_where_its_weights_are_not_installed(tiny
     assert "not installed" in report.left_out["baseline frozen networks"]
     assert "not installed" in report.markdown()
     assert not report.complete
+
+
+def test_the_frozen_network_under_a_head_is_a_baseline_of_its_own(tiny_pack, monkeypatch):
+    """Unless it is the ImageNet network, which is there already; and only where the card says that it is frozen."""
+    readout = ReadoutConfig(hidden=8, output=4)
+    plain = IMAGE_CARD.model_copy(update={"readout": readout})
+    card = plain.model_copy(update={"frozen_backbone": True})
+    assert type(card).from_json(card.to_json()) == card
+    assert "frozen_backbone" not in plain.to_json(), "cards of before keep their digests"
+    encoder, objects = card.build(0), tiny_pack.objects("test")
+    config = CONFIG.model_copy(update={"baselines": ("frozen_networks",)})
+
+    def named(asked: ImageEncoderCard, teacher: Encoder) -> dict[str, Baseline]:
+        monkeypatch.setattr(baselines, "teacher_card", lambda settings: IMAGE_CARD)
+        monkeypatch.setattr(baselines, "build_teacher", lambda settings: teacher)
+        found, left_out = baselines_of(FeatureSource(tiny_pack, objects, asked, config), encoder, 0)
+        assert left_out == {}
+        return {one.name: one for one in found}
+
+    own = Encoder(IMAGE, encoder.backbone.backbone, 512)
+    assert list(named(card, own)) == ["frozen ImageNet network"]
+    assert list(named(plain, IMAGE_CARD.build(1))) == ["frozen ImageNet network"]
+    found = named(card, IMAGE_CARD.build(1))
+    assert list(found) == ["frozen ImageNet network", "frozen backbone"]
+    (cells,) = found["frozen backbone"].measure(Steps())
+    expected = image_features(own, tiny_pack, objects, IMAGE.image_size).max(axis=1)
+    np.testing.assert_array_equal(cells["max"][4][0], expected)

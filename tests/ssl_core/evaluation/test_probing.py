@@ -20,7 +20,7 @@ def test_an_encoder_equal_to_its_twins_has_no_difference():
     for row in report.rows:
         assert row.difference is not None
         assert row.baseline == row.accuracy
-        assert row.baseline_name == "random twin"
+        assert list(row.baselines) == [row.baseline_name] == ["random twin"]
         assert (row.difference.mean, row.difference.se) == (0.0, 0.0)
 
 
@@ -38,7 +38,7 @@ def test_more_labels_help_and_every_row_is_there():
     few, half, full = (report.row("svm", name).accuracy for name in ("3 per class", "50 %", "all"))
     assert few.mean < half.mean < full.mean
     assert few.n == 6
-    assert len(report.rows) == 3 * 5
+    assert len(report.rows) == 3 * 3
     assert {row.over for row in report.rows if row.labels == "all"} == {"test objects"}
     assert all(0 <= row.accuracy.low <= row.accuracy.high <= 1.001 for row in report.rows if row.labels == "all")
 
@@ -139,3 +139,27 @@ def test_the_linear_probe_runs_on_one_thread_and_gives_the_threads_back():
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def test_a_baseline_counts_by_its_better_reading():
+    """Rotated to principal components, features tell the SVM on scaled columns little, and still are what they were."""
+    both = CONFIG.model_copy(update={"probes": ("svm", "one_scale_svm")})
+    x = clouds(0.8, 1)[0]
+    small = x @ np.diag(np.geomspace(1, 1e-3, x.shape[1])).astype(np.float32)
+    principal = np.linalg.svd(small - small.mean(axis=0), full_matrices=False)[2].T
+    report = report_of({None: [small]}, [{None: [small @ principal]}], both)
+    row = report.headline
+    assert row.baseline_name == report.baseline_name == "random twin, one scale"
+    assert row.baseline.mean > row.baselines["random twin"].score.mean
+    assert report.baseline.mean == pytest.approx(row.baseline.mean, abs=1e-4)
+    assert set(report.row("one_scale_svm", "all").baselines) == {"random twin"}
+
+
+def test_a_report_says_where_the_basis_hides_what_features_know():
+    both = CONFIG.model_copy(update={"probes": ("svm", "one_scale_svm")})
+    assert report_of({None: clouds(0.8, 1)}, config=both).hidden_by_basis == ""
+    rng = np.random.default_rng(0)
+    wide = np.concatenate([clouds(0.8, 1)[0], 1e-3 * rng.normal(size=(180, 2000)).astype(np.float32)], axis=1)
+    hidden = report_of({None: [wide]}, config=both)
+    assert "Rotate the features" in hidden.hidden_by_basis
+    assert hidden.hidden_by_basis in hidden.markdown()
