@@ -50,7 +50,7 @@ def test_a_study_ends_with_judged_encoders(swept):
     assert sum(facts["outcomes"].values()) == 2
     assert {item["name"] for item in facts["encoders"]} == {"cross-modal-points", "cross-modal-image"}
     for item in facts["encoders"]:
-        assert item["status"] in ("champion", "refused")
+        assert item["status"] in ("champion", "candidate", "refused")
         assert item["decision"]
         assert "±" in item["headline"]
     status = json.loads(journey.run("status", "small", "--json"))

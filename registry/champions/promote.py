@@ -166,7 +166,7 @@ def judge(
         line = draft("promoted" if decision.promoted else "refused", "gate", version, decision.reason, against)
         report = reports[version.version]
         measured = {"pack_digest": report.data_digest, "protocol": report.config.deciding_key, "gate": gate.digest()}
-        return line.model_copy(update={"numbers": decision.numbers, **measured})
+        return line.model_copy(update={"numbers": decision.numbers, "kept": decision.kept, **measured})
 
     found, fresh, weights = dict[int, Decision](), list[EncoderVersion](), list[str]()
     for version in candidates:

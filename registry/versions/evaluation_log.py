@@ -234,9 +234,9 @@ def settle_leftovers(
 
 def log_decision(store: EncoderStore, version: EncoderVersion, decision: Decision, card: Card) -> EncoderVersion:
     """Store the decision on the version (tag), beside the report (artifact) and in the card."""
-    version = store.tag(
-        version, {f"{PREFIX}decision": decision.to_json(), f"{PREFIX}decision_reason": decision.reason[:1000]}
-    )
+    told = version.model_copy(update={"decision": decision})
+    tags = {"decision": decision.to_json(), "decision_reason": decision.reason[:1000], "status": told.status}
+    version = store.tag(version, {f"{PREFIX}{name}": value for name, value in tags.items()})
     if version.evaluation is not None and store.run_log.find_run(version.evaluation.run_id):
         text = json.dumps(decision.model_dump(mode="json"), indent=2)
         store.run_log.log_text(version.evaluation.run_id, text, "decision.json")

@@ -18,7 +18,7 @@ from ssl_core.config import Config
 from ssl_core.data.dataset import Dataset
 from ssl_core.errors import MissingDependencyError, RegistryError, StudyError
 from ssl_core.models.bundle import add_onnx
-from ssl_core.training.config import choose_device
+from ssl_core.training.config import RecipeConfig, choose_device
 from ssl_core.training.contract import AnyRecipe
 from study.engine.cost_report import trial_receipt
 from study.record.metrics_file import Curves, read_metrics
@@ -170,13 +170,15 @@ def _export(opener: TrialOpener, record: TrialRecord, folder: Path, lineage: Map
 
 
 def _lineage(plan: StudyPlan, record: TrialRecord, run_id: str) -> Lineage:
+    config = plan.space.configure(record.values or {})
     return Lineage(
         study=plan.name,
         trial=record.number,
         run_id=run_id,
         seed=record.seed or 0,
         recipe=plan.space.recipe_of(record.values or {}).name,
-        config_digest=plan.space.configure(record.values or {}).digest(),
+        config_digest=config.digest(),
+        supervision=config.supervision if isinstance(config, RecipeConfig) else "",
         space_digest=plan.space.digest,
         pack_digest=plan.pack_digest,
         code_revision=plan.facts.get("code_revision", ""),

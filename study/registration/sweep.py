@@ -151,6 +151,9 @@ def print_study(plan: StudyPlan, summary: StudySummary, judged: "list[Assessed]"
     _print_groups(_attribution(ledger), plan.spec.metric)
     if verdicts:
         console.print(verdict_rows("registered models", verdicts), markup=True)
+    for name in sorted({item.name for item in judged if item.decision}):
+        if all(item.status != "champion" for item in judged if item.name == name):
+            say(f"no champion: no version of {name} was shown to be better than the strongest baseline")
     say("\nnext:")
     say("  look          make ui        (and make report: one page about this study)")
     if judged:

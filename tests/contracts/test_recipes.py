@@ -24,7 +24,10 @@ from ssl_core.training.stages import Stages
 
 SHORT: dict[type[TaskConfig], TaskConfig] = {
     EvaluationConfig: EvaluationConfig(
-        label_settings=(LabelSetting(per_class=2, draws=2),), twin_seeds=(5,), sections=NO_SECTIONS
+        label_settings=(LabelSetting(per_class=2, draws=2),),
+        baselines=("random_twins",),
+        twin_seeds=(5,),
+        sections=NO_SECTIONS,
     )
 }
 """Of tasks whose gate asks for more than a kit needs."""
@@ -87,7 +90,8 @@ def test_what_it_leaves_behind_is_registered_evaluated_judged_and_pulled(case: C
             decision = promote(store, case.data, version, SHORT.get(asked) or asked())
             assert decision.reason
             judged = store.get(name, version.version)
-            assert judged.status == ("champion" if decision.promoted else "refused")
+            turned_away = "candidate" if decision.kept else "refused"
+            assert judged.status == ("champion" if decision.promoted else turned_away)
             assert judged.evaluation is not None
             pulled = pull(store, version.reference, tmp_path / name)
             example = read_card(pulled).card.example(2)

@@ -22,7 +22,7 @@ PROTOCOL = EvaluationConfig(
     label_settings=(LabelSetting(per_class=2, draws=3), LabelSetting()),
     probes=("svm",),
     point_draws=1,
-    twin_seeds=(5,),
+    baselines=(),
     sections=NO_SECTIONS,
 )
 CONTRACT = PointsContract(num_points=64)

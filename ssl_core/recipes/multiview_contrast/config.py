@@ -130,6 +130,16 @@ class MultiviewContrastConfig(RecipeConfig):
     validation: FewShotConfig = FewShotConfig()
     training: TrainingConfig = TrainingConfig()
 
+    @property
+    def supervision(self) -> str:
+        match self.teacher.network:
+            case PackagedTeacher():
+                return "an ImageNet-supervised teacher"
+            case FileTeacher():
+                return "a teacher that was trained elsewhere"
+            case _:
+                return ""
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         loss = self.loss
