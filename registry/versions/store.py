@@ -20,6 +20,7 @@ from registry.versions.model_card import describe_version
 from registry.versions.records import (
     CANDIDATE,
     CARD_KIND,
+    FINE_TUNING,
     PREFIX,
     Decision,
     EncoderVersion,
@@ -290,6 +291,7 @@ def _read(version: Any, aliases: Mapping[str, str]) -> EncoderVersion:
         aliases=tuple(sorted(alias for alias, number in aliases.items() if int(number) == int(version.version))),
         events=events_of(tags),
         evaluation=optional(EvaluationSummary, tags.get(f"{PREFIX}evaluation")),
+        fine_tuning=tags.get(FINE_TUNING, ""),
         decision=optional(Decision, tags.get(f"{PREFIX}decision")),
         run_id=version.run_id or "",
         model_id=tags.get(f"{PREFIX}model_id", ""),

@@ -5,6 +5,7 @@ what a task may need). Where the head learns to predict another network's featur
 (docs/LOG.md), so which of them is exported is a choice, to be decided on held-out objects.
 """
 
+import copy
 from typing import Literal
 
 import torch
@@ -17,12 +18,18 @@ from ssl_core.config import Config
 Part = Literal["backbone", "hidden", "head"]
 
 
+def _trained(frozen: bool) -> bool:
+    return not frozen
+
+
 class ReadoutConfig(Config):
     """A head of two linear layers, and which parts of the network the features are made of, side by side."""
 
     hidden: int = Field(default=512, ge=1, le=16384)
     output: int = Field(default=1280, ge=1, le=16384, description="width of what the head predicts")
     parts: tuple[Part, ...] = Field(default=("hidden",), min_length=1, max_length=3)
+    # left out of the text where it is trained, so that cards of before keep their digests
+    frozen: bool = Field(default=False, exclude_if=_trained, description="the network under the head was not trained")
 
     def width(self, backbone: int) -> int:
         """Of the features over a backbone's."""
@@ -60,6 +67,15 @@ class ReadOut(nn.Module):
         if self.output is not None:
             found["head"] = self.output(found["hidden"])
         return torch.cat([found[part] for part in self.parts], dim=1)
+
+
+def alone(read: ReadOut) -> ReadOut:
+    """A copy that takes the backbone's features [B, columns] in place of its input."""
+    backbone, read.backbone = read.backbone, nn.Identity()
+    try:
+        return copy.deepcopy(read)
+    finally:
+        read.backbone = backbone
 
 
 def head_layers(columns: int, config: ReadoutConfig) -> tuple[HiddenLayer, nn.Linear]:

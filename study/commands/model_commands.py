@@ -55,7 +55,7 @@ def models(
     else:
         table("registered models", ["name", "version", "kind", "alias", "status", "study", "trial", "test result"], [
             [v.name, v.version, v.kind, ", ".join(v.aliases), v.status, v.lineage.study, v.lineage.trial,
-             v.evaluation.headline if v.evaluation else "not evaluated"]
+             v.found]
             for v in found
         ])  # fmt: skip
 

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import nn
 
+from ssl_core.config import short_digest
 from ssl_core.data.object_pack import Pack as ObjectPack
 from ssl_core.errors import InfeasibleError
 from ssl_core.evaluation.extract import ExtractionTimes, Features
@@ -94,8 +95,13 @@ def _objects(pack: ObjectPack) -> tuple[Labels, NDArray[np.int64]]:
 def _planned(source: FeatureSource, config: EvaluationConfig, context: Context) -> Steps:
     """All that will be done: the encoder and its twins read the pack, probes are fitted, sections measured."""
     encoders = 1 + len(config.twin_seeds)
-    probes = sum(fits(draws, config, pooling, encoders) for pooling, draws in source.shape.items())
-    return Steps(context.title, encoders * source.batches + probes + config.sections.steps, context.tell)
+    plan = {
+        "features of the encoder": source.batches,
+        "features of random twins": len(config.twin_seeds) * source.batches,
+        "probes": sum(fits(draws, config, pooling, encoders) for pooling, draws in source.shape.items()),
+        **{section.name.replace("_", " "): section.steps(settings) for section, settings in config.sections.asked()},
+    }
+    return Steps.planned(context.title, plan, context.tell)
 
 
 def _blank(
@@ -122,13 +128,16 @@ def _blank(
 
 def _twin_cells(source: FeatureSource, encoder: nn.Module, steps: Steps) -> list[PooledCells]:
     """Of random twins on the encoder's device. Their features are kept, for the next encoder of the architecture."""
-    device, found = device_of(encoder), []
-    for seed in source.config.twin_seeds:
+    device, found = device_of(encoder), dict[int, PooledCells]()
+    seeds = source.config.twin_seeds
+    # encoders that are evaluated at the same time begin with another twin each, and find the others' done
+    turn = int(short_digest(steps.title), 16) % max(1, len(seeds))
+    for seed in (*seeds[turn:], *seeds[:turn]):
         with steps.block("features of random twins", source.batches):
             twin = source.card.untrained().build(seed).to(device)
             identity = f"twin {source.card.backbone.digest()} on {device.type} {seed}"
-            found.append(source.pooled(source.raw(twin, identity, steps=steps)))
-    return found
+            found[seed] = source.pooled(source.raw(twin, identity, steps=steps))
+    return [found[seed] for seed in seeds]
 
 
 def _probed(

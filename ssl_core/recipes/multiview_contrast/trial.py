@@ -60,7 +60,9 @@ class MultiviewContrastModels(nn.Module):
         columns, heads = config.point_backbone.feature_dim, config.heads
         self.points = build_point_encoder(config.points, config.point_backbone, seed=seed)
         self.readout = ReadoutConfig(hidden=heads.hidden, output=teacher_dim, parts=heads.points)
-        self.adapted = ReadoutConfig(hidden=heads.hidden, output=self.readout.width(columns), parts=heads.image)
+        self.adapted = ReadoutConfig(
+            hidden=heads.hidden, output=self.readout.width(columns), parts=heads.image, frozen=True
+        )
         with seeded_weights(seed + 1):
             self.hidden, self.output = head_layers(columns, self.readout)
             self.adapter_hidden, self.adapter_output = head_layers(teacher_dim, self.adapted)
