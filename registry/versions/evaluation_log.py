@@ -132,7 +132,7 @@ def log_evaluation(
     log, text = store.run_log, report.to_json()
     run_id = log.start_nested(
         parent_run_id,
-        f"evaluate {version.name} v{version.version}",
+        f"evaluate {version.name} v{version.version}{', fine-tuned' if fine_tuning_words(report) else ''}",
         {
             f"{PREFIX}kind": "evaluation",
             f"{PREFIX}encoder": version.reference,

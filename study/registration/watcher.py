@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from registry.champions.pending import all_versions, refuse
+from registry.champions.pending import all_versions, note_judged, refuse
 from registry.versions.store import EncoderStore
 from ssl_core.config import Config
 from ssl_core.errors import RegistryError, StorageError
@@ -21,10 +21,13 @@ from ssl_core.evaluation.task import AnyConfig
 from ssl_core.interrupt import Interrupt
 from study.registration.evaluation_job import Answer, EvaluationJob
 from study.registration.job_pools import Pool
+from study.registration.job_progress import read_progress
 from study.registration.open_work import OpenEvaluation, OpenWork, find_open_work
+from study.reports.console import LINE_SECONDS
+from study.reports.evaluation_pace import duration
 
 Kind = Literal[
-    "watching", "judging", "judged", "fine-tuning", "fine-tuned",
+    "watching", "judging", "judged", "fine-tuning", "fine-tuned", "under way",
     "refused", "passed over", "failed", "trouble", "stopped",
 ]  # fmt: skip
 EXTERNAL = "versions of other kinds are left alone; a model or version with the tag splatsweep.kind = encoder is judged"
@@ -72,6 +75,15 @@ def _key(task: OpenEvaluation) -> str:
     return f"{task.found.reference} {task.work}"
 
 
+@dataclass(frozen=True)
+class _Running:
+    """One job under way."""
+
+    task: OpenEvaluation
+    job: EvaluationJob
+    future: Future[Answer]
+
+
 @dataclass
 class _Trouble:
     """Of one work on one version: how often it failed, and when it is tried again."""
@@ -94,9 +106,10 @@ class Watcher:
     def __post_init__(self) -> None:
         self._wake = threading.Event()
         """set when a job has ended"""
-        self._running: dict[str, tuple[OpenEvaluation, Future[Answer]]] = {}
+        self._running: dict[str, _Running] = {}
         self._troubles: dict[str, _Trouble] = {}
         self._said: set[str] = set()
+        self._last_progress = time.monotonic()
 
     def run(self, interrupt: Interrupt, *, once: bool = False) -> WatchCounts:
         """Watch until interrupted; with `once`, until nothing is left that this watcher can do.
@@ -152,21 +165,32 @@ class Watcher:
             )
             self.say(Notice(kind="fine-tuning" if task.fine_tunes else "judging", reference=reference))
             future = self.pool.submit(job)
-            self._running[reference] = (task, future)
+            self._running[reference] = _Running(task, job, future)
             future.add_done_callback(lambda _: self._wake.set())
 
     def _wait(self, interrupt: Interrupt) -> None:
         """Until something happens. In short glances: a signal only sets a flag."""
         deadline = time.monotonic() + self.plan.every
         while interrupt.signal is None and time.monotonic() < deadline:
+            self._say_progress()
             if self._wake.wait(_GLANCE):
                 return
 
+    def _say_progress(self) -> None:
+        """Now and then, how far each job is."""
+        if time.monotonic() - self._last_progress < LINE_SECONDS:
+            return
+        self._last_progress = time.monotonic()
+        for reference, running in self._running.items():
+            if (found := read_progress(running.job)) is not None:
+                left = "" if found.left is None else f", about {duration(found.left)} left"
+                self.say(Notice(kind="under way", reference=reference, reason=found.what + left, seconds=found.spent))
+
     def _gather(self) -> None:
-        for reference, (task, future) in list(self._running.items()):
-            if future.done():
+        for reference, running in list(self._running.items()):
+            if running.future.done():
                 del self._running[reference]
-                self._take(task, future.result())
+                self._take(running.task, running.future.result())
 
     def _take(self, task: OpenEvaluation, answer: Answer) -> None:
         reference = task.found.reference
@@ -207,7 +231,10 @@ class Watcher:
         """A version that ends every worker would keep a watcher busy for ever."""
         reason = f"its evaluation failed {_TRIES} times, last: {answer.reason}"
         try:
-            refuse(self.store.client, task.found, reason, task.work)
+            if task.fine_tunes:  # which says nothing against the version
+                note_judged(self.store.client, task.found, task.work, "refused", reason)
+            else:
+                refuse(self.store.client, task.found, reason, task.work)
         except (RegistryError, StorageError) as error:
             self._once(Notice(kind="trouble", reference=task.found.reference, reason=str(error)))
             return
