@@ -105,8 +105,7 @@ def assess_study(
     ordered = promising_first(opener.recipe, summary, partial(read_metrics, plan.folder), versions)
     waiting = [version for version in ordered if version.decision is None]
     names = sorted({version.name for version in waiting})
-    champions = [found for name in names if (found := store.with_alias(name, CHAMPION)) is not None]
-    _evaluate(evaluating, [*waiting, *(each for each in champions if each.version not in _numbers(waiting, each.name))])
+    _evaluate(evaluating, [*waiting, *_champions(store, names, waiting)])
     for name in names:
         # together: they share the chance of error
         some = [version for version in waiting if version.name == name]
@@ -116,8 +115,11 @@ def assess_study(
     return [Assessed.of(store.get(version.name, version.version)) for version in ordered]
 
 
-def _numbers(versions: Sequence[EncoderVersion], name: str) -> set[int]:
-    return {version.version for version in versions if version.name == name}
+def _champions(store: EncoderStore, names: Sequence[str], waiting: Sequence[EncoderVersion]) -> list[EncoderVersion]:
+    """Whom the waiting are compared with. One that another client registered and nobody took in yet is left to the
+    gate, which does that first."""
+    known, found = {version.reference for version in waiting}, (store.with_alias(name, CHAMPION) for name in names)
+    return [each for each in found if each is not None and each.bundle_digest and each.reference not in known]
 
 
 def _evaluate(evaluating: Evaluating, versions: Sequence[EncoderVersion]) -> None:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_bundles import IMAGE, IMAGE_BACKBONE, POINT_BACKBONE, POINTS
 
+from ssl_core.contracts import ImageContract, PointsContract
 from ssl_core.evaluation.extract import FeatureCache
 from ssl_core.evaluation.fine_tune import FineTuningConfig
 from ssl_core.evaluation.fine_tuning_plan import FineTuningBudget, FineTuningSettings
@@ -17,6 +17,8 @@ from ssl_core.evaluation.tasks.fine_tuned import fine_tuned, fine_tuning_words, 
 from ssl_core.evaluation.tasks.probing import evaluate_encoder
 from ssl_core.evaluation.tasks.probing_report import EvaluationConfig
 from ssl_core.models.cards import ImageEncoderCard, PointEncoderCard
+from ssl_core.models.image import ResNetConfig
+from ssl_core.models.pointnet import PointNetConfig
 from ssl_core.models.readout import ReadoutConfig
 
 SETTINGS = FineTuningSettings(
@@ -31,10 +33,16 @@ FROZEN = EvaluationConfig(
     sections=NO_SECTIONS,
 )  # fmt: skip
 READ = ReadoutConfig(hidden=16, output=24)
-POINT_CARD = PointEncoderCard(contract=POINTS, backbone=POINT_BACKBONE, readout=READ)
+POINT_CARD = PointEncoderCard(
+    contract=PointsContract(num_points=64),
+    backbone=PointNetConfig(input_transform=False, feature_transform=False, feature_dim=32),
+    readout=READ,
+)
 ADAPTED = ImageEncoderCard(
-    contract=IMAGE, backbone=IMAGE_BACKBONE, readout=READ.model_copy(update={"frozen": True})
-)  # fmt: skip
+    contract=ImageContract(image_size=24),
+    backbone=ResNetConfig(kind="resnet18"),
+    readout=READ.model_copy(update={"frozen": True}),
+)
 
 
 class Bench:
