@@ -57,8 +57,8 @@ class Pace:
 
 
 def share(stand: EvaluationProgress, spent: float, left: float | None) -> float:
-    """Of the time, in [0, 1]; of the steps where the time is not known."""
-    if left is None:
+    """Of the time, in [0, 1]; of the steps where their kinds are not known."""
+    if left is None or not stand.plan:
         return stand.done / stand.total if stand.total else 0.0
     return spent / (spent + left) if spent + left > 0 else 0.0
 

@@ -29,7 +29,7 @@ SETTINGS = FineTuningSettings(
 )
 TRAININGS = 6
 FROZEN = EvaluationConfig(
-    label_settings=SETTINGS.label_settings, probes=("svm",), point_draws=1, view_draws=1, twin_seeds=(0,),
+    label_settings=SETTINGS.label_settings, probes=("svm",), point_draws=1, view_draws=1, twin_seeds=(),
     sections=NO_SECTIONS,
 )  # fmt: skip
 READ = ReadoutConfig(hidden=16, output=24)
@@ -101,6 +101,7 @@ def test_versions_of_an_architecture_share_their_control(bench):
     assert again.sections.fine_tuning[0].runs == 4
 
 
+@pytest.mark.slow  # three times all trainings
 def test_one_that_was_cut_short_goes_on(bench, tmp_path):
     bench.ends_after = 7
     with pytest.raises(KeyboardInterrupt):
@@ -113,6 +114,7 @@ def test_one_that_was_cut_short_goes_on(bench, tmp_path):
     assert found.sections.fine_tuning == undisturbed.sections.fine_tuning
 
 
+@pytest.mark.slow  # through a ResNet
 def test_over_a_network_that_was_not_trained_the_read_out_is(bench):
     _, after, encoder = bench.tune(ADAPTED, 0)
     assert {row.trained for row in after.sections.fine_tuning} == {"read-out"}
