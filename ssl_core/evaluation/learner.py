@@ -45,7 +45,7 @@ class Learner:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class LearnerPair:
     """Both sides, and the data of a training: (labelled, config, seed) → batches."""
 
     trained: Trained
@@ -54,7 +54,7 @@ class Comparison:
     data: Callable[[Chosen, FineTuningConfig, int], SupervisedData]
 
 
-def comparison_of(subject: Subject) -> Comparison:
+def pair_of(subject: Subject) -> LearnerPair:
     """What is compared for an encoder. Raises LeftOutError where nothing of it can be trained."""
     readout = subject.card.readout
     if readout is not None and readout.frozen and isinstance(subject.card, ImageEncoderCard):
@@ -62,13 +62,13 @@ def comparison_of(subject: Subject) -> Comparison:
     return _whole(subject)
 
 
-def _whole(subject: Subject) -> Comparison:
+def _whole(subject: Subject) -> LearnerPair:
     device, control = device_of(subject.encoder), subject.card.untrained()
 
     def data(chosen: Chosen, config: FineTuningConfig, seed: int) -> SupervisedData:
         return supervised_data(subject.source, subject.train[chosen], subject.test, config, seed)
 
-    return Comparison(
+    return LearnerPair(
         "encoder",
         Learner(subject.identity, lambda seed: subject.encoder, subject.card.output_shape[0]),
         Learner(
@@ -78,7 +78,7 @@ def _whole(subject: Subject) -> Comparison:
     )
 
 
-def _read_out(subject: Subject, card: ImageEncoderCard) -> Comparison:
+def _read_out(subject: Subject, card: ImageEncoderCard) -> LearnerPair:
     encoder, device = subject.encoder, device_of(subject.encoder)
     read = encoder.backbone
     if not isinstance(read, ReadOut) or not any(True for _ in alone(read).parameters()):
@@ -99,7 +99,7 @@ def _read_out(subject: Subject, card: ImageEncoderCard) -> Comparison:
         return alone(built).to(device)
 
     width = card.output_shape[0]
-    return Comparison(
+    return LearnerPair(
         "read-out",
         Learner(subject.identity, lambda seed: alone(read), width),
         Learner(f"from scratch {card.digest()} over {identity}", fresh, width),

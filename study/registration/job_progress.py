@@ -14,7 +14,7 @@ from ssl_core.evaluation.report import EvaluationProgress, Tell
 from ssl_core.files.whole import atomic_write
 from study.registration.evaluation_job import EvaluationJob
 from study.reports.console import LINE_SECONDS, aside, bar, errors, printable
-from study.reports.evaluation_pace import Pace, duration
+from study.reports.evaluation_pace import EvaluationPace, duration
 
 FOLDER = "evaluations"
 """under the home folder"""
@@ -37,7 +37,7 @@ def progress_file(job: EvaluationJob) -> Path:
 @contextmanager
 def told_by_file(job: EvaluationJob) -> Iterator[Tell]:
     """Yields what is told of a job's steps: it writes the file now and then. A disk that is full hinders nobody."""
-    path, pace, written = progress_file(job), Pace(), 0.0
+    path, pace, written = progress_file(job), EvaluationPace(), 0.0
 
     def tell(stand: EvaluationProgress) -> None:
         nonlocal written

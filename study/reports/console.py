@@ -22,7 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ssl_core.evaluation.report import EvaluationProgress, Tell
-from study.reports.evaluation_pace import Pace, duration, share
+from study.reports.evaluation_pace import EvaluationPace, duration, share
 
 # what is printed holds names, paths and reasons that others wrote: brackets and colons in them are text
 console = Console(highlight=False, markup=False, emoji=False)
@@ -101,12 +101,12 @@ def evaluation_progress() -> Iterator[Tell]:
         yield _Lines()
         return
     with bar() as (shown, task):
-        pace, title = Pace(), ""
+        pace, title = EvaluationPace(), ""
 
         def tell(stand: EvaluationProgress) -> None:
             nonlocal pace, title
             if stand.title != title:
-                pace, title = Pace(), stand.title
+                pace, title = EvaluationPace(), stand.title
             pace.listen(stand)
             left = pace.left(stand)
             text = f"{_words(stand)}{'' if left is None else f', about {duration(left)} left'}"
@@ -127,12 +127,12 @@ class _Lines:
     """Says a line when the last one is some time ago."""
 
     def __init__(self) -> None:
-        self._title, self._pace, self._said = "", Pace(), 0.0
+        self._title, self._pace, self._said = "", EvaluationPace(), 0.0
 
     def __call__(self, stand: EvaluationProgress) -> None:
         now = time.monotonic()
         if stand.title != self._title:
-            self._title, self._pace, self._said = stand.title, Pace(), now
+            self._title, self._pace, self._said = stand.title, EvaluationPace(), now
         self._pace.listen(stand)
         left = self._pace.left(stand)
         if now - self._said < LINE_SECONDS or left is None or not 0 < stand.done < stand.total:

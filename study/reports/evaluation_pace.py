@@ -15,7 +15,7 @@ _USUAL = {"probes": 0.02, "fine tuning": 0.6}
 _ELSE, _FEATURES = 0.1, 0.3
 
 
-class Pace:
+class EvaluationPace:
     """Listens to one evaluation.
 
     Args:

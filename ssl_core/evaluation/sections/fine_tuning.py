@@ -29,7 +29,7 @@ from ssl_core.evaluation.fine_tuning_plan import (
     least_seconds,
     planned,
 )
-from ssl_core.evaluation.learner import Comparison, Learner, Trained, comparison_of, trainings_source
+from ssl_core.evaluation.learner import Learner, LearnerPair, Trained, pair_of, trainings_source
 from ssl_core.evaluation.probe_grid import labelled
 from ssl_core.evaluation.report import Table
 from ssl_core.evaluation.statistics import Interval, paired_intervals
@@ -70,7 +70,7 @@ class _Trainings:
 
     subject: Subject
     settings: FineTuningSettings
-    compared: Comparison
+    compared: LearnerPair
     source: FeatureSource
     total: float = 1.0
     done: float = 0.0
@@ -102,7 +102,7 @@ class _Trainings:
 
 
 def _measure(subject: Subject, settings: FineTuningSettings, found: Found) -> tuple[FineTuningRow, ...]:
-    compared, source = comparison_of(subject), trainings_source(subject.source)
+    compared, source = pair_of(subject), trainings_source(subject.source)
     plan = _plan(subject, settings, compared, source.cache)
     if plan.cut:
         found.left_out.append(f"to stay within {_budget(subject, settings):.0f} s of CPU, " + "; ".join(plan.cut))
@@ -111,7 +111,7 @@ def _measure(subject: Subject, settings: FineTuningSettings, found: Found) -> tu
 
 
 def _plan(
-    subject: Subject, settings: FineTuningSettings, compared: Comparison, cache: FeatureCache | None
+    subject: Subject, settings: FineTuningSettings, compared: LearnerPair, cache: FeatureCache | None
 ) -> TrainingPlan:
     """What fits, as it was found for the first encoder of the architecture, whose control the others share."""
     counts = [len(labelled(subject.labels, setting, subject.config, 0)) for setting in settings.label_settings]
@@ -129,7 +129,7 @@ def _plan(
 
 
 def _costs(
-    subject: Subject, settings: FineTuningSettings, compared: Comparison, cache: FeatureCache | None
+    subject: Subject, settings: FineTuningSettings, compared: LearnerPair, cache: FeatureCache | None
 ) -> TrainingCosts:
     """Measured once for all that share a control: from the same costs follows the same plan."""
 

@@ -3,7 +3,7 @@
 import pytest
 
 from ssl_core.evaluation.report import Steps
-from study.reports.evaluation_pace import Pace, duration, share
+from study.reports.evaluation_pace import EvaluationPace, duration, share
 
 SECONDS = {"features of the encoder": 0.3, "features of random twins": 0.3, "probes": 0.01, "retrieval": 0.1}
 PLAN = {"features of the encoder": 50, "features of random twins": 150, "probes": 2000, "retrieval": 20}
@@ -15,7 +15,7 @@ class Run:
 
     def __init__(self, kept: str = "", plan: dict[str, int] | None = PLAN) -> None:
         self.now, self.kept, self.estimates = 0.0, kept, list[tuple[float, float | None]]()
-        self.pace = Pace(lambda: self.now)
+        self.pace = EvaluationPace(lambda: self.now)
         steps = Steps.planned("e", plan, self.listen) if plan else Steps("e", sum(PLAN.values()), self.listen)
         for what, count in PLAN.items():
             with steps.block(what, count):
