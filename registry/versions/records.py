@@ -18,6 +18,8 @@ from ssl_core.models.cards import Card, CardKind
 PREFIX = "splatsweep."
 CARD_KIND, MODALITY = f"{PREFIX}card", f"{PREFIX}modality"
 """Tags that say what a version is: its card's kind; what older revisions wrote instead."""
+FINE_TUNING = f"{PREFIX}fine_tuning"
+"""Tag: what fine-tuning gave, in words."""
 CANDIDATE, CHAMPION = "candidate", "champion"
 EventKind = Literal["registered", "evaluated", "refused", "promoted", "demoted"]
 Status = Literal["registered", "evaluated", "candidate", "refused", "champion", "former champion"]
@@ -123,6 +125,8 @@ class EncoderVersion(Config):
     evaluation: EvaluationSummary | None = None
     gain: Gain | None = None
     """of its last evaluation; None where there is no baseline, or an older revision evaluated it"""
+    fine_tuning: str = ""
+    """what fine-tuning gave, for people; empty before it was measured"""
     decision: Decision | None = None
     run_id: str = ""
     """MLflow run it was registered from"""
@@ -135,6 +139,12 @@ class EncoderVersion(Config):
     def reference(self) -> str:
         """`name/version`, as `pull` and `resolve` take it."""
         return f"{self.name}/{self.version}"
+
+    @property
+    def found(self) -> str:
+        """What its evaluations found, for people."""
+        headline = "not evaluated" if self.evaluation is None else self.evaluation.headline
+        return f"{headline}; {self.fine_tuning}" if self.fine_tuning else headline
 
     def check_known(self) -> None:
         """Raises NewerVersionError where the card is of a kind that a newer installation wrote."""

@@ -15,6 +15,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +32,7 @@ from ssl_core.data.object_pack import Pack
 from ssl_core.data.point_sampler import PointSampler
 from ssl_core.errors import StorageError
 from ssl_core.evaluation.report import Steps
-from ssl_core.files.whole import atomic_write
+from ssl_core.files.whole import atomic_write, locked
 from ssl_core.models.modes import device_of, evaluating
 
 Features = NDArray[np.float32]
@@ -142,6 +143,8 @@ def view_batch_count(pack: Pack, objects: NDArray[np.int64], views: int | None =
 
 LIMIT_BYTES = 4 * 2**30
 _FORMAT = "1"
+_LOCKS = "locks"
+"""folder of lock files, by the first digits of a key: 256 for all arrays"""
 _STALE_SECONDS = 24 * 3600
 """A half-written file of a process that was killed is removed after a day."""
 
@@ -193,10 +196,17 @@ class ExtractionLog:
 
 
 class FeatureCache:
-    """Arrays of features under a folder, several processes at once; safetensors, each file whole or absent."""
+    """Arrays of features under a folder, several processes at once; safetensors, each file whole or absent.
+
+    What one process computes, another that asks for it waits for.
+    """
 
     def __init__(self, folder: Path, limit_bytes: int = LIMIT_BYTES) -> None:
         self.folder, self._limit = folder, limit_bytes
+
+    def beside(self, name: str) -> "FeatureCache":
+        """Another such folder beside this one, with a limit of its own."""
+        return FeatureCache(self.folder.with_name(name), self._limit)
 
     def recall(self, key: FeatureKey, compute: Callable[[], Features], log: ExtractionLog) -> Features:
         """The array kept under `key`, else computed and kept; a disk that is full keeps nothing and hinders nobody."""
@@ -208,9 +218,16 @@ class FeatureCache:
             log.kept += 1
             log.saved_seconds += cost - (time.perf_counter() - began)
             return features
-        features, seconds = timed(compute, log)
-        self._keep(path, key, features, seconds)
-        return features
+        with ExitStack() as stack:
+            with suppress(StorageError):  # without a lock it may be computed twice, no more
+                stack.enter_context(locked(self.folder / _LOCKS / path.name[:2]))
+            waited = _read(path, key)
+            if waited is not None:
+                log.kept += 1
+                return waited[0]
+            features, seconds = timed(compute, log)
+            self._keep(path, key, features, seconds)
+            return features
 
     def _keep(self, path: Path, key: FeatureKey, features: Features, seconds: float) -> None:
         array = np.ascontiguousarray(features)

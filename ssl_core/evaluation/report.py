@@ -7,7 +7,7 @@ report holds besides is its task's own affair (`ssl_core.evaluation.tasks`), whi
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal, assert_never
 
@@ -230,12 +230,16 @@ class Report(Config):
 
 @dataclass(frozen=True)
 class EvaluationProgress:
-    """`done` of `total` steps, `what` is under way. A step is a batch through the model, or a fit of a probe."""
+    """`done` of `total` steps, `what` is under way. A step is a batch through the model, or a fit of a probe.
+
+    plan: steps of each kind of work, so far as they are known beforehand; those of a kind take about equally long.
+    """
 
     title: str
     what: str
     done: int
     total: int
+    plan: Mapping[str, int] = field(default_factory=dict)
 
 
 Tell = Callable[[EvaluationProgress], None]
@@ -254,6 +258,12 @@ class Steps:
     tell: Tell = silent
     done: int = 0
     what: str = ""
+    plan: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def planned(cls, title: str, plan: Mapping[str, int], tell: Tell = silent) -> "Steps":
+        """Of work whose steps of each kind are known."""
+        return cls(title, sum(plan.values()), tell, plan=plan)
 
     @contextmanager
     def block(self, what: str, count: int) -> Iterator[None]:
@@ -267,4 +277,4 @@ class Steps:
     def step(self, count: int = 1) -> None:
         """So many were made."""
         self.done = min(self.done + count, self.total)
-        self.tell(EvaluationProgress(self.title, self.what, self.done, self.total))
+        self.tell(EvaluationProgress(self.title, self.what, self.done, self.total, self.plan))

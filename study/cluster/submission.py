@@ -27,7 +27,7 @@ from study.workers.revision import code_revision
 
 DASHBOARD = "http://127.0.0.1:8265"
 LOOK_SECONDS = 1.0
-_PASSED = ("MLFLOW_", "AWS_")
+_PASSED = ("MLFLOW_", "AWS_", "SPLATSWEEP_FINE_TUNING")
 _FOLDERS = ("SPLATSWEEP_HOME", "SPLATSWEEP_CACHE")
 _ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -129,8 +129,8 @@ def follow(client: Client, job: str, write: Callable[[str], None]) -> int:
 def passed_on(environment: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
     """The variables that a job gets from here, and the names of those that mean something on this machine only.
 
-    MLFLOW_*, AWS_* and SPLATSWEEP_HOME, SPLATSWEEP_CACHE; not addresses on loopback and not relative folders: for
-    these the nodes' own settings count.
+    MLFLOW_*, AWS_*, SPLATSWEEP_FINE_TUNING and SPLATSWEEP_HOME, SPLATSWEEP_CACHE; not addresses on loopback and not
+    relative folders: for these the nodes' own settings count.
     """
     chosen = {name: value for name, value in environment.items() if value and name.startswith(_PASSED)}
     chosen |= {name: environment[name] for name in _FOLDERS if environment.get(name)}

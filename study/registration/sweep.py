@@ -22,6 +22,7 @@ from study.datasets.pack_storage import needed_files, open_data, place_name
 from study.engine.cost_report import study_receipt
 from study.engine.ledger import Ledger, read_ledger
 from study.record.trial_record import ranked
+from study.registration.fine_tuning_asked import asked_fine_tuning, asked_seconds
 from study.reports.console import aside, console, errors, say, table
 from study.reports.status import read_status
 from study.reports.verdict_text import bought_lines, verdict_rows
@@ -52,6 +53,7 @@ class Request:
     trials: int | None = None
     concurrency: int | None = None
     overrides: Mapping[str, Any] | None = None
+    fine_tuning: bool = True
 
 
 def plan_study(request: Request) -> tuple[StudyPlan, TrialOpener, Dataset]:
@@ -88,17 +90,22 @@ def plan_study(request: Request) -> tuple[StudyPlan, TrialOpener, Dataset]:
 
 
 def run_and_assess(request: Request) -> "tuple[StudyPlan, StudySummary, list[Assessed]]":
-    """Run, continue or confirm the study, then register, evaluate and judge its best encoders."""
+    """Run, continue or confirm the study, then register, evaluate, judge and fine-tune its best encoders."""
+    asked_seconds()  # before hours of training
     plan, opener, pack = plan_study(request)
     keep_sources(opener, plan.folder)
     with open_run_log(os.environ.get("MLFLOW_TRACKING_URI"), home()) as log:
         summary = run_study(plan, log, errors)
         if summary.interrupted:
             return plan, summary, []
-        from study.registration.assess import assess_study  # two seconds of imports that a study begins without
+        # seconds of imports that a study begins without
+        from registry.versions.store import EncoderStore
+        from study.registration.assess import Evaluating, assess_study
         from study.registration.study_verdicts import publish_verdicts
 
-        judged = assess_study(plan, opener, pack, summary, log, aside)
+        fine_tuning = asked_fine_tuning(request.fine_tuning)
+        evaluating = Evaluating(EncoderStore(log), pack, opener.pack, aside, fine_tuning)
+        judged = assess_study(plan, opener, summary, evaluating)
         publish_verdicts(log, plan.folder, aside)
         return plan, summary, judged
 

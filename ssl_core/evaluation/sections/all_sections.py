@@ -8,10 +8,11 @@ from pydantic import Field
 
 from ssl_core.config import Config
 from ssl_core.errors import DataError, DivergedError, InfeasibleError
+from ssl_core.evaluation.fine_tuning_plan import FineTuningSettings
 from ssl_core.evaluation.report import Table, markdown_table
 from ssl_core.evaluation.sections.costs import COSTS, CostSettings, ModelCosts
 from ssl_core.evaluation.sections.drift import DRIFT, Drift, DriftSettings
-from ssl_core.evaluation.sections.fine_tuning import FINE_TUNING, FineTuningRow, FineTuningSettings
+from ssl_core.evaluation.sections.fine_tuning import FINE_TUNING, FineTuningRow
 from ssl_core.evaluation.sections.novel_views import NOVEL_VIEWS, NovelViewRow, NovelViewSettings
 from ssl_core.evaluation.sections.retrieval import RETRIEVAL, RetrievalRow, RetrievalSettings
 from ssl_core.evaluation.sections.robustness import ROBUSTNESS, RobustnessRow, RobustnessSettings

@@ -97,9 +97,17 @@ def _objects(pack: ObjectPack) -> tuple[Labels, NDArray[np.int64]]:
 
 def _planned(source: FeatureSource, config: EvaluationConfig, context: Context, baselines: Sequence[Baseline]) -> Steps:
     """All that will be done: the encoder and its baselines read the pack, probes are fitted, sections measured."""
-    probes = sum(_fits(draws, config, pooling, baselines) for pooling, draws in source.shape.items())
-    reads = source.batches + sum(one.batches for one in baselines)
-    return Steps(context.title, reads + probes + config.sections.steps, context.tell)
+    plan = {
+        "features of the encoder": source.batches,
+        **{_reading(one): one.batches for one in baselines},
+        "probes": sum(_fits(draws, config, pooling, baselines) for pooling, draws in source.shape.items()),
+        **{section.name.replace("_", " "): section.steps(settings) for section, settings in config.sections.asked()},
+    }
+    return Steps.planned(context.title, plan, context.tell)
+
+
+def _reading(baseline: Baseline) -> str:
+    return f"features of the baseline: {baseline.name}"
 
 
 def _fits(
@@ -136,7 +144,7 @@ def _baseline_cells(baselines: Sequence[Baseline], steps: Steps) -> dict[str, li
     """Of each baseline's members."""
     found = {}
     for one in baselines:
-        with steps.block(f"features of the baseline: {one.name}", one.batches):
+        with steps.block(_reading(one), one.batches):
             found[one.name] = one.measure(steps)
     return found
 

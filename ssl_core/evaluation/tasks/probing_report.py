@@ -5,12 +5,12 @@ from typing import Any, Literal
 from pydantic import Field
 
 from ssl_core.evaluation.extract import Extraction
+from ssl_core.evaluation.fine_tuning_plan import FineTuningSettings
 from ssl_core.evaluation.probe_grid import FeatureHealth, probe_at
 from ssl_core.evaluation.probe_rows import Row
 from ssl_core.evaluation.protocol import PROBES, LabelSetting, Pooling, Probe, ProbingConfig
 from ssl_core.evaluation.report import Measurement, Report, Scores, Table, TaskConfig, markdown_table
 from ssl_core.evaluation.sections.all_sections import NO_SECTIONS, SectionReports, Sections
-from ssl_core.evaluation.sections.fine_tuning import FineTuningSettings
 from ssl_core.evaluation.sections.novel_views import NovelViewSettings
 from ssl_core.evaluation.sections.robustness import RobustnessSettings, standard_disturbances
 from ssl_core.evaluation.statistics import in_percent
@@ -42,6 +42,8 @@ def _holds(section: Any, asked: Any) -> bool:
     """Whether a section measures what was asked: every level of a list, everything else equal."""
     if section is None:
         return False
+    if isinstance(section, FineTuningSettings):
+        return section.answers(asked)
     pairs = [(getattr(section, name), value) for name, value in asked]
     return all(set(value) <= set(mine) if isinstance(value, tuple) else value == mine for mine, value in pairs)
 

@@ -6,11 +6,12 @@ from tiny_bundles import IMAGE, IMAGE_BACKBONE, POINT_BACKBONE, POINTS
 
 from ssl_core.contracts import PointsContract
 from ssl_core.errors import InfeasibleError
+from ssl_core.evaluation.fine_tune import FineTuningConfig
+from ssl_core.evaluation.fine_tuning_plan import FineTuningSettings, training_of
 from ssl_core.evaluation.protocol import LabelSetting
 from ssl_core.evaluation.sections.all_sections import NO_SECTIONS, Sections
 from ssl_core.evaluation.sections.costs import CostSettings
 from ssl_core.evaluation.sections.drift import DriftSettings, drift
-from ssl_core.evaluation.sections.fine_tuning import FineTuningConfig, FineTuningSettings, training_of
 from ssl_core.evaluation.sections.novel_views import NovelViewSettings
 from ssl_core.evaluation.sections.retrieval import RetrievalSettings, aligned
 from ssl_core.evaluation.sections.robustness import DroppedPoints, FewerViews, Jitter, RobustnessSettings
