@@ -1,6 +1,7 @@
 """A study that chooses the recipe: ours or one from a file, compared by one metric, each registered as its own."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from search_spaces.space import load_space
 from ssl_core.data.object_pack import Pack
 from ssl_core.errors import SpaceError, StudyError
 from ssl_core.recipes.recipe_source import preset_at
+from study.cluster.submission import _space_inside
 from study.engine.ledger import open_ledger, read_ledger
 from study.forecast.columns import Columns
 from study.forecast.landscapes import base_values, longest
@@ -121,6 +123,14 @@ def test_a_recipe_of_a_file_may_be_among_the_choice(lab: Path, tiny_pack: Pack) 
     assert opener.config({"recipe": "own_recipe", "own_recipe.temperature": 0.5}).temperature == 0.5
     keep_sources(opener, plan.folder)
     assert [file.name for file in plan.folder.glob("recipe*")] == ["recipe-own_recipe.json"]
+
+
+def test_files_of_the_choice_travel_with_a_submitted_space(lab: Path, tiny_pack: Pack) -> None:
+    (lab / "methods").mkdir()
+    shutil.copy(EXAMPLES / "own_recipe.py", lab / "methods")
+    asked = request(lab, tiny_pack, recipe={"choice": ["cross_modal", "methods/own_recipe.py:RECIPE"]})
+    assert _space_inside(asked.space, lab / "tree") == "submitted/joint.yaml"
+    assert (lab / "tree/submitted/methods/own_recipe.py").is_file()
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [
