@@ -68,7 +68,7 @@ def evaluate(
     protocol: Annotated[
         Protocol,
         typer.Option(
-            help="gate: probes beside random twins, in minutes; full: fine-tuning, novel views and robustness too, in "
+            help="gate: probes beside baselines, in minutes; full: fine-tuning, novel views and robustness too, in "
             "hours; reference: its SVM table, never gated"
         ),
     ] = Protocol.GATE,

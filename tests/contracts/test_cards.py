@@ -15,6 +15,7 @@ from ssl_core.models.bundle import add_onnx, check_sound, load_bundle, read_card
 from ssl_core.models.cards import Card, CardKind
 from ssl_core.models.onnx_export import check_onnx, missing_libraries
 from ssl_core.models.program import check_program
+from ssl_core.recipes.multiview_contrast.config import MultiviewContrastConfig
 from tests.contracts.cards import CARDS, ONE_OF_EACH
 
 torch.set_num_threads(1)
@@ -72,6 +73,18 @@ def test_it_describes_itself_to_a_person(card: Card) -> None:
     for part in (text.does, text.takes, text.method, *text.limits, "Not evaluated yet.", "study s, trial 3"):
         assert part in page
     assert text.title in describe_version(card, LINEAGE, "found")
+
+
+def test_a_page_says_whose_labels_a_teacher_had() -> None:
+    said = "label-free on your data, with an ImageNet-supervised teacher"
+    pages = [
+        render_card(
+            "a-model", next(iter(CARDS.values())), LINEAGE.model_copy(update={"recipe": "r", "supervision": whose})
+        )
+        for whose in ("", MultiviewContrastConfig().supervision)
+    ]
+    assert [said in page for page in pages] == [False, True]
+    assert ["without labels" in page for page in pages] == [True, False]
 
 
 @every_card

@@ -74,7 +74,7 @@ def test_who_is_not_better_than_its_baseline_stays_a_candidate(store, bundles, l
     kept = store.get(NAME, 1)
     assert (kept.status, kept.aliases, kept.decision) == ("candidate", ("candidate",), decision)
     assert store.client.get_model_version(NAME, "1").tags["splatsweep.status"] == "candidate"
-    with pytest.raises(RegistryError, match="no alias 'champion'; its aliases are candidate"):
+    with pytest.raises(RegistryError, match="Nobody is champion: version 1 was not shown to be better"):
         store.resolve(f"{NAME}@champion")
     assert "Gate: not promoted. not shown to be" in (store.download(NAME, 1, tmp_path) / "model_card.md").read_text()
     assert promote(store, tiny_pack, kept, BESIDE) == decision, "nor when it is asked again"
