@@ -8,7 +8,6 @@ from study.reports.console import printable
 from study.reports.text_rows import TextRows
 from study.reports.verdicts import EncoderVerdict, best_of_each_kind
 
-
 SENTENCE = 60
 """Columns for what was found."""
 
