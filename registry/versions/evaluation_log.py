@@ -33,11 +33,11 @@ from ssl_core.evaluation.tasks.probing_report import ProbingReport, reference_ta
 from ssl_core.models.bundle import load_bundle, read_card
 from ssl_core.models.cards import Card
 
+TEST_SPLIT = "test split"
+"""what MLflow calls the data that an evaluation's metrics are of"""
 FEATURES_FOLDER = "features"
 """under the home folder"""
 REPORT_FILE = "report.json"
-TEST_SPLIT = "test split"
-"""what MLflow calls the data that an evaluation's metrics are of"""
 _LONGEST = 1000
 """letters of a tag"""
 REPORT_DIGEST = f"{PREFIX}report_sha256"
@@ -179,10 +179,10 @@ def tag_version(store: EncoderStore, version: EncoderVersion, report: Report, ru
         headline=report.headline_text,
     )
     tags = {
+        f"{PREFIX}gain": "" if (gain := gain_of(report)) is None else gain.to_json(),
         f"{PREFIX}evaluation": summary.to_json(),
         f"{PREFIX}evaluation_run": run_id,
         f"{PREFIX}protocol": report.config.protocol,
-        f"{PREFIX}gain": "" if (gain := gain_of(report)) is None else gain.to_json(),
     }
     if tuned := fine_tuning_words(report):
         tags[FINE_TUNING] = tuned[:_LONGEST]

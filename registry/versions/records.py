@@ -123,8 +123,6 @@ class EncoderVersion(Config):
     aliases: tuple[str, ...] = ()
     events: tuple[Event, ...] = ()
     evaluation: EvaluationSummary | None = None
-    gain: Gain | None = None
-    """of its last evaluation; None where there is no baseline, or an older revision evaluated it"""
     fine_tuning: str = ""
     """what fine-tuning gave, for people; empty before it was measured"""
     decision: Decision | None = None
@@ -134,6 +132,8 @@ class EncoderVersion(Config):
     """MLflow's logged model, which holds the files"""
     receipt: dict[str, float] | None = None
     """what the trial it came from cost: slot-seconds `useful`, `stopped`, `failed`, `overhead`, and GPUs per slot"""
+    gain: Gain | None = None
+    """of its last evaluation; None where there is no baseline, or an older revision evaluated it"""
 
     @property
     def reference(self) -> str:

@@ -303,10 +303,10 @@ def _read(version: Any, aliases: Mapping[str, str]) -> EncoderVersion:
         aliases=tuple(sorted(alias for alias, number in aliases.items() if int(number) == int(version.version))),
         events=events_of(tags),
         evaluation=optional(EvaluationSummary, tags.get(f"{PREFIX}evaluation")),
-        gain=optional(Gain, tags.get(f"{PREFIX}gain")),
         fine_tuning=tags.get(FINE_TUNING, ""),
         decision=optional(Decision, tags.get(f"{PREFIX}decision")),
         run_id=version.run_id or "",
         model_id=tags.get(f"{PREFIX}model_id", ""),
         receipt=receipt_of(tags),
+        gain=optional(Gain, tags.get(f"{PREFIX}gain")),
     )

@@ -23,10 +23,11 @@ class TextRows:
     cells: list[list[str]]  # of each row, as many as columns; markup
     numbers: frozenset[str] = frozenset()
     more: str = ""  # a line below, empty for none
+    text: int = TEXT  # columns that the text needs
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         widths = [max((_width(cell) for cell in column), default=0) for column in zip(*self.cells, strict=True)]
-        if options.max_width >= max(NARROW, sum(width + 3 for width in widths[:-1]) + TEXT):
+        if options.max_width >= max(NARROW, sum(width + 3 for width in widths[:-1]) + self.text):
             yield self._table()
             return
         yield Text(self.title, style="italic")

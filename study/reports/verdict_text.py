@@ -8,6 +8,9 @@ from study.reports.console import printable
 from study.reports.text_rows import TextRows
 from study.reports.verdicts import EncoderVerdict, best_of_each_kind
 
+SENTENCE = 60
+"""Columns for what was found."""
+
 
 def bought_lines(verdicts: Sequence[EncoderVerdict]) -> list[str]:
     """What pretraining bought, a line for the champion or best candidate of each name; nothing where none has a gain.
@@ -26,7 +29,7 @@ def verdict_rows(title: str, verdicts: Sequence[EncoderVerdict], *, decisions: b
     cells = [
         [escape(printable(one.reference)), escape(one.status), _found(one, decisions=decisions)] for one in verdicts
     ]
-    return TextRows(title=title, columns=("model", "status", "found on the test split"), cells=cells)
+    return TextRows(title=title, columns=("model", "status", "found on the test split"), cells=cells, text=SENTENCE)
 
 
 def _found(one: EncoderVerdict, *, decisions: bool) -> str:
