@@ -99,7 +99,7 @@ def _binary(body: bytes, count: int, dtype: np.dtype[Any]) -> list[NDArray[Any]]
     if len(body) < count * dtype.itemsize:
         raise _truncated(len(body), count * dtype.itemsize)
     rows = np.frombuffer(body, dtype, count)
-    return [rows[f"{i}"].reshape(count, -1) for i in range(len(dtype))]
+    return [rows[f"{i}"].reshape(count, -1) for i in range(len(dtype.names or ()))]
 
 
 def _compressed(body: bytes, count: int, dtype: np.dtype[Any]) -> list[NDArray[Any]]:
@@ -110,7 +110,7 @@ def _compressed(body: bytes, count: int, dtype: np.dtype[Any]) -> list[NDArray[A
     if len(body) < 8 + packed:
         raise _truncated(len(body), 8 + packed)
     content, at, found = unlzf(body[8 : 8 + packed], size), 0, []
-    for i in range(len(dtype)):
+    for i in range(len(dtype.names or ())):
         kind, (repeats,) = dtype[i].subdtype or (dtype[i], (1,))
         found.append(np.frombuffer(content, kind, count * repeats, at).reshape(count, repeats))
         at += found[-1].nbytes

@@ -54,7 +54,8 @@ class PointsAloneTrial(MultiviewContrastTrial):
         """Of the point network alone."""
         settings = self.config.loss
         parts, transform = self.networks.parts(torch.cat([batch["points"], batch["again"]]))
-        agreement = nt_xent(*parts["hidden"].chunk(2), settings.agreement_temperature)
+        first, second = parts["hidden"].chunk(2)
+        agreement = nt_xent(first, second, settings.agreement_temperature)
         terms, total = {"agreement": agreement}, settings.agreement_weight * agreement
         if settings.transform_weight > 0 and transform is not None:
             terms["transform"] = transform_regulariser(transform)
