@@ -28,13 +28,13 @@ def write_clouds(root: Path) -> None:
 @pytest.mark.timeout(600)
 def test_a_study_on_points_alone(tmp_path: Path) -> None:
     write_clouds(tmp_path / "clouds")
-    (tmp_path / "more.yaml").write_text(SPACE.read_text().replace("[[xyz]]", "[[xyz], [xyz, opacity]]"))
+    (tmp_path / "more.yaml").write_text(SPACE.read_text().replace("[xyz]", "[xyz, opacity]"))
     journey = Journey(tmp_path)
     more = ["--data", "clouds", "--trials", "1", "--concurrency", "1", "--json"]
     more += [word for key, value in SMALL.items() for word in ("--set", f"{key}={value}")]
     words = ["sweep", str(SPACE), "--name", "alone", *more]
     facts = json.loads(journey.run(*words))
-    assert facts["outcomes"] == {"complete": 1}
+    assert facts["outcomes"] == {"COMPLETE": 1}
     assert [entry["name"] for entry in facts["encoders"]] == ["multiview-contrast-points"]
     refused = journey.run("sweep", "more.yaml", "--name", "other", *more, code=2)
     assert "'opacity' is not in this pack" in refused

@@ -112,6 +112,7 @@ def test_an_image_encoder_has_nothing_to_look_at(cloud_pack: Pack) -> None:
 @pytest.mark.parametrize(("name", "groups"), [("clouds", ("xyz",)), ("surface", ("xyz", "normals"))])
 def test_the_shipped_spaces_ask_for_what_such_packs_have(name: str, groups: tuple[str, ...]) -> None:
     space = load_space(SPACES / f"multiview_contrast_{name}.yaml", preset_at)
-    (features,) = (parameter for parameter in space.parameters if parameter.key == "points.features")
-    for choice in features.domain.values:
-        check_groups(override(space.base_config, {"points.features": choice}).points, groups)
+    check_groups(space.base_config.points, groups)
+    for features in (parameter for parameter in space.parameters if parameter.key == "points.features"):
+        for choice in features.domain.values:
+            check_groups(override(space.base_config, {"points.features": choice}).points, groups)
