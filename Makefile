@@ -28,7 +28,7 @@ RUN   := $(BIN)/splatsweep
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
-	@echo "  variables: STUDY=space.yaml  DATA=folder with points/ [images/]  MESHES=folder of .off  NAME=study  TRIALS=n"
+	@echo "  variables: STUDY=space.yaml  DATA=folder with points/ [images/]  MESHES=folder of .off [SURFACE=1]  NAME=study  TRIALS=n"
 	@echo "             MODEL=name@alias TO=folder (pull)  PORT=5000 (ui)  PACK=address (submit)  GPU=1 (up)"
 	@echo "             SPLATSWEEP_HOME=runs  RAY_ADDRESS  RAY_API_SERVER_ADDRESS  MLFLOW_TRACKING_URI  (see .env.example)"
 
@@ -49,7 +49,7 @@ $(READY): requirements.lock pyproject.toml
 	@touch $@
 
 sweep: $(READY) ## the whole journey: data, pack, study, registry, champion (on RAY_ADDRESS if set)
-	@$(RUN) sweep $(call q,STUDY) $(if $(DATA),--data $(call q,DATA)) $(if $(MESHES),--meshes $(call q,MESHES)) $(if $(NAME),--name $(call q,NAME)) $(if $(TRIALS),--trials $(call q,TRIALS))
+	@$(RUN) sweep $(call q,STUDY) $(if $(DATA),--data $(call q,DATA)) $(if $(MESHES),--meshes $(call q,MESHES)) $(if $(SURFACE),--surface) $(if $(NAME),--name $(call q,NAME)) $(if $(TRIALS),--trials $(call q,TRIALS))
 
 submit: $(READY) ## a study as a job of a Ray cluster (PACK=folder of the nodes or s3://..., RAY_API_SERVER_ADDRESS)
 	@test -n $(call q,PACK) || { echo "error: say PACK=s3://bucket/pack, or a folder that all nodes see"; exit 2; }

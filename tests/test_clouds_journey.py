@@ -8,23 +8,11 @@ import pytest
 
 from tests.journeys import Journey
 
-SPACE = """
-recipe: multiview_contrast
-preset: quick
-base:
-  loss.global_weight: 0
-  loss.agreement_weight: 1
-  points.num_points: 64
-  heads.hidden: 32
-  training.epochs: 3
-  training.batch_size: 8
-study:
-  trials: 1
-  top_k: 1
-space:
-  points.features: {choice: [[xyz]]}
-  training.optimizer.lr: {log: [1.0e-3, 2.0e-3]}
-"""
+SPACE = Path(__file__).resolve().parents[1] / "search_spaces" / "multiview_contrast_clouds.yaml"
+SMALL = {
+    "points.num_points": 64, "heads.hidden": 32, "training.epochs": 10, "training.batch_size": 8,
+    "validation.labels_per_class": 2,
+}  # fmt: skip
 
 
 def write_clouds(root: Path) -> None:
@@ -40,16 +28,15 @@ def write_clouds(root: Path) -> None:
 @pytest.mark.timeout(600)
 def test_a_study_on_points_alone(tmp_path: Path) -> None:
     write_clouds(tmp_path / "clouds")
-    (tmp_path / "space.yaml").write_text(SPACE)
-    (tmp_path / "more.yaml").write_text(SPACE.replace("[[xyz]]", "[[xyz], [xyz, opacity]]"))
+    (tmp_path / "more.yaml").write_text(SPACE.read_text().replace("[xyz]", "[xyz, opacity]"))
     journey = Journey(tmp_path)
-    words = ["sweep", "space.yaml", "--data", "clouds", "--name", "alone", "--concurrency", "1", "--json"]
+    more = ["--data", "clouds", "--trials", "1", "--concurrency", "1", "--json"]
+    more += [word for key, value in SMALL.items() for word in ("--set", f"{key}={value}")]
+    words = ["sweep", str(SPACE), "--name", "alone", *more]
     facts = json.loads(journey.run(*words))
-    assert facts["outcomes"] == {"complete": 1}
-    models = [entry["name"] for entry in facts["encoders"]]
-    assert models == ["multiview-contrast-points"]
-    assert "'opacity' is not in this pack" in journey.run(
-        "sweep", "more.yaml", "--data", "clouds", "--name", "other", "--json", code=2
-    )
+    assert facts["outcomes"] == {"COMPLETE": 1}
+    assert [entry["name"] for entry in facts["encoders"]] == ["multiview-contrast-points"]
+    refused = journey.run("sweep", "more.yaml", "--name", "other", *more, code=2)
+    assert "'opacity' is not in this pack" in refused
     # the same command again finds all done, and registers nothing twice
     assert json.loads(journey.run(*words))["encoders"] == facts["encoders"]

@@ -30,7 +30,7 @@ from ssl_core.config import Config
 from ssl_core.data.augment import whole_images
 from ssl_core.data.object_pack import Pack
 from ssl_core.data.point_sampler import PointSampler
-from ssl_core.errors import StorageError
+from ssl_core.errors import InfeasibleError, StorageError
 from ssl_core.evaluation.report import Steps
 from ssl_core.files.whole import atomic_write, locked
 from ssl_core.models.modes import device_of, evaluating
@@ -94,7 +94,11 @@ def image_features(
     """[len(objects), V, F] features of V views of each object; V is `views`, or what every object has.
 
     When an object has more than V views, they are taken evenly spaced over its views. Otherwise as `point_features`.
+
+    Raises InfeasibleError: an object has no view.
     """
+    if int(pack.num_views[objects].min()) < 1:
+        raise InfeasibleError("an object of the pack has no view, and an image encoder reads views; pack images too")
     places = spaced_views(pack, objects, views)
     index = places.reshape(-1)
     stored = (

@@ -32,7 +32,8 @@ class Container(Protocol):
     def open(self) -> BinaryIO:
         """A stream."""
 
-    def __hash__(self) -> int: ...
+    def __hash__(self) -> int:
+        """By where it lies."""
 
 
 _DAMAGED = (OSError, KeyError, ValueError, RuntimeError, TypeError)  # what h5py raises on files that are none

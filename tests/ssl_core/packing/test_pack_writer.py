@@ -14,6 +14,7 @@ import pytest
 from plyfile import PlyData
 from small_sets import drop, pack_bytes, put
 
+from ssl_core.clouds.points_file import read_points
 from ssl_core.data.object_pack import Pack, PackConfig
 from ssl_core.errors import PackError, StorageError
 from ssl_core.gaussians.gaussian_cloud import GaussianCloud
@@ -26,7 +27,7 @@ from ssl_core.packing.assemble import BlockWriter
 from ssl_core.packing.layout import find_objects, ply_path
 from ssl_core.packing.pack_plan import plan_pack
 from ssl_core.packing.pack_writer import PackJob, PackStats, build_here, make_pack, write_pack
-from ssl_core.packing.packed_object import PackTimes, read_ordered
+from ssl_core.packing.packed_object import PackTimes, ordered_points
 
 CONFIG = PackConfig(cached_points=32, starts=2)
 CLASSES = ("box", "rod")
@@ -96,7 +97,7 @@ def test_unchanged_input_is_not_read(small, tmp_path, monkeypatch):
 
     monkeypatch.setattr(sources, "source_digest", unread)
     monkeypatch.setattr(part, "source_digest", unread)
-    monkeypatch.setattr(part, "read_ordered", unread)
+    monkeypatch.setattr(part, "ordered_points", unread)
     for update in (False, True):
         again, stats = run(small, tmp_path / "p", update=update)
         assert again.digest == pack.digest
@@ -138,7 +139,7 @@ def test_what_is_in_the_way_is_not_overwritten(small, tmp_path):
 
 
 def test_a_file_that_changes_while_it_is_packed_is_noticed(small, tmp_path, monkeypatch):
-    whole = part.read_ordered
+    whole = part.ordered_points
 
     def meddle(item, *rest, **how):
         ordered = whole(item, *rest, **how)
@@ -146,11 +147,11 @@ def test_a_file_that_changes_while_it_is_packed_is_noticed(small, tmp_path, monk
             put(small, item.key, 77)
         return ordered
 
-    monkeypatch.setattr(part, "read_ordered", meddle)
+    monkeypatch.setattr(part, "ordered_points", meddle)
     with pytest.raises(PackError, match="rod/train/o05: a file changed while it was packed"):
         run(small, tmp_path / "p")
     assert not (tmp_path / "p").exists()
-    monkeypatch.setattr(part, "read_ordered", whole)
+    monkeypatch.setattr(part, "ordered_points", whole)
     run(small, tmp_path / "p")
     assert pack_bytes(tmp_path / "p") == pack_bytes(run(small, tmp_path / "fresh")[0].path)
 
@@ -213,10 +214,8 @@ def test_bad_rows_are_refused_or_dropped_and_counted(small, tmp_path):
     assert facts["gaussians"]["dropped_rows"] == 3
     assert "rows dropped in all: 3 of " in format_pack(facts)
     # labels stay with their Gaussians
-    found = read_ordered(
-        next(item for item in find_objects(small / "points", None)[0] if item.key == "box/train/o02"),
-        CONFIG, PackTimes(), drop_bad_rows=True,
-    )  # fmt: skip
+    item = next(item for item in find_objects(small / "points", None)[0] if item.key == "box/train/o02")
+    found = ordered_points(item, read_points(item.gaussians, drop_bad_rows=True), CONFIG, PackTimes())
     (labels,) = found.carried["part_labels"]
     assert set(labels.tolist()).isdisjoint((3, 9))
     whole = {tuple(row): label for label, row in enumerate(PlyData.read(str(file))["vertex"].data[["x", "y"]].tolist())}

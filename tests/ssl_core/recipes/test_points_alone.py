@@ -6,18 +6,25 @@ import numpy as np
 import pytest
 import torch
 
+from search_spaces.space import load_space
 from ssl_core.config import override
-from ssl_core.contracts import PointsContract
+from ssl_core.contracts import ImageContract, PointsContract
 from ssl_core.data.object_pack import Pack, PackConfig
+from ssl_core.data.point_columns import check_groups
 from ssl_core.errors import InfeasibleError
+from ssl_core.evaluation.extract import image_features
+from ssl_core.models.build import build_image_encoder
 from ssl_core.models.bundle import load_bundle
+from ssl_core.models.image import ResNetConfig
 from ssl_core.packing.pack_writer import write_pack
 from ssl_core.recipes.cross_modal import CROSS_MODAL
 from ssl_core.recipes.multiview_contrast import MULTIVIEW_CONTRAST
 from ssl_core.recipes.multiview_contrast.config import MultiviewContrastConfig, quick
+from ssl_core.recipes.recipe_source import preset_at
 from ssl_core.training.stages import Stages
 
 torch.set_num_threads(1)
+SPACES = Path(__file__).resolve().parents[3] / "search_spaces"
 
 
 def points_alone(**values: object) -> MultiviewContrastConfig:
@@ -94,3 +101,18 @@ def test_a_recipe_of_views_says_that_there_are_none(cloud_pack: Pack) -> None:
     config = override(CROSS_MODAL.presets["quick"](), {"points": PointsContract(num_points=32).model_dump()})
     with pytest.raises(InfeasibleError, match="has no view"):
         CROSS_MODAL.check(config, cloud_pack)
+
+
+def test_an_image_encoder_has_nothing_to_look_at(cloud_pack: Pack) -> None:
+    encoder = build_image_encoder(ImageContract(image_size=16), ResNetConfig(), seed=0)
+    with pytest.raises(InfeasibleError, match="an image encoder reads views"):
+        image_features(encoder, cloud_pack, cloud_pack.objects("test"), 16)
+
+
+@pytest.mark.parametrize(("name", "groups"), [("clouds", ("xyz",)), ("surface", ("xyz", "normals"))])
+def test_the_shipped_spaces_ask_for_what_such_packs_have(name: str, groups: tuple[str, ...]) -> None:
+    space = load_space(SPACES / f"multiview_contrast_{name}.yaml", preset_at)
+    check_groups(space.base_config.points, groups)
+    for features in (parameter for parameter in space.parameters if parameter.key == "points.features"):
+        for choice in features.domain.values:
+            check_groups(override(space.base_config, {"points.features": choice}).points, groups)

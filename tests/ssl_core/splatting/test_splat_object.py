@@ -132,7 +132,7 @@ def test_written_views_are_the_same_cameras_whatever_is_fitted(
 ) -> None:
     image_size, fit_size, views, fit_views = sizes
     config = override(QUICK, {"image_size": image_size, "fit_size": fit_size, "views": views, "fit_views": fit_views})
-    written, fitted, heldout = module._look(module.read_off(item.source.path).normalised(), config)
+    written, fitted, heldout = module._look(module.read_mesh(item.source).normalised(), config)
     assert len(written.cameras) == views
     assert len(fitted.cameras) == fit_views
     assert len(heldout.cameras) == 2
