@@ -9,6 +9,7 @@ import numpy as np
 
 from benchmarks.table import Comparison, Samples, Section, Table, ratio_table, seconds
 from benchmarks.timing import one_thread
+from ssl_core.files.source import FileSource
 from ssl_core.meshes.household import CLASSES, household_mesh
 from ssl_core.meshes.mesh import Mesh
 from ssl_core.packing.layout import MeshObject, find_meshes
@@ -121,8 +122,8 @@ def write_household_meshes(root: Path, count: int) -> list[MeshObject]:
     """One procedural mesh of each of the first `count` classes, as OFF files."""
     items = []
     for class_name in CLASSES[:count]:
-        item = MeshObject(class_name, "test", f"{class_name}_0001", root / f"{class_name}.off")
-        write_off(item.path, household_mesh(class_name, np.random.default_rng(0)))
+        item = MeshObject(class_name, "test", f"{class_name}_0001", FileSource(root / f"{class_name}.off"))
+        write_off(root / f"{class_name}.off", household_mesh(class_name, np.random.default_rng(0)))
         items.append(item)
     return items
 

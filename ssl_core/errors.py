@@ -23,6 +23,10 @@ class PlyError(GaussianFileError):
     """A Gaussian .ply cannot be read; names the property, count or value."""
 
 
+class PointCloudError(GaussianFileError):
+    """A plain point cloud (.pcd, .ply, .npy, .txt) cannot be read; names the file and what was found."""
+
+
 class ImageError(DataError):
     """An image cannot be read."""
 

@@ -5,7 +5,6 @@ by its tags before it is made, and a run that this process did not make is asked
 So a mirror may be killed at any moment and begin again. Its cursor saves work and shows how far it is, no more.
 """
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
@@ -22,6 +21,7 @@ from registry.tracking.connection import (
     every_page,
 )
 from registry.tracking.cursor import read_cursor, write_cursor
+from registry.tracking.dataset_input import DatasetView, dataset_input
 from registry.tracking.names import (
     KEY,
     KIND,
@@ -35,7 +35,7 @@ from registry.tracking.names import (
     own_tags,
     texts_of,
 )
-from registry.tracking.run_view import DatasetView, Point, RunView, Source
+from registry.tracking.run_view import Point, RunView, Source
 from registry.tracking.uploads import Uploads
 
 MOST_POINTS, MOST_TEXTS, MOST_REFUSALS = 900, 50, 10
@@ -221,7 +221,7 @@ class Mirror:
         """Told again it is there once, as MLflow knows inputs by name and digest."""
         try:
             with answers():
-                self._client.log_inputs(run_id, datasets=[_dataset_input(dataset)])
+                self._client.log_inputs(run_id, datasets=[dataset_input(dataset)])
         except RefusedError as error:
             self._raise_if_deleted(run_id)
             self._refuse(f"run {run}, data set {dataset.name}: {error}")
@@ -258,18 +258,6 @@ def _runs_by_name(server: Connection, key: str) -> dict[str, Any]:
         if name == STUDY_RUN or name.isdecimal():
             named.setdefault(name, run)
     return named
-
-
-def _dataset_input(dataset: DatasetView) -> Any:
-    """MLflow's entity; made by hand, as `mlflow.data` would load the data to describe it."""
-    from mlflow.entities import Dataset, DatasetInput, InputTag
-
-    scheme, has_scheme, _ = dataset.place.partition("://")
-    kind, source = scheme if has_scheme else "local", json.dumps({"uri": dataset.place})
-    return DatasetInput(
-        Dataset(name=dataset.name[:500], digest=dataset.digest[:36], source_type=kind, source=source),
-        [InputTag("mlflow.data.context", "training")],
-    )
 
 
 def _finite(points: Iterable[Point]) -> tuple[list[Point], dict[str, str]]:

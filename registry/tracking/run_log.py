@@ -21,6 +21,7 @@ from registry.tracking.connection import (
     is_gone,
 )
 from registry.tracking.database import NoRegistryError
+from registry.tracking.dataset_input import DatasetView, dataset_input
 from registry.tracking.embedded_store import embedded_address
 from registry.tracking.names import PARAM_LIMIT, PARENT, TAG_LIMIT, RunStatus, own_tags, texts_of
 from ssl_core.errors import RegistryError
@@ -116,6 +117,11 @@ class RunLog:
         """Give the run a terminal status."""
         with explained(f"ending run {run_id}"):
             self.client.set_terminated(run_id, status=status)
+
+    def log_dataset(self, run_id: str, dataset: DatasetView) -> None:
+        """List the data set among the run's inputs; told twice it is there once."""
+        with explained(f"noting the data set of run {run_id}"):
+            self.client.log_inputs(run_id, datasets=[dataset_input(dataset)])
 
     def log_file(self, run_id: str, path: Path) -> None:
         """Copy one file into the run's artifacts."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from registry.tracking.dataset_input import DatasetView
 from registry.tracking.names import RunState
 
 
@@ -15,14 +16,6 @@ class Point(NamedTuple):
     value: float
     time: int
     step: int
-
-
-class DatasetView(NamedTuple):
-    """The data set that a run learns from, as MLflow lists a run's inputs."""
-
-    name: str
-    digest: str  # at most 36 characters
-    place: str  # folder or URI
 
 
 @dataclass(frozen=True)

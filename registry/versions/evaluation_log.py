@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from registry.tracking.connection import explained
+from registry.tracking.dataset_input import DatasetView
 from registry.versions.fetching import fetch
 from registry.versions.gain import gain_of
 from registry.versions.model_card import NOT_EVALUATED, describe_version, render_card
@@ -34,6 +35,8 @@ from ssl_core.models.cards import Card
 FEATURES_FOLDER = "features"
 """under the home folder"""
 REPORT_FILE = "report.json"
+TEST_SPLIT = "test split"
+"""what MLflow calls the data that an evaluation's metrics are of"""
 REPORT_DIGEST = f"{PREFIX}report_sha256"
 """tag of the evaluation's run"""
 
@@ -140,6 +143,7 @@ def log_evaluation(
         {f"protocol.{key}": value for key, value in report.config.model_dump(mode="json").items()},
     )
     try:
+        log.log_dataset(run_id, DatasetView(TEST_SPLIT, report.data_digest, "", "evaluation"))
         log.log_text(run_id, text, REPORT_FILE)
         for name, text in evaluation.files.items():
             log.log_text(run_id, text, name)
@@ -248,7 +252,7 @@ def _log_metrics(store: EncoderStore, version: EncoderVersion, report: Report, r
     now = int(time.time() * 1000)
     source: dict[str, Any] = {
         "model_id": version.model_id or None,
-        "dataset_name": "test split",
+        "dataset_name": TEST_SPLIT,
         "dataset_digest": report.data_digest,
         "run_id": run_id,
     }

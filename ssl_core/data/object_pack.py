@@ -2,10 +2,11 @@
 
 manifest.json     written last; schema version, digests, objects, splits, what was refused and why
 gaussians.npy     [rows, 14] float32, the kept Gaussians of each object in farthest-point order: xyz, opacity logit,
-                  log-scales, quaternion wxyz, f_dc
+                  log-scales, quaternion wxyz, f_dc; plain points as discs or balls, see `GAUSSIAN_GROUPS`
 sh_rest.npy       [rows, 45] float32, channel-major; only when every object carries it
 orders.npy        [objects, starts, cached] int32, row numbers within the object, -1 after the last
-views.npy         [views, 3, S, S] uint8; or, with a codec, views.bin and view_offsets.npy ([views + 1] int64)
+views.npy         [views, 3, S, S] uint8, perhaps no view at all; or, with a codec, views.bin and view_offsets.npy
+                  ([views + 1] int64)
 part_labels.npy   [rows] int16, 255 for none; only when every object carries them, as the following
 masks.npy         [views, S, S] uint8, 255 where the object covers the pixel fully
 viewmats.npy      [views, 4, 4] float64, world -> camera, and intrinsics.npy, [views, 3, 3] float64, in stored pixels
@@ -29,6 +30,8 @@ from ssl_core.errors import InfeasibleError, PackError
 from ssl_core.gaussians.formats.spz_axes import SpzAxes
 from ssl_core.scenes.cameras import Camera
 
+MESH_VIEW_SIZE = 128
+"""Side of the views of meshes where none is asked for: such pictures are sharper than those of splats."""
 VOID = 255
 """Part label of what belongs to no part."""
 Split = Literal["train", "test", "fit", "val"]
@@ -55,6 +58,12 @@ class PackConfig(Config):
         default="raw", description="how views are stored: raw bytes, or jpeg or webp when disk matters"
     )
     seed: int = 0
+    surface_points: int | None = Field(
+        default=None,
+        ge=8,
+        exclude_if=lambda points: points is None,  # packs that were made without the option keep their digest
+        description="points per mesh, where meshes are packed; None: the files hold Gaussians or points",
+    )
     spz_axes: SpzAxes | None = Field(
         default=None,
         exclude_if=lambda axes: axes is None,  # packs that were made without the option keep their digest

@@ -98,7 +98,9 @@ class EncodedViews:
 
     def __init__(self, folder: Path, image_size: int) -> None:
         self._folder, self._size = folder, image_size
-        self._bytes: Pixels = np.memmap(folder / "views.bin", dtype=np.uint8, mode="r")
+        file = folder / "views.bin"  # an empty one cannot be mapped: a pack may have no views
+        empty = not file.stat().st_size
+        self._bytes: Pixels = np.empty(0, np.uint8) if empty else np.memmap(file, dtype=np.uint8, mode="r")
         self._offsets: Indices = open_array(folder / "view_offsets.npy", np.int64, (None,))
 
     def __len__(self) -> int:

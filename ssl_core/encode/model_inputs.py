@@ -32,16 +32,19 @@ from ssl_core.data.sampling import (
 )
 from ssl_core.errors import ImageError, InfeasibleError
 from ssl_core.files.image_files import read_image
-from ssl_core.gaussians.gaussian_cloud import GaussianCloud
+from ssl_core.gaussians.gaussian_cloud import GAUSSIAN_GROUPS, GaussianCloud
 
 Array = NDArray[np.float32]
 
-_GROUPS = ("xyz", "opacity", "scale", "rotation", "sh_dc", "normals")
-"""What every Gaussian has; higher SH coefficients are the file's choice."""
-
 
 def points_input(
-    cloud: GaussianCloud, contract: PointsContract, *, seed: int = 0, repeat: bool = False, what: str = "the cloud"
+    cloud: GaussianCloud,
+    contract: PointsContract,
+    *,
+    seed: int = 0,
+    repeat: bool = False,
+    what: str = "the cloud",
+    groups: tuple[str, ...] = GAUSSIAN_GROUPS,
 ) -> Array:
     """[num_points, columns] float32, ready for the encoder.
 
@@ -52,11 +55,12 @@ def points_input(
         repeat: let a cloud that keeps too few Gaussians be repeated in order, as small objects of a pack are; features
             of a maximum over points do not change by it.
         what: names the cloud in errors.
+        groups: feature groups that are its own; plain points have fewer.
 
     Raises InfeasibleError: a feature group that the cloud lacks, no or too few Gaussians above the contract's
     threshold.
     """
-    _check_groups(cloud, contract, what)
+    _check_groups(cloud, contract, what, groups)
     alphas = cloud.alphas()
     kept = np.flatnonzero(alphas > contract.alpha_threshold)
     if len(kept) == 0 or (len(kept) < contract.num_points and not repeat):
@@ -72,8 +76,13 @@ def points_input(
     return found
 
 
-def _check_groups(cloud: GaussianCloud, contract: PointsContract, what: str) -> None:
-    available = (*_GROUPS, "sh_rest") if cloud.sh_degree > 0 else _GROUPS
+def _check_groups(cloud: GaussianCloud, contract: PointsContract, what: str, groups: tuple[str, ...]) -> None:
+    if lacking := [group for group in contract.features if group in GAUSSIAN_GROUPS and group not in groups]:
+        raise InfeasibleError(
+            f"{what}: has no '{lacking[0]}' (it has {', '.join(groups)}), and the encoder reads "
+            f"{', '.join(contract.features)}; take an encoder of other features"
+        )
+    available = (*groups, "sh_rest") if cloud.sh_degree > 0 else groups
     missing = [group for group in contract.features if group in REST_GROUPS and cloud.sh_degree == 0]
     if missing:
         raise InfeasibleError(

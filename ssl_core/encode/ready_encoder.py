@@ -17,12 +17,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ssl_core.clouds.points_file import read_points
 from ssl_core.contracts import PointsContract
 from ssl_core.encode.model_inputs import Picture, image_input, points_input
 from ssl_core.errors import ConfigError
 from ssl_core.gaussians.formats.spz_axes import SpzAxes
 from ssl_core.gaussians.gaussian_cloud import GaussianCloud
-from ssl_core.gaussians.gaussian_file import read_gaussians
 from ssl_core.models.bundle import BundleCard
 from ssl_core.models.cards import Card, ImageEncoderCard, PointEncoderCard, SceneFieldCard
 from ssl_core.models.modes import device_of
@@ -58,14 +58,15 @@ class LoadedModel:
         drop_bad_rows: bool = False,
         spz_axes: SpzAxes | None = None,
     ) -> Features:
-        """[files, F] of Gaussian files: .ply of any dialect, .splat, .spz, .sog, .ksplat. One file counts as a list.
+        """[files, F] of Gaussian files: .ply of any dialect, .splat, .spz, .sog, .ksplat; or of plain points: .pcd,
+        .ply, .npy, .xyz, .pts, .txt. One file counts as a list.
 
         Args:
             files: one object each, upright (z up).
             batch: files held at a time.
             seed: of the points that are chosen.
             repeat: see `points_input`.
-            drop_bad_rows: leave single Gaussians out that cannot be used, see `ssl_core.gaussians.usable_rows`.
+            drop_bad_rows: leave single Gaussians or points out that cannot be used, see `usable_rows`, `usable_points`.
             spz_axes: "rub" or "ply", see `read_gaussians`.
 
         Raises:
@@ -75,8 +76,11 @@ class LoadedModel:
         """
         contract = self._points()
         given = [files] if isinstance(files, Path | str) else files
-        clouds = ((file, read_gaussians(file, spz_axes=spz_axes, drop_bad_rows=drop_bad_rows).cloud) for file in given)
-        inputs = (points_input(cloud, contract, seed=seed, repeat=repeat, what=str(file)) for file, cloud in clouds)
+        read = ((file, read_points(file, spz_axes=spz_axes, drop_bad_rows=drop_bad_rows)) for file in given)
+        inputs = (
+            points_input(found.cloud, contract, seed=seed, repeat=repeat, what=str(file), groups=found.groups)
+            for file, found in read
+        )
         return self._encode(map(torch.from_numpy, inputs), batch)
 
     def encode_gaussians(

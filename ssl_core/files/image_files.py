@@ -175,6 +175,11 @@ def encode_image(image: Pixels, codec: Codec) -> bytes:
     return buffer.getvalue()
 
 
+def as_bytes(values: NDArray[np.float32]) -> Pixels:
+    """Values in [0, 1] as uint8, rounded; what lies outside is clipped."""
+    return np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
+
+
 def write_image(path: Path, image: Pixels) -> None:
     """Write uint8 [H, W, 3] atomically, as PNG or, where the name ends so, as JPEG.
 

@@ -1,8 +1,9 @@
-"""Where bytes come from: a file, or a member of a zip archive that is read in place.
+"""Where bytes come from: a file, a member of a zip archive that is read in place, or one object of an .h5 file.
 
-Both kinds are plain values, so that they travel to workers; nothing is open until it is read.
+All kinds are plain values, so that they travel to workers; nothing is open until it is read.
 """
 
+import io
 import os
 import stat
 import struct
@@ -13,7 +14,11 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
+import numpy as np
+from numpy.lib.format import write_array_header_1_0
+
 from ssl_core.errors import DataError
+from ssl_core.files.h5_file import read_row
 
 # What the archive reader may raise on damaged bytes, a password, an unknown method and names that are no UTF-8.
 DAMAGED = (zipfile.BadZipFile, zlib.error, struct.error, RuntimeError, EOFError, ValueError, OverflowError, LookupError)
@@ -97,12 +102,56 @@ class ZipSource:
             raise DataError(f"{self}: cannot be read from the archive ({error}); make the archive again") from None
 
 
-Source = FileSource | ZipSource
+@dataclass(frozen=True, slots=True)
+class H5Source:
+    """One object of a set in an .h5 file: the row `row` of its arrays, side by side, as the bytes of a .npy.
+
+    `shape` is that of the object, [N, C]; `keys` name the arrays, whose widths add up to C.
+    """
+
+    file: FileSource | ZipSource
+    keys: tuple[str, ...]
+    row: int
+    shape: tuple[int, int]
+
+    def __str__(self) -> str:
+        return f"{self.file} row {self.row}"
+
+    @property
+    def name(self) -> str:
+        """A name for the .npy: that of the file and the row."""
+        return f"{PurePosixPath(self.file.name).stem}_{self.row:05d}.npy"
+
+    @property
+    def size(self) -> int:
+        """Bytes of the .npy."""
+        return len(self._head) + 4 * self.shape[0] * self.shape[1]
+
+    @property
+    def stamp(self) -> str:
+        """Cheap identity of the content: the file's, and the row. Raises DataError."""
+        return f"{self.file.stamp}:{self.row}"
+
+    def open(self) -> BinaryIO:
+        """A seekable stream. Raises DataError when the file cannot be read."""
+        values = np.concatenate([read_row(self.file, key, self.row) for key in self.keys], axis=1)
+        if values.shape != self.shape:
+            raise DataError(f"{self}: has shape {list(values.shape)}, and had {list(self.shape)}; start again")
+        return io.BytesIO(self._head + values.tobytes())
+
+    @property
+    def _head(self) -> bytes:
+        stream = io.BytesIO()
+        write_array_header_1_0(stream, {"descr": "<f4", "fortran_order": False, "shape": self.shape})
+        return stream.getvalue()
+
+
+Source = FileSource | ZipSource | H5Source
 
 
 def as_source(place: Source | Path | str) -> Source:
     """A path as a source; sources stay what they are."""
-    return place if isinstance(place, FileSource | ZipSource) else FileSource(Path(place))
+    return place if isinstance(place, FileSource | ZipSource | H5Source) else FileSource(Path(place))
 
 
 def read_bytes(source: Source, limit: int) -> bytes:

@@ -20,6 +20,10 @@ GaussianFormat = Literal["ply", "compressed_ply", "splat", "spz", "sog", "ksplat
 SUFFIXES = (".ply", ".splat", ".spz", ".sog", ".ksplat")
 """Endings of files that may hold Gaussians; `.compressed.ply` is a .ply by name and told apart by its header."""
 
+GAUSSIAN_GROUPS = ("xyz", "opacity", "scale", "rotation", "sh_dc", "normals")
+"""Feature groups that Gaussians have whatever their degree. Of plain points only those count that their files had:
+the other columns of their rows are made up, a flat disc or a ball each."""
+
 MAX_GAUSSIANS = 3_000_000
 """More in one object are refused before their arrays are made: 236 bytes each, and a worker has 1.5 GB."""
 

@@ -162,7 +162,7 @@ def _about(facts: Mapping[str, Any]) -> str:
     orders, views = facts["cached_orders"], facts["views"]
     rows = [
         ("features", ", ".join(facts["groups"])),
-        ("views", "rendered from the Gaussians" if views["rendered_from_gaussians"] else "from files"),
+        ("views", "rendered" if views["rendered_from_gaussians"] else "from files"),
         ("alpha threshold", f"{facts['gaussians']['alpha_threshold']:g}"),
         ("cached orders", f"{orders['starts']} of {orders['length']:,} points per object"),
         *((f"file {name}", f"{size / 2**20:,.1f} MiB") for name, size in facts["files"].items()),

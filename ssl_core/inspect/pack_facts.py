@@ -243,41 +243,53 @@ def distribution(counts: Counts, edges: NDArray[np.float64], bins: int = 50) -> 
 
 def format_pack(facts: dict[str, Any]) -> str:
     """The same for people."""
-    return "\n".join([*_head(facts), *_class_table(facts), *_thresholds(facts), *_remarks(facts)])
+    plain = "opacity" not in facts["groups"]  # of points the columns of a Gaussian are made up: they say nothing
+    table = _class_table(facts, [] if plain else facts["survivors"])
+    return "\n".join([*_head(facts, plain), *table, *([] if plain else _thresholds(facts)), *_remarks(facts)])
 
 
-def _head(facts: dict[str, Any]) -> list[str]:
+def _head(facts: dict[str, Any], plain: bool) -> list[str]:
     gaussians, views = facts["gaussians"], facts["views"]
-    source = "rendered from the Gaussians" if views["rendered_from_gaussians"] else "from files"
-    kept = f"{gaussians['kept']:,} of {gaussians['in_files']:,} kept (alpha > {gaussians['alpha_threshold']})"
+    source = (
+        f"rendered from the {'meshes' if plain else 'Gaussians'}" if views["rendered_from_gaussians"] else "from files"
+    )
+    kept = f"{gaussians['kept']:,} of {gaussians['in_files']:,} kept"
+    kept += "" if plain else f" (alpha > {gaussians['alpha_threshold']})"
     spread = f"{gaussians['kept_min']:,} to {gaussians['kept_max']:,}, median {gaussians['kept_median']:,}"
     alpha, scale = facts["alpha"]["quantiles"], facts["log10_scale"]["quantiles"]
     extras = {"cameras": views["cameras"], "masks": views["masks"], "part labels": facts["part_labels"]}
     besides = ", ".join(name for name, there in extras.items() if there) or "no cameras, masks or part labels"
     energy = ", ".join(f"degree {degree}: {value:.3g}" for degree, value in facts["sh_energy"].items())
-    return [
+    lines = [
         f"pack {facts['path']} (digest {facts['digest']}, {facts['bytes'] / 2**20:.1f} MiB)",
         f"  {facts['objects']:,} objects; features {', '.join(facts['groups'])}",
         f"  besides: {besides}",
-        f"  Gaussians: {kept}; per object {spread}",
+        f"  {'points' if plain else 'Gaussians'}: {kept}; per object {spread}",
         f"  views: {views['total']:,} of {views['image_size']} px, {views['per_object_min']} to "
-        f"{views['per_object_max']} per object, {source}, stored {facts['codec']}",
+        f"{views['per_object_max']} per object, {source}, stored {facts['codec']}"
+        if views["total"]
+        else "  views: none",
+    ]
+    of_gaussians = [
         f"  alpha: {_quantiles(alpha)}",
         f"  scale: {_quantiles({q: 10**value for q, value in scale.items()})} (standard deviation, object units)",
         f"  colour energy (sum of squares of the coefficients): {energy}",
     ]
+    return lines if plain else [*lines, *of_gaussians]
 
 
-def _class_table(facts: dict[str, Any]) -> list[str]:
-    levels = [entry["alpha"] for entry in facts["survivors"]]
+def _class_table(facts: dict[str, Any], survivors: list[dict[str, Any]]) -> list[str]:
+    """Objects of each class, and how many Gaussians they keep at each of the thresholds of `survivors`."""
+    levels = [entry["alpha"] for entry in survivors]
     width = max(14, *(len(name) + 2 for name in facts["classes"]))
     heads = "".join(f"{f'>{level:g}':>9}" for level in levels)
     lines = [
-        f"  {'class':<{width}}{'train':>7}{'of it val':>11}{'test':>7}   median Gaussians kept, by alpha",
-        f"  {'':<{width}}{'':>25}{heads}",
+        f"  {'class':<{width}}{'train':>7}{'of it val':>11}{'test':>7}"
+        + ("   median Gaussians kept, by alpha" if levels else ""),
+        *([f"  {'':<{width}}{'':>25}{heads}"] if levels else []),
     ]
     for name, count in facts["classes"].items():
-        medians = "".join(f"{entry['classes'][name]['median']:>9,.0f}" for entry in facts["survivors"])
+        medians = "".join(f"{entry['classes'][name]['median']:>9,.0f}" for entry in survivors)
         counts = f"{count['train']:>7}{count['validation']:>11}{count['test']:>7}"
         lines.append(f"  {name:<{width}}{counts}{medians}")
     return lines

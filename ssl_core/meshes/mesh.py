@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ssl_core.errors import MeshError
+from ssl_core.errors import DataError, MeshError
+from ssl_core.files.source import Source, as_source, read_bytes
 
 GREY = 0.7
 """Colour of faces whose file gives none."""
@@ -19,6 +20,9 @@ DEGENERATE = 1e-12
 """Faces with less area than this share of the squared extent are dropped: they have no usable normal."""
 
 MAX_CORNERS = 10_000
+
+MAX_BYTES = 2**30
+"""A larger file of a mesh is refused unread."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +51,13 @@ def face_normals(mesh: Mesh) -> NDArray[np.float64]:
     return np.cross(b - a, c - a)
 
 
+def unit_normals(mesh: Mesh) -> NDArray[np.float64]:
+    """[F, 3] unit normals; those without a normal get the z axis."""
+    normals = face_normals(mesh)
+    length = np.linalg.norm(normals, axis=1, keepdims=True)
+    return np.where(length > 0, normals / np.where(length > 0, length, 1), [0.0, 0.0, 1.0])
+
+
 def face_areas(mesh: Mesh) -> NDArray[np.float64]:
     """Areas of the faces, [F], squared object units."""
     return np.asarray(np.linalg.norm(face_normals(mesh), axis=1) / 2)
@@ -66,31 +77,57 @@ def sample_surface(mesh: Mesh, n: int, rng: np.random.Generator) -> tuple[NDArra
     return points.astype(np.float32), face_index.astype(np.int64)
 
 
-def read_off(path: Path) -> Mesh:
+def read_off(place: Source | Path | str) -> Mesh:
     """Read an OFF mesh; polygons become fans of triangles, faces without area are dropped.
 
     Raises:
         MeshError: missing, no OFF file, truncated, an index beyond the vertices, a vertex that is not finite,
             or no face with an area.
     """
+    source = as_source(place)
+    content = mesh_bytes(source)
     try:
-        counts, lines = _read_lines(Path(path))
-        vertices = _vertices(lines[: counts[0]])
-        faces, colours = _faces(lines[counts[0] : counts[0] + counts[1]])
-        if faces.size and (faces.min() < 0 or faces.max() >= len(vertices)):
-            bad = faces.max() if faces.max() >= len(vertices) else faces.min()
-            raise MeshError(f"a face names vertex {bad} of {len(vertices)} (counted from 0); export it again")
-        return _without_degenerate(Mesh(vertices.astype(np.float32), faces, colours))
+        return decode_off(content)
     except MeshError as error:
-        raise MeshError(f"{path}: {error}") from None
+        raise MeshError(f"{source}: {error}") from None
 
 
-def _read_lines(path: Path) -> tuple[tuple[int, int], list[str]]:
-    """(vertices, faces) as promised, and at least that many lines after the counts."""
+def mesh_bytes(source: Source) -> bytes:
+    """All of a file of a mesh. Raises MeshError naming it."""
     try:
-        text = path.read_bytes().decode("ascii", errors="replace")
-    except OSError as error:
-        raise MeshError(f"cannot be opened: {error.strerror or error}; check the path") from None
+        return read_bytes(source, MAX_BYTES)
+    except DataError as error:
+        raise MeshError(str(error)) from None
+
+
+def decode_off(content: bytes) -> Mesh:
+    """The mesh of an OFF file's bytes. Raises MeshError."""
+    counts, lines = _read_lines(content)
+    vertices = _vertices(lines[: counts[0]])
+    return checked_mesh(vertices, *_faces(lines[counts[0] : counts[0] + counts[1]]))
+
+
+def checked_mesh(
+    vertices: NDArray[np.float64], faces: NDArray[np.int64], colours: NDArray[np.float32] | None = None
+) -> Mesh:
+    """The mesh of vertices [V, 3] and faces [F, 3], without the faces that have no area; grey unless coloured [F, 3].
+
+    Raises MeshError: a face names a vertex that is not there, a vertex is not finite, or no face has an area.
+    """
+    if faces.size and (faces.min() < 0 or faces.max() >= len(vertices)):
+        bad = faces.max() if faces.max() >= len(vertices) else faces.min()
+        raise MeshError(f"a face names vertex {bad} of {len(vertices)} (counted from 0); export it again")
+    finite = (np.abs(vertices) < np.finfo(np.float32).max).all(axis=1)
+    if not finite.all():
+        raise MeshError(f"{int((~finite).sum())} vertices are NaN or infinite; export it again")
+    if colours is None:
+        colours = np.full((len(faces), 3), GREY, np.float32)
+    return _without_degenerate(Mesh(vertices.astype(np.float32), faces.astype(np.int64), colours))
+
+
+def _read_lines(content: bytes) -> tuple[tuple[int, int], list[str]]:
+    """(vertices, faces) as promised, and at least that many lines after the counts."""
+    text = content.decode("ascii", errors="replace")
     lines = [line for line in (raw.partition("#")[0].strip() for raw in text.splitlines()) if line]
     if not lines or not lines[0].startswith("OFF"):
         raise MeshError("is not an OFF mesh (it does not start with 'OFF'); give ModelNet's .off files")
@@ -114,13 +151,9 @@ def _vertices(lines: list[str]) -> NDArray[np.float64]:
     if not lines:
         raise MeshError("has no vertices; replace it")
     try:
-        vertices = np.loadtxt(lines, dtype=np.float64, usecols=(0, 1, 2), comments=None, ndmin=2)
+        return np.loadtxt(lines, dtype=np.float64, usecols=(0, 1, 2), comments=None, ndmin=2)
     except (ValueError, IndexError) as error:
         raise MeshError(f"a vertex is not three numbers: {error}; export it again") from None
-    finite = (np.abs(vertices) < np.finfo(np.float32).max).all(axis=1)
-    if not finite.all():
-        raise MeshError(f"{int((~finite).sum())} vertices are NaN or infinite; export it again")
-    return vertices
 
 
 def _faces(lines: list[str]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

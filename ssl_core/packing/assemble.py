@@ -7,7 +7,7 @@ pieces that are gone tell how far a joined file has come, so a killed assembly g
 import hashlib
 import io
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from ssl_core.data.manifest import BLOCK_BYTES, FileFacts, Refused
 from ssl_core.data.object_pack import PackManifest, PackObject
 from ssl_core.data.pack_arrays import GEOMETRY_WIDTH
+from ssl_core.gaussians.gaussian_cloud import GAUSSIAN_GROUPS
 from ssl_core.packing.objects import Problem
 from ssl_core.packing.pack_plan import PackPlan, PartPlan
 from ssl_core.packing.part import PartObject, PartRecord
@@ -55,13 +56,12 @@ def assemble(plan: PackPlan, parts: Parts, refused: Sequence[Problem], folder: P
         sizes = [np.fromfile(part.place / "view_sizes.i64", dtype="<i8") for part, _ in parts]
         offsets = np.cumsum(np.concatenate([np.zeros(1, dtype="<i8"), *sizes])).astype("<i8")
         files["view_offsets.npy"] = write_array(folder / "view_offsets.npy", offsets)
-    rest = ["sh_rest"] if "sh_rest.npy" in files else []
     manifest = PackManifest(
         config=plan.config,
         class_names=tuple(sorted({item.class_name for item in objects})),
-        groups=("xyz", "opacity", "scale", "rotation", "sh_dc", *rest, "normals"),
+        groups=_groups(made, files),
         image_size=plan.image_size,
-        views_rendered=plan.views_rendered,
+        views_rendered=plan.views_rendered and any(item.facts.views for item in made),
         objects=objects,
         dropped_rows={item.facts.key: item.dropped for item in made if item.dropped},
         refused=tuple(Refused(path=problem.path, reason=problem.reason) for problem in refused),
@@ -70,6 +70,23 @@ def assemble(plan: PackPlan, parts: Parts, refused: Sequence[Problem], folder: P
     ).sealed()
     (folder / "manifest.json").write_text(manifest.model_dump_json(indent=1))
     return manifest
+
+
+def _groups(made: Sequence[PartObject], files: Mapping[str, FileFacts]) -> tuple[str, ...]:
+    """Feature groups that every object has, in the order of their columns; normals, which are made of them, last."""
+    found = [group for group in GAUSSIAN_GROUPS if all(group in item.groups for item in made)]
+    at = found.index("normals") if "normals" in found else len(found)
+    return (*found[:at], *(["sh_rest"] if "sh_rest.npy" in files else []), *found[at:])
+
+
+def mixed_columns(made: Sequence[PartObject]) -> str:
+    """Which columns some objects have and others lack, with one of each; empty where all are alike."""
+    for group in GAUSSIAN_GROUPS:
+        lacking = [item.facts.key for item in made if group not in item.groups]
+        if 0 < len(lacking) < len(made):
+            having = next(item.facts.key for item in made if group in item.groups)
+            return f"{len(lacking)} of {len(made)} objects have no '{group}' ({lacking[0]}), others have ({having})"
+    return ""
 
 
 def is_sound(plan: PackPlan, parts: Parts, folder: Path) -> bool:
@@ -151,6 +168,8 @@ def _numbered(made: Sequence[PartObject], val_fraction: float) -> tuple[PackObje
 
 def _notes(made: Sequence[PartObject]) -> dict[str, int]:
     notes = Counter(note for item in made for note in set(item.notes))
+    if mixed := mixed_columns(made):
+        notes[f"{mixed}, so the pack has it of no object"] = len(made)
     for name, extra in EXTRAS.items():
         without = sum(name not in item.carries for item in made)
         if 0 < without < len(made):

@@ -5,20 +5,23 @@
     POINTS/<category>-<object>.ply with POINTS/train.txt and test.txt         ShapeSplat
     IMAGES/<class>/<split>/<object>/images/000.png ...                        cross-modal reference
     IMAGES/<class>/<split>/<object>/masks/000.png ... and cameras.json        optional, beside the views
-    MESHES/<class>/<split>/<name>.off                                         ModelNet
+    POINTS/<class>/<split>/<object>.pcd                                       plain points or Gaussians, of any ending
+    POINTS/<class>/<object>.txt with modelnet40_train.txt ..., or .h5 files   ModelNet40, ScanObjectNN (layout_modelnet)
+    MESHES/<class>/<split>/<name>.off                                         ModelNet; also .obj, .stl, .ply
 
-POINTS and IMAGES are folders, .zip archives, or folders of .zip archives, which are read in place (`listing`).
-Gaussians may have any of the endings `gaussian_cloud.SUFFIXES`; an object with several counts once, by the first of
-them. Folders and files whose names start with a dot are never looked at. Whatever does not fit is a `Problem`; a person
-decides whether to go on without it.
+POINTS, IMAGES and MESHES are folders, .zip archives, or folders of .zip archives, which are read in place (`listing`).
+Gaussians and points may have any of the endings `point_cloud.POINT_SUFFIXES`; an object with several counts once, by
+the first of them. Folders and files whose names start with a dot are never looked at. Whatever does not fit is a
+`Problem`; a person decides whether to go on without it.
 """
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from ssl_core.errors import LayoutError
-from ssl_core.files.source import FileSource
 from ssl_core.gaussians.formats.not_gaussians import by_endings
 from ssl_core.gaussians.gaussian_cloud import SUFFIXES
+from ssl_core.meshes.mesh_file import MESH_SUFFIXES
+from ssl_core.packing.layout_modelnet import h5_files, h5_objects, has_class_lists, listed_objects
 from ssl_core.packing.layout_reference import ViewFiles, has_splits, places, reference_objects
 from ssl_core.packing.layout_shapesplat import has_flat_files, shapesplat_objects
 from ssl_core.packing.listing import Listing, list_tree
@@ -31,7 +34,8 @@ from ssl_core.packing.objects import stamp_of as stamp_of
 
 POINTS_LAYOUT = (
     "<class>/<train|test>/<object>/point_cloud/iteration_N/point_cloud.ply, "
-    "<class>/<train|test>/<object>/point_cloud.ply, or <category>-<object>.ply with train.txt and test.txt"
+    "<class>/<train|test>/<object>/point_cloud.ply, <class>/<train|test>/<object>.pcd, "
+    "or <category>-<object>.ply with train.txt and test.txt"
 )
 MESH_LAYOUT = "<class>/<train|test>/<name>.off"
 
@@ -70,7 +74,11 @@ def find_objects(points: Path, images: Path | None) -> tuple[list[SplatObject], 
     """
     listing = _listed(Path(points), "points")
     views = None if images is None else ViewFiles(_listed(Path(images), "images"))
-    if has_splits(listing) or not has_flat_files(listing):
+    if not has_splits(listing) and has_class_lists(listing):
+        objects, problems = listed_objects(listing, views)
+    elif not has_splits(listing) and h5_files(listing):
+        objects, problems = h5_objects(listing, views)
+    elif has_splits(listing) or not has_flat_files(listing):
         objects, problems = reference_objects(listing, views)
     else:
         objects, problems = shapesplat_objects(listing, views)
@@ -81,26 +89,26 @@ def find_objects(points: Path, images: Path | None) -> tuple[list[SplatObject], 
 
 
 def find_meshes(root: Path) -> tuple[list[MeshObject], list[Problem]]:
-    """All meshes under the folder `root`, sorted by key, and what cannot be used.
+    """All meshes under `root`, a folder, a .zip or a folder of .zips, sorted by key, and what cannot be used.
+
+    Of several files of one name the first of MESH_SUFFIXES counts.
 
     Raises:
-        LayoutError: the folder is missing, or no mesh is found.
+        LayoutError: the folder is missing, an archive is damaged, or no mesh is found.
     """
-    root = Path(root)
-    if not root.is_dir():
-        raise LayoutError(f"{root}: is not a folder; check the path")
-    listing = list_tree(root, archives=False)
+    listing = list_tree(Path(root))
     problems = list(listing.problems)
-    wanted = [path for path in listing.files if path.count("/") == 2 and path.lower().endswith(".off")]
-    found = places(listing, wanted, problems)
-    meshes = [
-        MeshObject(at.class_name, at.split, Path(at.name).stem, source.path)
-        for at in found
-        if isinstance(source := listing.files["/".join(at)], FileSource)
-    ]
-    if not meshes:
+    wanted = [path for path in listing.files if path.count("/") == 2 and path.lower().endswith(MESH_SUFFIXES)]
+    best: dict[str, tuple[int, MeshObject]] = {}
+    for at in places(listing, wanted, problems):
+        path = PurePosixPath(at.name)
+        mesh = MeshObject(at.class_name, at.split, path.stem, listing.files["/".join(at)])
+        rank = MESH_SUFFIXES.index(path.suffix.lower())
+        if mesh.key not in best or rank < best[mesh.key][0]:
+            best[mesh.key] = (rank, mesh)
+    if not best:
         raise LayoutError(_nothing_found(listing, MESH_LAYOUT, problems))
-    return sorted(meshes, key=lambda found: found.key), problems
+    return [mesh for _, (_, mesh) in sorted(best.items())], problems
 
 
 def _listed(root: Path, part: str) -> Listing:
@@ -118,7 +126,10 @@ def _nothing_found(listing: Listing, expected: str, problems: list[Problem]) -> 
     """One line: what was looked for, and the first problem or what lies there instead."""
     root, names = listing.root, sorted({path.partition("/")[0] for path in (*listing.folders, *listing.files)})
     others = by_endings(listing.files) if expected == POINTS_LAYOUT and not _has_gaussians(listing) else ""
-    if others:
+    deeper = sorted({path.rpartition("/")[0] for path in listing.files if path.lower().endswith(".h5")})
+    if deeper and expected == POINTS_LAYOUT:
+        instead = f"it holds .h5 files in {', '.join(deeper[:3])}: give that folder"
+    elif others:
         instead = f"it holds a {others}"
     elif "points" in listing.folders:
         instead = f"give {root}/points"

@@ -7,7 +7,8 @@
     <class>/<split>/<object>/images/000.png ...                          views; also without `images/`
     <class>/<split>/<object>/masks/000.png ...                           a mask of each view
     <class>/<split>/<object>/cameras.json                                the cameras of the views, as INRIA writes them
-    <class>/<split>/<name>.off
+    <class>/<split>/<name>.off                                           a mesh
+    <class>/<split>/<name>.pcd                                           points or Gaussians, of any ending
 
 Everything here is matching on relative paths.
 """
@@ -17,12 +18,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from ssl_core.clouds.point_cloud import POINT_SUFFIXES
 from ssl_core.files.image_files import SUFFIXES as IMAGE_SUFFIXES
 from ssl_core.files.source import Source
 from ssl_core.files.unicode_names import nfc
 from ssl_core.gaussians.formats.sog_bundle import META
-from ssl_core.gaussians.gaussian_cloud import SUFFIXES
 from ssl_core.gaussians.gaussian_file import companions
+from ssl_core.meshes.mesh_file import MESH_SUFFIXES
 from ssl_core.packing.listing import Listing
 from ssl_core.packing.objects import SAFE_NAME, SPLITS, Problem, SplatObject, unsafe_name
 
@@ -54,7 +56,8 @@ def reference_objects(points: Listing, views: "ViewFiles | None") -> tuple[list[
     problems: list[Problem] = []
     gaussians = _gaussians(points)
     seen = set()
-    for place in places(points, [path for path in points.folders if path.count("/") == 2], problems):
+    folders = {path for path in points.folders if path.count("/") == 2}
+    for place in places(points, sorted(folders | gaussians.keys()), problems):
         path = "/".join(place)
         seen.add(path)
         found = gaussians.get(path)
@@ -90,13 +93,16 @@ def _gaussians(points: Listing) -> dict[str, ObjectFiles]:
         if match is None:
             continue
         ending = (match[4] or META).lower()
-        if ending not in (*SUFFIXES, META) or (ending == META and not is_sog_folder(points, path)):
+        if ending not in (*POINT_SUFFIXES, META) or (ending == META and not is_sog_folder(points, path)):
             continue
-        order = SUFFIXES.index(ending) if ending in SUFFIXES else len(SUFFIXES)
+        order = _order(ending)
         is_plain = match[3] is None and ending != META
         rank = (-1 if match[2] is None else int(match[2]), is_plain, -order)
         if match[1] not in best or rank > best[match[1]][0]:
             best[match[1]] = (rank, path)
+    for key, rank, path in _split_files(points):
+        if key not in best or rank > best[key][0]:
+            best[key] = (rank, path)
     folders = _by_folder(points)
     return {
         key: ObjectFiles(
@@ -106,6 +112,30 @@ def _gaussians(points: Listing) -> dict[str, ObjectFiles]:
         )
         for key, (_, path) in best.items()
     }
+
+
+def _order(ending: str) -> int:
+    """Of several files of an object the one with the lowest counts."""
+    return POINT_SUFFIXES.index(ending) if ending in POINT_SUFFIXES else len(POINT_SUFFIXES)
+
+
+def _split_files(points: Listing) -> Iterator[tuple[str, tuple[int, bool, int], str]]:
+    """(`class/split/name`, rank, path) of every file of points or Gaussians in the folder of a split itself.
+
+    A .txt is one only where nothing else is: people write notes.
+    """
+    found = []
+    for path in points.files:
+        if path.count("/") != 2 or path.split("/")[1] not in SPLITS or path.endswith(PART_LABELS):
+            continue
+        stem, _, ending = path.rpartition(".")
+        ending = f".{ending.lower()}"
+        if ending in (*POINT_SUFFIXES, *MESH_SUFFIXES):
+            found.append((stem.removesuffix(".compressed"), ending, stem.endswith(".compressed"), path))
+    others = any(ending != ".txt" for _, ending, _, _ in found)
+    for stem, ending, compressed, path in found:
+        if ending in POINT_SUFFIXES and not (others and ending == ".txt"):
+            yield stem, (-2, not compressed, -_order(ending)), path
 
 
 def is_sog_folder(listing: Listing, meta: str) -> bool:

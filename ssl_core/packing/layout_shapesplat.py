@@ -5,15 +5,16 @@ unpacked into one folder; the lists (`ShapeNet-55/train.txt`, `test.txt`) come w
 ending ("02691156-1a04e3eab45ca15dd86060f189eb133.npy"). Blank lines and `#` comments are passed over. Objects of
 `val.txt`, where there is one, count as train: validation objects are carved from train when the data set is packed.
 
-The class name is the category id.
+The class name is the category id. ShapeNet55's point clouds (`<category>-<object>.npy`, Yu et al., "Point-BERT", CVPR
+2022) come with the same lists and are read alike.
 """
 
 from collections.abc import Iterator
 
+from ssl_core.clouds.point_cloud import POINT_SUFFIXES
 from ssl_core.errors import DataError, LayoutError
 from ssl_core.files.source import FileSource, Source, read_bytes
 from ssl_core.files.unicode_names import nfc
-from ssl_core.gaussians.gaussian_cloud import SUFFIXES
 from ssl_core.gaussians.gaussian_file import companions
 from ssl_core.packing.layout_reference import PART_LABELS, ViewFiles, with_extras
 from ssl_core.packing.listing import Listing
@@ -22,6 +23,8 @@ from ssl_core.packing.objects import SAFE_NAME, SHOWN, Problem, SplatObject, sum
 LISTS = {"train.txt": "train", "val.txt": "train", "test.txt": "test"}
 MAX_LIST = 2**26
 """A list of more bytes is refused; that of all 206,000 objects has 10 MB."""
+
+_ENDINGS = tuple(ending for ending in POINT_SUFFIXES if ending != ".txt")  # a .txt is a list
 
 _LIKELY = ("", "ShapeNet-55", "shapenet_split")  # folders that are looked into first for the lists
 
@@ -85,16 +88,16 @@ def _flat_files(listing: Listing) -> Iterator[tuple[str, int, Source]]:
     for path, source in listing.files.items():
         folder, _, name = path.rpartition("/")
         ending = f".{name.rpartition('.')[2].lower()}"
-        if "-" not in name or ending not in SUFFIXES or folder.count("/") > 1:
+        if "-" not in name or ending not in _ENDINGS or folder.count("/") > 1 or name.endswith(PART_LABELS):
             continue
         whole = name[: -len(ending)]
         stem = whole.removesuffix(".compressed")
         if 0 < stem.find("-") < len(stem) - 1:
-            yield stem, SUFFIXES.index(ending) + len(SUFFIXES) * (stem != whole), source
+            yield stem, _ENDINGS.index(ending) + len(_ENDINGS) * (stem != whole), source
 
 
 def _files(points: Listing) -> tuple[dict[str, Source], list[Problem]]:
-    """`<category>-<object>` -> its Gaussians, of the first of SUFFIXES that it has."""
+    """`<category>-<object>` -> its Gaussians, of the first of the endings that it has."""
     best: dict[str, tuple[int, Source]] = {}
     twice: dict[str, None] = {}
     problems: list[Problem] = []

@@ -14,11 +14,11 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from ssl_core.clouds.point_cloud import POINT_SUFFIXES
 from ssl_core.errors import LayoutError
 from ssl_core.files.image_files import SUFFIXES as IMAGE_SUFFIXES
 from ssl_core.files.source import FileSource, Source
 from ssl_core.files.unicode_names import nfc
-from ssl_core.gaussians.gaussian_cloud import SUFFIXES
 from ssl_core.packing.archive import Members, is_hidden, list_members, parents
 from ssl_core.packing.objects import SPLITS, Problem, summed, unsafe_name
 
@@ -142,7 +142,8 @@ def _around(members: Members) -> str:
 
 
 def _is_data(path: str) -> bool:
-    return path.lower().endswith((*SUFFIXES, *IMAGE_SUFFIXES))
+    endings = (ending for ending in (*POINT_SUFFIXES, ".h5", *IMAGE_SUFFIXES) if ending != ".txt")
+    return path.lower().endswith(tuple(endings))
 
 
 def _is_object_file(path: str, top: str) -> bool:

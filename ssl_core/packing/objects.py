@@ -4,9 +4,11 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePosixPath
 
+from ssl_core.clouds.point_cloud import CLOUD_SUFFIXES
 from ssl_core.files.source import Source
+from ssl_core.gaussians.gaussian_cloud import SUFFIXES
 
 SPLITS = ("train", "test")
 SAFE_NAME = re.compile(r"\w[\w .,+()@-]{0,127}")
@@ -18,7 +20,7 @@ SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class SplatObject:
-    """One object: its Gaussians and, where there are any, its views in order, with a mask for each or none.
+    """One object: its Gaussians, points or mesh and, where there are any, its views in order, a mask for each or none.
 
     `cameras` is a cameras.json that may name the views; `part_labels` an .npy with an integer per Gaussian; `beside`
     holds the files that the Gaussians are read with (`gaussian_file.companions`).
@@ -33,6 +35,12 @@ class SplatObject:
     cameras: Source | None = None
     part_labels: Source | None = None
     beside: tuple[Source, ...] = ()
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether views are drawn where there are none: not of plain points, as far as the ending tells."""
+        ending = PurePosixPath(self.gaussians.name).suffix.lower()
+        return not self.views and (ending in SUFFIXES or ending not in CLOUD_SUFFIXES)
 
     @property
     def sources(self) -> tuple[Source, ...]:
@@ -53,7 +61,7 @@ class MeshObject:
     class_name: str
     split: str
     name: str
-    path: Path
+    source: Source
 
     @property
     def key(self) -> str:

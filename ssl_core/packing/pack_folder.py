@@ -169,7 +169,8 @@ def _stored_bytes(part: PartPlan) -> int:
     picture = 3 * part.image_size**2 // (1 if config.codec == "raw" else 12)
     most = 4 * ROW_WIDTH * config.max_gaussians
     return sum(
-        min(entry.item.gaussians.size, most) // 2 + picture * (len(entry.item.views) or config.rendered_views)
+        min(entry.item.gaussians.size, most) // 2
+        + picture * (len(entry.item.views) or entry.item.is_drawn * config.rendered_views)
         for entry in part.entries
     )
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from ssl_core.data.object_pack import PackConfig, PackObject
 from ssl_core.errors import DataError, PackError
 from ssl_core.files.image_files import read_image
-from ssl_core.packing.layout import find_objects
+from ssl_core.packing.layout import find_meshes, find_objects
 from ssl_core.packing.objects import Problem, SplatObject, stamp_of
 from ssl_core.packing.part_files import ALL_EXTRAS, ExtraName
 
@@ -36,6 +36,7 @@ class KnownObject:
     carries: frozenset[ExtraName]  # the extras that its files had, whether the pack kept them or not
     dropped: int  # rows of its file that could not be used
     notes: tuple[str, ...]  # what its file could not carry
+    groups: tuple[str, ...]  # feature groups that are its file's own
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def plan_pack(points: Path, images: Path | None, config: PackConfig, *, drop_bad
         PackError: two objects of one key.
     """
     # absolute: the plan travels to processes elsewhere, and refusals must read the same from every place
-    objects, problems = find_objects(points.absolute(), None if images is None else images.absolute())
+    objects, problems = _found(points.absolute(), None if images is None else images.absolute(), config)
     objects = sorted(objects, key=lambda item: item.key)
     entries = []
     for item in objects:
@@ -123,6 +124,14 @@ def plan_pack(points: Path, images: Path | None, config: PackConfig, *, drop_bad
             raise PackError(f"{one.item.gaussians} and {other.item.gaussians} are both {one.item.key}; rename one")
     rendered = bool(objects) and not any(item.views for item in objects)
     return PackPlan(config, tuple(entries), tuple(problems), _image_size(objects, config), rendered, drop_bad_rows)
+
+
+def _found(points: Path, images: Path | None, config: PackConfig) -> tuple[list[SplatObject], list[Problem]]:
+    """What `points` holds: files of Gaussians or points, or meshes where their surfaces are asked for."""
+    if config.surface_points is None:
+        return find_objects(points, images)
+    meshes, problems = find_meshes(points)
+    return [SplatObject(mesh.class_name, mesh.split, mesh.name, mesh.source, ()) for mesh in meshes], problems
 
 
 def _bytes(item: SplatObject) -> int:

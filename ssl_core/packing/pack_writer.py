@@ -17,7 +17,7 @@ from ssl_core.data.manifest import BLOCK_BYTES
 from ssl_core.data.object_pack import Pack, PackConfig
 from ssl_core.errors import PackError
 from ssl_core.files.whole import storage_errors
-from ssl_core.packing.assemble import assemble, is_sound
+from ssl_core.packing.assemble import assemble, is_sound, mixed_columns
 from ssl_core.packing.objects import Problem
 from ssl_core.packing.pack_folder import (
     Building,
@@ -42,8 +42,8 @@ Build = Callable[[Sequence[PartPlan]], None]
 class PackJob:
     """What is to be packed, and where to."""
 
-    points: Path  # folder or archive of Gaussian files in a known layout (`layout.find_objects`)
-    images: Path | None  # folder or archive of views; None renders views from the Gaussians
+    points: Path  # folder or archive of Gaussians, points or meshes in a known layout (`layout`)
+    images: Path | None  # folder or archive of views; None renders views from the Gaussians or meshes
     out: Path  # pack folder to make
     config: PackConfig  # how
     skip_bad: bool = False  # leave unusable objects out, recorded in the manifest, instead of stopping
@@ -197,6 +197,11 @@ def _finish(job: PackJob, plan: PackPlan, parts: Sequence[PartPlan], folder: Bui
     made = [item for record in records for item in record.objects]
     if not made:
         raise PackError("no object is usable: " + _listing([*plan.problems, *refused]))
+    if (mixed := mixed_columns(made)) and not job.skip_bad:
+        raise PackError(
+            f"{job.points}: {mixed}; give all files the same columns, or go on without these with --skip-bad; what is "
+            "finished is kept"
+        )
     with storage_errors(folder.new, REMEDY):
         if not goes_on:
             folder.begin_assembly(parts)

@@ -1,4 +1,4 @@
-"""One object on its way into a pack: its Gaussians filtered and ordered, its views stored, and what both carry."""
+"""One object on its way into a pack: its Gaussians or points filtered and ordered, its views stored, and extras."""
 
 import hashlib
 import io
@@ -13,15 +13,23 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ssl_core.clouds.points_file import ReadPoints
 from ssl_core.data.object_pack import PackConfig
 from ssl_core.data.pack_arrays import GEOMETRY_WIDTH, rows_of
 from ssl_core.data.sampling import farthest_point_order, farthest_point_orders
 from ssl_core.errors import CameraError, DataError, GaussianFileError
-from ssl_core.files.image_files import MAX_BYTES, Pixels, decode_image, decode_with_mask, encode_image, resize_image
+from ssl_core.files.image_files import (
+    MAX_BYTES,
+    Pixels,
+    as_bytes,
+    decode_image,
+    decode_with_mask,
+    encode_image,
+    resize_image,
+)
 from ssl_core.files.source import read_bytes
 from ssl_core.files.unicode_names import nfc
 from ssl_core.gaussians.gaussian_cloud import GaussianCloud
-from ssl_core.gaussians.gaussian_file import read_gaussians
 from ssl_core.packing.objects import SplatObject
 from ssl_core.packing.part_files import Carried
 from ssl_core.scenes.cameras import Camera
@@ -62,6 +70,7 @@ class Ordered:
     cloud: GaussianCloud  # all Gaussians of the file that can be used, for rendering
     dropped: int  # those that cannot
     notes: tuple[str, ...]  # what the file could not carry
+    groups: tuple[str, ...]  # feature groups that are the file's own
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,16 +96,11 @@ def source_digest(item: SplatObject) -> str:
     return digest.hexdigest()[:16]
 
 
-def read_ordered(item: SplatObject, config: PackConfig, clock: PackTimes, *, drop_bad_rows: bool = False) -> Ordered:
-    """Read, filter and order the Gaussians of one object; with `drop_bad_rows` without those that cannot be used.
-
-    Raises:
-        GaussianFileError: a file is unusable, or none of the Gaussians is opaque enough.
-    """
+def ordered_points(item: SplatObject, read: ReadPoints, config: PackConfig, clock: PackTimes) -> Ordered:
+    """Filter and order the Gaussians of one object. Raises GaussianFileError: none of them is opaque enough."""
+    cloud = read.cloud
     with clock("parse"):
-        file = read_gaussians(item.gaussians, spz_axes=config.spz_axes, beside=item.beside, drop_bad_rows=drop_bad_rows)
-        cloud = file.cloud
-        labels = _part_labels(item, len(cloud), file.dropped)
+        labels = _part_labels(item, len(cloud), read.dropped)
         kept = np.flatnonzero(cloud.alphas() > config.alpha_threshold)
     if len(kept) == 0:
         raise GaussianFileError(
@@ -113,7 +117,7 @@ def read_ordered(item: SplatObject, config: PackConfig, clock: PackTimes, *, dro
             **({"sh_rest": (rest,)} if rest.any() else {}),
             **({} if labels is None else {"part_labels": (labels[chosen],)}),
         }
-    return Ordered(geometry, orders, carried, cloud, len(file.dropped), file.notes)
+    return Ordered(geometry, orders, carried, cloud, len(read.dropped), read.notes, read.groups)
 
 
 def _farthest_first(
@@ -127,7 +131,7 @@ def _farthest_first(
     rest = np.setdiff1d(np.arange(len(xyz)), prefix, assume_unique=True)
     room = config.max_gaussians - len(prefix)
     if len(rest) > room:
-        rest = np.sort(_generator(key, config, 1).choice(rest, room, replace=False))
+        rest = np.sort(generator(key, config, 1).choice(rest, room, replace=False))
     ordered: NDArray[np.int64] = kept[np.concatenate([prefix, rest])]
     return ordered
 
@@ -138,11 +142,11 @@ def _orders(xyz: NDArray[np.float32], key: str, config: PackConfig) -> NDArray[n
     orders = np.arange(length, dtype=np.int32)[None]
     if config.starts == 1:
         return orders
-    starts = farthest_point_orders(xyz, length, config.starts - 1, _generator(key, config, 0))
+    starts = farthest_point_orders(xyz, length, config.starts - 1, generator(key, config, 0))
     return np.concatenate([orders, starts])
 
 
-def _generator(key: str, config: PackConfig, purpose: int) -> np.random.Generator:
+def generator(key: str, config: PackConfig, purpose: int) -> np.random.Generator:
     """Randomness by the object's name: what else is packed, where and when does not matter."""
     return np.random.default_rng([config.seed, int(hashlib.sha256(key.encode()).hexdigest()[:8], 16), purpose])
 
@@ -251,6 +255,18 @@ def rendered_views(cloud: GaussianCloud, config: PackConfig, size: int) -> Objec
         torch.set_num_threads(before)
     carried: Carried = {"masks": (views.masks,), "cameras": _camera_arrays(views.cameras)}
     return ObjectViews([stored_form(image, config) for image in views.images], carried)
+
+
+def views_of_arrays(
+    images: Sequence[NDArray[np.float32]],
+    alphas: Sequence[NDArray[np.float32]],
+    cameras: Sequence[Camera],
+    config: PackConfig,
+) -> ObjectViews:
+    """Views [H, W, 3] and masks [H, W] in [0, 1] with their cameras, in stored form."""
+    masks = np.stack([as_bytes(alpha) for alpha in alphas])
+    carried: Carried = {"masks": (masks,), "cameras": _camera_arrays(cameras)}
+    return ObjectViews([stored_form(as_bytes(image), config) for image in images], carried)
 
 
 def stored_form(pixels: Pixels, config: PackConfig) -> Pixels | bytes:

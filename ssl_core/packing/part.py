@@ -10,14 +10,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ssl_core.clouds.points_file import read_points
 from ssl_core.config import Config
 from ssl_core.data.manifest import Refused
-from ssl_core.data.object_pack import PackObject
+from ssl_core.data.object_pack import PackConfig, PackObject
 from ssl_core.errors import ConfigError, DataError, PackError
 from ssl_core.files.whole import whole_folder
-from ssl_core.packing.objects import stamp_of
+from ssl_core.gaussians.gaussian_cloud import GAUSSIAN_GROUPS
+from ssl_core.packing.objects import SplatObject, stamp_of
 from ssl_core.packing.pack_plan import Entry, PartPlan
-from ssl_core.packing.packed_object import PackTimes, read_ordered, read_views, rendered_views, source_digest
+from ssl_core.packing.packed_mesh import mesh_views, read_surface
+from ssl_core.packing.packed_object import (
+    ObjectViews,
+    Ordered,
+    PackTimes,
+    generator,
+    ordered_points,
+    read_views,
+    rendered_views,
+    source_digest,
+)
 from ssl_core.packing.part_files import EXTRAS, FILE_NAMES, ExtraName, PartFiles
 
 RECORD = "part.json"
@@ -33,6 +45,7 @@ class PartObject(Config):
     notes: tuple[str, ...]
     dropped: int = 0  # rows of its file that could not be used
     copied: bool = False
+    groups: tuple[str, ...] = GAUSSIAN_GROUPS  # feature groups that are its file's own, sh_rest left out
 
 
 class PartRecord(Config):
@@ -104,9 +117,20 @@ def _made(plan: PartPlan, entry: Entry, files: PartFiles, clock: PackTimes) -> P
     item, config, size = entry.item, plan.config, plan.image_size
     with clock("parse"):
         digest = source_digest(item)
-    ordered = read_ordered(item, config, clock, drop_bad_rows=plan.drop_bad_rows)
-    with clock("decode" if item.views else "render"):
-        views = read_views(item, config, size) if item.views else rendered_views(ordered.cloud, config, size)
+    if config.surface_points is not None:
+        with clock("parse"):
+            mesh, read = read_surface(item.gaussians, config, generator(item.key, config, 2))
+        ordered = ordered_points(item, read, config, clock)
+        with clock("render"):
+            views = mesh_views(mesh, item.gaussians, config, size)
+    else:
+        with clock("parse"):
+            read = read_points(
+                item.gaussians, spz_axes=config.spz_axes, beside=item.beside, drop_bad_rows=plan.drop_bad_rows
+            )
+        ordered = ordered_points(item, read, config, clock)
+        with clock("decode" if item.views else "render"):
+            views = _views(item, ordered, config, size)
     carried = {**views.carried, **ordered.carried}
     with clock("write"):
         files.write("gaussians.f32", ordered.geometry)
@@ -132,7 +156,16 @@ def _made(plan: PartPlan, entry: Entry, files: PartFiles, clock: PackTimes) -> P
         carries=tuple(sorted(carried)),
         notes=ordered.notes + views.notes,
         dropped=ordered.dropped,
+        groups=ordered.groups,
     )
+
+
+def _views(item: SplatObject, ordered: Ordered, config: PackConfig, size: int) -> ObjectViews:
+    """Those of the files, else pictures of the Gaussians. Plain points have none: balls look like nothing."""
+    if item.views:
+        return read_views(item, config, size)
+    drawn = set(GAUSSIAN_GROUPS) <= set(ordered.groups)
+    return rendered_views(ordered.cloud, config, size) if drawn else ObjectViews([], {})
 
 
 def _copied(plan: PartPlan, entry: Entry, files: PartFiles, clock: PackTimes) -> PartObject | None:
@@ -169,6 +202,7 @@ def _copied(plan: PartPlan, entry: Entry, files: PartFiles, clock: PackTimes) ->
         notes=known.notes,
         dropped=known.dropped,
         copied=True,
+        groups=known.groups,
     )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from ssl_core.config import Config
 from ssl_core.data.object_pack import Pack
 from ssl_core.errors import StorageError
+from ssl_core.gaussians.gaussian_cloud import GAUSSIAN_GROUPS
 from ssl_core.packing.objects import Problem
 from ssl_core.packing.pack_folder import read_sidecar, write_sidecar
 from ssl_core.packing.pack_plan import KnownObject, PackPlan
@@ -28,6 +29,7 @@ class CarriedNames(Config):
 
     carries: tuple[ExtraName, ...]
     notes: tuple[str, ...] = ()
+    groups: tuple[str, ...] = GAUSSIAN_GROUPS
 
 
 class Sources(Config):
@@ -60,7 +62,9 @@ class Changes:
 
 def write_sources(folder: Path, plan: PackPlan, made: Iterable[PartObject]) -> None:
     """Write the sidecar of a pack. Raises StorageError."""
-    objects = {item.facts.key: CarriedNames(carries=item.carries, notes=item.notes) for item in made}
+    objects = {
+        item.facts.key: CarriedNames(carries=item.carries, notes=item.notes, groups=item.groups) for item in made
+    }
     problems = _problems(plan.problems)
     sources = Sources(stamps=plan.stamps, objects=objects, problems=problems, drop_bad_rows=plan.drop_bad_rows)
     write_sidecar(folder, sources)
@@ -114,15 +118,17 @@ def with_known(plan: PackPlan, pack: Pack) -> PackPlan:
     """The plan with each object that the pack holds marked as such; `build_part` copies those that did not change."""
     sources = read_sources(pack.path)
     manifest = pack.manifest
-    if sources is None or (manifest.image_size, manifest.views_rendered) != (plan.image_size, plan.views_rendered):
+    rendered = manifest.views_rendered or not any(item.views for item in manifest.objects)
+    if sources is None or (manifest.image_size, rendered) != (plan.image_size, plan.views_rendered):
         return plan
     there = {}
     for index, facts in enumerate(manifest.objects):
         stamp, carried = sources.stamps.get(facts.key), sources.objects.get(facts.key)
         dropped = manifest.dropped_rows.get(facts.key, 0)
         if stamp is not None and carried is not None and (plan.drop_bad_rows or not dropped):
+            carries = frozenset(carried.carries)
             there[facts.key] = KnownObject(
-                pack.path.absolute(), index, facts, stamp, frozenset(carried.carries), dropped, carried.notes
+                pack.path.absolute(), index, facts, stamp, carries, dropped, carried.notes, carried.groups
             )
     return replace(plan, entries=tuple(replace(entry, known=there.get(entry.item.key)) for entry in plan.entries))
 

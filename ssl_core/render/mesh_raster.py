@@ -5,7 +5,7 @@ pixels are ever touched, and long thin triangles (CAD meshes are full of them) c
 subdivision. 1/z is affine on the screen, so interpolating it along edges and spans is perspective-correct.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,6 +53,23 @@ def render_mesh_views(
     """
     colours = np.concatenate([baked_colours(mesh), np.full((1, 3), background, dtype=np.float32)])
     return [_view(mesh, camera, colours, supersample) for camera in cameras]
+
+
+def visible_points(
+    points: NDArray[np.float32], cameras: Sequence[Camera], views: Sequence[MeshView]
+) -> NDArray[np.bool_]:
+    """[N] whether a point lies at most one pixel's width behind what at least one view shows in its place."""
+    seen = np.zeros(len(points), dtype=bool)
+    for camera, view in zip(cameras, views, strict=True):
+        local = points @ camera.viewmat[:3, :3].T + camera.viewmat[:3, 3]
+        z = np.maximum(local[:, 2], NEAR)
+        pixel = local @ camera.K.T
+        column, row = np.floor(pixel[:, 0] / z), np.floor(pixel[:, 1] / z)
+        inside = (local[:, 2] > NEAR) & (np.minimum(column, row) >= 0)
+        index = np.flatnonzero(inside & (column < camera.width) & (row < camera.height))
+        shown = view.depth[row[index].astype(np.int64), column[index].astype(np.int64)]
+        seen[index] |= z[index] <= shown + z[index] / camera.K[0, 0]
+    return seen
 
 
 def _view(mesh: Mesh, camera: Camera, colours: NDArray[np.float32], s: int) -> MeshView:

@@ -3,10 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ssl_core.files.image_files import write_image, write_mask
+from ssl_core.files.image_files import as_bytes, write_image, write_mask
 from ssl_core.packing.layout import cameras_path, mask_path, view_path
 from ssl_core.render.mesh_raster import MeshView
 from ssl_core.scenes.cameras import Camera
@@ -20,10 +17,6 @@ def write_views(images: Path, at: tuple[str, str, str], cameras: Sequence[Camera
     """
     write_inria(cameras_path(images, *at), [view_path(images, *at, i).stem for i in range(len(views))], cameras)
     for index, view in enumerate(views):
-        write_mask(mask_path(images, *at, index), _bytes(view.alpha))
+        write_mask(mask_path(images, *at, index), as_bytes(view.alpha))
     for index, view in enumerate(views):
-        write_image(view_path(images, *at, index), _bytes(view.rgb))
-
-
-def _bytes(values: NDArray[np.float32]) -> NDArray[np.uint8]:
-    return np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
+        write_image(view_path(images, *at, index), as_bytes(view.rgb))

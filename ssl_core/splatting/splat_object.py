@@ -21,7 +21,8 @@ from ssl_core.config import Config
 from ssl_core.errors import MeshError
 from ssl_core.files.whole import atomic_write
 from ssl_core.gaussians.ply import write_gaussian_ply
-from ssl_core.meshes.mesh import Mesh, read_off
+from ssl_core.meshes.mesh import Mesh, mesh_bytes
+from ssl_core.meshes.mesh_file import read_mesh
 from ssl_core.packing.layout import MeshObject, mask_path, ply_path, view_path
 from ssl_core.render.fit import FitConfig, fit_gaussians, mean_psnr
 from ssl_core.render.mesh_raster import MeshView, render_mesh_views
@@ -88,10 +89,10 @@ def splat_object(item: MeshObject, out: Path, config: SplatConfig, *, device: st
         return finished
     started = time.perf_counter()
     _clear(item, out)
-    mesh = read_off(item.path).normalised()
+    mesh = read_mesh(item.source).normalised()
     written, fitted, heldout = _look(mesh, config)
     if not any(np.isfinite(view.depth).any() for view in fitted.views):
-        raise MeshError(f"{item.path}: none of its faces covers a pixel; leave it out")
+        raise MeshError(f"{item.source}: none of its faces covers a pixel; leave it out")
     write_views(out / "images", (item.class_name, item.split, item.name), written.cameras, written.views)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     rng = np.random.default_rng(config.seed)
@@ -108,7 +109,7 @@ def splat_object(item: MeshObject, out: Path, config: SplatConfig, *, device: st
     stored = {
         "format_version": FORMAT_VERSION,
         "digest": digest,
-        "source": item.path.name,
+        "source": item.source.name,
         "report": report.model_dump(mode="json"),
         "config": config.model_dump(mode="json"),
     }
@@ -134,11 +135,7 @@ def _look(mesh: Mesh, config: SplatConfig) -> tuple[Views, Views, Views]:
 
 def _digest(item: MeshObject, config: SplatConfig) -> str:
     """Of the config and the mesh file: 16 hex digits."""
-    try:
-        mesh = item.path.read_bytes()
-    except OSError as error:
-        raise MeshError(f"{item.path}: cannot be opened: {error.strerror or error}; check the path") from None
-    return hashlib.sha256(f"{FORMAT_VERSION} {config.digest()} ".encode() + mesh).hexdigest()[:16]
+    return hashlib.sha256(f"{FORMAT_VERSION} {config.digest()} ".encode() + mesh_bytes(item.source)).hexdigest()[:16]
 
 
 def _report_path(item: MeshObject, out: Path) -> Path:

@@ -106,11 +106,13 @@ class Output:
         name: short; the registered model is `<recipe>-<name>`.
         card: kind of model (`ssl_core.models.cards`).
         select: which epoch is exported.
+        when: whether a trial of (config, data) leaves it; None: always.
     """
 
     name: str
     card: type[ModelCard]
     select: Score
+    when: Callable[[Any, Any], bool] | None = None
 
 
 @dataclass(frozen=True)
@@ -123,12 +125,14 @@ class Stage(Generic[C, D]):
         make: writes it into an empty folder, from (config, data, folder, device). Where it takes long it says how far
             it is: `ssl_core.training.stage_progress.tell_stage`.
         version: of `make`: raise it when the same settings give something else.
+        when: whether trials of (config, data) need it; None: always.
     """
 
     name: str
     settings: Callable[[C], Config]
     make: Callable[[C, D, Path, torch.device], None]
     version: int = 1
+    when: Callable[[C, D], bool] | None = None
 
 
 @dataclass(frozen=True)
@@ -156,6 +160,14 @@ class Recipe(Generic[C, D]):
     check: Callable[[C, D], None]
     open: Callable[[C, D, Mapping[str, Path], int], Session]
     stages: tuple[Stage[C, D], ...] = ()
+
+    def outputs_of(self, config: C, data: D) -> tuple[Output, ...]:
+        """What a trial of this config and data exports: the first of `outputs` always."""
+        return tuple(output for output in self.outputs if output.when is None or output.when(config, data))
+
+    def stages_of(self, config: C, data: D) -> tuple[Stage[C, D], ...]:
+        """The stages that it needs."""
+        return tuple(stage for stage in self.stages if stage.when is None or stage.when(config, data))
 
     def model_name(self, output: str) -> str:
         """Registered-model name: `cross-modal-points`."""

@@ -59,7 +59,7 @@ class TrainedSession:
         )
         self.epoch, self.epochs = 0, settings.epochs
         self.metrics: dict[str, float] = {}
-        self.best = BestStates(recipe.outputs)
+        self.best = BestStates(recipe.outputs_of(config, data))
 
     def run_epoch(self) -> dict[str, float]:
         """Train one epoch, validate, and return all metrics.

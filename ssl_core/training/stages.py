@@ -37,9 +37,9 @@ class Stages:
         return self.root / f"{self.recipe.name}-{stage.name}-{short_digest(json.dumps(facts))}"
 
     def made(self, config: Config, data: Data) -> dict[str, Path]:
-        """The folder of each stage, made now by whoever comes first. Raises what making raises."""
+        """The folder of each stage that is needed, made now by whoever comes first. Raises what making raises."""
         folders: dict[str, Path] = {}
-        for stage in self.recipe.stages:
+        for stage in self.recipe.stages_of(config, data):
             device = choose_device(config.training.device if isinstance(config, RecipeConfig) else "auto")
 
             address = self.folder(stage, config, data).name

@@ -46,7 +46,7 @@ def write_sample(out: Path, config: "HouseholdConfig") -> None:
 
 
 def splat(
-    meshes: Annotated[Path, typer.Argument(help="folder of <class>/<train|test>/<name>.off")],
+    meshes: Annotated[Path, typer.Argument(help="folder or archive of <class>/<train|test>/<name>.off")],
     out: Annotated[Path, typer.Option(help="folder to write points/ and images/ into")],
     views: Annotated[int, typer.Option(min=1, help="images written per object")] = 8,
     image_size: Annotated[int, typer.Option(min=16, help="side in pixels")] = 128,
@@ -71,11 +71,22 @@ def splat(
 
 def pack(
     out: Annotated[Path, typer.Option(help="pack folder to make")],
-    points: Annotated[Path | None, typer.Option(help="folder or archive of Gaussian files")] = None,
-    images: Annotated[Path | None, typer.Option(help="folder of views; without it views are rendered")] = None,
+    points: Annotated[
+        Path | None, typer.Option(help="folder or archive of Gaussians, or of plain point clouds")
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(help="folder of views; without it views are rendered, but of plain points there are none"),
+    ] = None,
+    meshes: Annotated[
+        Path | None, typer.Option(help="instead: folder or archive of meshes; points of their surfaces, and views")
+    ] = None,
     scene: Annotated[Path | None, typer.Option(help="instead: one scene, a folder with cameras and pictures")] = None,
     image_size: Annotated[
-        int | None, typer.Option(min=8, help="side in pixels, of a scene the longer one; default: that of the images")
+        int | None,
+        typer.Option(
+            min=8, help="side in pixels, of a scene the longer one; default: that of the images, of meshes 128"
+        ),
     ] = None,
     holdout: Annotated[int, typer.Option(min=2, help="of a scene: every so manyth view is for test, then val")] = 8,
     alpha_threshold: Annotated[float, typer.Option(help="drop Gaussians of lower alpha")] = 0.05,
@@ -83,6 +94,7 @@ def pack(
         int,
         typer.Option(min=1, help="views to render when there are no images, of objects of at most 300,000 Gaussians"),
     ] = 12,
+    surface_points: Annotated[int, typer.Option(min=8, help="points drawn on each mesh")] = 4096,
     max_gaussians: Annotated[int, typer.Option(help="keep at most this many per object")] = 32768,
     cached_points: Annotated[int, typer.Option(help="length of the cached farthest-point orders")] = 4096,
     starts: Annotated[int, typer.Option(help="cached orders per object, each from another start")] = 4,
@@ -98,16 +110,17 @@ def pack(
     from ssl_core.config import validated
     from ssl_core.errors import ConfigError
 
-    if (points is None) == (scene is None) or (scene is not None and images is not None):
-        raise ConfigError("pack takes either --points (and --images) or --scene; give one of them")
+    if sum(each is not None for each in (points, meshes, scene)) != 1 or (points is None and images is not None):
+        raise ConfigError("pack takes either --points (and --images), --meshes or --scene; give one of them")
     if scene is not None:
         from ssl_core.data.scene_pack import ScenePackConfig
 
         scene_config = validated(ScenePackConfig, {"max_side": image_size, "holdout": holdout, "codec": codec})
         _pack_scene(scene, out, scene_config, workers=workers, update=update, skip_bad=skip_bad, json=json)
         return
-    assert points is not None
-    from ssl_core.data.object_pack import PackConfig
+    source = points or meshes
+    assert source is not None
+    from ssl_core.data.object_pack import MESH_VIEW_SIZE, PackConfig
     from ssl_core.gaussians.formats.spz_axes import checked_axes
     from ssl_core.inspect.pack_facts import describe_pack, format_pack
     from ssl_core.packing.pack_writer import PackJob
@@ -122,9 +135,10 @@ def pack(
         "starts": starts,
         "codec": codec,
         "spz_axes": checked_axes(spz_axes),
+        **({"surface_points": surface_points, "rendered_size": MESH_VIEW_SIZE} if meshes else {}),
     }
     config = validated(PackConfig, values)
-    made, stats = pack_data(PackJob(points, images, out, config, skip_bad, update, drop_bad_rows), workers)
+    made, stats = pack_data(PackJob(source, images, out, config, skip_bad, update, drop_bad_rows), workers)
     facts, run = describe_pack(made), describe_packing(stats)
     answer(json, {**facts, "run": run}, f"{format_pack(facts)}\n{format_packing(run)}")
 

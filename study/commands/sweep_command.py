@@ -25,7 +25,7 @@ from study.reports.console import aside, print_json, say
 from study.spec.home import checked_name, home, packs, study_name
 
 if TYPE_CHECKING:
-    from ssl_core.gaussians.formats.spz_axes import SpzAxes
+    from ssl_core.data.object_pack import PackConfig
     from study.cluster.submission import Environment, SubmittedJob
     from study.registration.sweep import Request
 
@@ -38,6 +38,7 @@ def sweep(
     pack: Annotated[str | None, typer.Option(help="pack folder, or its address (s3://...)")] = None,
     data: Annotated[Path | None, typer.Option(help="folder or .zip with points/ and perhaps images/")] = None,
     meshes: Annotated[Path | None, typer.Option(help="folder of meshes to splat first")] = None,
+    surface: Annotated[bool, typer.Option("--surface", help="of --meshes: points of the surfaces, not splats")] = False,
     name: StudyName = None,
     trials: TrialCount = None,
     concurrency: Concurrency = None,
@@ -57,11 +58,17 @@ def sweep(
     checked_address(os.environ.get("MLFLOW_TRACKING_URI"))  # before hours of splatting
     request = Request(space, pack or "", name, trials, concurrency, assigned(assignments))
     if pack is None:
+        from ssl_core.data.object_pack import MESH_VIEW_SIZE, PackConfig
         from ssl_core.gaussians.formats.spz_axes import checked_axes
 
         axes = checked_axes(spz_axes)
-        request = _of_data(request, data, meshes, axes, None if dry_run else aside if json else say)
-    elif data or meshes or spz_axes:
+        config = PackConfig(spz_axes=axes)
+        if surface:
+            if meshes is None or data is not None:
+                raise ConfigError("--surface says what becomes of --meshes; give them")
+            config = PackConfig(surface_points=config.cached_points, rendered_size=MESH_VIEW_SIZE)
+        request = _of_data(request, data, meshes, config, None if dry_run else aside if json else say)
+    elif data or meshes or spz_axes or surface:
         raise ConfigError("give --pack, or --data or --meshes to make one")
     if dry_run:
         print_json(_would_run(request))
@@ -88,7 +95,7 @@ def _would_run(request: "Request") -> dict[str, object]:
 
 
 def _of_data(
-    request: "Request", data: Path | None, meshes: Path | None, axes: "SpzAxes | None", tell: Say | None
+    request: "Request", data: Path | None, meshes: Path | None, config: "PackConfig", tell: Say | None
 ) -> "Request":
     """The request with its pack, made if need be, and its name. Without `tell` a pack that is not there is not made."""
     label = checked_name(request.name or (data or meshes or Path("sample")).resolve().name.removesuffix(".zip"))
@@ -96,7 +103,8 @@ def _of_data(
     _checked(request.space, request.trials, request.concurrency, request.overrides)  # before hours of splatting
     out = packs() / label
     if tell is not None:
-        _pack(_data(data, meshes, label, tell), out, axes, tell)
+        surfaces = meshes if config.surface_points is not None else None
+        _pack(surfaces or _data(data, meshes, label, tell), out, config, tell)
     return replace(named, pack=out) if tell is not None or (out / "manifest.json").is_file() else named
 
 
@@ -152,17 +160,17 @@ def data_parts(data: Path) -> tuple[Path, Path | None]:
     return part("points") or data, part("images")
 
 
-def _pack(folder: Path, out: Path, axes: "SpzAxes | None", tell: Say) -> None:
-    from ssl_core.data.object_pack import PackConfig
+def _pack(folder: Path, out: Path, config: "PackConfig", tell: Say) -> None:
     from ssl_core.inspect.notes import note_lines
     from ssl_core.inspect.pack_facts import note_examples
     from ssl_core.packing.pack_writer import PackJob
     from study.datasets.pack_jobs import describe_packing, format_packing, pack_data
 
-    points, images = data_parts(folder)
-    if images is None:
-        aside(f"no images/ in {folder}: views are rendered from the Gaussians")
-    pack, stats = pack_data(PackJob(points, images, out, PackConfig(spz_axes=axes)))
+    points, images = (folder, None) if config.surface_points is not None else data_parts(folder)
+    pack, stats = pack_data(PackJob(points, images, out, config))
+    if images is None and config.surface_points is None:
+        what = "views are rendered from the Gaussians" if pack.manifest.views_rendered else "the pack has no views"
+        aside(f"no images/ in {folder}: {what}")
     tell(f"pack {out}: {len(pack.manifest.objects)} objects, digest {pack.digest}")
     tell(format_packing(describe_packing(stats)))
     for line in note_lines(pack.manifest.notes, note_examples(pack)):

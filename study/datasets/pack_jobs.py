@@ -82,7 +82,7 @@ def _is_quick(parts: Sequence[PartPlan]) -> bool:
     """Whether one core makes these parts before Ray would have started."""
     seconds = 0.0
     for part in parts:
-        rendered = sum(not entry.item.views for entry in part.entries) * part.config.rendered_views
+        rendered = sum(entry.item.is_drawn for entry in part.entries) * part.config.rendered_views
         seconds += len(part.entries) * _OBJECT_SECONDS + part.bytes * _BYTE_SECONDS
         seconds += rendered * part.image_size**2 * _PIXEL_SECONDS
     return seconds < QUICK_SECONDS

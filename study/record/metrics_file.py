@@ -90,8 +90,9 @@ def read_lines(folder: Path, number: int, start: int = 0) -> tuple[list[EpochMet
 def read_metrics(folder: Path, number: int) -> Curves:
     """Curves of a trial from its first epoch on; empty when it reported nothing."""
     curves: Curves = {}
-    for epoch, _, metrics in read_lines(folder, number)[0]:
-        for name, value in metrics.items() if epoch > 0 else ():
+    trained = (line for line in read_lines(folder, number)[0] if line.epoch > 0)
+    for epoch, _, metrics in trained:
+        for name, value in metrics.items():
             curves.setdefault(name, {})[epoch] = value
     return {name: dict(sorted(curve.items())) for name, curve in sorted(curves.items())}
 

@@ -121,13 +121,14 @@ def register_trial(
 ) -> list[EncoderVersion]:
     """All outputs of a trial, each of its own best epoch up to the trial's; those registered already, as they are."""
     run_id, recipe = _run_of(plan, record, store.run_log), opener.recipe
+    outputs = opener.outputs(record.values or {})
     known = {
         output.name: version
-        for output in recipe.outputs
+        for output in outputs
         for version in store.list(recipe.model_name(output.name))
         if version.lineage.run_id == run_id and version.lineage.study == plan.name
     }
-    if len(known) == len(recipe.outputs):
+    if len(known) == len(outputs):
         return list(known.values())
     lineage, receipt = _lineage(plan, record, run_id), trial_receipt(record, plan.folder)
     folder = plan.folder / "trials" / f"{record.number:04d}"

@@ -10,6 +10,7 @@ COLOUR = {
     "champion": "#009E73",
     "former champion": "#56B4E9",
     "evaluated": "#0072B2",
+    "candidate": "#0072B2",
     "refused": "#D55E00",
     "registered": "#6b7280",
 }

@@ -6,8 +6,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from registry.tracking.dataset_input import DatasetView
 from registry.tracking.names import STUDY_RUN, RunState, RunStatus
-from registry.tracking.run_view import DatasetView, Point, RunView
+from registry.tracking.run_view import Point, RunView
 from ssl_core.config import Config
 from study.engine.cost_report import study_receipt
 from study.engine.history import History, checked, existing_journal

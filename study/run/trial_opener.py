@@ -12,7 +12,7 @@ from ssl_core.data.dataset import Dataset
 from ssl_core.errors import ConfigError, PackError, StudyError
 from ssl_core.files.whole import atomic_write
 from ssl_core.recipes.recipe_source import RecipeSource, recipe_source
-from ssl_core.training.contract import AnyRecipe, Session
+from ssl_core.training.contract import AnyRecipe, Output, Session
 from ssl_core.training.stages import Stages
 from study.datasets.object_store import is_uri
 from study.datasets.pack_storage import needed_files, open_data
@@ -61,7 +61,12 @@ class TrialOpener:
         """Where the trial's stages are or will be, by name."""
         config, stages = self.config(values), self._stages()
         data = self._open_data(config)
-        return {stage.name: stages.folder(stage, config, data) for stage in self.recipe.stages}
+        return {stage.name: stages.folder(stage, config, data) for stage in self.recipe.stages_of(config, data)}
+
+    def outputs(self, values: Mapping[str, Any]) -> tuple[Output, ...]:
+        """What a trial of these values exports."""
+        config = self.config(values)
+        return self.recipe.outputs_of(config, self._open_data(config))
 
     def _stages(self) -> Stages:
         return Stages(self.recipe, Path(self.derived), self.source.source_digest, aside)

@@ -2,11 +2,12 @@
 
 import pytest
 import torch
-from recipe_cases import ALL, Case, case_of
+from recipe_cases import ALL, KINDS, Case, case_of
 
 from ssl_core.data.object_pack import Pack
 from ssl_core.data.scene_pack import ScenePack, ScenePackConfig
 from ssl_core.packing.scene_writer import write_scene_pack
+from ssl_core.recipes.multiview_contrast import MULTIVIEW_CONTRAST
 from tests.small_sets import write_scene
 
 
@@ -17,7 +18,15 @@ def tiny_scene(tmp_path_factory) -> ScenePack:
     return write_scene_pack(scene, tmp_path_factory.mktemp("packs") / "scene", ScenePackConfig(holdout=4))
 
 
-@pytest.fixture(params=ALL, ids=lambda recipe: recipe.name)
+CASES = [pytest.param((recipe, {}), id=recipe.name) for recipe in ALL]
+CASES += [
+    pytest.param((MULTIVIEW_CONTRAST, kinds), id=f"{MULTIVIEW_CONTRAST.name}-{name}", marks=pytest.mark.slow)
+    for name, kinds in KINDS.items()
+]
+
+
+@pytest.fixture(params=CASES)
 def case(request, tiny_pack: Pack, tiny_scene: ScenePack, tmp_path) -> Case:
     torch.set_num_threads(1)
-    return case_of(request.param, (tiny_pack, tiny_scene), tmp_path / "derived")
+    recipe, kinds = request.param
+    return case_of(recipe, (tiny_pack, tiny_scene), tmp_path / "derived", **kinds)

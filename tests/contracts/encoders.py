@@ -60,7 +60,7 @@ CASES = (
         XYZ,
         PointNetConfig(input_transform=False, feature_transform=False),
         permutation_invariant=True,
-        readout=ReadoutConfig(hidden=24, output=40, parts=("backbone", "hidden", "head")),
+        readout=ReadoutConfig(hidden=24, output=40, parts=("backbone", "hidden", "head", "ridge")),
     ),
     EncoderCase("pointnet2_ssg", XYZ, PointNet2SSGConfig()),
     EncoderCase("pointnet2_ssg-fps", ATTRIBUTES, PointNet2SSGConfig(centres="fps", **SMALL_STAGES)),

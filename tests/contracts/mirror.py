@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from registry.tracking.connection import Connection, UnreachableError, connect
+from registry.tracking.dataset_input import DatasetView
 from registry.tracking.mirror import Mirror
 from registry.tracking.names import KEY, PARENT, STUDY_RUN, TRIAL
-from registry.tracking.run_view import DatasetView, Point, RunView
+from registry.tracking.run_view import Point, RunView
 
 Connect = Callable[[], Connection]
 BEGAN = 1_790_000_000_000

@@ -98,6 +98,19 @@ class Case:
         return self.open(seed=4, **OTHER.get(self.recipe.name, {}))
 
 
+KINDS: dict[str, dict[str, Any]] = {
+    "ridge": {"heads.kind": "ridge"},
+    "student": {
+        "image.kind": "student",
+        "image.image_size": 16,
+        "heads.points": ["hidden", "ridge"],
+        "heads.image": ["ridge"],
+        "point_backbone": {"kind": "point_transformer", "groups": 8, "neighbours": 4, "dim": 16, "layers": 1},
+    },
+}
+"""Members of the unions of `multiview_contrast` that its presets do not choose: for the slow tests."""
+
+
 def case_of(recipe: AnyRecipe, data: tuple[Dataset, ...], derived: Path, **values: Any) -> Case:
     """With the first of `data` that the recipe reads."""
     return Case(recipe, next(one for one in data if isinstance(one, recipe.reads)), derived, values)

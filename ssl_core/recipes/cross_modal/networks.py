@@ -61,7 +61,8 @@ class Branch:
         """What agreement is asked of: the encoder's features [..., B, F] through the head, where there is one."""
         if self.head is None:
             return features
-        return self.head(features.flatten(0, -2))["head"].unflatten(0, features.shape[:-1])
+        found: Tensor = self.head(features.flatten(0, -2))["head"].unflatten(0, features.shape[:-1])
+        return found
 
     def _reading(self, readout: ReadoutConfig) -> Encoder:
         assert self.head is not None

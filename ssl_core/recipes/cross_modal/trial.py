@@ -50,6 +50,8 @@ def check(config: CrossModalConfig, pack: ObjectPack) -> None:
         raise InfeasibleError("the pack has no validation object; give each class at least 2 training objects")
     if len(np.unique(pack.labels[fit])) < 2:
         raise InfeasibleError("training and probes need objects of at least 2 classes")
+    if int(pack.num_views[pack.objects("train")].min()) < 1:
+        raise InfeasibleError("an object of the pack has no view, and this recipe learns from views; pack images too")
 
 
 class CrossModalTrial:

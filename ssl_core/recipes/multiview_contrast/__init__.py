@@ -6,16 +6,21 @@ from pathlib import Path
 from ssl_core.data.object_pack import Pack as ObjectPack
 from ssl_core.models.cards import ImageEncoderCard, PointEncoderCard
 from ssl_core.recipes.multiview_contrast.config import MultiviewContrastConfig, paper, quick
-from ssl_core.recipes.multiview_contrast.teacher import TEACHER
+from ssl_core.recipes.multiview_contrast.points_alone import PointsAloneTrial
+from ssl_core.recipes.multiview_contrast.teacher import TEACHER, has_views
 from ssl_core.recipes.multiview_contrast.trial import MultiviewContrastTrial, check
 from ssl_core.training.config import choose_device
-from ssl_core.training.contract import Output, Recipe, Score
+from ssl_core.training.contract import Output, Recipe, Score, Trial
 from ssl_core.training.session import TrainedSession, trained
 
 
 def _open(config: MultiviewContrastConfig, pack: ObjectPack, stages: Mapping[str, Path], seed: int) -> TrainedSession:
     device = choose_device(config.training.device)
-    trial = MultiviewContrastTrial(config, pack, stages[TEACHER.name], seed, device)
+    trial: Trial
+    if has_views(config, pack):
+        trial = MultiviewContrastTrial(config, pack, stages[TEACHER.name], seed, device)
+    else:
+        trial = PointsAloneTrial(config, pack, seed, device)
     return trained(trial, config, MULTIVIEW_CONTRAST, pack, seed)
 
 
@@ -27,7 +32,7 @@ MULTIVIEW_CONTRAST = Recipe(
     reads=ObjectPack,
     outputs=(
         Output("points", PointEncoderCard, Score(metric="val/points_probe")),
-        Output("image", ImageEncoderCard, Score(metric="val/image_probe")),
+        Output("image", ImageEncoderCard, Score(metric="val/image_probe"), when=has_views),
     ),
     check=check,
     open=_open,

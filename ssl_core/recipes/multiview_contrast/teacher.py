@@ -50,7 +50,12 @@ def _settings(config: MultiviewContrastConfig) -> TeacherConfig:
     return config.teacher
 
 
-TEACHER: Stage[MultiviewContrastConfig, ObjectPack] = Stage("teacher", _settings, _make)
+def has_views(config: MultiviewContrastConfig, pack: ObjectPack) -> bool:
+    """Whether there is something for the teacher to look at; plain point clouds may come without."""
+    return bool(pack.num_views[pack.objects("train")].max(initial=0))
+
+
+TEACHER: Stage[MultiviewContrastConfig, ObjectPack] = Stage("teacher", _settings, _make, when=has_views)
 
 
 @dataclass(frozen=True)

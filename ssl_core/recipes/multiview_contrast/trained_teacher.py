@@ -109,7 +109,7 @@ def train_network(
                 stepped["lr"] = settings.lr * learning_rate_factor(CosineSchedule(), step, steps)
             loss = _loss(encoder, head, images.to(device), settings.temperature)
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
             told.append(float(loss.detach()))
             step += 1

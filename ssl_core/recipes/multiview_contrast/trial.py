@@ -31,7 +31,7 @@ from ssl_core.models.readout import Head, Part, ReadOut, ReadoutConfig
 from ssl_core.models.ridge import RidgeRegression
 from ssl_core.recipes.multiview_contrast.config import AdapterConfig, MultiviewContrastConfig, StudentConfig
 from ssl_core.recipes.multiview_contrast.image_output import Adapter, Student
-from ssl_core.recipes.multiview_contrast.teacher import TeacherFeatures
+from ssl_core.recipes.multiview_contrast.teacher import TeacherFeatures, has_views
 from ssl_core.recipes.multiview_contrast.trained_teacher import given_network
 from ssl_core.training.contract import Batch, LossTerms, ParameterGroup
 from ssl_core.training.loop import prefetched
@@ -48,35 +48,30 @@ def check(config: MultiviewContrastConfig, pack: ObjectPack) -> None:
         )
     if len(np.unique(pack.labels[fit])) < 2:
         raise InfeasibleError("probes need objects of at least 2 classes")
-    fewest = int(pack.num_views[pack.objects("train")].min())
-    if fewest < 1:
-        raise InfeasibleError("an object of the pack has no view, and the teacher reads views; pack images too")
+    if has_views(config, pack):
+        if int(pack.num_views[pack.objects("train")].min()) < 1:
+            raise InfeasibleError("an object of the pack has no view, and the teacher reads views; pack images too")
+    elif config.loss.global_weight > 0 or config.loss.agreement_weight == 0:
+        raise InfeasibleError(
+            "the pack has no views, and loss.global_weight asks for what the teacher says of them; pack images too, or "
+            "set loss.global_weight to 0 and loss.agreement_weight to 1"
+        )
+    elif only := {"head", "ridge"} & set(config.heads.read_points):
+        raise InfeasibleError(
+            f"heads.points names '{min(only)}', which only a teacher gives a meaning; without views use [hidden]"
+        )
 
 
-class MultiviewContrastModels(nn.Module):
-    """All that is trained or solved: point backbone with its head, image output."""
+class HeadedPoints(nn.Module):
+    """Point backbone under its head, whose output has `output` columns."""
 
-    def __init__(self, config: MultiviewContrastConfig, pack: ObjectPack, teacher: TeacherFeatures, seed: int) -> None:
+    def __init__(self, config: MultiviewContrastConfig, output: int, seed: int) -> None:
         super().__init__()
         columns, heads = config.point_backbone.feature_dim, config.heads
         self.points = build_point_encoder(config.points, config.point_backbone, seed=seed)
-        self.readout = ReadoutConfig(hidden=heads.hidden, output=teacher.dim, parts=heads.read_points)
-        width = self.readout.width(columns)
+        self.readout = ReadoutConfig(hidden=heads.hidden, output=output, parts=heads.read_points)
         with seeded_weights(seed + 1):
             self.head = Head(columns, self.readout)
-            self.image = self._image(config, pack, teacher, width, seed)
-
-    @staticmethod
-    def _image(
-        config: MultiviewContrastConfig, pack: ObjectPack, teacher: TeacherFeatures, width: int, seed: int
-    ) -> Adapter | Student:
-        match config.image:
-            case AdapterConfig():
-                return Adapter(config, teacher, width)
-            case StudentConfig():
-                return Student(config, config.image, (pack, teacher), width, seed + 2)
-            case _:
-                assert_never(config.image)
 
     def parts(self, points: Tensor) -> tuple[dict[Part, Tensor], Tensor | None]:
         """[B, N, D] -> each part of the network, [B, F], and the feature transform of a backbone that has one."""
@@ -90,6 +85,34 @@ class MultiviewContrastModels(nn.Module):
     def read(self, parts: Mapping[Part, Tensor]) -> Tensor:
         """What is exported of the parts, [B, width]."""
         return torch.cat([parts[part] for part in self.readout.parts], dim=1)
+
+    def exported(self, config: MultiviewContrastConfig) -> tuple[Encoder, PointEncoderCard]:
+        """The backbone under the parts that are read."""
+        card = PointEncoderCard(contract=config.points, backbone=config.point_backbone, readout=self.readout)
+        read = ReadOut(self.points.backbone, self.head, self.readout.parts)
+        return Encoder(config.points, read, card.output_shape[0]), card
+
+
+class MultiviewContrastModels(HeadedPoints):
+    """All that is trained or solved: point backbone with its head, image output."""
+
+    def __init__(self, config: MultiviewContrastConfig, pack: ObjectPack, teacher: TeacherFeatures, seed: int) -> None:
+        super().__init__(config, teacher.dim, seed)
+        width = self.readout.width(config.point_backbone.feature_dim)
+        with seeded_weights(seed + 3):
+            self.image = self._image(config, pack, teacher, width, seed)
+
+    @staticmethod
+    def _image(
+        config: MultiviewContrastConfig, pack: ObjectPack, teacher: TeacherFeatures, width: int, seed: int
+    ) -> Adapter | Student:
+        match config.image:
+            case AdapterConfig():
+                return Adapter(config, teacher, width)
+            case StudentConfig():
+                return Student(config, config.image, (pack, teacher), width, seed + 2)
+            case _:
+                assert_never(config.image)
 
 
 class MultiviewContrastTrial:
@@ -176,11 +199,8 @@ class MultiviewContrastTrial:
         return self._models
 
     def _exported(self) -> Mapping[str, tuple[nn.Module, Card]]:
-        config, networks = self.config, self.networks
-        points_card = PointEncoderCard(contract=config.points, backbone=config.point_backbone, readout=networks.readout)
-        read = ReadOut(networks.points.backbone, networks.head, networks.readout.parts)
-        points = Encoder(config.points, read, points_card.output_shape[0])
-        return {"points": (points, points_card), "image": networks.image.exported(self.device, self.teacher_network)}
+        image = self.networks.image.exported(self.device, self.teacher_network)
+        return {"points": self.networks.exported(self.config), "image": image}
 
     def _gathered(self, rng: np.random.Generator) -> Iterator[Batch]:
         twice = self.config.loss.agreement_weight > 0

@@ -7,6 +7,7 @@ from tiny_bundles import make_bundle
 
 from registry.champions.promote import evaluate_version, promote, promote_best, rollback
 from registry.versions.evaluation_log import read_report
+from registry.versions.gain import gain_of
 from ssl_core.errors import RegistryError
 from ssl_core.evaluation.protocol import LabelSetting
 from ssl_core.evaluation.sections.all_sections import NO_SECTIONS
@@ -38,6 +39,10 @@ def test_an_evaluation_is_stored_where_people_look(store, bundles, lineage, tria
     assert run.info.run_name == "evaluate cross-modal-points v1"
     assert run.info.status == "FINISHED"
     assert run.data.metrics["svm/2_per_class"] == pytest.approx(report.headline.accuracy.mean)
+    inputs = [(entry.dataset.name, entry.dataset.digest) for entry in run.inputs.dataset_inputs]
+    assert inputs == [("test split", report.data_digest)]
+    assert version.gain is not None
+    assert version.gain == gain_of(report)
     files = {item.path for item in store.client.list_artifacts(version.evaluation.run_id)}
     assert files >= {"report.json", "embedding.png", "confusion.png", "accuracy.png"}
     raw = store.client.get_model_version(NAME, "1")

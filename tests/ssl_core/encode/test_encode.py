@@ -79,6 +79,21 @@ def test_a_file_gives_what_a_pack_of_it_gives(tmp_path: Path) -> None:
     np.testing.assert_allclose(encoder.encode_ply(file), expected, rtol=1e-4, atol=1e-5)
 
 
+def test_a_file_of_plain_points_gives_what_a_pack_of_it_gives(tmp_path: Path) -> None:
+    file = tmp_path / "set/chair/train/a.npy"
+    file.parent.mkdir(parents=True)
+    normals = np.random.default_rng(0).normal(size=(60, 3))
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    np.save(file, np.hstack([3 * normals, normals]))
+    pack = write_pack(tmp_path / "set", None, tmp_path / "pack", PackConfig(cached_points=64, starts=2))
+    contract = PointsContract(features=("xyz", "normal_tensor"), num_points=60)
+    encoder = ready(contract)
+    expected = point_features(encoder.module, PointSampler(pack, contract, np.array([0])), np.array([0]), 0)
+    np.testing.assert_allclose(encoder.encode_ply(file), expected, rtol=1e-4, atol=1e-5)
+    with pytest.raises(InfeasibleError, match=r"a\.npy: has no 'opacity' \(it has xyz, normals\)"):
+        ready(PointsContract(features=("xyz", "opacity"), num_points=60)).encode_ply(file)
+
+
 def test_an_image_gives_what_a_pack_of_it_gives(tmp_path: Path) -> None:
     put(tmp_path / "set", "chair/train/a", 3)
     pack = pack_of(tmp_path / "set", tmp_path / "pack")

@@ -39,7 +39,7 @@ def test_a_ply_of_points(tmp_path, names):
     text = refusal(point_ply(tmp_path / "points3D.ply", names))
     assert f"is a point cloud of 5 points ({', '.join(names)}), not Gaussians; " in text
     assert "train Gaussians on pictures" in text
-    assert "splatsweep splat" in text
+    assert "splatsweep pack --points" in text
 
 
 def test_a_ply_of_a_mesh(tmp_path):

@@ -375,7 +375,7 @@ def test_meshes_are_opened_by_the_name_that_is_there(tmp_path):
     meshes, problems = find_meshes(tmp_path)
     assert problems == []
     assert [found.key for found in meshes] == ["café/test/ä", "café/train/ä"]
-    assert all(found.path.is_file() for found in meshes)
+    assert all(found.source.path.is_file() for found in meshes)
 
 
 def test_a_root_may_be_a_link(roots, tmp_path):

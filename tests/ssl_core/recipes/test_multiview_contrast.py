@@ -9,7 +9,8 @@ import torch
 from ssl_core.config import override
 from ssl_core.data.object_pack import Pack
 from ssl_core.errors import ConfigError, InfeasibleError
-from ssl_core.evaluation.extract import image_features
+from ssl_core.evaluation.extract import image_features, point_batches
+from ssl_core.models.ridge import RidgeRegression
 from ssl_core.models.teachers import build_teacher
 from ssl_core.recipes.multiview_contrast import MULTIVIEW_CONTRAST
 from ssl_core.recipes.multiview_contrast.config import MultiviewContrastConfig, paper, quick
@@ -131,6 +132,69 @@ def test_the_hidden_layer_is_what_is_exported(tiny_pack: Pack, stage: Path) -> N
     rebuilt = card.build(0).eval()
     rebuilt.load_state_dict(points.state_dict())
     torch.testing.assert_close(rebuilt(batch), parts["hidden"])
+
+
+def test_a_ridge_head_makes_no_gradient_step_and_is_solved_on_fit_objects_alone(tiny_pack: Pack, stage: Path) -> None:
+    trial = trial_of(tiny_pack, stage, **{"heads.kind": "ridge"})
+    before = {name: tensor.clone() for name, tensor in trial.module.state_dict().items()}
+    assert list(trial.batches(0)) == []
+    assert trial.parameters() == {}
+    metrics = trial.validate()
+    moved = {name for name, tensor in trial.module.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert moved == {f"{head}.ridge.{part}" for head in ("head", "image.head") for part in ("weight", "bias")}
+    assert metrics["val/points_probe"] == metrics["val/points_ridge_probe"]
+    assert trial.validate() == metrics
+
+    fit, val = (pack_objects.tolist() for pack_objects in (tiny_pack.objects("fit"), tiny_pack.objects("val")))
+    with torch.inference_mode():
+        features = trial.networks.eval().points(
+            torch.cat(list(point_batches(trial.sampler, np.array([*fit, *val]), 0)))
+        )
+    wanted = torch.from_numpy(TeacherFeatures.of(stage, tiny_pack).targets(tiny_pack.objects("fit")))
+    weight, bias = RidgeRegression(features[: len(fit), None], 100.0).solve(wanted)
+    layer = trial.networks.head.ridge
+    assert layer is not None
+    torch.testing.assert_close(layer.weight, weight, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(layer.bias, bias, rtol=1e-4, atol=1e-5)
+
+
+def test_the_refit_follows_training_and_is_exported_view_by_view(tiny_pack: Pack, stage: Path) -> None:
+    config = small(**{"heads.points": ["ridge"], "heads.image": ["ridge"], "training.epochs": 2})
+    session = MULTIVIEW_CONTRAST.open(config, tiny_pack, {"teacher": stage}, 0)
+    layers = []
+    while session.epoch < session.epochs:
+        assert "train/adapter" not in session.run_epoch()
+        layers.append(session.trial.networks.head.ridge.weight.clone())  # type: ignore[attr-defined]
+    assert not torch.equal(layers[0], layers[1])
+    trial = session.trial  # type: ignore[attr-defined]
+    model, card = trial.models()["image"]
+    objects = tiny_pack.objects("fit")[:3]
+    alive = torch.from_numpy(image_features(model, tiny_pack, objects, card.contract.image_size, views=2))
+    with torch.inference_mode():
+        wanted = trial.networks.image.head.ridge(trial.networks.image.view_features(objects, 2))
+    torch.testing.assert_close(alive, wanted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("target", ["teacher", "points"])
+def test_a_student_learns_from_views_and_the_points_do_not_hear_of_it(
+    target: str, tiny_pack: Pack, stage: Path
+) -> None:
+    student = {"image.kind": "student", "image.image_size": 16, "image.target": target}
+    trial = trial_of(tiny_pack, stage, **student, **{"heads.image": ["hidden", "ridge"]})
+    losses = trial.losses(next(iter(trial.batches(0))))
+    assert losses["image"].terms.keys() == {"student"}
+    losses["image"].total.backward(retain_graph=True)
+    networks = trial.networks
+    assert all(p.grad is None for p in (*networks.points.parameters(), *networks.head.parameters()))
+    assert all(p.grad is not None for p in networks.image.trained())
+    assert all(p.grad is None for p in networks.image.head.ridge.parameters())
+    assert {id(p) for group in trial.parameters()["image"] for p in group.parameters} == {
+        id(p) for p in networks.image.trained()
+    }
+    width = networks.readout.width(networks.points.feature_dim) if target == "points" else trial.teacher.dim
+    model, card = trial.models()["image"]
+    assert card.output_shape == (16 + width,)
+    assert model.eval()(card.example(2)).shape == (2, 16 + width)
 
 
 def test_what_cannot_be_is_refused(tiny_pack: Pack) -> None:

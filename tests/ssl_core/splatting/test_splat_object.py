@@ -102,7 +102,7 @@ def test_another_config_or_mesh_is_made_again_without_leftovers(item: MeshObject
     splat_object(item, out, QUICK)
     assert not splat_object(item, out, override(QUICK, {"views": 2})).skipped
     assert len(list((out / "images/tent/train/tent_0001/images").iterdir())) == 2
-    item.path.write_text(PYRAMID.replace("1 1 2", "1 1 5"))
+    item.source.path.write_text(PYRAMID.replace("1 1 2", "1 1 5"))
     assert not splat_object(item, out, override(QUICK, {"views": 2})).skipped
 
 
@@ -132,7 +132,7 @@ def test_written_views_are_the_same_cameras_whatever_is_fitted(
 ) -> None:
     image_size, fit_size, views, fit_views = sizes
     config = override(QUICK, {"image_size": image_size, "fit_size": fit_size, "views": views, "fit_views": fit_views})
-    written, fitted, heldout = module._look(module.read_off(item.path).normalised(), config)
+    written, fitted, heldout = module._look(module.read_off(item.source.path).normalised(), config)
     assert len(written.cameras) == views
     assert len(fitted.cameras) == fit_views
     assert len(heldout.cameras) == 2
@@ -147,10 +147,10 @@ def test_written_views_are_the_same_cameras_whatever_is_fitted(
 
 
 def test_a_broken_mesh_is_refused(item: MeshObject, tmp_path: Path) -> None:
-    item.path.write_text("OFF\n3 1 0\n0 0 0\n")
+    item.source.path.write_text("OFF\n3 1 0\n0 0 0\n")
     with pytest.raises(MeshError, match=r"tent_0001\.off"):
         splat_object(item, tmp_path / "out", QUICK)
-    item.path.unlink()
+    item.source.path.unlink()
     with pytest.raises(MeshError, match="check the path"):
         splat_object(item, tmp_path / "out", QUICK)
     assert not (tmp_path / "out/points/tent/train/tent_0001/splat.json").exists()

@@ -12,7 +12,7 @@ import pytest
 from small_sets import put
 from typer.testing import CliRunner
 
-from ssl_core.errors import GaussianFileError
+from ssl_core.errors import ConfigError, GaussianFileError
 from ssl_core.packing.packed_object import MAX_RENDERED
 from study.commands.cli import app
 
@@ -70,3 +70,36 @@ def test_inspect_names_what_is_no_file_of_gaussians(tmp_path):
 
 def test_pack_says_how_many_gaussians_views_are_rendered_from():
     assert f"{MAX_RENDERED:,}" in run("pack", "--help")
+
+
+TETRAHEDRON = "OFF\n4 4 0\n0 0 0\n1 0 0\n0 1 0\n0 0 1\n3 0 2 1\n3 0 1 3\n3 0 3 2\n3 1 2 3\n"
+
+
+def test_pack_reads_meshes_and_plain_points(tmp_path):
+    for place in ("a/train/1", "a/train/2", "a/test/3"):
+        (tmp_path / "meshes" / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "meshes" / f"{place}.off").write_text(TETRAHEDRON)
+        (tmp_path / "points" / place).parent.mkdir(parents=True, exist_ok=True)
+        np.savetxt(tmp_path / "points" / f"{place}.xyz", np.random.default_rng(0).normal(size=(30, 3)))
+    small = ("--workers", 1, "--cached-points", 16, "--json", "--image-size", 16)
+    meshes = ("pack", "--meshes", tmp_path / "meshes", "--views", 2, "--surface-points", 64)
+    facts = json.loads(run(*meshes, "--out", tmp_path / "m", *small))
+    assert facts["groups"] == ["xyz", "normals"]
+    assert facts["gaussians"]["kept"] == 3 * 64
+    assert (facts["views"]["total"], facts["views"]["cameras"], facts["views"]["masks"]) == (6, True, True)
+    facts = json.loads(run("pack", "--points", tmp_path / "points", "--out", tmp_path / "p", *small))
+    assert facts["groups"] == ["xyz"]
+    assert facts["views"]["total"] == 0
+    assert "90" in run("inspect", tmp_path / "p")
+
+
+@pytest.mark.parametrize("words", [(), ("--points", "a", "--meshes", "b"), ("--meshes", "b", "--images", "c")])
+def test_pack_takes_one_kind_of_data(tmp_path, words):
+    with pytest.raises(ConfigError, match="give one of them"):
+        run("pack", "--out", tmp_path / "p", *words)
+
+
+def test_surface_needs_meshes(tmp_path, monkeypatch):
+    monkeypatch.setenv("SPLATSWEEP_HOME", str(tmp_path))
+    with pytest.raises(ConfigError, match="--surface says what becomes of --meshes"):
+        run("sweep", "--surface", "--data", tmp_path)

@@ -1,0 +1,1 @@
+"""Plain point clouds: positions, perhaps normals and colours."""
