@@ -172,8 +172,6 @@ def test_agreement_is_added_with_its_weights(tiny_pack, tiny_config):
     assert not torch.equal(batch["points"], batch["again"])
     loss = trial.losses(batch)["all"]
     terms = {name: float(value.detach()) for name, value in loss.terms.items()}
-    chance = np.log(2 * 6 - 1)
-    assert terms["agreement_views"] < chance + 1.5
     expected = terms["triplet"] + config.loss.beta * terms["cross_entropy"]
     expected += sum(weight * terms[key.removeprefix("loss.")] for key, weight in AGREEING.items())
     assert float(loss.total.detach()) == pytest.approx(expected, rel=1e-5)
