@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Name = Literal[
     "trials", "engine", "tracking", "suggestions", "search", "planning", "gpu-packing",
-    "rasteriser", "backbones", "input", "extraction", "packing", "splatting",
+    "rasteriser", "backbones", "input", "extraction", "evaluations", "packing", "splatting",
 ]  # fmt: skip
 NAMES: tuple[Name, ...] = get_args(Name)
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "BENCHMARKS.md"
@@ -86,6 +86,8 @@ def measure(name: Name, quick: bool) -> "Section":
             from benchmarks import input_pipeline as chosen
         case "extraction":
             from benchmarks import extraction as chosen
+        case "evaluations":
+            from benchmarks import evaluations as chosen
         case "packing":
             from benchmarks import packing as chosen
         case "splatting":

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from search_spaces.parameter import Choice, FloatRange, Parameter, contains, describe, encode
-from ssl_core.config import Config, dotted_keys, nearest, override
+from search_spaces.space_recipes import SpaceRecipes
+from ssl_core.config import nearest
 from ssl_core.errors import ConfigError, SpaceError
 
 ABSENT = object()
@@ -54,7 +55,7 @@ def base_value(base: Mapping[str, Any], key: str) -> Any:
     return node
 
 
-def check_conditions(parameter: Parameter, parameters: Mapping[str, Parameter], base: Config) -> None:
+def check_conditions(parameter: Parameter, parameters: Mapping[str, Parameter], recipes: SpaceRecipes) -> None:
     """Raises SpaceError for a condition on an unknown key or on a value that key cannot take."""
     for other, listed in parameter.when.items():
         where = f"'{parameter.key}': when {other}"
@@ -63,12 +64,11 @@ def check_conditions(parameter: Parameter, parameters: Mapping[str, Parameter], 
         if other in parameters:
             _check_searched(where, parameters[other], listed)
             continue
-        known = list(dotted_keys(type(base)))
-        if other not in known:
-            raise SpaceError(f"{where}: unknown key '{other}'{nearest(other, known)}")
+        if other not in recipes.known:
+            raise SpaceError(f"{where}: unknown key '{other}'{nearest(other, recipes.known)}")
         for value in listed:
             try:
-                override(base, {other: value})
+                recipes.accept({other: value})
             except ConfigError as error:
                 raise SpaceError(f"{where}: the key cannot take the value {value!r} ({error})") from None
 

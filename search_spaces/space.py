@@ -1,6 +1,6 @@
 """A search space: what a study may try, from a YAML file, checked against the recipe before anything runs.
 
-    recipe: cross_modal            whose config the keys belong to
+    recipe: cross_modal            whose config the keys belong to, or a choice (`search_spaces.space_recipes`)
     preset: quick                  where every value that is not searched comes from
     base: {training.epochs: 12}    overrides of the preset
     study: {trials: 8, ...}        how to search (read by `study.spec.study_spec.StudySpec`; not part of the digest)
@@ -13,20 +13,18 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import optuna
 
-from search_spaces.conditions import active, base_value, check_conditions, contexts, holds, in_order
-from search_spaces.parameter import Parameter, contains, decode, describe, edges, parse_parameter, stored, suggest
-from ssl_core.config import Config, dotted_keys, nearest, override, within
+from search_spaces.conditions import active, base_value, holds
+from search_spaces.parameter import Parameter, contains, decode, describe, stored, suggest
+from search_spaces.searched_parameters import searched_parameters
+from search_spaces.space_file import read_space_file, recipe_at, recipes_written
+from search_spaces.space_recipes import RECIPE, SpaceRecipe, SpaceRecipes, flattened
+from ssl_core.config import Config, nearest
 from ssl_core.errors import ConfigError, SpaceError
-from ssl_core.yaml_text import parse_yaml
-
-SECTIONS = ("recipe", "preset", "base", "study", "space")
-_EXAMPLE = {"recipe": "cross_modal", "preset": "quick"}
 
 BaseConfig = Callable[[str, str], Config]
 """(place of the recipe, preset name) -> the preset's config; raises ConfigError for unknown names.
@@ -39,19 +37,20 @@ The place is the recipe's name as written; that of a file is `/absolute/path.py:
 class SearchSpace:
     """A validated space."""
 
-    # the file it came from, for messages. recipe, preset: as written; of a recipe's file without its folder
-    source: Path
-    recipe: str
-    preset: str
-    base_config: Config  # the preset with `base` and the caller's overrides applied
+    source: Path  # the file it came from, for messages
+    recipes: SpaceRecipes  # whose keys are searched, with their base configs
     study: Mapping[str, Any]  # the `study` section, unchecked
     parameters: tuple[Parameter, ...]  # in an order where conditions only look back
-    recipe_place: str = ""  # where the recipe is, for `BaseConfig`; not digested. Empty in a space that a study stored
 
-    @cached_property
-    def base_tree(self) -> dict[str, Any]:
-        """The base config as plain values."""
-        return self.base_config.model_dump(mode="json")
+    @property
+    def recipe(self) -> str:
+        """The recipe's name; of a choice all of them."""
+        return self.recipes.label
+
+    @property
+    def base_config(self) -> Config:
+        """Of the recipe; of a choice that of its base recipe."""
+        return self.recipes.sections[self.recipes.base].config
 
     @property
     def digest(self) -> str:
@@ -60,9 +59,10 @@ class SearchSpace:
 
     def to_json(self) -> str:
         """Canonical JSON of everything the digest covers; stored with the study."""
+        recipe, base = self.recipes.stored()
         document = {
-            "recipe": self.recipe,
-            "base": self.base_tree,
+            "recipe": recipe,
+            "base": base,
             "space": {p.key: p.model_dump(mode="json", exclude={"key"}) for p in self.parameters},
         }
         return json.dumps(document, sort_keys=True, separators=(",", ":"))
@@ -92,12 +92,44 @@ class SearchSpace:
 
     def configure(self, values: Mapping[str, Any]) -> Config:
         """The full config of a trial. Raises ConfigError when the combination is refused by the recipe."""
-        return override(self.base_config, values)
+        return self.recipes.config(values)
 
-    def base_params(self) -> dict[str, Any]:
-        """Optuna params of the base config, as far as the space holds it: the natural first trial."""
-        known = {p.key: base_value(self.base_tree, p.key) for p in self.parameters}
-        return {p.key: stored(p.domain, known[p.key]) for p in self.parameters if contains(p.domain, known[p.key])}
+    def recipe_of(self, values: Mapping[str, Any]) -> SpaceRecipe:
+        """What a trial with these values trains."""
+        return self.recipes.sections[self.recipes.chosen(values)]
+
+    def own_values(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of the chosen recipe, by the keys of its config."""
+        return self.recipes.own(values, self.recipes.chosen(values))
+
+    def presets(self) -> list[dict[str, Any]]:
+        """Values that leave a recipe as its base config is; one for each that trials may have."""
+        if not self.recipes.chooses:
+            return [{}]
+        searched = any(parameter.key == RECIPE for parameter in self.parameters)
+        return [{RECIPE: section} for section in (self.recipes.sections if searched else (self.recipes.base,))]
+
+    def alone(self, parameter: Parameter, value: Any) -> list[dict[str, Any]]:
+        """Values that set one parameter on top of a base config, of each recipe that has it."""
+        if parameter.key == RECIPE and self.recipes.chooses:
+            return [{RECIPE: value}]
+        own = [(start, self.recipes.own_key(parameter.key, self.recipes.chosen(start))) for start in self.presets()]
+        return [{**start, parameter.key: value} for start, key in own if key is not None]
+
+    def base_params(self, values: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Optuna params of a base config, as far as the space holds it: the natural first trial.
+
+        `values`: may choose another recipe than the base.
+        """
+        section = self.recipes.chosen(values or {})
+        tree = self.recipes.trees[section]
+        known = {
+            p.key: base_value(tree, p.key)
+            for p in self.parameters
+            if p.key == RECIPE or self.recipes.own_key(p.key, section) is not None
+        }
+        domains = {p.key: p.domain for p in self.parameters if p.key in known}
+        return {key: stored(domain, known[key]) for key, domain in domains.items() if contains(domain, known[key])}
 
     def params_from(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Optuna params of a trial with these config values; `replay` gives the values back. Other keys are ignored.
@@ -126,7 +158,8 @@ class SearchSpace:
             SpaceError: an unknown key, a value outside its domain, or one that takes no part in such a trial.
         """
         domains = {parameter.key: parameter.domain for parameter in self.parameters}
-        params = self.base_params()
+        chosen = values.get(RECIPE)
+        params = self.base_params({RECIPE: chosen} if chosen in list(self.recipes.sections) else {})
         for key, value in values.items():
             if key not in domains:
                 raise SpaceError(f"'{key}' is not searched{nearest(key, list(domains))}")
@@ -142,11 +175,12 @@ class SearchSpace:
     def always_active(self) -> set[str]:
         """Keys that take part in every trial."""
         searched = {parameter.key for parameter in self.parameters}
-        return {p.key for p in self.parameters if not searched & set(p.when) and holds(p, {}, self.base_tree)}
+        trees = self.recipes.trees.values()
+        return {p.key for p in self.parameters if not searched & set(p.when) and all(holds(p, {}, t) for t in trees)}
 
     def takes_part(self, parameter: Parameter, values: Mapping[str, Any]) -> bool:
         """Whether a parameter belongs to a trial that has these values of the parameters before it."""
-        return active(parameter, values, {p.key for p in self.parameters}, self.base_tree)
+        return active(parameter, values, {p.key for p in self.parameters}, self.recipes.tree(values))
 
     def _idle(self, params: Mapping[str, Any]) -> set[str]:
         """Keys that cannot take part when these params are fixed."""
@@ -156,7 +190,7 @@ class SearchSpace:
         for parameter in self.parameters:
             if unknown.intersection(parameter.when):
                 unknown.add(parameter.key)
-            elif not active(parameter, values, searched, self.base_tree):
+            elif not active(parameter, values, searched, self.recipes.tree(values)):
                 idle.add(parameter.key)
             elif parameter.key in params:
                 values[parameter.key] = decode(parameter.domain, parameter.key, params[parameter.key])
@@ -168,7 +202,7 @@ class SearchSpace:
         searched = {parameter.key for parameter in self.parameters}
         values: dict[str, Any] = {}
         for parameter in self.parameters:
-            if active(parameter, values, searched, self.base_tree):
+            if active(parameter, values, searched, self.recipes.tree(values)):
                 values[parameter.key] = decode(parameter.domain, parameter.key, take(parameter))
         return values
 
@@ -188,107 +222,31 @@ def load_space(path: Path, base_config: BaseConfig, overrides: Mapping[str, Any]
     """
     document = read_space_file(path)
     overrides = dict(overrides or {})
-    recipe, place = recipe_at(document["recipe"], path)
-    base = base_config(place, document["preset"])
+    recipes = _recipes(document, path, base_config)
     try:
-        base = override(base, document["base"])
+        recipes = recipes.overridden(dict(flattened(document["base"], recipes.sections)))
     except ConfigError as error:
         raise SpaceError(f"{path}: section 'base': {error}") from None
-    base = override(base, overrides)
+    recipes = recipes.overridden(overrides)
     try:
-        parameters = _parameters(document["space"], base, pinned=set(overrides))
+        parameters = searched_parameters(document["space"], recipes, pinned=set(overrides))
     except SpaceError as error:
         raise SpaceError(f"{path}: {error}") from None
-    return SearchSpace(path, recipe, document["preset"], base, document["study"], parameters, place)
+    return SearchSpace(path, recipes, document["study"], parameters)
 
 
-def read_space_file(path: Path) -> dict[str, Any]:
-    """The sections of a space file; every section is present afterwards, `base` and `study` possibly empty.
-
-    Raises:
-        SpaceError: no such file, not YAML, an unknown or repeated key, a section of the wrong shape.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpaceError(f"{path}: cannot be read as a search space ({error}); check the path") from None
-    try:
-        document = parse_yaml(text)
-    except ConfigError as error:
-        raise SpaceError(f"{path}: {error}") from None
-    if not isinstance(document, Mapping):
-        raise SpaceError(
-            f"{path}: expected the sections {', '.join(SECTIONS)}; the file holds {type(document).__name__}"
-        )
-    return _checked_sections(path, dict(document))
-
-
-def _checked_sections(path: Path, document: dict[str, Any]) -> dict[str, Any]:
-    for key in document:
-        if key not in SECTIONS:
-            raise SpaceError(
-                f"{path}: unknown section '{key}'{nearest(str(key), list(SECTIONS))}; known are {', '.join(SECTIONS)}"
-            )
-    for key in ("recipe", "preset"):
-        if not isinstance(document.get(key), str):
-            raise SpaceError(f"{path}: section '{key}' is missing; write for example '{key}: {_EXAMPLE[key]}'")
-    for key in ("base", "study", "space"):
-        section = document.get(key)
-        document[key] = {} if section is None else section
-        if not isinstance(document[key], Mapping):
-            raise SpaceError(f"{path}: section '{key}' must hold key: value pairs, not {type(section).__name__}")
-    if not document["space"]:
-        raise SpaceError(f"{path}: section 'space' is empty; name a key, for example 'loss.beta: {{log: [0.3, 10]}}'")
-    return document
-
-
-def recipe_at(written: str, space: Path) -> tuple[str, str]:
-    """(name, place) of a space file's recipe. One in a file, `folder/my_recipe.py:RECIPE`, is named without its folder:
-    moved together, space and recipe stay the same study.
-    """
-    where, colon, attribute = written.rpartition(":")
-    if not colon or not where.endswith(".py"):
-        return written, written
-    file = (space.parent / where).absolute()
-    return f"{file.name}:{attribute}", f"{file}:{attribute}"
-
-
-def _parameters(section: Mapping[Any, Any], base: Config, pinned: set[str]) -> tuple[Parameter, ...]:
-    known = list(dotted_keys(type(base)))
-    for key in section:
-        if key not in known:
-            raise SpaceError(f"unknown key '{key}' in 'space'{nearest(str(key), known)}")
-    # a pinned key is checked too (a typo in it is a typo), then leaves the search
-    every = [parse_parameter(key, entry) for key, entry in section.items()]
-    searched = {parameter.key: parameter for parameter in every if parameter.key not in pinned}
-    if not searched:
-        raise SpaceError("nothing is left to search: every key of 'space' is set from outside; drop an override")
-    for parameter in every:
-        check_conditions(parameter, searched, base)
-    _check_overlap(searched, pinned)
-    ordered = in_order(list(searched.values()))
-    tree = base.model_dump(mode="json")
-    # a condition on a searched key holds only where that one takes part: without a first, there is no other
-    if not any(active(parameter, {}, set(searched), tree) for parameter in ordered):
-        raise SpaceError(f"nothing is left to search: no condition ever holds, as that of '{ordered[0].key}'")
-    for parameter in ordered:
-        _check_edges(parameter, searched, base)
-    return ordered
-
-
-def _check_overlap(searched: Mapping[str, Parameter], pinned: set[str]) -> None:
-    """Raises SpaceError where two keys decide about one value."""
-    for key in (*searched, *pinned):
-        if (outer := within(key, searched)) is not None:
-            raise SpaceError(f"'{key}' lies within '{outer}', which is searched as a whole; search or set one of them")
-
-
-def _check_edges(parameter: Parameter, parameters: Mapping[str, Parameter], base: Config) -> None:
-    """Every choice and both ends of every range must be accepted wherever the key takes part."""
-    for context in contexts(parameter, parameters):
-        for value in edges(parameter.domain):
-            try:
-                override(base, {**context, parameter.key: value})
-            except ConfigError as error:
-                given = f" (with {', '.join(f'{k}={v}' for k, v in context.items())})" if context else ""
-                raise SpaceError(f"'{parameter.key}': {value!r} is refused by the recipe{given}: {error}") from None
+def _recipes(document: Mapping[str, Any], path: Path, base_config: BaseConfig) -> SpaceRecipes:
+    """With their presets. Raises SpaceError, of a single recipe ConfigError."""
+    sections: dict[str, SpaceRecipe] = {}
+    for section, written in recipes_written(document).items():
+        name, place = recipe_at(written, path)
+        preset = document["preset"] if isinstance(document["preset"], str) else document["preset"][section]
+        try:
+            sections[section] = SpaceRecipe(name, preset, base_config(place, preset), place)
+        except ConfigError as error:
+            raise (SpaceError(f"{path}: section 'recipe': {error}") if section else error) from None
+    for recipe in sections.values() if "" not in sections else ():
+        for key in (RECIPE, *sections):
+            if key in type(recipe.config).model_fields:
+                raise SpaceError(f"{path}: '{key}' is a key of {recipe.name} too, so none can choose by that name")
+    return SpaceRecipes(sections, next(iter(sections)))

@@ -10,6 +10,7 @@ from pydantic import ConfigDict
 
 from search_spaces.parameter import Parameter
 from search_spaces.space import SearchSpace
+from search_spaces.space_recipes import RECIPE, SpaceRecipe, SpaceRecipes
 from ssl_core.config import Config, validated
 from ssl_core.errors import ConfigError, SpaceError
 
@@ -30,14 +31,22 @@ def stored_space(text: str, order: Sequence[str], source: Path) -> SearchSpace:
     """
     try:
         document: dict[str, Any] = json.loads(text)
-        space, base = document["space"], StoredBase.model_validate(document["base"])
-        parameters = {key: validated(Parameter, {"key": key, **entry}) for key, entry in space.items()}
-        recipe = str(document["recipe"])
+        parameters = {key: validated(Parameter, {"key": key, **entry}) for key, entry in document["space"].items()}
+        recipes = _recipes(document["recipe"], document["base"])
     except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
         raise SpaceError(f"{source}: the stored search space cannot be read ({error})") from None
     if not isinstance(order, (list, tuple)) or sorted(map(str, order)) != sorted(parameters):
         raise SpaceError(f"{source}: the stored search space and its order name different parameters")
-    return SearchSpace(source, recipe, "", base, {}, tuple(parameters[key] for key in order))
+    return SearchSpace(source, recipes, {}, tuple(parameters[key] for key in order))
+
+
+def _recipes(named: Any, base: Any) -> SpaceRecipes:
+    if not isinstance(named, dict):
+        return SpaceRecipes({"": SpaceRecipe(str(named), "", StoredBase.model_validate(base))})
+    sections = {
+        section: SpaceRecipe(str(name), "", StoredBase.model_validate(base[section])) for section, name in named.items()
+    }
+    return SpaceRecipes(sections, str(base[RECIPE]))
 
 
 def in_stored_order(space: SearchSpace, order: Sequence[str]) -> SearchSpace:

@@ -4,8 +4,8 @@
         beta: Annotated[float, LIVE] = 1.0      changes how weights are updated, not which weights there are
         epochs: Annotated[int, EPOCHS] = 12     says how many epochs there are, not how long each is
 
-A mark on a nested config counts for all that lies in it. Population-based training moves live keys alone, and `plan`
-takes it that they hardly change what an epoch costs.
+A mark on a nested config counts for all that lies in it and has none of its own (`FIXED` takes a key out). Population-
+based training moves live keys alone, and `plan` takes it that they hardly change what an epoch costs.
 """
 
 from collections.abc import Iterator
@@ -25,16 +25,17 @@ class Mark:
         self.role = role
 
 
-LIVE, EPOCHS = Mark("live"), Mark("epochs")
+LIVE, EPOCHS, FIXED = Mark("live"), Mark("epochs"), Mark("fixed")
 
 
 def role(kind: type[BaseModel], key: str) -> Role:
-    """Of a dotted key: that of the first marked field on the way to it."""
+    """Of a dotted key: that of the last marked field on the way to it."""
+    found: Role = "fixed"
     for field in fields_along(kind, key):
         for mark in field.metadata:
             if isinstance(mark, Mark):
-                return mark.role
-    return "fixed"
+                found = mark.role
+    return found
 
 
 def keys_of(kind: type[BaseModel], wanted: Role) -> Iterator[str]:

@@ -11,6 +11,9 @@ from registry.tracking.network import keep_loopback_direct
 keep_loopback_direct()  # servers of the tests
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+# studies of tests evaluate in their own process and no more than the gate asks, unless a test says otherwise
+os.environ.setdefault("SPLATSWEEP_EVALUATION_WORKERS", "1")
+os.environ.setdefault("SPLATSWEEP_FINE_TUNING", "off")
 
 SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 CLASSES = ("box", "disc", "rod")

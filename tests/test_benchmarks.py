@@ -11,6 +11,7 @@ import torch
 from benchmarks import __main__ as command
 from benchmarks import (
     backbones,
+    evaluations,
     extraction,
     input_pipeline,
     machine,
@@ -106,6 +107,20 @@ def test_a_measurement_runs(module) -> None:
     assert found.tables[0].header[0] in ("what", "objects")
     assert found.shows.endswith(".")
     assert found.baseline.endswith(".")
+
+
+@pytest.mark.slow  # exports two encoders and starts four processes
+def test_evaluations_are_measured_in_each_way() -> None:
+    found = evaluations.measure(quick=True)
+    assert [row[0].split()[0] for row in found.tables[0].rows] == ["one", "spread", "the"]
+    assert found.missed == ()
+
+
+def test_evaluations_that_are_no_faster_or_suffer_are_told() -> None:
+    good, bad = {"alone": Samples((1.7,)), "busy": Samples((2.9,))}, {"alone": Samples((1.5,)), "busy": Samples((3.1,))}
+    assert evaluations.missed(good, 2) == ()
+    assert len(evaluations.missed(bad, 2)) == 2
+    assert len(evaluations.missed(bad, 1)) == 1, "one core cannot be spread over"
 
 
 def test_wrong_pictures_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,7 +50,7 @@ def test_a_study_ends_with_judged_encoders(swept):
     assert sum(facts["outcomes"].values()) == 2
     assert {item["name"] for item in facts["encoders"]} == {"cross-modal-points", "cross-modal-image"}
     for item in facts["encoders"]:
-        assert item["status"] in ("champion", "refused")
+        assert item["status"] in ("champion", "candidate", "refused")
         assert item["decision"]
         assert "±" in item["headline"]
     status = json.loads(journey.run("status", "small", "--json"))
@@ -131,3 +131,23 @@ def test_bad_requests_are_one_line(swept, tmp_path, monkeypatch, capsys):
     other = journey.sweep("--set", "loss.margin=1.7", code=2)
     assert "small" in other
     assert "space" in other
+
+
+@pytest.mark.slow  # trains for a minute
+@pytest.mark.timeout(900)
+def test_the_same_command_fine_tunes_where_that_is_wanted(swept):
+    """In two processes, once, and no alias moves by it."""
+    journey, facts = swept
+    champions = {item["name"]: item["status"] for item in facts["encoders"]}
+    journey.environment |= {"SPLATSWEEP_FINE_TUNING": "15", "SPLATSWEEP_EVALUATION_WORKERS": "2"}
+    tuned = json.loads(journey.sweep("--json"))["encoders"]
+    for item in tuned:
+        assert item["fine_tuning"].startswith(("fine-tuned, 5 per class: ", "not fine-tuned: the least of it takes"))
+        assert item["status"] == champions[item["name"]]
+    assert any("from scratch" in item["fine_tuning"] for item in tuned)
+    listed = json.loads(journey.run("models", "--json"))
+    assert {version["name"]: version["fine_tuning"] for version in listed} == {
+        item["name"]: item["fine_tuning"] for item in tuned
+    }
+    assert json.loads(journey.sweep("--json"))["encoders"] == tuned
+    assert json.loads(journey.run("models", "--json")) == listed

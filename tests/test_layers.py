@@ -20,7 +20,9 @@ ROOMS = {  # each imports only from rooms before it; a file that lies in no room
         "clouds", "scenes", "meshes", "data", "losses", "models", "encode", "render", "packing", "splatting", "inspect",
         "training", "evaluation", "recipes",
     ),
-    "search_spaces": ("parameter", "conditions", "space", "stored"),
+    "search_spaces": (
+        "parameter", "space_recipes", "conditions", "searched_parameters", "space_file", "space", "stored",
+    ),
     "registry": ("tracking", "server", "versions", "champions", "pull"),
     "study": (
         "spec", "record", "samplers", "schedulers", "workers", "engine", "cluster", "analysis", "reports", "datasets",

@@ -37,7 +37,7 @@ from ssl_core.files.unicode_names import nfc
 from ssl_core.models.bundle import CARD, PICKLED, BundleCard, check_sound, read_card
 
 CLASSES = f"{PREFIX}classes"
-_VERDICTS = ("evaluation", "decision")
+_VERDICTS = ("evaluation", "fine_tuning", "decision")
 MOST_FILES, MOST_BYTES, MOST_DEPTH = 200, 8 * 2**30, 4
 MOST_INPUTS = 2**24
 """Numbers in one input (points × columns, or pixels × 3): more is not an object."""

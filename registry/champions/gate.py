@@ -1,15 +1,15 @@
 """The gate: a pure function from reports to decisions with reasons. Nothing is promoted by luck.
 
-Against an incumbent, a candidate must be better beyond what chance explains: the lower confidence bound of the paired
-difference has to exceed the margin. Both answer the same test objects under the same label draws, and draws and objects
-are resampled (`ssl_core.evaluation.statistics.paired_bootstrap`). Without a champion, a candidate must not be worse
-than its own baseline.
+A champion is better beyond what chance explains than the strongest baseline of its own report, and than the champion
+before it: the lower confidence bound of each paired difference has to exceed the margin. Both sides answer the same
+test objects under the same label draws, and draws and objects are resampled
+(`ssl_core.evaluation.statistics.paired_bootstrap`). Without such a candidate nobody is champion.
 
-Challengers of one champion share one chance of error. Alone, each would have a chance of 2.5 % to win by luck; of fifty
-equal ones, one would win. Holm (1979, "A simple sequentially rejective multiple test procedure") bounds the chance for
-all of them together: the strongest is tested at alpha / m, the next at alpha / (m - 1), and so on until one fails. A
-challenger passes at a level where that quantile of the resampled differences lies above the margin. The p-value, which
-orders challengers, is that of the normal distribution with the bootstrap's standard error.
+Candidates that are judged together share one chance of error. Alone, each would have a chance of 2.5 % to win by luck;
+of fifty equal ones, one would win. Holm (1979, "A simple sequentially rejective multiple test procedure") bounds the
+chance for all of them together: the strongest is tested at alpha / m, the next at alpha / (m - 1), and so on until one
+fails. A challenger passes at a level where that quantile of the resampled differences lies above the margin. The
+p-value, which orders challengers, is that of the normal distribution with the bootstrap's standard error.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -94,8 +94,9 @@ def decide_many(
 ) -> list[Decision]:
     """Decide which of several candidates becomes champion: a decision for each, at most one says `promoted`.
 
-    Of those shown to be better than the incumbent the one with the largest difference is promoted. Without an incumbent
-    the first fit candidate stands for it, so the order must not come from the test objects.
+    Of those shown to be better than the incumbent and than their own baselines the one with the largest difference is
+    promoted. Without an incumbent the first that is better than its baseline stands for it, so the order must not come
+    from the test objects.
 
     Args:
         incumbent: the champion's evaluation under the same protocol on the same pack; None if there is no champion.
@@ -131,8 +132,10 @@ def unfit(report: Report) -> str | None:
 def _first(
     fit: dict[int, Report], names: Sequence[str], config: GateConfig, preface: str = "first champion"
 ) -> dict[int, Decision]:
-    """No champion yet: the first that is not worse than its baseline, unless a later one is shown to be better."""
-    found = {i: _beside_baseline(report, config, preface) for i, report in fit.items()}
+    """No champion yet: the first that is better than its baseline, unless a later one is shown to be better still."""
+    pairs = {i: (_deciding(report).values, report.baseline.values) for i, report in fit.items() if report.baseline}
+    tried = challenge_all(pairs, config.margin, config.confidence)
+    found = {i: _beside_baseline(report, tried.get(i), config, preface) for i, report in fit.items()}
     able = [i for i, decision in found.items() if decision.promoted]
     if len(able) < 2:
         return found
@@ -148,23 +151,29 @@ def _first(
     return found
 
 
-def _beside_baseline(report: Report, config: GateConfig, preface: str) -> Decision:
-    """Not significantly worse than the baseline is enough."""
-    scores, baseline, called = _deciding(report), report.baseline, report.baseline_name
+def _beside_baseline(report: Report, tried: Challenge | None, config: GateConfig, preface: str) -> Decision:
+    """Whether it was shown to be better than its baseline; without one, by its protocol, it has nothing to beat."""
+    scores, called = _deciding(report), report.baseline_name
     scale = scale_of(scores.measure)
     text = f"{scores.name} {scale.level(scores.mean)}"
     numbers: dict[str, float] = {scores.measure: scores.mean}
-    if baseline is None:
-        reason = f"{preface}: {text}; there is no {called} to compare with"
+    if tried is None or report.baseline is None:
+        reason = f"{preface}: {text}; there is no baseline to compare with"
         return Decision(promoted=True, reason=reason, numbers=numbers)
-    interval = paired(scores.values, baseline.values, config.confidence)
-    numbers |= {"baseline": baseline.mean, **_numbers(interval)}
-    text += f", {scale.difference(interval)} against its {called}"
-    if interval.high < 0:
-        return Decision(promoted=False, reason=f"worse than its {called}: {text}", numbers=numbers)
-    if interval.low > 0:
+    # without `p`: it would enter the family of those who challenged a champion
+    numbers |= {"baseline": report.baseline.mean, **_numbers(tried.interval), "bound": round(tried.bound, 6)}
+    text += f", {scale.difference(tried.interval)} against the {called}"
+    if tried.passed:
         return Decision(promoted=True, reason=f"{preface}: {text}", numbers=numbers)
-    return Decision(promoted=True, reason=f"{preface}, no better than chance explains: {text}", numbers=numbers)
+    found = "worse than" if tried.interval.high < 0 else "not shown to be better than"
+    reason = f"{found} the {called}: {text}; {_asked(tried, config, scale)}"
+    return Decision(promoted=False, reason=reason, numbers=numbers, kept=True)
+
+
+def _above_baseline(report: Report, config: GateConfig) -> bool:
+    """By the lower bound; true where there is no baseline."""
+    mine, theirs = _deciding(report), report.baseline
+    return theirs is None or paired(mine.values, theirs.values, config.confidence).low > config.margin
 
 
 def _deciding(report: Report) -> Scores:
@@ -184,13 +193,16 @@ def _against(
     pairs = {i: (_deciding(report).values, champion.values) for i, report in same.items()}
     tried = challenge_all(pairs, config.margin, config.confidence, earlier)
     better = [i for i, challenge in tried.items() if challenge.passed]
-    winner = max(better, key=lambda i: (tried[i].interval.mean, -i), default=None)
+    able = [i for i in better if _above_baseline(same[i], config)]
+    winner = max(able, key=lambda i: (tried[i].interval.mean, -i), default=None)
     found = {}
     for i, challenge in tried.items():
         scores = _deciding(same[i])
         scale = scale_of(scores.measure)
         if i == winner:
             verdict = f"better than {rival}"
+        elif i in better and i not in able:
+            verdict = f"better than {rival}, but not shown to be better than the {same[i].baseline_name}"
         elif i in better:
             verdict = f"better than {rival}, but {names[winner or 0]} is better still"
         else:

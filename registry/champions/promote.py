@@ -30,6 +30,7 @@ from ssl_core.data.dataset import Dataset
 from ssl_core.errors import RegistryError
 from ssl_core.evaluation.report import Report, TaskConfig, Tell, silent
 from ssl_core.evaluation.task import task_named
+from ssl_core.evaluation.tasks.fine_tuned import without_fine_tuning
 from ssl_core.models.bundle import read_card
 
 _WAIT_SECONDS = 6 * 3600.0
@@ -47,7 +48,8 @@ def evaluate_version(
     """The version's report on this data under this protocol: the stored one if it fits, else a new one.
 
     Waits for a running study or watcher. The evaluation's run is nested in that of the version's trial. Without
-    `config`, the protocol is the one that the gate asks of such a card.
+    `config`, the protocol is the one that the gate asks of such a card. Where the stored report lacks nothing but
+    fine-tuning, that is added to it.
 
     Raises:
         InfeasibleError: the pack cannot serve the encoder.
@@ -70,7 +72,9 @@ def evaluate_version(
             known = known_report(store, version, digest, config)
         if known is not None:
             return known
-        evaluation, card = evaluate_registered(store, data, version, config, device=device, tell=tell)
+        frozen = without_fine_tuning(config)
+        before = known_report(store, version, digest, frozen) if frozen is not None else None
+        evaluation, card = evaluate_registered(store, data, version, config, device=device, tell=tell, before=before)
         # a claim only advises: where another was as fast, its report stands
         if (known := known_report(store, store.get(version.name, version.version), digest, config)) is not None:
             return known
@@ -166,7 +170,7 @@ def judge(
         line = draft("promoted" if decision.promoted else "refused", "gate", version, decision.reason, against)
         report = reports[version.version]
         measured = {"pack_digest": report.data_digest, "protocol": report.config.deciding_key, "gate": gate.digest()}
-        return line.model_copy(update={"numbers": decision.numbers, **measured})
+        return line.model_copy(update={"numbers": decision.numbers, "kept": decision.kept, **measured})
 
     found, fresh, weights = dict[int, Decision](), list[EncoderVersion](), list[str]()
     for version in candidates:

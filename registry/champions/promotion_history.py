@@ -68,6 +68,8 @@ class Line(Config, extra="ignore"):
     """what was measured: `ssl_core.evaluation.report.TaskConfig.deciding_key`"""
     gate: str = ""
     """digest of the thresholds"""
+    kept: bool = False
+    """`Decision.kept`"""
 
     @property
     def names(self) -> Champion | None:
@@ -83,6 +85,7 @@ class Line(Config, extra="ignore"):
             numbers=self.numbers,
             incumbent=self.incumbent,
             entry=self.sequence,
+            kept=self.kept,
         )
 
     @property

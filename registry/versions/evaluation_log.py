@@ -19,7 +19,7 @@ from registry.tracking.dataset_input import DatasetView
 from registry.versions.fetching import fetch
 from registry.versions.gain import gain_of
 from registry.versions.model_card import NOT_EVALUATED, describe_version, render_card
-from registry.versions.records import PREFIX, Decision, EncoderVersion, EvaluationSummary
+from registry.versions.records import FINE_TUNING, PREFIX, Decision, EncoderVersion, EvaluationSummary
 from registry.versions.store import EncoderStore, bundle_digest
 from registry.versions.upload import CARD_FILE
 from ssl_core.data.dataset import Dataset
@@ -28,6 +28,7 @@ from ssl_core.evaluation.extract import ExtractionTimes, FeatureCache
 from ssl_core.evaluation.report import Report, TaskConfig, Tell, scale_of, silent
 from ssl_core.evaluation.task import parse_report, probing, task_of
 from ssl_core.evaluation.task_contract import Companion, Context, Evaluation
+from ssl_core.evaluation.tasks.fine_tuned import fine_tuned, fine_tuning_words
 from ssl_core.evaluation.tasks.probing_report import ProbingReport, reference_table
 from ssl_core.models.bundle import load_bundle, read_card
 from ssl_core.models.cards import Card
@@ -37,6 +38,8 @@ FEATURES_FOLDER = "features"
 REPORT_FILE = "report.json"
 TEST_SPLIT = "test split"
 """what MLflow calls the data that an evaluation's metrics are of"""
+_LONGEST = 1000
+"""letters of a tag"""
 REPORT_DIGEST = f"{PREFIX}report_sha256"
 """tag of the evaluation's run"""
 
@@ -49,11 +52,13 @@ def evaluate_registered(
     *,
     device: torch.device | str = "cpu",
     tell: Tell = silent,
+    before: Report | None = None,
 ) -> tuple[Evaluation[Report], Card]:
     """Evaluate a registered version, with features kept under the store's home folder; and its card.
 
     Args:
         config: the protocol; None: the one that the gate asks of such a card.
+        before: a report that answers all of it but fine-tuning, which alone is then measured.
 
     Raises:
         InfeasibleError: the data cannot serve the model.
@@ -72,6 +77,8 @@ def evaluate_registered(
             companions=() if companion is None else (_loaded(companion, device),),
             tell=tell,
         )
+        if before is not None and config is not None:
+            return fine_tuned(found.model, found.card, data, config, context, before), found.card
         task = task_of(found.card)
         return task.evaluate(found.model, found.card, data, config or task.config(), context), found.card
 
@@ -129,7 +136,7 @@ def log_evaluation(
     log, text = store.run_log, report.to_json()
     run_id = log.start_nested(
         parent_run_id,
-        f"evaluate {version.name} v{version.version}",
+        f"evaluate {version.name} v{version.version}{', fine-tuned' if fine_tuning_words(report) else ''}",
         {
             f"{PREFIX}kind": "evaluation",
             f"{PREFIX}encoder": version.reference,
@@ -158,8 +165,8 @@ def log_evaluation(
         raise
     log.finish(run_id, "FINISHED")
     version = tag_version(store, version, report, run_id)
-    store.set_description(version, describe_version(card, version.lineage, f"{report.headline_text}."))
-    _write_card(store, version, card, report, None)
+    store.set_description(version, describe_version(card, version.lineage, f"{version.found}."))
+    _write_card(store, version, card, report, version.decision)
     return version
 
 
@@ -177,10 +184,12 @@ def tag_version(store: EncoderStore, version: EncoderVersion, report: Report, ru
         f"{PREFIX}protocol": report.config.protocol,
         f"{PREFIX}gain": "" if (gain := gain_of(report)) is None else gain.to_json(),
     }
+    if tuned := fine_tuning_words(report):
+        tags[FINE_TUNING] = tuned[:_LONGEST]
     if report.deciding is not None:
         measurement, scores = report.paired()[0]
         tags[f"{PREFIX}result"] = f"{scores.name}: {scale_of(scores.measure).interval(measurement.value)}"
-    return store.add_event(store.tag(version, tags), "evaluated", summary.headline)
+    return store.add_event(store.tag(version, tags), "evaluated", tuned or summary.headline)
 
 
 def read_report(store: EncoderStore, version: EncoderVersion) -> Report | None:
@@ -234,9 +243,9 @@ def settle_leftovers(
 
 def log_decision(store: EncoderStore, version: EncoderVersion, decision: Decision, card: Card) -> EncoderVersion:
     """Store the decision on the version (tag), beside the report (artifact) and in the card."""
-    version = store.tag(
-        version, {f"{PREFIX}decision": decision.to_json(), f"{PREFIX}decision_reason": decision.reason[:1000]}
-    )
+    told = version.model_copy(update={"decision": decision})
+    tags = {"decision": decision.to_json(), "decision_reason": decision.reason[:1000], "status": told.status}
+    version = store.tag(version, {f"{PREFIX}{name}": value for name, value in tags.items()})
     if version.evaluation is not None and store.run_log.find_run(version.evaluation.run_id):
         text = json.dumps(decision.model_dump(mode="json"), indent=2)
         store.run_log.log_text(version.evaluation.run_id, text, "decision.json")

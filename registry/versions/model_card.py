@@ -16,7 +16,8 @@ def render_card(name: str, card: Card, lineage: Lineage, evaluation: str = NOT_E
     """The whole page; `evaluation` is what stands under that heading, as Markdown."""
     text = card.describe()
     how = "trained elsewhere" if lineage.source else "pretrained without labels by a self-supervised recipe"
-    how = f"pretrained without labels by the `{lineage.recipe}` recipe" if lineage.recipe else how
+    labels = f"label-free on your data, with {lineage.supervision}," if lineage.supervision else "without labels"
+    how = f"pretrained {labels} by the `{lineage.recipe}` recipe" if lineage.recipe else how
     shape = ", ".join(["B", *map(str, card.input_shape)])
     limits = (
         "Measured on the data named above alone; other objects and scenes, noisy or occluded ones, were not tried.",

@@ -18,9 +18,11 @@ from ssl_core.models.cards import Card, CardKind
 PREFIX = "splatsweep."
 CARD_KIND, MODALITY = f"{PREFIX}card", f"{PREFIX}modality"
 """Tags that say what a version is: its card's kind; what older revisions wrote instead."""
+FINE_TUNING = f"{PREFIX}fine_tuning"
+"""Tag: what fine-tuning gave, in words."""
 CANDIDATE, CHAMPION = "candidate", "champion"
 EventKind = Literal["registered", "evaluated", "refused", "promoted", "demoted"]
-Status = Literal["registered", "evaluated", "refused", "champion", "former champion"]
+Status = Literal["registered", "evaluated", "candidate", "refused", "champion", "former champion"]
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -41,6 +43,8 @@ class Lineage(Config):
     """`registry.versions.environment.Environment.digest()` of the process that ran the study"""
     source: str = ""
     """what it was made of where no study trained it: `imported pointnet_cls weights`"""
+    supervision: str = ""
+    """whose labels it learnt from all the same: `an ImageNet-supervised teacher`"""
 
     @property
     def origin(self) -> str:
@@ -86,6 +90,8 @@ class Decision(Config):
     """version of the champion it was compared with"""
     entry: int | None = None
     """its line in the model's ledger"""
+    kept: bool = False
+    """sound, but not shown to be better than its baseline, where there was no champion: it stays a candidate"""
 
 
 class EvaluationSummary(Config):
@@ -119,6 +125,8 @@ class EncoderVersion(Config):
     evaluation: EvaluationSummary | None = None
     gain: Gain | None = None
     """of its last evaluation; None where there is no baseline, or an older revision evaluated it"""
+    fine_tuning: str = ""
+    """what fine-tuning gave, for people; empty before it was measured"""
     decision: Decision | None = None
     run_id: str = ""
     """MLflow run it was registered from"""
@@ -132,6 +140,12 @@ class EncoderVersion(Config):
         """`name/version`, as `pull` and `resolve` take it."""
         return f"{self.name}/{self.version}"
 
+    @property
+    def found(self) -> str:
+        """What its evaluations found, for people."""
+        headline = "not evaluated" if self.evaluation is None else self.evaluation.headline
+        return f"{headline}; {self.fine_tuning}" if self.fine_tuning else headline
+
     def check_known(self) -> None:
         """Raises NewerVersionError where the card is of a kind that a newer installation wrote."""
         if self.kind and self.kind not in get_args(CardKind):
@@ -142,7 +156,8 @@ class EncoderVersion(Config):
 
     @property
     def status(self) -> Status:
-        """What the events say: the last promotion or demotion, else the last of the others."""
+        """What the events say: the last promotion or demotion, else the last of the others. Whom the gate turned away
+        before there was a champion stays a candidate."""
         kinds = [event.kind for event in self.events]
         crowned = [kind for kind in kinds if kind in ("promoted", "demoted")]
         match crowned[-1] if crowned else (kinds[-1] if kinds else "registered"):
@@ -150,6 +165,8 @@ class EncoderVersion(Config):
                 return "champion"
             case "demoted":
                 return "former champion"
+            case "refused" if self.decision is not None and self.decision.kept:
+                return "candidate"
             case kind:
                 return kind
 

@@ -7,7 +7,7 @@ the same trial are one version, however often a study is resumed.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from registry.versions.model_card import describe_version
 from registry.versions.records import (
     CANDIDATE,
     CARD_KIND,
+    CHAMPION,
+    FINE_TUNING,
     PREFIX,
     Decision,
     EncoderVersion,
@@ -238,10 +240,20 @@ class EncoderStore:
             aliases = sorted(f"{alias} (version {v.version})" for v in versions for alias in v.aliases)
             numbers = ", ".join(str(v.version) for v in versions)
             known = f"its aliases are {', '.join(aliases)}" if aliases else "it has no aliases"
-            return RegistryError(f"{name} has no {what}; {known}, its versions {numbers}")
+            return RegistryError(f"{name} has no {what}; {known}, its versions {numbers}{_why_no_champion(versions)}")
         names = sorted({v.name for v in self.list()})
         there = f"there are {', '.join(names)}" if names else "none are registered: run a study first (make sweep)"
         return RegistryError(f"no registered encoder '{name}' at {self.run_log.tracking_uri}; {there}")
+
+
+def _why_no_champion(versions: Sequence[EncoderVersion]) -> str:
+    """What the gate said of the newest candidate, and how to have it all the same; empty where it said nothing."""
+    kept = [version for version in versions if version.status == "candidate" and version.decision is not None]
+    if not kept or any(CHAMPION in version.aliases for version in versions):
+        return ""
+    last = kept[-1]
+    reason = last.decision.reason if last.decision is not None else ""
+    return f". Nobody is champion: version {last.version} was {reason}. Take it all the same as {last.reference}"
 
 
 _DIGITS = 10
@@ -292,6 +304,7 @@ def _read(version: Any, aliases: Mapping[str, str]) -> EncoderVersion:
         events=events_of(tags),
         evaluation=optional(EvaluationSummary, tags.get(f"{PREFIX}evaluation")),
         gain=optional(Gain, tags.get(f"{PREFIX}gain")),
+        fine_tuning=tags.get(FINE_TUNING, ""),
         decision=optional(Decision, tags.get(f"{PREFIX}decision")),
         run_id=version.run_id or "",
         model_id=tags.get(f"{PREFIX}model_id", ""),

@@ -35,12 +35,17 @@ UNCHANGED = PointAugment(scale=1, shift=0, jitter=0, drop_points=0)
 
 
 def augment_points(
-    points: Tensor, contract: PointsContract, config: PointAugment, generator: torch.Generator
+    points: Tensor,
+    contract: PointsContract,
+    config: PointAugment,
+    generator: torch.Generator,
+    staying: Tensor | None = None,
 ) -> Tensor:
     """[B, N, D] -> [B, N, D], a new tensor. The generator is on the CPU: the same one gives the same on any device.
 
     Points that are left out are replaced by one that stays, which changes nothing where points are pooled by their
-    maximum. Normals turn with the object and are otherwise left as they are.
+    maximum. Normals turn with the object and are otherwise left as they are. Points that `staying` [B, N] bool marks
+    are never left out; nothing else depends on it.
     """
     batch, count, _ = points.shape
     draws = torch.rand(batch, 8, generator=generator)
@@ -62,7 +67,10 @@ def augment_points(
     share = config.drop_points * draws[:, 7]
     dropped = torch.rand(batch, count, generator=generator) < share[:, None]
     dropped[:, 0] = False
-    augmented: Tensor = torch.where(dropped.to(points.device)[..., None], out[:, :1], out)
+    dropped = dropped.to(points.device)
+    if staying is not None:
+        dropped &= ~staying
+    augmented: Tensor = torch.where(dropped[..., None], out[:, :1], out)
     return augmented
 
 

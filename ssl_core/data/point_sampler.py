@@ -96,8 +96,12 @@ class PointSampler:
 
     def sample(self, objects: Indices, rng: np.random.Generator, out: Array | None = None) -> Array:
         """A random draw: [B, N, D] float32, written into `out` where it is given (contiguous or not)."""
+        return self.gather(objects, self.pick(objects, rng), out)
+
+    def pick(self, objects: Indices, rng: np.random.Generator) -> Indices:
+        """The rows of a random draw, within each object: [B, N]."""
         seed = rng.integers(0, 2**64, size=len(objects), dtype=np.uint64)
-        return self._gather(objects, self._pick(objects, seed, seed), out)
+        return self._pick(objects, seed, seed)
 
     def draw(self, objects: Indices, draw: int, out: Array | None = None) -> Array:
         """Draw number `draw`, the same whenever it is asked for: [B, N, D] float32.
@@ -106,7 +110,11 @@ class PointSampler:
         farthest-point starts, as many as the pack has.
         """
         turn = seeds(0, objects) // np.uint64(2) + np.uint64(draw)
-        return self._gather(objects, self._pick(objects, seeds(draw, objects), turn), out)
+        return self.gather(objects, self._pick(objects, seeds(draw, objects), turn), out)
+
+    def kept_rows(self, index: int) -> Indices:
+        """The rows of one object that the contract keeps."""
+        return np.flatnonzero(self._eligible(np.array([index]))[0])
 
     def _pick(self, objects: Indices, seed: Bits, turn: Bits) -> Indices:
         """[B, N] rows within each object. `turn` [B] chooses among cached orders, `seed` [B] everything random."""
@@ -172,7 +180,8 @@ class PointSampler:
             eligible &= alphas > self.contract.alpha_threshold
         return eligible, alphas
 
-    def _gather(self, objects: Indices, picked: Indices, out: Array | None) -> Array:
+    def gather(self, objects: Indices, picked: Indices, out: Array | None = None) -> Array:
+        """The points of rows [B, N] within each object: [B, N, D] float32, written into `out` where it is given."""
         contract = self.contract
         if out is None:
             out = np.empty((*picked.shape, contract.columns), dtype=np.float32)

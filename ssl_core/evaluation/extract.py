@@ -15,6 +15,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +32,7 @@ from ssl_core.data.object_pack import Pack
 from ssl_core.data.point_sampler import PointSampler
 from ssl_core.errors import StorageError
 from ssl_core.evaluation.report import Steps
-from ssl_core.files.whole import atomic_write
+from ssl_core.files.whole import atomic_write, locked
 from ssl_core.models.modes import device_of, evaluating
 
 Features = NDArray[np.float32]
@@ -94,16 +95,22 @@ def image_features(
 
     When an object has more than V views, they are taken evenly spaced over its views. Otherwise as `point_features`.
     """
-    available = int(pack.num_views[objects].min())
-    count = available if views is None else min(views, available)
-    spaced = (np.arange(count)[None] * pack.num_views[objects][:, None]) // count
-    index = (pack.first_view[objects][:, None] + spaced).reshape(-1)
+    places = spaced_views(pack, objects, views)
+    index = places.reshape(-1)
     stored = (
         torch.from_numpy(pack.views[index[start : start + _IMAGE_BATCH]]).to(device_of(encoder))
         for start in range(0, len(index), _IMAGE_BATCH)
     )
     batches = (whole_images(some, image_size) for some in stored)
-    return encoded(encoder, batches, times, steps).reshape(len(objects), count, -1)
+    return encoded(encoder, batches, times, steps).reshape(*places.shape, -1)
+
+
+def spaced_views(pack: Pack, objects: NDArray[np.int64], views: int | None) -> NDArray[np.int64]:
+    """[len(objects), V] which of the pack's views `image_features` takes."""
+    available = int(pack.num_views[objects].min())
+    count = available if views is None else min(views, available)
+    spaced: NDArray[np.int64] = (np.arange(count)[None] * pack.num_views[objects][:, None]) // count
+    return pack.first_view[objects][:, None] + spaced
 
 
 def encoded(
@@ -136,6 +143,8 @@ def view_batch_count(pack: Pack, objects: NDArray[np.int64], views: int | None =
 
 LIMIT_BYTES = 4 * 2**30
 _FORMAT = "1"
+_LOCKS = "locks"
+"""folder of lock files, by the first digits of a key: 256 for all arrays"""
 _STALE_SECONDS = 24 * 3600
 """A half-written file of a process that was killed is removed after a day."""
 
@@ -187,10 +196,17 @@ class ExtractionLog:
 
 
 class FeatureCache:
-    """Arrays of features under a folder, several processes at once; safetensors, each file whole or absent."""
+    """Arrays of features under a folder, several processes at once; safetensors, each file whole or absent.
+
+    What one process computes, another that asks for it waits for.
+    """
 
     def __init__(self, folder: Path, limit_bytes: int = LIMIT_BYTES) -> None:
         self.folder, self._limit = folder, limit_bytes
+
+    def beside(self, name: str) -> "FeatureCache":
+        """Another such folder beside this one, with a limit of its own."""
+        return FeatureCache(self.folder.with_name(name), self._limit)
 
     def recall(self, key: FeatureKey, compute: Callable[[], Features], log: ExtractionLog) -> Features:
         """The array kept under `key`, else computed and kept; a disk that is full keeps nothing and hinders nobody."""
@@ -202,9 +218,16 @@ class FeatureCache:
             log.kept += 1
             log.saved_seconds += cost - (time.perf_counter() - began)
             return features
-        features, seconds = timed(compute, log)
-        self._keep(path, key, features, seconds)
-        return features
+        with ExitStack() as stack:
+            with suppress(StorageError):  # without a lock it may be computed twice, no more
+                stack.enter_context(locked(self.folder / _LOCKS / path.name[:2]))
+            waited = _read(path, key)
+            if waited is not None:
+                log.kept += 1
+                return waited[0]
+            features, seconds = timed(compute, log)
+            self._keep(path, key, features, seconds)
+            return features
 
     def _keep(self, path: Path, key: FeatureKey, features: Features, seconds: float) -> None:
         array = np.ascontiguousarray(features)

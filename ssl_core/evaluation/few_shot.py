@@ -22,6 +22,11 @@ class FewShotConfig(Config):
     pool_per_class: int = Field(default=20, ge=1, description="fit objects per class that label draws choose from")
 
 
+def few_shot(config: FewShotConfig) -> FewShotConfig:
+    """What says how the probe measures, without the fields that a recipe's own validation adds."""
+    return FewShotConfig.model_validate(config.model_dump(include=set(FewShotConfig.model_fields)))
+
+
 class FewShotProbe:
     """Label draws from objects of `fit`, scored on all of `val`; the same for every trial and epoch of a study."""
 

@@ -1,21 +1,22 @@
-"""The grid of a probing evaluation: features of an encoder and its twins → rows with intervals.
+"""The grid of a probing evaluation: features of an encoder and its baselines → rows with intervals.
 
 Features come in *cells*: one number of views (None for points) and several draws of it. Every probe of a
-cell is fitted on the same label draws for the encoder and for each twin, so that differences are paired.
+cell is fitted on the same label draws for the encoder and for each baseline, so that differences are paired.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, assert_never
+from typing import assert_never
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ssl_core.config import Config
-from ssl_core.evaluation.probes import ProbeResult, draw_labels, knn, linear_probe, linear_svm
-from ssl_core.evaluation.protocol import PROBES, LabelSetting, Pooling, Probe, ProbingConfig
-from ssl_core.evaluation.report import Measurement, Scores, Steps
-from ssl_core.evaluation.statistics import Interval, bootstrap_mean, mean_interval, paired_intervals
+from ssl_core.evaluation.probe_rows import Row, Spread
+from ssl_core.evaluation.probes import ProbeResult, draw_labels, knn, linear_probe, linear_svm, one_scale_svm
+from ssl_core.evaluation.protocol import PROBES, SCALES, LabelSetting, Pooling, Probe, ProbingConfig
+from ssl_core.evaluation.report import BaselineScore, Scores, Steps, beside, strongest
+from ssl_core.evaluation.statistics import bootstrap_mean, mean_interval
 from ssl_core.models.modes import threads
 
 Features = NDArray[np.float32]
@@ -30,51 +31,6 @@ class Labels:
     train: NDArray[np.int64]
     test: NDArray[np.int64]
     classes: int
-
-
-class Spread(Config):
-    """Accuracies of single draws (one draw of labels, one of points or views): what a single-seed number might have
-    been."""
-
-    draws: int
-    sd: float
-    low: float
-    high: float
-
-
-class Row(Config):
-    """One accuracy: how, with which labels, from how many views, and against what.
-
-    `over` says what the intervals speak of: label draws (Student's t), or test objects (bootstrap) where
-    the labels can be drawn in one way only.
-    """
-
-    probe: Probe
-    labels: str
-    views: int | None
-    """None for points"""
-    pooling: Pooling | None = None
-    """of views"""
-    accuracy: Interval
-    twin: Interval | None
-    difference: Interval | None
-    over: Literal["label draws", "test objects"]
-    single: Spread | None = None
-
-    @property
-    def key(self) -> str:
-        """Metric name, for example `svm/5_per_class/views_8` or `svm/all/views_8_mean`."""
-        labels = self.labels.replace(" %", "_percent").replace(" ", "_")
-        views = f"/views_{self.views}" if self.views is not None else ""
-        return f"{self.probe}/{labels}{views}" + ("_mean" if self.pooling == "mean" else "")
-
-    def measurement(self, most_views: int | None) -> Measurement:
-        """The accuracy for comparisons; of all views it is the main one."""
-        every = self.views == most_views
-        views = "" if self.views is None or every else f", {self.views} views"
-        mean = ", mean over views" if self.pooling == "mean" else ""
-        label = f"{PROBES[self.probe]}, {self.labels}{views}{mean}"
-        return Measurement(key=self.key, label=label, value=self.accuracy, main=every and self.pooling != "mean")
 
 
 class FeatureHealth(Config):
@@ -101,11 +57,22 @@ class Answers:
 
 
 @dataclass(frozen=True)
+class Probed:
+    """What one probe found: the encoder's answers, and each baseline's as `Answers.correct`."""
+
+    encoder: Answers
+    baselines: dict[str, NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
 class Decisive:
-    """The linear SVM at all views: what was answered, and the twins' mean answers on the same draws and objects."""
+    """The deciding probe at all views: what was answered, and the strongest baseline's answers on the same draws and
+    objects."""
 
     encoder: Scores
-    twin: Scores | None
+    baseline: Scores | None
+    baseline_name: str
+    baselines: dict[str, BaselineScore]
 
 
 @dataclass(frozen=True)
@@ -122,14 +89,13 @@ def probe_cell(
     draws: Sequence[Features], labels: Labels, setting: LabelSetting, probe: Probe, config: ProbingConfig
 ) -> Answers:
     """Fit one probe for every label draw and every point draw of a cell: every labelled object, every test object."""
-    n = len(labels.train)
     correct = np.zeros((setting.draws, len(labels.test)))
     single = np.zeros((setting.draws, len(draws)))
     first = []
     for draw in range(setting.draws):
         chosen = labelled(labels, setting, config, draw)
         for place, features in enumerate(draws):
-            result = fit_probe(features[:n][chosen], features[n:], labels, chosen, probe, config)
+            result = fit_probe(features, labels, chosen, probe, config)
             correct[draw] += result.predictions == labels.test
             single[draw, place] = result.accuracy
             if draw == 0:
@@ -144,15 +110,20 @@ def labelled(labels: Labels, setting: LabelSetting, config: ProbingConfig, draw:
 
 
 def fit_probe(
-    train: Features, test: Features, labels: Labels, chosen: NDArray[np.int64], probe: Probe, config: ProbingConfig
+    features: Features, labels: Labels, chosen: NDArray[np.int64], probe: Probe, config: ProbingConfig
 ) -> ProbeResult:
-    """Fit on the labelled objects' features, predict the test objects'."""
-    truth = labels.train[chosen]
+    """Fit on the labelled ones of `features` [objects, F], train then test; predict the test objects."""
+    known, test = features[: len(labels.train)], features[len(labels.train) :]
+    train, truth = known[chosen], labels.train[chosen]
     match probe:
         case "svm":
             return linear_svm(train, truth, test, labels.test, C=config.svm_c)
+        case "one_scale_svm":
+            return one_scale_svm(train, truth, test, labels.test, C=config.svm_c, reference=known)
         case "knn":
             return knn(train, truth, test, labels.test, k=config.knn_k)
+        case "nearest":
+            return knn(train, truth, test, labels.test, k=1)
         case "linear":
             # steps of a few hundred objects are too small to share: two threads on busy cores take 30 times as long
             with threads(1):
@@ -163,52 +134,87 @@ def fit_probe(
 
 def probe_grid(
     cells: Cells,
-    twins: Sequence[Cells],
+    baselines: Mapping[str, Sequence[Cells]],
     labels: Labels,
     config: ProbingConfig,
     pooling: Pooling | None = None,
     steps: Steps | None = None,
 ) -> Grid:
-    """Every label setting × number of views × probe, against the twins.
+    """Every label setting × number of views × probe, against the baselines.
 
-    The SVM is fitted everywhere; kNN where views are pooled by their maximum; the linear probe at all views.
+    The deciding SVM is fitted everywhere, the other one and the linear probe at all views, neighbours where views are
+    pooled by their maximum.
 
-    Twins are given as the same cells of each, or none. `pooling` says how the cells' views were pooled (None: points);
-    `steps` hears of every fit (`fits` in all).
+    A baseline is given as cells of its members, whose answers are averaged: the encoder's, or some of them. At all
+    views the deciding probe of the encoder stands beside both SVMs of each baseline: what features are worth must not
+    be read too low because of the basis that they are written in. `pooling` says how the cells' views were pooled
+    (None: points); `steps` hears of every fit (`fits` in all).
     """
-    most_views, most_labels = _most(cells), most_labelled(config, labels)
+    most, most_labels = most_views(cells), most_labelled(config, labels)
     rows: list[Row] = []
-    kept: dict[LabelSetting, tuple[Answers, NDArray[np.float64] | None]] = {}
+    kept: dict[LabelSetting, tuple[Probed, Row]] = {}
     for views, draws in cells.items():
+        there = {name: [some[views] for some in members if views in some] for name, members in baselines.items()}
         for setting in config.label_settings:
-            for probe in _probes(config, pooling=pooling, most=views == most_views):
-                found = probe_cell(draws, labels, setting, probe, config)
-                twin = [probe_cell(other[views], labels, setting, probe, config).correct for other in twins]
-                twin_correct = np.mean(twin, axis=0) if twin else None
-                place = {"probe": probe, "labels": setting.name, "views": views, "pooling": pooling}
-                rows.append(Row.model_validate({**place, **_numbers(found, twin_correct, config)}))
+            answers: dict[Probe, Probed] = {}
+            for probe in _probes(config, pooling=pooling, most=views == most):
+                answers[probe] = _probed(draws, there, labels, setting, probe, config)
                 if steps is not None:
-                    steps.step(setting.draws * len(draws) * (1 + len(twins)))
-                if probe == "svm" and views == most_views:
-                    kept[setting] = (found, twin_correct)
+                    steps.step(setting.draws * len(draws) * (1 + sum(map(len, there.values()))))
+            for probe, found in _both_readings(answers, config).items():
+                place = {"probe": probe, "labels": setting.name, "views": views, "pooling": pooling}
+                rows.append(Row.model_validate({**place, **_numbers(found, config)}))
+                if probe == config.deciding_probe and views == most:
+                    kept[setting] = (found, rows[-1])
     return Grid(
         rows=tuple(rows),
-        deciding=_decisive(config.deciding_labels, *kept[config.deciding_labels]),
-        full_labels=_decisive(most_labels, *kept[most_labels]),
-        confusion=_confusion(kept[most_labels][0].predictions, labels),
+        deciding=_decisive(config, config.deciding_labels, *kept[config.deciding_labels]),
+        full_labels=_decisive(config, most_labels, *kept[most_labels]),
+        confusion=_confusion(kept[most_labels][0].encoder.predictions, labels),
     )
 
 
-def fits(draws: Mapping[int | None, int], config: ProbingConfig, pooling: Pooling | None, encoders: int) -> int:
-    """Probes that `probe_grid` fits: `draws` of the cells by number of views, for the encoder and its twins."""
-    labels, most = sum(setting.draws for setting in config.label_settings), _most(draws)
+def _probed(
+    draws: Sequence[Features],
+    baselines: Mapping[str, Sequence[Sequence[Features]]],
+    labels: Labels,
+    setting: LabelSetting,
+    probe: Probe,
+    config: ProbingConfig,
+) -> Probed:
+    """Of one cell; each baseline as the mean of its members' answers."""
+    others: dict[str, NDArray[np.float64]] = {
+        name: np.mean([probe_cell(one, labels, setting, probe, config).correct for one in members], axis=0)
+        for name, members in baselines.items()
+        if members
+    }
+    return Probed(probe_cell(draws, labels, setting, probe, config), others)
+
+
+def _both_readings(answers: Mapping[Probe, Probed], config: ProbingConfig) -> dict[Probe, Probed]:
+    """The deciding probe beside the baselines as both SVMs read them, where both were fitted."""
+    mine, other = answers[config.deciding_probe], answers.get(config.other_svm)
+    if other is None:
+        return dict(answers)
+    second = {f"{name}, {SCALES[config.other_svm]}": correct for name, correct in other.baselines.items()}
+    return {**answers, config.deciding_probe: Probed(mine.encoder, {**mine.baselines, **second})}
+
+
+def fits(
+    draws: Mapping[int | None, int], config: ProbingConfig, pooling: Pooling | None, encoders: int, at_most: int
+) -> int:
+    """Probes that `probe_grid` fits: `draws` of the cells by number of views, for `encoders` that have all cells and
+    `at_most` further ones that have the one of all views."""
+    labels, most = sum(setting.draws for setting in config.label_settings), most_views(draws)
     return sum(
-        encoders * labels * count * len(_probes(config, pooling=pooling, most=views == most))
+        (encoders + (at_most if views == most else 0))
+        * (labels * count * len(_probes(config, pooling=pooling, most=views == most)))
         for views, count in draws.items()
     )
 
 
-def _most(views: Iterable[int | None]) -> int | None:
+def most_views(views: Iterable[int | None]) -> int | None:
+    """The cell of all views; None for points."""
     return max(views, key=lambda count: count or 0)
 
 
@@ -216,9 +222,9 @@ def _probes(config: ProbingConfig, *, pooling: Pooling | None, most: bool) -> tu
     """Those fitted at one number of views; what is left out tells nothing that the SVM does not."""
     left_out: set[Probe] = set()
     if pooling == "mean":
-        left_out.add("knn")
+        left_out |= {"knn", "nearest"}
     if not most:
-        left_out.add("linear")
+        left_out |= {"linear", "nearest", config.other_svm}
     return tuple(probe for probe in config.probes if probe not in left_out)
 
 
@@ -239,19 +245,27 @@ def feature_health(features: Features, test_labels: NDArray[np.int64]) -> Featur
     return FeatureHealth(finite=finite, relative_std=relative, effective_rank=rank, constant_accuracy=constant)
 
 
-def _numbers(found: Answers, twin: NDArray[np.float64] | None, config: ProbingConfig) -> dict[str, object]:
+def _numbers(found: Probed, config: ProbingConfig) -> dict[str, object]:
     """The part of a row that was measured."""
-    by_draw, confidence = len(found.correct) > 1, config.confidence
-    numbers = {"over": "label draws" if by_draw else "test objects", "single": _spread(found.single)}
-    if twin is not None:
-        intervals = paired_intervals(found.correct, twin, confidence)
-        return {**numbers, **dict(zip(("accuracy", "twin", "difference"), intervals, strict=True))}
-    alone = (
-        mean_interval(found.correct.mean(axis=1), confidence)
+    correct, confidence = found.encoder.correct, config.confidence
+    by_draw = len(correct) > 1
+    accuracy = (
+        mean_interval(correct.mean(axis=1), confidence)
         if by_draw
-        else bootstrap_mean(found.correct[0], confidence=confidence)
+        else bootstrap_mean(correct[0], confidence=confidence)
     )
-    return {**numbers, "accuracy": alone, "twin": None, "difference": None}
+    baselines = beside(correct, found.baselines, confidence)
+    numbers = {
+        "over": "label draws" if by_draw else "test objects",
+        "single": _spread(found.encoder.single),
+        "accuracy": accuracy,
+        "baselines": baselines,
+    }
+    name = strongest(baselines)
+    if name is None:
+        return {**numbers, "baseline": None, "difference": None}
+    most = baselines[name]
+    return {**numbers, "baseline_name": name, "baseline": most.score, "difference": most.difference}
 
 
 def _spread(single: NDArray[np.float64]) -> Spread | None:
@@ -264,19 +278,21 @@ def _spread(single: NDArray[np.float64]) -> Spread | None:
     )
 
 
-def _decisive(setting: LabelSetting, found: Answers, twin: NDArray[np.float64] | None) -> Decisive:
-    return Decisive(_scores(setting, found.correct), None if twin is None else _scores(setting, twin))
+def _decisive(config: ProbingConfig, setting: LabelSetting, found: Probed, row: Row) -> Decisive:
+    def scores(correct: NDArray[np.float64]) -> Scores:
+        # four decimals: thirds and ninths of draws stay distinct, and the file stays small
+        values = tuple(tuple(row) for row in np.round(correct, 4).tolist())
+        return Scores(name=probe_at(config.deciding_probe, setting.name), unit="test objects", values=values)
+
+    strong = found.baselines.get(row.baseline_name)
+    return Decisive(
+        scores(found.encoder.correct), None if strong is None else scores(strong), row.baseline_name, row.baselines
+    )
 
 
-def _scores(setting: LabelSetting, correct: NDArray[np.float64]) -> Scores:
-    # four decimals: thirds and ninths of draws stay distinct, and the file stays small
-    values = tuple(tuple(row) for row in np.round(correct, 4).tolist())
-    return Scores(name=svm_at(setting.name), unit="test objects", values=values)
-
-
-def svm_at(labels: str) -> str:
-    """What is measured by the linear SVM at one label setting, for sentences."""
-    return f"{PROBES['svm']} at {labels} labels"
+def probe_at(probe: Probe, labels: str) -> str:
+    """What is measured by a probe at one label setting, for sentences."""
+    return f"{PROBES[probe]} at {labels} labels"
 
 
 def _confusion(predictions: NDArray[np.int64], labels: Labels) -> NDArray[np.float64]:

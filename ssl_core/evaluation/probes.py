@@ -1,7 +1,9 @@
 """Probes: how well frozen features separate classes, and which labels a probe may see.
 
-* `linear_svm`: StandardScaler, then a support vector machine with linear kernel and C=1 (one-versus-one), the
-  probe of the cross-modal reference.
+* `one_scale_svm`: a support vector machine with linear kernel and C=1 (one-versus-one) on features in one scale. It
+  knows of the features only their inner products about a common centre, so that rotating them changes nothing.
+* `linear_svm`: the same after StandardScaler, the probe of the cross-modal reference. Which columns are scaled, and so
+  what it finds with few labels, depends on the basis that the features are written in.
 * `knn`: the k nearest training objects by cosine similarity vote; summed similarity decides equal counts.
 * `linear_probe`: a linear layer trained by gradient, what most papers call linear probing.
 
@@ -59,6 +61,32 @@ def linear_svm(train_x: Features, train_y: Labels, test_x: Features, test_y: Lab
     machine = SVC(kernel="linear", C=C, cache_size=500)
     machine.fit(scaler.transform(train_x.astype(np.float64)), train_y)
     return _scored(machine.predict(scaler.transform(test_x.astype(np.float64))), test_y)
+
+
+def one_scale_svm(
+    train_x: Features,
+    train_y: Labels,
+    test_x: Features,
+    test_y: Labels,
+    C: float = 1.0,
+    *,
+    reference: Features | None = None,
+) -> ProbeResult:
+    """As `linear_svm`, after one shift and one scale for all columns: the mean column variance of `reference` is 1.
+
+    `reference` [r, F] needs no labels: all training objects, or those with labels when left out. What is predicted
+    depends on distances between features and on nothing else, whatever rotation they went through.
+    """
+    _check(train_x, train_y, test_x, test_y)
+    if len(np.unique(train_y)) == 1:
+        return _scored(np.full(len(test_y), train_y[0]), test_y)
+    from sklearn.svm import SVC  # see `linear_svm`
+
+    known = (train_x if reference is None else reference).astype(np.float64)
+    centre, scale = known.mean(axis=0), np.sqrt(known.var(axis=0).mean())
+    x, tests = ((some.astype(np.float64) - centre) / max(float(scale), 1e-12) for some in (train_x, test_x))
+    machine = SVC(kernel="precomputed", C=C, cache_size=500).fit(x @ x.T, train_y)
+    return _scored(machine.predict(tests @ x.T), test_y)
 
 
 def knn(train_x: Features, train_y: Labels, test_x: Features, test_y: Labels, k: int = 5) -> ProbeResult:

@@ -11,7 +11,7 @@ on; with it, they are drawn again from the config and must come out the same.
 """
 
 import json
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -20,11 +20,22 @@ from ssl_core.data.object_pack import Pack as ObjectPack
 from ssl_core.evaluation.probes import draw_labels
 from ssl_core.evaluation.report import TaskConfig
 
-PROTOCOL_VERSION: Literal["2"] = "2"
-"""Raised when the same config would be measured differently; a result names it."""
+PROTOCOL_VERSION: Literal["3"] = "3"
+"""Raised when the same config would be measured differently; a result names it. Reports of version 2 are read: random
+twins as they were initialised were their only baseline."""
 
-Probe = Literal["svm", "knn", "linear"]
-PROBES: dict[Probe, str] = {"svm": "linear SVM", "knn": "kNN", "linear": "linear probe"}
+Probe = Literal["svm", "one_scale_svm", "knn", "nearest", "linear"]
+PROBES: dict[Probe, str] = {
+    "svm": "linear SVM",
+    "one_scale_svm": "linear SVM, one scale",
+    "knn": "kNN",
+    "nearest": "1-NN",
+    "linear": "linear probe",
+}
+SCALES: dict[Probe, str] = {"svm": "scaled columns", "one_scale_svm": "one scale"}
+"""What tells the two SVMs apart."""
+BaselineKind = Literal["random_twins", "calibrated_twins", "coordinate_quantiles", "frozen_networks"]
+"""`ssl_core.evaluation.baselines` says what they are."""
 Pooling = Literal["max", "mean"]
 _NUMBERS = 1000
 """Numbers of label and view draws that one draw seed owns; a setting has at most so many draws."""
@@ -56,7 +67,7 @@ class LabelSetting(Config):
 class ProbingConfig(TaskConfig):
     """Probes on frozen features. Reports of one pack can be compared object by object where `deciding_key` is equal."""
 
-    protocol: Literal["2"] = Field(default=PROTOCOL_VERSION, description="version of the rules")
+    protocol: Literal["2", "3"] = Field(default=PROTOCOL_VERSION, description="version of the rules")
     draw_seed: int = Field(default=0, ge=0, le=10**6, description="another one: fresh draws of labels, points, views")
     label_settings: tuple[LabelSetting, ...] = Field(
         default=(
@@ -68,7 +79,7 @@ class ProbingConfig(TaskConfig):
         ),
         min_length=1,
     )
-    probes: tuple[Probe, ...] = Field(default=("svm", "knn", "linear"), min_length=1)
+    probes: tuple[Probe, ...] = Field(default=("svm", "one_scale_svm", "knn", "nearest", "linear"), min_length=1)
     point_draws: int = Field(default=3, ge=1, description="random point samples per object")
     views: tuple[int, ...] = Field(
         default=(1, 4, 16, 32, 64), min_length=1, description="capped by what the pack has; its maximum is added"
@@ -79,27 +90,50 @@ class ProbingConfig(TaskConfig):
     )
     knn_k: int = Field(default=5, ge=1)
     svm_c: float = Field(default=1.0, gt=0.0)
-    twin_seeds: tuple[int, ...] = (0, 1, 2)
+    baselines: tuple[BaselineKind, ...] = Field(
+        default=("random_twins", "calibrated_twins", "coordinate_quantiles", "frozen_networks"),
+        description="what the encoder is set beside; the strongest is what the gate asks it to beat",
+    )
+    twin_seeds: tuple[int, ...] = Field(default=(0, 1, 2), description="of random twins of both kinds")
     confidence: float = Field(default=0.95, gt=0.5, lt=1.0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_version_2(cls, values: Any) -> Any:
+        """What configs of before did not say: they had one kind of baseline."""
+        if isinstance(values, dict) and values.get("protocol") == "2":
+            return {"baselines": ("random_twins",), **values}
+        return values
 
     @model_validator(mode="after")
     def _decides(self) -> "ProbingConfig":
-        if "svm" not in self.probes:
-            raise ValueError("probes must hold 'svm': it is what the gate compares")
+        if self.probes[0] not in ("svm", "one_scale_svm"):
+            raise ValueError("probes must begin with 'svm' or 'one_scale_svm': the first is what the gate compares")
         if "max" not in self.pooling:
             raise ValueError("pooling must hold 'max': it is what the gate compares")
         return self
 
     @property
     def deciding_labels(self) -> LabelSetting:
-        """The first label setting: the linear SVM at these labels is what the gate compares."""
+        """The first label setting: the deciding probe at these labels is what the gate compares."""
         return self.label_settings[0]
+
+    @property
+    def deciding_probe(self) -> Probe:
+        """The first probe: one of the two SVMs."""
+        return self.probes[0]
+
+    @property
+    def other_svm(self) -> Probe:
+        """The one that does not decide."""
+        return "svm" if self.deciding_probe == "one_scale_svm" else "one_scale_svm"
 
     @property
     def deciding_key(self) -> str:
         """Rules, draws, deciding labels and probe. Sections and further label settings play no part."""
         labels = self.deciding_labels.model_dump(mode="json")
-        parts = [self.protocol, self.draw_seed, self.point_draws, self.view_draws, labels, self.svm_c]
+        parts: list[object] = [self.protocol, self.draw_seed, self.point_draws, self.view_draws, labels, self.svm_c]
+        parts += [] if self.protocol == "2" else [self.deciding_probe]
         return short_digest(json.dumps(parts, sort_keys=True))
 
     def label_seed(self, draw: int) -> int:

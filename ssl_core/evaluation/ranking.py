@@ -152,6 +152,12 @@ def across_modalities(
     )
 
 
+def part_to_whole(parts: Features, wholes: Features, labels: Labels, *, ks: Sequence[int] = KS) -> BothLevels:
+    """What is left of each object asks for the whole object, and for others of its class; both are [n, F]."""
+    place = np.arange(len(labels))
+    return _both(parts, wholes, labels, place, place, ks)
+
+
 def _both(
     queries: Features,
     gallery: Features,

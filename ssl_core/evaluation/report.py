@@ -5,16 +5,18 @@ report holds besides is its task's own affair (`ssl_core.evaluation.tasks`), whi
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal, assert_never
 
 import numpy as np
+from numpy.typing import ArrayLike
+from pydantic import Field
 
 from ssl_core.config import Config
-from ssl_core.evaluation.statistics import Interval, in_percent
+from ssl_core.evaluation.statistics import Interval, in_percent, paired_intervals
 
 REPORT_FORMAT: Literal[3] = 3
 Table = tuple[str, Sequence[str], Sequence[Sequence[str]]]
@@ -43,6 +45,36 @@ class Scores(Config):
     def shape(self) -> tuple[int, int]:
         """(draws, units)."""
         return len(self.values), len(self.values[0])
+
+
+class BaselineScore(Config):
+    """What one baseline scored, and how far the model is from it (model minus baseline, paired), both higher is better.
+
+    score, difference: in the unit of `Scores.values`.
+    """
+
+    score: Interval
+    difference: Interval
+
+
+def beside(model: ArrayLike, baselines: Mapping[str, ArrayLike], confidence: float) -> dict[str, BaselineScore]:
+    """Each baseline's mean and the paired difference; all are [draws, units].
+
+    Intervals are over draws, or over units where there is one draw.
+    """
+    found = {}
+    for name, values in baselines.items():
+        _, score, difference = paired_intervals(model, values, confidence)
+        found[name] = BaselineScore(score=score, difference=difference)
+    return found
+
+
+def strongest(baselines: Mapping[str, BaselineScore]) -> str | None:
+    """Name of the baseline with the largest mean, the first of equal ones; None where there is none.
+
+    Chosen on the draws that it is compared on, so the choice flatters it: a model has to beat more, never less.
+    """
+    return max(baselines, key=lambda name: baselines[name].score.mean, default=None)
 
 
 @dataclass(frozen=True)
@@ -134,8 +166,10 @@ class Report(Config):
     data_digest: str  # of the pack
     config: TaskConfig  # what was asked
     deciding: Scores | None  # what a gate compares; None where nothing could be measured
-    baseline: Scores | None  # what the model has to be set beside, on the same draws and units
-    baseline_name: str  # what it is, as `random twin`
+    baseline: Scores | None  # the strongest of what the model has to be set beside, on the same draws and units
+    baseline_name: str  # what it is, as `random twin, calibrated`
+    baselines: dict[str, BaselineScore] = Field(default_factory=dict)
+    """All of them by name, where `deciding` is measured; empty in reports that know of one alone"""
     defects: tuple[str, ...] = ()  # why the model cannot be considered, whatever it scores; sentences
     seconds: float = 0.0  # that the evaluation took
 
@@ -196,12 +230,16 @@ class Report(Config):
 
 @dataclass(frozen=True)
 class EvaluationProgress:
-    """`done` of `total` steps, `what` is under way. A step is a batch through the model, or a fit of a probe."""
+    """`done` of `total` steps, `what` is under way. A step is a batch through the model, or a fit of a probe.
+
+    plan: steps of each kind of work, so far as they are known beforehand; those of a kind take about equally long.
+    """
 
     title: str
     what: str
     done: int
     total: int
+    plan: Mapping[str, int] = field(default_factory=dict)
 
 
 Tell = Callable[[EvaluationProgress], None]
@@ -220,6 +258,12 @@ class Steps:
     tell: Tell = silent
     done: int = 0
     what: str = ""
+    plan: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def planned(cls, title: str, plan: Mapping[str, int], tell: Tell = silent) -> "Steps":
+        """Of work whose steps of each kind are known."""
+        return cls(title, sum(plan.values()), tell, plan=plan)
 
     @contextmanager
     def block(self, what: str, count: int) -> Iterator[None]:
@@ -233,4 +277,4 @@ class Steps:
     def step(self, count: int = 1) -> None:
         """So many were made."""
         self.done = min(self.done + count, self.total)
-        self.tell(EvaluationProgress(self.title, self.what, self.done, self.total))
+        self.tell(EvaluationProgress(self.title, self.what, self.done, self.total, self.plan))

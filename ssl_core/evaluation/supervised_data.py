@@ -19,10 +19,12 @@ from ssl_core.data.augment import random_resized_crop, whole_images
 from ssl_core.data.object_pack import Pack
 from ssl_core.data.point_sampler import PointSampler
 from ssl_core.errors import InfeasibleError
+from ssl_core.evaluation.extract import Features
 from ssl_core.evaluation.features import FeatureSource
 from ssl_core.models.cards import ImageEncoderCard, PointEncoderCard
 
 Indices = NDArray[np.int64]
+_TOO_FEW = "fine-tuning needs two labelled objects and a test object at least, got {} and {}"
 _AT_ONCE = 32
 """Test inputs in a batch, draws and views counted"""
 
@@ -61,9 +63,7 @@ def supervised_data(
     contract.
     """
     if len(train) < 2 or len(test) == 0:
-        raise InfeasibleError(
-            f"fine-tuning needs two labelled objects and a test object at least, got {len(train)} and {len(test)}"
-        )
+        raise InfeasibleError(_TOO_FEW.format(len(train), len(test)))
     match source.card:
         case PointEncoderCard():
             return SupervisedPoints(source.pack, source.sampler, train, test, config, seed)
@@ -130,6 +130,45 @@ class SupervisedViews:
             index = (pack.first_view[objects][:, None] + spaced).reshape(-1)
             images = whole_images(torch.from_numpy(pack.views[index]), self._size)
             yield images.unflatten(0, (len(objects), count))
+
+
+class SupervisedFeatures:
+    """Features of the network under a read-out, computed once: each epoch those of another view of each object.
+
+    Args:
+        features: [objects, V, F] of every view. labels: [objects] of those that may carry one.
+        train, test: places in `features`.
+    """
+
+    def __init__(
+        self,
+        features: Features,
+        labels: Indices,
+        train: Indices,
+        test: Indices,
+        config: SupervisedConfig,
+        seed: int,
+    ) -> None:
+        if len(train) < 2 or len(test) == 0:
+            raise InfeasibleError(_TOO_FEW.format(len(train), len(test)))
+        self._features, self._labels, self._train, self._test = features, labels, train, test
+        self._config, self._seed = config, seed
+        self.steps = _steps(len(train), config.batch_size)
+
+    def train_batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """[B, F] float32 and [B]."""
+        rng = np.random.default_rng([self._seed, 3, epoch])
+        for objects in np.array_split(rng.permutation(self._train), self.steps):
+            views = rng.integers(0, self._features.shape[1], size=len(objects))
+            yield torch.from_numpy(self._features[objects, views]), torch.from_numpy(self._labels[objects])
+
+    def test_batches(self) -> Iterator[Tensor]:
+        """[b, R, F]: R views evenly spaced over those of each object."""
+        available = self._features.shape[1]
+        count = min(self._config.test_views, available)
+        views = (np.arange(count) * available) // count
+        for objects in _blocks(self._test, max(1, _AT_ONCE // count)):
+            yield torch.from_numpy(self._features[objects][:, views])
 
 
 def _steps(objects: int, batch_size: int) -> int:

@@ -18,8 +18,9 @@ from ssl_core.evaluation.extract import ExtractionTimes
 from ssl_core.evaluation.report import Report, TaskConfig
 from ssl_core.evaluation.task_contract import Context, Evaluation, Task
 from ssl_core.evaluation.tasks.novel_view import NovelViewConfig, NovelViewReport, evaluate_field
+from ssl_core.evaluation.tasks.old_reports import report_of_format_2
 from ssl_core.evaluation.tasks.probing import evaluate_encoder
-from ssl_core.evaluation.tasks.probing_report import EvaluationConfig, ProbingReport, full_protocol, report_of_format_2
+from ssl_core.evaluation.tasks.probing_report import EvaluationConfig, ProbingReport, full_protocol
 from ssl_core.models.cards import Card, CardKind, ImageEncoderCard, PointEncoderCard, SceneFieldCard
 
 AnyConfig = EvaluationConfig | NovelViewConfig

@@ -116,12 +116,13 @@ class Section(Generic[S, R]):
 
     name: of the fields of `Sections` and `SectionReports`.
     steps: as `EvaluationProgress` counts them, for the settings.
-    measure: raises LeftOutError, InfeasibleError, DivergedError or DataError where it cannot.
+    measure: None where the card has no such thing. Raises LeftOutError, InfeasibleError, DivergedError or DataError
+        where it cannot.
     """
 
     name: str
     steps: Callable[[S], int]
-    measure: Callable[[Subject, S, Found], R]
+    measure: Callable[[Subject, S, Found], R | None]
     table: Callable[[R], Table]
     metrics: Callable[[R], dict[str, float]]
 

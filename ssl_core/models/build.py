@@ -123,6 +123,11 @@ def has_feature_transform(backbone: PointBackbone) -> bool:
     return isinstance(backbone, PointNetConfig) and backbone.feature_transform
 
 
+def has_point_features(backbone: PointBackbone) -> bool:
+    """Whether its network has `point_features`: those of single points before they are pooled."""
+    return isinstance(backbone, PointNetConfig | DGCNNConfig)
+
+
 def _point_network(columns: int, backbone: PointBackbone) -> nn.Module:
     match backbone:
         case PointNetConfig():

@@ -98,6 +98,10 @@ def _unset(value: ReadoutConfig | None) -> bool:
     return value is None
 
 
+def _false(value: bool) -> bool:
+    return not value
+
+
 class _EncoderCard(ModelCard):
     """An input contract, a backbone and what is read out over it -> features [B, F]."""
 
@@ -169,6 +173,9 @@ class ImageEncoderCard(_EncoderCard):
     kind: Literal["image_encoder"] = "image_encoder"
     contract: ImageContract
     backbone: ImageBackbone
+    frozen_backbone: bool = Field(
+        default=False, exclude_if=_false, description="the backbone is somebody else's, unchanged: only the head is new"
+    )
 
     @field_validator("backbone", mode="before")
     @classmethod

@@ -96,10 +96,17 @@ class DGCNN(nn.Module):
         self.pooled = PooledLayer(sum(EDGE_WIDTHS), config.feature_dim, 1, "leaky_relu")
 
     def forward(self, x: Tensor) -> Tensor:
+        pooled: Tensor = self.pooled(self._edge_features(x))
+        return pooled
+
+    def point_features(self, x: Tensor) -> tuple[Tensor, Tensor, None]:
+        """Features of each point before they are pooled, [B, N, feature_dim], and `forward`'s maximum over them."""
+        return *self.pooled.with_rows(self._edge_features(x)), None
+
+    def _edge_features(self, x: Tensor) -> Tensor:
         neighbours = nearest(x[..., :3], self.k)
         layers: list[Tensor] = []
         for edge in self.edges:
             x = edge(x, neighbours if not layers else nearest(x, self.k))
             layers.append(x)
-        pooled: Tensor = self.pooled(torch.cat(layers, dim=-1))
-        return pooled
+        return torch.cat(layers, dim=-1)

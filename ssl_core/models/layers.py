@@ -256,6 +256,13 @@ class PooledLayer(nn.Module):
         pooled = F.linear(x, weight, bias).amax(-2)
         return activate(normalise_pooled(self.norm, pooled, *running_statistics(self.norm, signs)), self.activation)
 
+    def with_rows(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Each point's own output [..., K, out] and `forward`'s maximum over them, both of the same statistics: for
+        losses on single points. All K rows are kept and normalised, which `forward` saves."""
+        rows = F.linear(x.flatten(0, -2), weight_matrix(self.linear), self.linear.bias)
+        each = activate(normalise_rows(self.norm, rows), self.activation).view(*x.shape[:-1], -1)
+        return each, each.amax(-2)
+
     def _train(self, x: Tensor, weight: Tensor, bias: Tensor, signs: Tensor) -> Tensor:
         pooled, centre, covariance = PooledLinear.apply(x.flatten(0, -3), weight)
         var = (weight @ covariance * weight).sum(1)

@@ -61,6 +61,16 @@ class PointNet(nn.Module):
 
     def features_and_transform(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Features [B, feature_dim] and, for the regulariser, the feature transform [B, 64, 64] or None."""
+        points, transform = self._before_pooling(x)
+        features: Tensor = self.pooled(points)
+        return features, transform
+
+    def point_features(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Features of each point before they are pooled, [B, N, feature_dim], then as `features_and_transform`."""
+        points, transform = self._before_pooling(x)
+        return *self.pooled.with_rows(points), transform
+
+    def _before_pooling(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         if self.input_transform is not None:
             xyz = torch.bmm(x[..., :3], self.input_transform(x))
             x = torch.cat([xyz, x[..., 3:]], dim=-1)
@@ -69,8 +79,7 @@ class PointNet(nn.Module):
         if self.feature_transform is not None:
             transform = self.feature_transform(x)
             x = torch.bmm(x, transform)
-        features: Tensor = self.pooled(self.points_2(x))
-        return features, transform
+        return self.points_2(x), transform
 
 
 def transform_regulariser(transform: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ what a task may need). Where the head learns to predict another network's featur
 The part `ridge` is a linear map of the backbone that no gradient step has seen (`ssl_core.models.ridge`).
 """
 
+import copy
 from typing import Literal
 
 import torch
@@ -87,3 +88,12 @@ class ReadOut(nn.Module):
         if self.ridge is not None:
             found["ridge"] = self.ridge(found["backbone"])
         return torch.cat([found[part] for part in self.parts], dim=1)
+
+
+def alone(read: ReadOut) -> ReadOut:
+    """A copy that takes the backbone's features [B, columns] in place of its input."""
+    backbone, read.backbone = read.backbone, nn.Identity()
+    try:
+        return copy.deepcopy(read)
+    finally:
+        read.backbone = backbone

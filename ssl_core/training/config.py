@@ -185,3 +185,8 @@ class RecipeConfig(Config):
     """Base of a recipe's config that `ssl_core.training.session.trained` trains."""
 
     training: TrainingConfig = TrainingConfig()
+
+    @property
+    def supervision(self) -> str:
+        """Whose labels reached the models by another way than the pack: for model cards, empty for nobody's."""
+        return ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 
@@ -149,6 +149,8 @@ class Recipe(Generic[C, D]):
         check: raises InfeasibleError when the data cannot serve the config; cheap.
         open: builds the session from (config, data, folder of each stage, seed).
         stages: what trials share.
+        measures: metrics that other recipes may report too, each with the part of the config that says how it is
+            measured: where the parts are equal, so is the measurement, and one study may compare the recipes by it.
     """
 
     name: str
@@ -160,6 +162,7 @@ class Recipe(Generic[C, D]):
     check: Callable[[C, D], None]
     open: Callable[[C, D, Mapping[str, Path], int], Session]
     stages: tuple[Stage[C, D], ...] = ()
+    measures: Mapping[str, Callable[[C], Config]] = field(default_factory=dict)
 
     def outputs_of(self, config: C, data: D) -> tuple[Output, ...]:
         """What a trial of this config and data exports: the first of `outputs` always."""

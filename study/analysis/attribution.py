@@ -68,6 +68,9 @@ def from_trials(
     keys = feature_keys(space)
     if not keys:
         return None
+    best = winner(records, direction)
+    # keys of several recipes never come together: those of the winner's are compared
+    keys = tuple(key for key in keys if best is None or key.key in (best.values or {})) or keys
     compared = [r for r in searched(records) if all(key.key in (r.values or {}) for key in keys)]
     if complete_only:
         compared = [r for r in compared if r.outcome is Outcome.COMPLETE]

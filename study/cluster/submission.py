@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from search_spaces.space import read_space_file, recipe_at
+from search_spaces.space_file import read_space_file, recipe_at, recipes_written
 from ssl_core.errors import MissingDependencyError, StudyError
 from study.cluster.cluster import check_dashboard
 from study.cluster.working_tree import CHECKED, LOCK, ROOT, SentTree, requirement_lines, sent_tree
@@ -27,7 +27,7 @@ from study.workers.revision import code_revision
 
 DASHBOARD = "http://127.0.0.1:8265"
 LOOK_SECONDS = 1.0
-_PASSED = ("MLFLOW_", "AWS_")
+_PASSED = ("MLFLOW_", "AWS_", "SPLATSWEEP_FINE_TUNING")
 _FOLDERS = ("SPLATSWEEP_HOME", "SPLATSWEEP_CACHE")
 _ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -129,8 +129,8 @@ def follow(client: Client, job: str, write: Callable[[str], None]) -> int:
 def passed_on(environment: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
     """The variables that a job gets from here, and the names of those that mean something on this machine only.
 
-    MLFLOW_*, AWS_* and SPLATSWEEP_HOME, SPLATSWEEP_CACHE; not addresses on loopback and not relative folders: for
-    these the nodes' own settings count.
+    MLFLOW_*, AWS_*, SPLATSWEEP_FINE_TUNING and SPLATSWEEP_HOME, SPLATSWEEP_CACHE; not addresses on loopback and not
+    relative folders: for these the nodes' own settings count.
     """
     chosen = {name: value for name, value in environment.items() if value and name.startswith(_PASSED)}
     chosen |= {name: environment[name] for name in _FOLDERS if environment.get(name)}
@@ -176,14 +176,13 @@ def _start(client: Client, submission: Submission, env: Mapping[str, str], job: 
 
 
 def _space_inside(space: Path, tree: Path) -> str:
-    """The space file's path in the tree; put there, with a recipe's file that it names, when one lies elsewhere.
+    """The space file's path in the tree; put there, with the recipes' files that it names, when one lies elsewhere.
 
     Raises:
         StudyError: the recipe's file is named by an absolute path, which means nothing on the cluster.
     """
     resolved = space.resolve()
-    own = _recipe_file(resolved)
-    files = [resolved] if own is None else [resolved, own]
+    files = [resolved, *_recipe_files(resolved)]
     if all(file.is_relative_to(ROOT) and (tree / file.relative_to(ROOT)).is_file() for file in files):
         return str(resolved.relative_to(ROOT))
     above = Path(os.path.commonpath([file.parent for file in files]))
@@ -194,16 +193,15 @@ def _space_inside(space: Path, tree: Path) -> str:
     return str(Path("submitted") / resolved.relative_to(above))
 
 
-def _recipe_file(space: Path) -> Path | None:
-    written = read_space_file(space)["recipe"]
-    _, place = recipe_at(written, space)
-    if place == written and not Path(written).is_absolute():
-        return None  # one of ours, or of an installed module
-    if Path(written).is_absolute():
-        raise StudyError(
-            f"{space}: recipe {written} is named by a path of this machine; name it relative to the space file"
-        )
-    return Path(os.path.normpath(place.rpartition(":")[0]))
+def _recipe_files(space: Path) -> Iterator[Path]:
+    for written in recipes_written(read_space_file(space)).values():
+        if Path(written).is_absolute():
+            raise StudyError(
+                f"{space}: recipe {written} is named by a path of this machine; name it relative to the space file"
+            )
+        _, place = recipe_at(written, space)
+        if place != written:  # else one of ours, or of an installed module
+            yield Path(os.path.normpath(place.rpartition(":")[0]))
 
 
 class _Log:

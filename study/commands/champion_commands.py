@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from ssl_core.errors import IntegrityError, PackError, RegistryError, StorageError
-from study.commands.options import Json, Reference, opened_store
+from study.commands.options import FineTuning, Json, Reference, opened_store
 from study.reports.console import answer, aside, evaluation_progress, print_json, say, table
 from study.spec.home import home, packs
 
@@ -166,28 +166,36 @@ def watch(
     ] = None,
     every: Annotated[float, typer.Option(min=0.1, help="seconds between looks at the registry")] = 60.0,
     workers: Annotated[int, typer.Option(min=1, help="evaluations at a time, unless RAY_ADDRESS is set")] = 1,
+    fine_tuning: FineTuning = True,
     once: Annotated[bool, typer.Option("--once", help="judge what is open, then leave: for cron")] = False,
     json: Annotated[bool, typer.Option("--json", help="one line of JSON per event")] = False,
 ) -> None:
-    """Evaluate every registered encoder and put it before the gate, once per protocol and pack. Ctrl-C ends it."""
+    """Evaluate every registered encoder and put it before the gate, then fine-tune it, each once. Ctrl-C ends it."""
     from registry.tracking.run_log import open_run_log
     from registry.versions.store import EncoderStore
     from ssl_core.interrupt import Interrupt, watch_signals
+    from study.registration.fine_tuning_asked import asked_fine_tuning
     from study.registration.job_pools import open_pool
     from study.registration.watcher import Notice, Watcher, WatchPlan
 
     tell = _print_line if json else _print_words
+    asked = asked_fine_tuning(fine_tuning)
     uri, places, interrupt = os.environ.get("MLFLOW_TRACKING_URI"), _places(pack), Interrupt()
     with ExitStack() as stack:
         log = stack.enter_context(open_run_log(uri, home()))
         stack.enter_context(watch_signals(interrupt))
         pool = open_pool(workers, home())
         stack.callback(pool.close)
-        watcher = Watcher(EncoderStore(log), WatchPlan(places, home(), uri, every=every), pool, tell)
+        plan = WatchPlan(places, home(), uri, every=every, fine_tuning=asked)
+        watcher = Watcher(EncoderStore(log), plan, pool, tell)
         known = ", ".join(f"{digest} ({place})" for digest, place in places.items()) or "none"
         tell(Notice(kind="watching", reason=f"{log.tracking_uri}, {pool.slots} at a time, packs: {known}"))
         counts = watcher.run(interrupt, once=once)
-    tell(Notice(kind="stopped", reason=f"{counts.judged} judged, {counts.refused} refused"))
+    tell(
+        Notice(
+            kind="stopped", reason=f"{counts.judged} judged, {counts.refused} refused, {counts.fine_tuned} fine-tuned"
+        )
+    )
     if once and counts.failed:
         raise RegistryError(f"{counts.failed} evaluations failed and were not tried again; the same command does")
 

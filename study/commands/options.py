@@ -29,6 +29,14 @@ SpzAxesOption = Annotated[
         "--spz-axes", help="axes of .spz files that do not name theirs: rub or ply; default: by a .ply beside, else rub"
     ),
 ]
+FineTuning = Annotated[
+    bool,
+    typer.Option(
+        "--fine-tuning/--no-fine-tuning",
+        help="fine-tune each encoder after its evaluation, beside training from scratch; "
+        "SPLATSWEEP_FINE_TUNING: off, or CPU seconds for each",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="print JSON for scripts")]
 
 

@@ -14,6 +14,7 @@ from ssl_core.errors import ConfigError
 from study.commands.options import (
     Assignments,
     Concurrency,
+    FineTuning,
     Json,
     SpaceFile,
     SpzAxesOption,
@@ -44,10 +45,11 @@ def sweep(
     concurrency: Concurrency = None,
     assignments: Assignments = None,
     spz_axes: SpzAxesOption = None,
+    fine_tuning: FineTuning = True,
     dry_run: Annotated[bool, typer.Option(help="check everything, say what would run, and stop")] = False,
     json: Json = False,
 ) -> None:
-    """Run a study; the same command continues it. Its best models are registered, evaluated and judged.
+    """Run a study; the same command continues it. Its best models are registered, evaluated, judged and fine-tuned.
 
     It trains on --pack, or on a pack made of --data or --meshes; with none of them, of a procedural sample set. What
     is done is not done again.
@@ -56,7 +58,7 @@ def sweep(
     from study.registration.sweep import Request, print_study, run_and_assess, study_facts
 
     checked_address(os.environ.get("MLFLOW_TRACKING_URI"))  # before hours of splatting
-    request = Request(space, pack or "", name, trials, concurrency, assigned(assignments))
+    request = Request(space, pack or "", name, trials, concurrency, assigned(assignments), fine_tuning)
     if pack is None:
         from ssl_core.data.object_pack import MESH_VIEW_SIZE, PackConfig
         from ssl_core.gaussians.formats.spz_axes import checked_axes
@@ -91,7 +93,7 @@ def _would_run(request: "Request") -> dict[str, object]:
         return {"study": request.name, "pack": None, **checked}
     plan, _, opened = plan_study(request)
     return {"study": plan.name, "pack": opened.digest, "spec": plan.spec.model_dump(mode="json"),
-            "space": plan.space.digest, "base": plan.space.base_config.model_dump(mode="json")}  # fmt: skip
+            "space": plan.space.digest, "base": plan.space.recipes.stored()[1]}  # fmt: skip
 
 
 def _of_data(
@@ -114,14 +116,14 @@ def _checked(
     """Spec and space as JSON values. Raises SpaceError, ConfigError for a space file that cannot be searched."""
     from search_spaces.space import load_space
     from ssl_core.recipes.recipe_source import preset_at
+    from study.run.recipe_checks import checked_spec
     from study.samplers.suggestion import check_search
-    from study.spec.study_spec import study_spec
 
     loaded = load_space(space, preset_at, overrides)
-    spec = study_spec(loaded.study, {"trials": trials, "concurrency": concurrency}, space)
+    spec = checked_spec(loaded, {"trials": trials, "concurrency": concurrency})
     check_search(spec, loaded)
     return {"spec": spec.model_dump(mode="json"), "space": loaded.digest,
-            "base": loaded.base_config.model_dump(mode="json")}  # fmt: skip
+            "base": loaded.recipes.stored()[1]}  # fmt: skip
 
 
 def _data(data: Path | None, meshes: Path | None, label: str, tell: Say) -> Path:
@@ -184,6 +186,7 @@ def submit(
     trials: TrialCount = None,
     concurrency: Concurrency = None,
     assignments: Assignments = None,
+    fine_tuning: FineTuning = True,
     environment: Annotated[
         str, typer.Option(help="nodes: what they have; lock: built from requirements.lock")
     ] = "nodes",
@@ -212,6 +215,7 @@ def submit(
         arguments += [option, str(value)] if value is not None else []
     for text in assignments or []:
         arguments += ["--set", text]
+    arguments += [] if fine_tuning else ["--no-fine-tuning"]
     submission = Submission(study, space, tuple(arguments), _environment(environment))
     address = dashboard_address()
     client = open_client(address)

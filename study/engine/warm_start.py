@@ -13,6 +13,7 @@ from typing import Any
 from search_spaces.conditions import ABSENT, base_value
 from search_spaces.parameter import encode
 from search_spaces.space import SearchSpace
+from search_spaces.space_recipes import RECIPE
 from ssl_core.errors import SpaceError, StudyError
 from study.engine.history import History, read_history
 from study.record.trial_record import TrialRecord
@@ -93,14 +94,24 @@ def _configurations(earlier: History) -> Sequence[list[TrialRecord]]:
 
 
 def _translated(first: TrialRecord, earlier: History, space: SearchSpace, wanted: WarmStart) -> Mapping[str, Any]:
-    """Config values for this space's keys. Raises SpaceError where another key has another value than here."""
+    """Config values for this space's keys. Raises SpaceError where another key has another value than here, or where
+    another recipe was trained than any that is chosen from here."""
     searched = {parameter.key for parameter in space.parameters}
-    here = {wanted.rename.get(key, key): value for key, value in (first.values or {}).items()}
+    values = first.values or {}
+    theirs = earlier.space.recipe_of(values).name
+    # of two studies with one recipe each, keys and values alone decide
+    choice = space.recipes.chooses or earlier.space.recipes.chooses
+    section = space.recipes.section_of(theirs) if choice else space.recipes.base
+    own = {wanted.rename.get(key, key): value for key, value in earlier.space.own_values(values).items()}
+    here = {space.recipes.full_key(key, section, searched): value for key, value in own.items()}
+    if space.recipes.chooses:
+        here[RECIPE] = section
     for key, value in here.items():
-        ours = base_value(space.base_tree, key)
+        ours = base_value(space.recipes.trees[section], key)
         if key not in searched and key not in wanted.fixed and encode(ours) != encode(value):
             about = "does not exist here; see 'rename'" if ours is ABSENT else f"is {encode(ours)} here"
             raise SpaceError(f"'{key}' was {encode(value)} and {about}")
-    tree = earlier.space.base_tree
-    base = {key: value for key in searched if (value := base_value(tree, key)) is not ABSENT}
+    tree = earlier.space.recipes.tree(values)
+    named = {key: own_key for key in searched if (own_key := space.recipes.own_key(key, section)) is not None}
+    base = {key: value for key, own_key in named.items() if (value := base_value(tree, own_key)) is not ABSENT}
     return {**base, **here, **wanted.fixed}

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from search_spaces.parameter import Choice, Domain, Parameter, encode
 from search_spaces.space import SearchSpace
-from ssl_core.config_roles import role
 
 Row = NDArray[np.float64]
 
@@ -25,8 +24,7 @@ class Columns:
     """The columns of a space: one for the constant, then those of each parameter."""
 
     def __init__(self, space: SearchSpace) -> None:
-        config = type(space.base_config)
-        self._roles = {parameter.key: role(config, parameter.key) for parameter in space.parameters}
+        self._roles = {parameter.key: space.recipes.role(parameter.key) for parameter in space.parameters}
         # how many epochs there are says nothing of how long each is
         self._parameters = [parameter for parameter in space.parameters if self._roles[parameter.key] != "epochs"]
 

@@ -14,7 +14,7 @@ import optuna
 
 from search_spaces.parameter import edges
 from search_spaces.space import SearchSpace
-from ssl_core.config_roles import keys_of
+from ssl_core.config_roles import epochs_of
 from ssl_core.errors import ConfigError
 from study.forecast.learning_curve import PowerLaw
 from study.spec.study_spec import StudySpec
@@ -57,9 +57,10 @@ class Landscapes:
 
 def longest(space: SearchSpace, epochs: int) -> int:
     """Epochs of the longest configuration, if the preset has so many."""
-    keys = set(keys_of(type(space.base_config), "epochs"))
-    searched = [int(end) for parameter in space.parameters if parameter.key in keys for end in edges(parameter.domain)]
-    return max([epochs, *searched])
+    counted = [parameter for parameter in space.parameters if space.recipes.role(parameter.key) == "epochs"]
+    searched = [int(end) for parameter in counted for end in edges(parameter.domain)]
+    others = [epochs_of(recipe.config) or 0 for recipe in space.recipes.sections.values() if space.recipes.chooses]
+    return max([epochs, *searched, *others])
 
 
 def drawn(space: SearchSpace, seed: int, count: int) -> list[dict[str, Any]]:

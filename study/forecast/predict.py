@@ -141,16 +141,21 @@ def stage_forecast(space: SearchSpace, opener: TrialOpener) -> dict[str, str]:
 
     What the space may set is tried one key at a time on top of the base.
     """
-    single = [{parameter.key: value} for parameter in space.parameters for value in edges(parameter.domain)]
-    folders = opener.stage_folders({})
-    places = {stage: {folder} for stage, folder in folders.items()}
-    for values in single if folders else []:
+    single = [
+        values for parameter in space.parameters for value in edges(parameter.domain)
+        for values in space.alone(parameter, value)
+    ]  # fmt: skip
+    places: dict[str, set[Path]] = {}
+    for values in [*space.presets(), *single]:
+        if not opener.recipe_of(values).stages:
+            continue
         try:
             found = opener.stage_folders(values)
         except ConfigError:
             continue  # wrong alone, perhaps right with the values that go with it
         for stage, folder in found.items():
-            places[stage].add(folder)
+            named = f"{space.recipes.chosen(values)}.{stage}" if space.recipes.chooses else stage
+            places.setdefault(named, set()).add(folder)
     return {stage: _words(sum(place.is_dir() for place in each), len(each)) for stage, each in places.items()}
 
 

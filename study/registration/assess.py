@@ -1,28 +1,41 @@
-"""After a study, without being asked: register the best encoders, evaluate them on the test split, let the gate decide.
+"""After a study, without being asked: register the best encoders, evaluate them on the test split, let the gate decide,
+and fine-tune them beside training from scratch.
 
+Evaluations are jobs of one thread, spread over the cores or the cluster; the gate decides when all of them are there,
+in an order that validation fixed, so it does not matter which ended first. Fine-tuning comes last and moves no alias.
 Each step leaves a trace in the registry and is skipped when it is found there, so an interrupted assessment goes on.
 """
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from registry.champions.promote import evaluate_version, promote_best
+from registry.champions.evaluation_claims import work_key
+from registry.champions.promote import promote_best
 from registry.server.users import may_judge
 from registry.tracking.cursor import read_cursor
 from registry.tracking.run_log import RunLog
-from registry.versions.records import EncoderVersion, Lineage
+from registry.versions.evaluation_log import known_report
+from registry.versions.records import CHAMPION, EncoderVersion, Lineage
 from registry.versions.store import EncoderStore
 from ssl_core.config import Config
 from ssl_core.data.dataset import Dataset
 from ssl_core.errors import MissingDependencyError, RegistryError, StudyError
+from ssl_core.evaluation.fine_tuning_plan import FineTuningSettings
+from ssl_core.evaluation.report import TaskConfig
+from ssl_core.evaluation.task import task_named
+from ssl_core.evaluation.tasks.fine_tuned import with_fine_tuning
 from ssl_core.models.bundle import add_onnx
-from ssl_core.training.config import choose_device
+from ssl_core.training.config import RecipeConfig, choose_device
 from ssl_core.training.contract import AnyRecipe
 from study.engine.cost_report import trial_receipt
 from study.record.metrics_file import Curves, read_metrics
 from study.record.trial_record import TrialRecord
+from study.registration.evaluation_job import Answer, EvaluationJob
+from study.registration.job_pools import finished, study_pool
 from study.reports.console import evaluation_progress
 from study.run.study_plan import StudyPlan, StudySummary
 from study.run.trial_opener import TrialOpener
@@ -39,6 +52,7 @@ class Assessed(Config):
     status: str
     headline: str
     decision: str
+    fine_tuning: str = ""
 
     @classmethod
     def of(cls, version: EncoderVersion) -> "Assessed":
@@ -50,42 +64,124 @@ class Assessed(Config):
             status=version.status,
             headline=version.evaluation.headline if version.evaluation else "",
             decision=version.decision.reason if version.decision else "",
+            fine_tuning=version.fine_tuning,
         )
 
 
+@dataclass(frozen=True)
+class Evaluating:
+    """Where versions are evaluated, and who hears of it.
+
+    place: of the pack, as workers see it. fine_tuning: what every version gets after the gate; None: nothing.
+    """
+
+    store: EncoderStore
+    pack: Dataset
+    place: str
+    say: Say
+    fine_tuning: FineTuningSettings | None = None
+
+
 def assess_study(
-    plan: StudyPlan, opener: TrialOpener, pack: Dataset, summary: StudySummary, run_log: RunLog, say: Say
+    plan: StudyPlan,
+    opener: TrialOpener,
+    summary: StudySummary,
+    evaluating: Evaluating,
 ) -> list[Assessed]:
-    """Register, evaluate and judge the encoders of the study's best trials, each kind in order of its own probe.
+    """Register, evaluate and judge the encoders of the study's best trials, each kind in order of its own probe; then
+    fine-tune them.
 
     Raises:
-        StudyError: a best trial has lost its checkpoint.
+        StudyError: a best trial has lost its checkpoint, or an encoder could not be evaluated.
         RegistryError: MLflow does not answer, or has not taken the trials' runs yet; the same command goes on.
     """
-    store = EncoderStore(run_log)
+    store, say = evaluating.store, evaluating.say
     versions: list[EncoderVersion] = []
     for record in summary.leaders:
         versions += register_trial(plan, opener, record, store, say)
-    if not may_judge(run_log.tracking_uri):
+    if not may_judge(store.run_log.tracking_uri):
         say("registered; who may promote there judges them (`splatsweep watch`)")
         return [Assessed.of(version) for version in versions]
-    ordered = promising_first(opener.recipe, summary, partial(read_metrics, plan.folder), versions)
-    device = choose_device()
-    for name in sorted({version.name for version in ordered}):
-        waiting = [version for version in ordered if version.name == name and version.decision is None]
-        for version in waiting:
-            say(f"evaluating {version.reference} (trial {version.lineage.trial}) on the test split")
-            with evaluation_progress() as tell:
-                evaluate_version(store, pack, version, device=device, tell=tell)
-        if waiting:
-            # together: they share the chance of error; the champion is evaluated where it has no such report
-            with evaluation_progress() as tell:
-                promote_best(store, pack, waiting, device=device, tell=tell)
+    ordered = promising_first(opener.loaded.values(), summary, partial(read_metrics, plan.folder), versions)
+    waiting = [version for version in ordered if version.decision is None]
+    names = sorted({version.name for version in waiting})
+    _evaluate(evaluating, [*waiting, *_champions(store, names, waiting)])
+    for name in names:
+        # together: they share the chance of error
+        some = [version for version in waiting if version.name == name]
+        with evaluation_progress() as tell:
+            promote_best(store, evaluating.pack, some, device=choose_device(), tell=tell)
+    _fine_tune(evaluating, ordered)
     return [Assessed.of(store.get(version.name, version.version)) for version in ordered]
 
 
+def _champions(store: EncoderStore, names: Sequence[str], waiting: Sequence[EncoderVersion]) -> list[EncoderVersion]:
+    """Whom the waiting are compared with. One that another client registered and nobody took in yet is left to the
+    gate, which does that first."""
+    known, found = {version.reference for version in waiting}, (store.with_alias(name, CHAMPION) for name in names)
+    return [each for each in found if each is not None and each.bundle_digest and each.reference not in known]
+
+
+def _evaluate(evaluating: Evaluating, versions: Sequence[EncoderVersion]) -> None:
+    """By what the gate asks, where they are not yet. Raises StudyError for the first that could not be."""
+    protocols = {version.reference: task_named(version.kind).config() for version in versions}
+    for job, answer in _done(evaluating, versions, protocols, "evaluating"):
+        if answer.outcome != "judged":
+            raise StudyError(f"{job.reference} was not evaluated: {answer.reason}; the same command goes on")
+
+
+def _fine_tune(evaluating: Evaluating, versions: Sequence[EncoderVersion]) -> None:
+    """Where it is asked for and they are not yet. It decides nothing, so what fails is said and passed over."""
+    settings = evaluating.fine_tuning
+    if settings is None:
+        return
+    asked = {version.reference: with_fine_tuning(task_named(version.kind).config(), settings) for version in versions}
+    for job, answer in _done(evaluating, versions, asked, "fine-tuning"):
+        if answer.outcome != "judged":
+            evaluating.say(f"{job.reference} was not fine-tuned: {answer.reason}; the same command tries again")
+
+
+def _done(
+    evaluating: Evaluating,
+    versions: Sequence[EncoderVersion],
+    protocols: Mapping[str, TaskConfig | None],
+    doing: str,
+) -> list[tuple[EvaluationJob, Answer]]:
+    """Measured by those protocols, where they are not yet: jobs and answers. Versions without a protocol are left."""
+    store, jobs = evaluating.store, list[EvaluationJob]()
+    for version in _in_turns(versions):
+        protocol, digest = protocols[version.reference], evaluating.pack.digest
+        current = store.get(version.name, version.version)
+        if protocol is None or known_report(store, current, digest, protocol) is not None:
+            continue
+        where = {"pack": evaluating.place, "home": str(store.run_log.home)}
+        uri = os.environ.get("MLFLOW_TRACKING_URI")
+        work = work_key(digest, protocol.digest())
+        job = {"name": version.name, "version": version.version, "work": work, "protocol": protocol, "gate": False}
+        jobs.append(EvaluationJob.model_validate({**job, **where, "tracking_uri": uri}))
+    if not jobs:
+        return []
+    with study_pool(len(jobs), store.run_log.home) as pool:
+        some = f"{doing} {len(jobs)} encoder{'s' if len(jobs) > 1 else ''}"
+        evaluating.say(f"{some}: {', '.join(job.reference for job in jobs)}, {pool.slots} at a time")
+        return list(zip(jobs, finished(pool, jobs, some), strict=True))
+
+
+def _in_turns(versions: Sequence[EncoderVersion]) -> list[EncoderVersion]:
+    """One of each name, then the next of each: those of a name share what is computed, so they should not meet."""
+    rank = {version.reference: len(_before(versions, place)) for place, version in enumerate(versions)}
+    return sorted(versions, key=lambda version: (rank[version.reference], version.name))
+
+
+def _before(versions: Sequence[EncoderVersion], place: int) -> list[EncoderVersion]:
+    return [version for version in versions[:place] if version.name == versions[place].name]
+
+
 def promising_first(
-    recipe: AnyRecipe, summary: StudySummary, curves: Callable[[int], Curves], versions: list[EncoderVersion]
+    recipes: Iterable[AnyRecipe],
+    summary: StudySummary,
+    curves: Callable[[int], Curves],
+    versions: list[EncoderVersion],
 ) -> list[EncoderVersion]:
     """Versions by name, within a name by the best score of their own output up to the registered epoch.
 
@@ -99,7 +195,7 @@ def promising_first(
         StudyError: a trial never reported the score of an output.
     """
     best_epochs = {record.number: record.best_epoch for record in summary.leaders}
-    scores = {recipe.model_name(output.name): output.select for output in recipe.outputs}
+    scores = {recipe.model_name(output.name): output.select for recipe in recipes for output in recipe.outputs}
 
     def key(version: EncoderVersion) -> tuple[str, float, int]:
         number, score = version.lineage.trial, scores[version.name]
@@ -120,7 +216,7 @@ def register_trial(
     plan: StudyPlan, opener: TrialOpener, record: TrialRecord, store: EncoderStore, say: Say = lambda text: None
 ) -> list[EncoderVersion]:
     """All outputs of a trial, each of its own best epoch up to the trial's; those registered already, as they are."""
-    run_id, recipe = _run_of(plan, record, store.run_log), opener.recipe
+    run_id, recipe = _run_of(plan, record, store.run_log), opener.recipe_of(record.values or {})
     outputs = opener.outputs(record.values or {})
     known = {
         output.name: version
@@ -167,13 +263,15 @@ def _export(opener: TrialOpener, record: TrialRecord, folder: Path, lineage: Map
 
 
 def _lineage(plan: StudyPlan, record: TrialRecord, run_id: str) -> Lineage:
+    config = plan.space.configure(record.values or {})
     return Lineage(
         study=plan.name,
         trial=record.number,
         run_id=run_id,
         seed=record.seed or 0,
-        recipe=plan.space.recipe,
-        config_digest=plan.space.configure(record.values or {}).digest(),
+        recipe=plan.space.recipe_of(record.values or {}).name,
+        config_digest=config.digest(),
+        supervision=config.supervision if isinstance(config, RecipeConfig) else "",
         space_digest=plan.space.digest,
         pack_digest=plan.pack_digest,
         code_revision=plan.facts.get("code_revision", ""),

@@ -20,12 +20,11 @@ from registry.versions.store import EncoderStore
 from ssl_core.config import Config
 from ssl_core.data.dataset import Dataset
 from ssl_core.errors import DataError, InfeasibleError, IntegrityError, RegistryError, SplatsweepError, StorageError
-from ssl_core.evaluation.report import TaskConfig
+from ssl_core.evaluation.report import TaskConfig, Tell, silent
 from ssl_core.evaluation.task import AnyConfig, class_names, task_named
 from ssl_core.models.bundle import BundleCard
 from ssl_core.training.config import choose_device
 from study.datasets.pack_storage import open_data
-from study.reports.console import evaluation_progress
 
 
 class EvaluationJob(Config):
@@ -40,6 +39,13 @@ class EvaluationJob(Config):
     tracking_uri: str | None = None
     protocol: AnyConfig | None = None
     """None: what the gate asks of the version's kind"""
+    gate: bool = True
+    """put it before the gate, if it never was, and note on the version what became of it; else measure it, no more"""
+
+    @property
+    def reference(self) -> str:
+        """`name/version`."""
+        return f"{self.name}/{self.version}"
 
 
 class Answer(Config):
@@ -53,14 +59,17 @@ class Answer(Config):
     outcome: Literal["judged", "refused", "busy", "failed", "trouble"]
     reason: str = ""
     seconds: float = 0.0
+    died: bool = False
+    """its worker ended, which may have been no fault of the job"""
 
 
-def judge(job: EvaluationJob) -> Answer:
+def judge(job: EvaluationJob, tell: Tell = silent) -> Answer:
     """Do the job if nobody else does. Never raises: a version that breaks everything is an answer too."""
     began = time.perf_counter()
     try:
         with open_run_log(job.tracking_uri, Path(job.home)) as log:
-            answer = _claimed(EncoderStore(log), job)
+            store = EncoderStore(log)
+            answer = _claimed(store, job, tell) if job.gate else _measured(store, job, tell)
     except (RegistryError, StorageError, DataError) as error:  # nothing that the encoder could be blamed for
         answer = Answer(outcome="trouble", reason=str(error))
     except SplatsweepError as error:
@@ -70,7 +79,14 @@ def judge(job: EvaluationJob) -> Answer:
     return answer.model_copy(update={"seconds": round(time.perf_counter() - began, 3)})
 
 
-def _claimed(store: EncoderStore, job: EvaluationJob) -> Answer:
+def _measured(store: EncoderStore, job: EvaluationJob, tell: Tell) -> Answer:
+    """Evaluated; who asked for it goes on. Waits for another who is at it."""
+    version = store.get(job.name, job.version)
+    evaluate_version(store, _pack(job.pack), version, job.protocol, device=choose_device(), tell=tell)
+    return Answer(outcome="judged", reason=store.get(job.name, job.version).found)
+
+
+def _claimed(store: EncoderStore, job: EvaluationJob, tell: Tell) -> Answer:
     with claimed(store.client, job.name, job.version, job.work) as mine:
         if not mine:
             return Answer(outcome="busy", reason="another watcher evaluates it")
@@ -87,13 +103,12 @@ def _claimed(store: EncoderStore, job: EvaluationJob) -> Answer:
         try:
             _check_classes(found, card, pack)
             config = job.protocol or task_named(version.kind).config()
-            with evaluation_progress() as tell:
-                evaluate_version(store, pack, version, config, device=choose_device(), tell=tell)
+            evaluate_version(store, pack, version, config, device=choose_device(), tell=tell)
         except (InfeasibleError, IntegrityError) as error:  # of this encoder on this pack, whenever it is tried
             refuse(store.client, found, str(error), job.work)
             return Answer(outcome="refused", reason=str(error))
         try:
-            outcome, reason = _verdict(store, version, pack, config)
+            outcome, reason = _verdict(store, version, pack, config, tell)
         except InfeasibleError as error:  # the champion's fault or the pack's
             return Answer(outcome="trouble", reason=str(error))
         note_judged(store.client, found, job.work, outcome, reason)
@@ -115,7 +130,9 @@ def _some(names: tuple[str, ...]) -> str:
     return ", ".join(shown) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
-def _verdict(store: EncoderStore, version: EncoderVersion, pack: Dataset, config: TaskConfig) -> tuple[Outcome, str]:
+def _verdict(
+    store: EncoderStore, version: EncoderVersion, pack: Dataset, config: TaskConfig, tell: Tell
+) -> tuple[Outcome, str]:
     """Put an evaluated version before the gate if it never was. A later protocol moves no alias by itself.
 
     The history says whether it was: a verdict on the version's tags may have been brought along by who registered it.
@@ -124,11 +141,10 @@ def _verdict(store: EncoderStore, version: EncoderVersion, pack: Dataset, config
     history, me = HistoryStore(store, version.name).read(), Champion.of(version)
     told = {line.kind for line in history.lines if line.names == me}
     if told & {"promoted", "refused"} or (told and history.champion != me):
-        return "evaluated", version.evaluation.headline if version.evaluation is not None else "evaluated"
+        return "evaluated", version.found
     device, incumbent = choose_device(), store.with_alias(version.name, CHAMPION)
     if incumbent is not None and incumbent.version != version.version:
-        with evaluation_progress() as tell:
-            evaluate_version(store, pack, incumbent, config, device=device, tell=tell)
+        evaluate_version(store, pack, incumbent, config, device=device, tell=tell)
     decision = promote(store, pack, version, config, device=device)
     return "promoted" if decision.promoted else "refused", decision.reason
 

@@ -19,9 +19,12 @@ def main() -> None:
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(lines,), daemon=True).start()
     from study.registration.evaluation_job import EvaluationJob, judge
+    from study.registration.job_progress import told_by_file
 
     while True:
-        answer = judge(EvaluationJob.from_json(lines.get()))
+        job = EvaluationJob.from_json(lines.get())
+        with told_by_file(job) as tell:
+            answer = judge(job, tell)
         print(answer.to_json(), file=answers, flush=True)
 
 

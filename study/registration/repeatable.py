@@ -10,6 +10,7 @@ from registry.versions.environment import Environment, differences, environment_
 from registry.versions.lineage import Curves, Trace, plain_digest, read_curves
 from registry.versions.records import EncoderVersion, Lineage, optional
 from registry.versions.store import EncoderStore
+from search_spaces.stored import stored_space
 from ssl_core.config import Config, override
 from ssl_core.data.dataset import Dataset
 from ssl_core.errors import ConfigError, PackError, StudyError
@@ -104,8 +105,9 @@ def _of_folder(lineage: Lineage, studies: Path) -> Repeatable | None:
                 "training), so its config and seed alone do not give it again"
             )
         brought = kept_source(lineage.recipe, folder)
-        base = brought.load().config.from_json(json.dumps(json.loads(ledger.attrs["space"])["base"]))
-        config = override(base, record.values or {})
+        space, values = stored_space(ledger.attrs["space"], ledger.attrs["order"], folder), record.values or {}
+        base = brought.load().config.from_json(space.recipe_of(values).config.to_json())
+        config = override(base, space.own_values(values))
         curves = read_metrics(folder, record.number)
     except (ConfigError, KeyError, ValueError):
         return None

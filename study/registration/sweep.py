@@ -16,22 +16,24 @@ from ssl_core.data.dataset import Dataset
 from ssl_core.recipes.recipe_source import preset_at
 from study.analysis.attribution import Attribution, from_confirmations, from_trials
 from study.analysis.first_epochs import first_epoch_warning, untrained_values
+from study.analysis.recipe_standings import COLUMNS, RecipeStanding, recipe_standings, standing_rows, winner_text
 from study.analysis.words import values_text
 from study.datasets.pack_storage import needed_files, open_data, place_name
 from study.engine.cost_report import study_receipt
 from study.engine.ledger import Ledger, read_ledger
 from study.record.trial_record import ranked
+from study.registration.fine_tuning_asked import asked_fine_tuning, asked_seconds
 from study.reports.console import aside, console, errors, say, table
 from study.reports.status import read_status
 from study.reports.verdict_text import bought_lines, verdict_rows
 from study.reports.verdicts import read_verdicts
 from study.run.driver import run_study
+from study.run.recipe_checks import checked_spec
 from study.run.study_plan import StudyPlan, StudySummary, check_choices
-from study.run.trial_opener import TrialOpener, keep_source, trial_opener
+from study.run.trial_opener import TrialOpener, keep_sources, trial_opener
 from study.samplers.suggestion import check_search
 from study.schedulers.pbt import check_perturbed
 from study.spec.home import home, study_folder, study_name
-from study.spec.study_spec import study_spec
 from study.workers.revision import code_revision
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ class Request:
     trials: int | None = None
     concurrency: int | None = None
     overrides: Mapping[str, Any] | None = None
+    fine_tuning: bool = True
 
 
 def plan_study(request: Request) -> tuple[StudyPlan, TrialOpener, Dataset]:
@@ -65,10 +68,11 @@ def plan_study(request: Request) -> tuple[StudyPlan, TrialOpener, Dataset]:
     pack = open_data(request.pack, needed_files(space.to_json()))
     given = {"trials": request.trials, "concurrency": request.concurrency}
     opener = trial_opener(space, pack, str(request.pack))
-    spec = study_spec(space.study, given, request.space, [output.select for output in opener.recipe.outputs])
+    spec = checked_spec(space, given)
     check_search(spec, space)
     check_perturbed(space, spec.scheduler)
-    opener.check({})
+    for values in space.presets():
+        opener.check(values)
     check_choices(space, opener.check)
     facts = {"code_revision": code_revision(), "pack": opener.pack, **environment_facts(spec.threads)}
     plan = StudyPlan(
@@ -80,23 +84,28 @@ def plan_study(request: Request) -> tuple[StudyPlan, TrialOpener, Dataset]:
         open_session=opener,
         check=opener.check,
         facts=facts,
-        recipe_digest=opener.source.source_digest,
+        recipe_digest=opener.source_digest,
     )
     return plan, opener, pack
 
 
 def run_and_assess(request: Request) -> "tuple[StudyPlan, StudySummary, list[Assessed]]":
-    """Run, continue or confirm the study, then register, evaluate and judge its best encoders."""
+    """Run, continue or confirm the study, then register, evaluate, judge and fine-tune its best encoders."""
+    asked_seconds()  # before hours of training
     plan, opener, pack = plan_study(request)
-    keep_source(opener.source, plan.folder)
+    keep_sources(opener, plan.folder)
     with open_run_log(os.environ.get("MLFLOW_TRACKING_URI"), home()) as log:
         summary = run_study(plan, log, errors)
         if summary.interrupted:
             return plan, summary, []
-        from study.registration.assess import assess_study  # two seconds of imports that a study begins without
+        # seconds of imports that a study begins without
+        from registry.versions.store import EncoderStore
+        from study.registration.assess import Evaluating, assess_study
         from study.registration.study_verdicts import publish_verdicts
 
-        judged = assess_study(plan, opener, pack, summary, log, aside)
+        fine_tuning = asked_fine_tuning(request.fine_tuning)
+        evaluating = Evaluating(EncoderStore(log), pack, opener.pack, aside, fine_tuning)
+        judged = assess_study(plan, opener, summary, evaluating)
         publish_verdicts(log, plan.folder, aside)
         return plan, summary, judged
 
@@ -114,6 +123,7 @@ def study_facts(plan: StudyPlan, summary: StudySummary, judged: "list[Assessed]"
         "seconds": summary.seconds,
         "best": [{"trial": r.number, plan.spec.metric: r.best_value, "values": r.values} for r in summary.leaders],
         "receipt": {**receipt.model_dump(mode="json"), "held": receipt.held},
+        "recipes": [one.model_dump(mode="json") for one in _standings(ledger)],
         "groups": [gain.model_dump(mode="json") for gain in _attribution(ledger).gains],
         "encoders": [item.model_dump(mode="json") for item in judged],
         "verdicts": [item.model_dump(mode="json") for item in read_verdicts(plan.folder)],
@@ -142,9 +152,15 @@ def print_study(plan: StudyPlan, summary: StudySummary, judged: "list[Assessed]"
     untrained = untrained_values(plan.folder, records, plan.spec.metric)
     if trouble := first_epoch_warning(records, untrained, plan.spec.direction):
         say(f"warning: {trouble}")
+    if standings := _standings(ledger):
+        table("which recipe", list(COLUMNS), standing_rows(standings))
+        say(winner_text(standings, plan.spec.metric))
     _print_groups(_attribution(ledger), plan.spec.metric)
     if verdicts:
         console.print(verdict_rows("registered models", verdicts), markup=True)
+    for name in sorted({item.name for item in judged if item.decision}):
+        if all(item.status != "champion" for item in judged if item.name == name):
+            say(f"no champion: no version of {name} was shown to be better than the strongest baseline")
     say("\nnext:")
     say("  look          make ui        (and make report: one page about this study)")
     if judged:
@@ -156,6 +172,10 @@ def print_study(plan: StudyPlan, summary: StudySummary, judged: "list[Assessed]"
         say(f"  bigger study  .venv/bin/splatsweep sweep {shlex.join(words)} --trials {4 * plan.spec.planned}")
     for line in read_cursor(plan.folder).shortfall():
         say(f"\n{line}")
+
+
+def _standings(ledger: Ledger) -> tuple[RecipeStanding, ...]:
+    return recipe_standings(ledger.records(), json.loads(ledger.attrs.get("space", "{}")), ledger.spec.direction)
 
 
 def _attribution(ledger: Ledger) -> Attribution:

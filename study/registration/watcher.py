@@ -6,26 +6,30 @@ two of them share the work (`registry.champions.evaluation_claims`).
 
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from registry.champions.evaluation_claims import claim_in, work_key
-from registry.champions.pending import UNFIT, PendingVersion, all_versions, refuse
-from registry.versions.records import kind_of
+from registry.champions.pending import all_versions, note_judged, refuse
 from registry.versions.store import EncoderStore
 from ssl_core.config import Config
 from ssl_core.errors import RegistryError, StorageError
-from ssl_core.evaluation.report import TaskConfig
-from ssl_core.evaluation.task import AnyConfig, task_named
-from ssl_core.evaluation.tasks.probing_report import EvaluationConfig
+from ssl_core.evaluation.fine_tuning_plan import FineTuningSettings
+from ssl_core.evaluation.task import AnyConfig
 from ssl_core.interrupt import Interrupt
 from study.registration.evaluation_job import Answer, EvaluationJob
 from study.registration.job_pools import Pool
+from study.registration.job_progress import read_progress
+from study.registration.open_work import OpenEvaluation, OpenWork, find_open_work
+from study.reports.console import LINE_SECONDS
+from study.reports.evaluation_pace import duration
 
-Kind = Literal["watching", "judging", "judged", "refused", "passed over", "failed", "trouble", "stopped"]
+Kind = Literal[
+    "watching", "judging", "judged", "fine-tuning", "fine-tuned", "under way",
+    "refused", "passed over", "failed", "trouble", "stopped",
+]  # fmt: skip
 EXTERNAL = "versions of other kinds are left alone; a model or version with the tag splatsweep.kind = encoder is judged"
 _TRIES = 3
 _LONGEST_PAUSE = 3600.0
@@ -54,69 +58,7 @@ class WatchPlan:
     tracking_uri: str | None
     protocol: AnyConfig | None = None  # that every version gets; None: what the gate asks of its kind
     every: float = 60.0  # seconds between looks
-
-
-@dataclass(frozen=True)
-class OpenEvaluation:
-    """A version to be judged on a pack."""
-
-    found: PendingVersion
-    work: str
-    pack_digest: str
-
-
-@dataclass(frozen=True)
-class OpenWork:
-    """What can begin, from the registry as it stands, and what this watcher cannot do."""
-
-    tasks: tuple[OpenEvaluation, ...] = ()  # to begin, in this order
-    # reference to the digest of the pack that it names and that is not here ("" for none named)
-    without_pack: Mapping[str, str] = field(default_factory=dict)
-    external: int = 0  # number of versions that are not of our kind
-
-
-def find_open_work(
-    versions: Sequence[PendingVersion],
-    packs: Sequence[str],
-    protocol: TaskConfig | None,
-    running: Collection[str] = (),
-) -> OpenWork:
-    """The open work of this moment: not what is judged, unfit, claimed by another process, or waits for its champion.
-
-    Args:
-        versions: all of the registry.
-        packs: digests of the packs that are here; the first is for versions that name none.
-        protocol: that is asked for; None: what the gate asks of a version's kind.
-        running: references that this watcher has under way.
-    """
-    tasks: list[OpenEvaluation] = []
-    without_pack: dict[str, str] = {}
-    champions_first = sorted(versions, key=lambda found: (found.name, not found.champion, found.version))
-    open_champions: set[str] = set()
-    for found in champions_first:
-        if not found.ours or UNFIT in found.tags:
-            continue
-        digest = found.pack_digest or next(iter(packs), "")
-        if digest not in packs:
-            without_pack[found.reference] = found.pack_digest
-            continue
-        work = work_key(digest, (protocol or asked_of(found)).digest())
-        if found.judgement(work) is not None:
-            continue
-        if found.champion:
-            open_champions.add(found.name)
-        waits = found.name in open_champions and not found.champion  # for its champion's evaluation
-        if found.reference not in running and claim_in(found.tags, work) is None and not waits:
-            tasks.append(OpenEvaluation(found, work, digest))
-    return OpenWork(tuple(tasks), without_pack, external=sum(not found.ours for found in versions))
-
-
-def asked_of(found: PendingVersion) -> TaskConfig:
-    """What the gate asks of a version's kind; one that does not say it is taken for an encoder until it is fetched."""
-    try:
-        return task_named(kind_of(found.tags)).config()
-    except RegistryError:
-        return EvaluationConfig()
+    fine_tuning: FineTuningSettings | None = None  # that every encoder gets after that; None: nothing
 
 
 @dataclass
@@ -126,11 +68,25 @@ class WatchCounts:
     judged: int = 0
     refused: int = 0
     failed: int = 0
+    fine_tuned: int = 0
+
+
+def _key(task: OpenEvaluation) -> str:
+    return f"{task.found.reference} {task.work}"
+
+
+@dataclass(frozen=True)
+class _Running:
+    """One job under way."""
+
+    task: OpenEvaluation
+    job: EvaluationJob
+    future: Future[Answer]
 
 
 @dataclass
 class _Trouble:
-    """Of one version: how often it failed, and when it is tried again."""
+    """Of one work on one version: how often it failed, and when it is tried again."""
 
     failures: int = 0
     pauses: int = 0
@@ -150,9 +106,10 @@ class Watcher:
     def __post_init__(self) -> None:
         self._wake = threading.Event()
         """set when a job has ended"""
-        self._running: dict[str, tuple[OpenEvaluation, Future[Answer]]] = {}
+        self._running: dict[str, _Running] = {}
         self._troubles: dict[str, _Trouble] = {}
         self._said: set[str] = set()
+        self._last_progress = time.monotonic()
 
     def run(self, interrupt: Interrupt, *, once: bool = False) -> WatchCounts:
         """Watch until interrupted; with `once`, until nothing is left that this watcher can do.
@@ -180,7 +137,8 @@ class Watcher:
             self._once(Notice(kind="trouble", reason=str(error)))
             return None
         self._said = {text for text in self._said if not text.startswith("trouble ")}
-        open_work = find_open_work(versions, list(self.plan.packs), self.plan.protocol, self._running.keys())
+        plan = self.plan
+        open_work = find_open_work(versions, list(plan.packs), plan.protocol, self._running.keys(), plan.fine_tuning)
         for reference, digest in open_work.without_pack.items():
             wanted = f"it was trained on pack {digest}, which is not here" if digest else "it names no pack"
             self._once(Notice(kind="passed over", reference=reference, reason=f"{wanted}; give one with --pack"))
@@ -194,7 +152,7 @@ class Watcher:
             if len(self._running) >= self.pool.slots:
                 return
             reference = task.found.reference
-            if self._troubles.get(reference, _Trouble()).not_before > now:
+            if self._troubles.get(_key(task), _Trouble()).not_before > now:
                 continue
             job = EvaluationJob(
                 name=task.found.name,
@@ -203,35 +161,44 @@ class Watcher:
                 pack=self.plan.packs[task.pack_digest],
                 home=str(self.plan.home),
                 tracking_uri=self.plan.tracking_uri,
-                protocol=self.plan.protocol,
+                protocol=task.protocol,
             )
-            self.say(Notice(kind="judging", reference=reference))
+            self.say(Notice(kind="fine-tuning" if task.fine_tunes else "judging", reference=reference))
             future = self.pool.submit(job)
-            self._running[reference] = (task, future)
+            self._running[reference] = _Running(task, job, future)
             future.add_done_callback(lambda _: self._wake.set())
 
     def _wait(self, interrupt: Interrupt) -> None:
         """Until something happens. In short glances: a signal only sets a flag."""
         deadline = time.monotonic() + self.plan.every
         while interrupt.signal is None and time.monotonic() < deadline:
+            self._say_progress()
             if self._wake.wait(_GLANCE):
                 return
 
+    def _say_progress(self) -> None:
+        """Now and then, how far each job is."""
+        if time.monotonic() - self._last_progress < LINE_SECONDS:
+            return
+        self._last_progress = time.monotonic()
+        for reference, running in self._running.items():
+            if (found := read_progress(running.job)) is not None:
+                left = "" if found.left is None else f", about {duration(found.left)} left"
+                self.say(Notice(kind="under way", reference=reference, reason=found.what + left, seconds=found.spent))
+
     def _gather(self) -> None:
-        for reference, (task, future) in list(self._running.items()):
-            if future.done():
+        for reference, running in list(self._running.items()):
+            if running.future.done():
                 del self._running[reference]
-                self._take(task, future.result())
+                self._take(running.task, running.future.result())
 
     def _take(self, task: OpenEvaluation, answer: Answer) -> None:
         reference = task.found.reference
-        trouble = self._troubles.setdefault(reference, _Trouble())
+        trouble = self._troubles.setdefault(_key(task), _Trouble())
         match answer.outcome:
             case "judged" | "refused":
-                self._troubles.pop(reference)
-                self.counts.judged += answer.outcome == "judged"
-                self.counts.refused += answer.outcome == "refused"
-                self.say(Notice(kind=answer.outcome, reference=reference, reason=answer.reason, seconds=answer.seconds))
+                self._troubles.pop(_key(task))
+                self._count(task, answer)
                 return
             case "busy":
                 # whoever has it notes it within minutes; look again at the usual pace
@@ -251,11 +218,23 @@ class Watcher:
         again = f"{answer.reason}; tried again in {pause:.0f} s"
         self.say(Notice(kind=answer.outcome, reference=reference, reason=again, seconds=answer.seconds))
 
+    def _count(self, task: OpenEvaluation, answer: Answer) -> None:
+        done = answer.outcome == "judged"
+        self.counts.judged += done and not task.fine_tunes
+        self.counts.fine_tuned += done and task.fine_tunes
+        self.counts.refused += not done
+        kind: Kind = "refused" if not done else "fine-tuned" if task.fine_tunes else "judged"
+        reference = task.found.reference
+        self.say(Notice(kind=kind, reference=reference, reason=answer.reason, seconds=answer.seconds))
+
     def _give_up(self, task: OpenEvaluation, answer: Answer) -> None:
         """A version that ends every worker would keep a watcher busy for ever."""
         reason = f"its evaluation failed {_TRIES} times, last: {answer.reason}"
         try:
-            refuse(self.store.client, task.found, reason, task.work)
+            if task.fine_tunes:  # which says nothing against the version
+                note_judged(self.store.client, task.found, task.work, "refused", reason)
+            else:
+                refuse(self.store.client, task.found, reason, task.work)
         except (RegistryError, StorageError) as error:
             self._once(Notice(kind="trouble", reference=task.found.reference, reason=str(error)))
             return

@@ -12,6 +12,7 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
+    TaskID,
     TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
@@ -21,6 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ssl_core.evaluation.report import EvaluationProgress, Tell
+from study.reports.evaluation_pace import EvaluationPace, duration, share
 
 # what is printed holds names, paths and reasons that others wrote: brackets and colons in them are text
 console = Console(highlight=False, markup=False, emoji=False)
@@ -98,37 +100,46 @@ def evaluation_progress() -> Iterator[Tell]:
     if not errors.is_terminal:
         yield _Lines()
         return
-    columns: tuple[ProgressColumn, ...] = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
-    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=errors, transient=True) as bar:
-        task = bar.add_task("", total=None)
-        shown = ""
+    with bar() as (shown, task):
+        pace, title = EvaluationPace(), ""
 
         def tell(stand: EvaluationProgress) -> None:
-            nonlocal shown
-            if stand.title != shown:
-                shown = stand.title
-                bar.reset(task)
-            bar.update(task, description=printable(_words(stand)), completed=stand.done, total=stand.total)
+            nonlocal pace, title
+            if stand.title != title:
+                pace, title = EvaluationPace(), stand.title
+            pace.listen(stand)
+            left = pace.left(stand)
+            text = f"{_words(stand)}{'' if left is None else f', about {duration(left)} left'}"
+            shown.update(task, description=printable(text), completed=100 * share(stand, pace.spent, left))
 
         yield tell
+
+
+@contextmanager
+def bar() -> Iterator[tuple[Progress, TaskID]]:
+    """A bar of 100 parts on stderr, whose description says what is under way and how long it will take."""
+    columns: tuple[ProgressColumn, ...] = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
+    with Progress(*columns, TimeElapsedColumn(), console=errors, transient=True) as shown:
+        yield shown, shown.add_task("", total=100)
 
 
 class _Lines:
     """Says a line when the last one is some time ago."""
 
     def __init__(self) -> None:
-        self._title, self._began, self._said = "", 0.0, 0.0
+        self._title, self._pace, self._said = "", EvaluationPace(), 0.0
 
     def __call__(self, stand: EvaluationProgress) -> None:
         now = time.monotonic()
         if stand.title != self._title:
-            self._title, self._began, self._said = stand.title, now, now
-        spent = now - self._began
-        if now - self._said < LINE_SECONDS or not 0 < stand.done < stand.total:
+            self._title, self._pace, self._said = stand.title, EvaluationPace(), now
+        self._pace.listen(stand)
+        left = self._pace.left(stand)
+        if now - self._said < LINE_SECONDS or left is None or not 0 < stand.done < stand.total:
             return
-        self._said, left = now, spent * (stand.total - stand.done) / stand.done
-        text = f"{100 * stand.done / stand.total:.0f} % after {spent:.0f} s, about {left:.0f} s left"
-        aside(f"{_words(stand)}: {text}")
+        self._said, spent = now, self._pace.spent
+        done = f"{100 * share(stand, spent, left):.0f} % after {duration(spent)}"
+        aside(f"{_words(stand)}: {done}, about {duration(left)} left")
 
 
 def _words(stand: EvaluationProgress) -> str:

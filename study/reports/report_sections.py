@@ -8,6 +8,7 @@ from ssl_core.inspect.html_page import Html, badge, facts, note, section, strong
 from study.analysis.attribution import Attribution, from_confirmations, from_trials
 from study.analysis.fidelity import fidelity_audit, rungs
 from study.analysis.pareto import pareto
+from study.analysis.recipe_standings import COLUMNS, recipe_standings, standing_rows, winner_text
 from study.analysis.words import clock_text, short, values_text
 from study.engine.cost_report import CostReport
 from study.record.trial_record import TrialRecord
@@ -92,6 +93,19 @@ def numbers_text(trials: Sequence[int]) -> str:
             spans.append([number, number])
     texts = [str(low) if low == high else f"{low}–{high}" for low, high in spans]
     return ", ".join(texts if len(texts) <= 24 else [*texts[:20], "…", texts[-1]])
+
+
+def recipes_section(records: Sequence[TrialRecord], space: Mapping[str, Any], spec: StudySpec) -> str:
+    """Which recipe won; nothing where there is one."""
+    found = recipe_standings(records, space, spec.direction)
+    if not found:
+        return ""
+    about = (
+        f"{winner_text(found, spec.metric)} All are measured alike, on the same objects and label draws. The best "
+        "of many trials is higher than the best of few; the median is of the complete ones, which no rung stopped."
+    )
+    columns = [(name, name != "recipe") for name in COLUMNS]
+    return section("Which recipe", table(columns, standing_rows(found)), note(about))
 
 
 def fidelity_section(records: Sequence[TrialRecord], spec: StudySpec, charts: Charts) -> str:

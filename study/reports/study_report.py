@@ -27,6 +27,7 @@ from study.reports.report_sections import (
     pareto_section,
     provenance_section,
     receipt_section,
+    recipes_section,
     rungs_section,
 )
 from study.reports.status import study_state
@@ -66,6 +67,7 @@ def _sections(ledger: Ledger, records: list[TrialRecord], charts: Charts, untrai
     spec = ledger.spec
     space = json.loads(ledger.attrs.get("space", "{}"))
     return [
+        recipes_section(records, space, spec),
         section("Leaderboard", _leaderboard(ledger, records)),
         pareto_section(records, spec, charts),
         attribution_section(records, space, spec, charts),
@@ -238,7 +240,7 @@ def _facts(ledger: Ledger, records: list[TrialRecord], space: dict[str, Any]) ->
     started = [record.started for record in records if record.started]
     ended = [record.ended for record in records if record.ended]
     return [
-        ("recipe", str(space.get("recipe", ""))),
+        ("recipe", str(identity.get("recipe", ""))),
         ("space digest", str(identity.get("space_digest", ""))),
         ("pack digest", str(identity.get("pack_digest", ""))),
         *[(name.replace("_", " "), str(value)) for name, value in attrs.get("facts", {}).items()],

@@ -62,7 +62,8 @@ def check_choices(space: SearchSpace, check: CheckValues) -> None:
         for parameter in space.parameters
         if isinstance(parameter.domain, Choice)
         for value in parameter.domain.values
-        if (reason := _refusal(check, parameter.key, value))
+        for values in space.alone(parameter, value)
+        if (reason := _refusal(check, values))
     ]
     if refused:
         raise InfeasibleError(
@@ -71,9 +72,9 @@ def check_choices(space: SearchSpace, check: CheckValues) -> None:
         )
 
 
-def _refusal(check: CheckValues, key: str, value: Any) -> str:
+def _refusal(check: CheckValues, values: Mapping[str, Any]) -> str:
     try:
-        check({key: value})
+        check(values)
     except InfeasibleError as error:
         return str(error)
     except ConfigError:

@@ -194,6 +194,7 @@ class StudySource:
             status, outcome, reason = "KILLED", "UNFINISHED", INTERRUPTED
         tags = {
             **study_tags(self._history.identity, self._facts.get(run, {})),
+            "splatsweep.recipe": self._history.space.recipe_of(record.values or {}).name,
             **provenance_tags(record),
             "splatsweep.seed": str(record.seed),
             "splatsweep.attempt": str(max(1, record.crashes + (record.outcome is not Outcome.CRASHED))),

@@ -145,10 +145,16 @@ def check_perturbed(space: SearchSpace, scheduler: SchedulerSpec) -> None:
     """Refuse keys in `perturb` that a trial cannot take on halfway.
 
     Raises:
-        SpaceError: a key is not searched, decides about shapes, chooses among kinds, or others depend on it.
+        SpaceError: a key is not searched, decides about shapes, chooses among kinds, or others depend on it; or the
+            space chooses the recipe.
     """
     if not isinstance(scheduler, PBT):
         return
+    if space.recipes.chooses:
+        raise SpaceError(
+            f"{space.source}: study.scheduler: PBT lets a trial go on from another's weights, and those of "
+            f"{space.recipe} do not fit each other; name one recipe, or use asha"
+        )
     where = f"{space.source}: study.scheduler.perturb"
     if not scheduler.perturb:
         raise SpaceError(f"{where}: name at least one searched key; without any, PBT only copies")

@@ -10,6 +10,7 @@ CLASSES, WIDTH = 5, 32
 LABELS = Labels(np.arange(100) % CLASSES, np.arange(80) % CLASSES, CLASSES)
 CONFIG = EvaluationConfig(
     label_settings=(LabelSetting(per_class=3, draws=6), LabelSetting(fraction=0.5, draws=3), LabelSetting()),
+    probes=("svm", "knn", "linear"),
     point_draws=2,
     twin_seeds=(0, 1),
 )
@@ -32,7 +33,7 @@ def report_of(
 ) -> ProbingReport:
     """The report that evaluation would write for these features."""
     most = max(cells, key=lambda views: views or 0)
-    grid = probe_grid(cells, twins or [], LABELS, config, None if most is None else "max")
+    grid = probe_grid(cells, {"random twin": twins or []}, LABELS, config, None if most is None else "max")
     health = feature_health(cells[most][0][100:], LABELS.test)
     return ProbingReport(
         kind="point_encoder" if most is None else "image_encoder",
@@ -45,7 +46,9 @@ def report_of(
         health=health,
         rows=grid.rows,
         deciding=grid.deciding.encoder,
-        baseline=grid.deciding.twin,
+        baseline=grid.deciding.baseline,
+        baseline_name=grid.deciding.baseline_name,
+        baselines=grid.deciding.baselines,
         full_labels=grid.full_labels.encoder,
         defects=defects_of(health, grid.full_labels.encoder, CLASSES),
         confusion=tuple(tuple(row) for row in grid.confusion.tolist()),

@@ -1,5 +1,6 @@
 """A stored space suggests like the original, and config values become the params they were."""
 
+import json
 from pathlib import Path
 
 import optuna
@@ -27,6 +28,15 @@ def test_a_stored_space_is_the_original(tmp_path: Path) -> None:
         trial = drawn(space, seed)
         assert drawn(again, seed).params == trial.params
         assert again.replay(trial.params) == space.replay(trial.params)
+
+
+def test_the_digest_of_a_space_of_one_recipe_stays(tmp_path: Path) -> None:
+    """Studies that were begun before a space could choose the recipe go on."""
+    space = load(tmp_path, SPACE, base={"margin": 3.0})
+    assert space.digest == "ff4e0debbe68eeb8"
+    assert list(json.loads(space.to_json())) == ["base", "recipe", "space"]
+    assert json.loads(space.to_json())["recipe"] == "toy"
+    assert json.loads(space.to_json())["base"]["margin"] == 3.0
 
 
 def test_values_give_the_params_back(tmp_path: Path) -> None:

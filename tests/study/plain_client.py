@@ -10,6 +10,8 @@ import safetensors.torch
 import torch
 
 from ssl_core.contracts import PointsContract
+from ssl_core.evaluation.fine_tune import FineTuningConfig
+from ssl_core.evaluation.fine_tuning_plan import FineTuningSettings
 from ssl_core.evaluation.protocol import LabelSetting
 from ssl_core.evaluation.sections.all_sections import NO_SECTIONS
 from ssl_core.evaluation.tasks.probing_report import EvaluationConfig
@@ -22,8 +24,14 @@ PROTOCOL = EvaluationConfig(
     label_settings=(LabelSetting(per_class=2, draws=3), LabelSetting()),
     probes=("svm",),
     point_draws=1,
-    twin_seeds=(5,),
+    baselines=(),
     sections=NO_SECTIONS,
+)
+TUNING = FineTuningSettings(
+    label_settings=(LabelSetting(per_class=2, draws=2),),
+    seeds=(0,),
+    training=FineTuningConfig(epochs=2, batch_size=8, test_draws=1),
+    min_steps=1,
 )
 CONTRACT = PointsContract(num_points=64)
 BACKBONE = PointNetConfig(input_transform=False, feature_transform=False, feature_dim=32)

@@ -1,9 +1,11 @@
-"""A program that watches with a tiny protocol, for tests that kill it. Arguments: home, pack, workers."""
+"""A program that watches with a tiny protocol, for tests that kill it. Arguments: home, pack, workers, and perhaps
+`fine-tuning`.
+"""
 
 import sys
 from pathlib import Path
 
-from plain_client import PROTOCOL
+from plain_client import PROTOCOL, TUNING
 
 from registry.tracking.run_log import open_run_log
 from registry.versions.store import EncoderStore
@@ -19,12 +21,12 @@ def say(notice: Notice) -> None:
 
 if __name__ == "__main__":
     home, pack, workers = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    tunes = "fine-tuning" in sys.argv[4:]
     packs = {Pack.open(pack).manifest.pack_digest: pack}
     interrupt, pool = Interrupt(), ProcessPool(workers, home / "watch.log")
     with open_run_log(None, home) as log, watch_signals(interrupt):
         try:
-            Watcher(EncoderStore(log), WatchPlan(packs, home, None, PROTOCOL, every=1.0), pool, say).run(
-                interrupt, once=True
-            )
+            plan = WatchPlan(packs, home, None, PROTOCOL, every=1.0, fine_tuning=TUNING if tunes else None)
+            Watcher(EncoderStore(log), plan, pool, say).run(interrupt, once=True)
         finally:
             pool.close()

@@ -10,6 +10,7 @@ from optuna.trial import FrozenTrial
 
 from search_spaces.parameter import Choice, Domain, FloatRange, IntRange, Parameter
 from search_spaces.space import SearchSpace
+from search_spaces.space_recipes import SpaceRecipe, SpaceRecipes
 from search_spaces.stored import StoredBase, stored_space
 from study.engine.ledger import Ledger, StudyIdentity, memory_ledger, open_ledger
 from study.record.trial_record import Verdict
@@ -42,7 +43,8 @@ def space_of(parameters: dict[str, Any], base: dict[str, Any] | None = None) -> 
         else Parameter(key=key, domain=given)
         for key, given in parameters.items()
     ]
-    space = SearchSpace(Path("space.yaml"), "toy", "", StoredBase.model_validate(base or {}), {}, tuple(listed))
+    recipes = SpaceRecipes({"": SpaceRecipe("toy", "", StoredBase.model_validate(base or {}))})
+    space = SearchSpace(Path("space.yaml"), recipes, {}, tuple(listed))
     return stored_space(space.to_json(), list(parameters), Path("space.yaml"))
 
 

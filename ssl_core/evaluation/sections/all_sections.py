@@ -8,15 +8,17 @@ from pydantic import Field
 
 from ssl_core.config import Config
 from ssl_core.errors import DataError, DivergedError, InfeasibleError
+from ssl_core.evaluation.fine_tuning_plan import FineTuningSettings
 from ssl_core.evaluation.report import Table, markdown_table
 from ssl_core.evaluation.sections.costs import COSTS, CostSettings, ModelCosts
-from ssl_core.evaluation.sections.fine_tuning import FINE_TUNING, FineTuningRow, FineTuningSettings
+from ssl_core.evaluation.sections.drift import DRIFT, Drift, DriftSettings
+from ssl_core.evaluation.sections.fine_tuning import FINE_TUNING, FineTuningRow
 from ssl_core.evaluation.sections.novel_views import NOVEL_VIEWS, NovelViewRow, NovelViewSettings
 from ssl_core.evaluation.sections.retrieval import RETRIEVAL, RetrievalRow, RetrievalSettings
 from ssl_core.evaluation.sections.robustness import ROBUSTNESS, RobustnessRow, RobustnessSettings
 from ssl_core.evaluation.task_contract import Found, LeftOutError, Section, Subject
 
-SECTIONS: tuple[Section[Any, Any], ...] = (RETRIEVAL, ROBUSTNESS, NOVEL_VIEWS, FINE_TUNING, COSTS)
+SECTIONS: tuple[Section[Any, Any], ...] = (RETRIEVAL, ROBUSTNESS, DRIFT, NOVEL_VIEWS, FINE_TUNING, COSTS)
 """in the order of the tables"""
 
 
@@ -26,6 +28,7 @@ class Sections(Config):
 
     retrieval: RetrievalSettings | None = RetrievalSettings()
     robustness: RobustnessSettings | None = RobustnessSettings()
+    drift: DriftSettings | None = DriftSettings()
     costs: CostSettings | None = CostSettings()
     novel_views: NovelViewSettings | None = None
     fine_tuning: FineTuningSettings | None = None
@@ -42,7 +45,7 @@ class Sections(Config):
                 yield section, settings
 
 
-NO_SECTIONS = Sections(retrieval=None, robustness=None, costs=None)
+NO_SECTIONS = Sections(retrieval=None, robustness=None, drift=None, costs=None)
 
 
 class SectionReports(Config):
@@ -53,6 +56,7 @@ class SectionReports(Config):
 
     retrieval: tuple[RetrievalRow, ...] | None = None
     robustness: tuple[RobustnessRow, ...] | None = None
+    drift: Drift | None = None
     costs: ModelCosts | None = None
     novel_views: tuple[NovelViewRow, ...] | None = None
     fine_tuning: tuple[FineTuningRow, ...] | None = None

@@ -1,10 +1,11 @@
 """Retrieval among test objects, by cosine of the features (`ranking` has the terms).
 
 Asked across views (images): one view of an object against the other views of all objects; across point draws
-(points); and across modalities: the points of an object against the views of all objects, and the reverse. Points and
-images share no space unless they were trained to: besides the search in the encoders' own spaces (where the widths are
-equal) the points are mapped to the images by a linear map, fitted on training objects without their labels (ridge
-regression on standardised features). Intervals are bootstraps over queries.
+(points); what is left of an object with one side missing against whole objects (points); and across modalities: the
+points of an object against the views of all objects, and the reverse. Points and images share no space unless they were
+trained to: besides the search in the encoders' own spaces (where the widths are equal) the points are mapped to the
+images by a linear map, fitted on training objects without their labels (ridge regression on standardised features).
+Intervals are bootstraps over queries.
 """
 
 from functools import partial
@@ -20,8 +21,9 @@ from ssl_core.errors import DivergedError, InfeasibleError
 from ssl_core.evaluation.extract import Features
 from ssl_core.evaluation.features import EncoderCard, FeatureSource, whole
 from ssl_core.evaluation.pictures import neighbours_png, pack_examples
-from ssl_core.evaluation.ranking import BothLevels, across_modalities, across_views, retrieve
+from ssl_core.evaluation.ranking import BothLevels, across_modalities, across_views, part_to_whole, retrieve
 from ssl_core.evaluation.report import Table
+from ssl_core.evaluation.sections.robustness import MISSING, MissingPart, disturbed_tests
 from ssl_core.evaluation.statistics import Interval, bootstrap_mean
 from ssl_core.evaluation.task_contract import Companion, Found, LeftOutError, Section, Subject, plain
 from ssl_core.models.cards import ImageEncoderCard, PointEncoderCard
@@ -31,12 +33,13 @@ class RetrievalSettings(Config):
     """Test objects found among test objects: across views or point draws, across modalities with a partner."""
 
     ks: tuple[int, ...] = Field(default=(1, 5, 10), min_length=1, description="recall among the first k")
+    missing: float = Field(default=MISSING, gt=0, lt=1, description="share of the points that a part lacks")
 
 
 class RetrievalRow(Config):
     """How well test objects find each other by cosine similarity. Intervals are bootstraps over queries."""
 
-    kind: Literal["across views", "across point draws", "points to images", "images to points"]
+    kind: Literal["across views", "across point draws", "wholes by parts", "points to images", "images to points"]
     space: Literal["own", "aligned"] = "own"
     """aligned: one side was mapped to the other by a linear map fitted on training objects, without labels"""
     relevant: Literal["same object", "same class"]
@@ -51,7 +54,7 @@ class RetrievalRow(Config):
 
 def _measure(subject: Subject, settings: RetrievalSettings, found: Found) -> tuple[RetrievalRow, ...]:
     """Rows of every search that the encoder, its pack and its partner allow; what is missing is noted in `found`."""
-    rows = [*_within(subject, settings, found), *_across(subject, settings, found)]
+    rows = [*_within(subject, settings, found), *_parts(subject, settings), *_across(subject, settings, found)]
     if not rows:
         raise LeftOutError("; ".join(found.left_out))
     picture = _picture(subject)
@@ -85,6 +88,18 @@ def _within(subject: Subject, settings: RetrievalSettings, found: Found) -> list
         return []
     gallery = len(features) * (features.shape[1] - 1)
     return _rows(subject, kind, "own", both, gallery)
+
+
+def _parts(subject: Subject, settings: RetrievalSettings) -> list[RetrievalRow]:
+    """Parts of test objects ask for whole ones, whose points were drawn anew where there are several draws."""
+    match subject.card:
+        case PointEncoderCard():
+            wholes = subject.raw.points[-1][len(subject.labels.train) :]
+            parts = disturbed_tests(subject, MissingPart(share=settings.missing))
+            both = part_to_whole(parts, wholes, subject.labels.test, ks=settings.ks)
+            return _rows(subject, "wholes by parts", "own", both, len(subject.labels.test))
+        case _:
+            return []
 
 
 def _across(subject: Subject, settings: RetrievalSettings, found: Found) -> list[RetrievalRow]:

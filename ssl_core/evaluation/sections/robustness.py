@@ -1,9 +1,9 @@
 """Robustness: one SVM, fitted on clean features of all labelled objects, on test objects that were disturbed.
 
-Points are dropped, jittered or turned, views taken away. What is disturbed is the batch that an encoder reads, and all
-of its columns together: a turned object has turned positions, normals, quaternions and spherical harmonics. Afterwards
-the positions are centred and scaled to the unit sphere again, as the preprocessing of a disturbed object would do, and
-log-scales follow.
+Points are dropped, one by one or on one side, jittered or turned, views taken away. What is disturbed is the batch that
+an encoder reads, and all of its columns together: a turned object has turned positions, normals, quaternions and
+spherical harmonics. Afterwards the positions are centred and scaled to the unit sphere again, as the preprocessing of a
+disturbed object would do, and log-scales follow.
 
 Dropped points are replaced by repeating those that are left, in order, as the sampler does with small objects: maxima
 over points do not change by it, and programs of a fixed number of points can be measured too.
@@ -31,6 +31,8 @@ from ssl_core.evaluation.task_contract import Found, LeftOutError, Section, Subj
 from ssl_core.models.cards import ImageEncoderCard, PointEncoderCard
 from ssl_core.models.modes import device_of
 
+MISSING = 0.55
+"""Share of the points of a missing part, as the retrieval of whole objects by parts of them has it."""
 _STEPS = 5
 """of `EvaluationProgress`, for one disturbance"""
 
@@ -44,6 +46,17 @@ class DroppedPoints(Config):
     @property
     def name(self) -> str:
         return f"{100 * self.share:g} % of the points dropped"
+
+
+class MissingPart(Config):
+    """One side of an object is missing: a share of its points, the farthest along a random direction of its own."""
+
+    kind: Literal["missing_part"] = "missing_part"
+    share: float = Field(gt=0, lt=1)
+
+    @property
+    def name(self) -> str:
+        return f"a side with {100 * self.share:g} % of the points missing"
 
 
 class Jitter(Config):
@@ -84,13 +97,15 @@ class FewerViews(Config):
         return "1 view" if self.views == 1 else f"{self.views} views"
 
 
-Disturbance = Annotated[DroppedPoints | Jitter | Turn | FewerViews, Field(discriminator="kind")]
+OfPoints = DroppedPoints | MissingPart | Jitter | Turn
+Disturbance = Annotated[OfPoints | FewerViews, Field(discriminator="kind")]
 
 
-def standard_disturbances() -> tuple[DroppedPoints | Jitter | Turn | FewerViews, ...]:
+def standard_disturbances() -> tuple[OfPoints | FewerViews, ...]:
     """Three or four levels of each, mild to severe."""
     return (
         *(DroppedPoints(share=share) for share in (0.25, 0.5, 0.75, 0.9)),
+        *(MissingPart(share=share) for share in (0.25, MISSING, 0.75)),
         *(Jitter(sd=sd) for sd in (0.01, 0.03, 0.1)),
         *(Turn(degrees=degrees, about="up") for degrees in (15.0, 45.0, 180.0)),
         *(Turn(degrees=degrees) for degrees in (15.0, 45.0, 180.0)),
@@ -98,9 +113,10 @@ def standard_disturbances() -> tuple[DroppedPoints | Jitter | Turn | FewerViews,
     )
 
 
-def light_disturbances() -> tuple[DroppedPoints | Jitter | Turn | FewerViews, ...]:
-    """One level of each."""
-    return (DroppedPoints(share=0.5), Jitter(sd=0.03), Turn(degrees=15.0), FewerViews(views=2))
+def light_disturbances() -> tuple[OfPoints | FewerViews, ...]:
+    """One level of each; of rotations a small one, and that of objects which face anywhere."""
+    turns = (Turn(degrees=15.0), Turn(degrees=180.0, about="up"))
+    return (DroppedPoints(share=0.5), MissingPart(share=MISSING), Jitter(sd=0.03), *turns, FewerViews(views=2))
 
 
 class RobustnessSettings(Config):
@@ -121,9 +137,7 @@ class RobustnessRow(Config):
     """clean minus disturbed, object by object"""
 
 
-def disturb(
-    points: Tensor, contract: PointsContract, disturbance: DroppedPoints | Jitter | Turn, generator: torch.Generator
-) -> Tensor:
+def disturb(points: Tensor, contract: PointsContract, disturbance: OfPoints, generator: torch.Generator) -> Tensor:
     """The batch as it would be read from disturbed objects: [B, N, D] -> [B, N, D], a new tensor.
 
     The generator is on the CPU: the same one gives the same on any device. Raises InfeasibleError when spherical
@@ -131,7 +145,11 @@ def disturb(
     """
     match disturbance:
         case DroppedPoints():
-            changed = _dropped(points, disturbance.share, generator)
+            ranks = torch.rand(points.shape[:2], generator=generator)
+            changed = _dropped(points, disturbance.share, ranks.to(points.device))
+        case MissingPart():
+            direction = torch.randn(len(points), 3, 1, generator=generator)
+            changed = _dropped(points, disturbance.share, (points[..., :3] @ direction.to(points)).squeeze(-1))
         case Jitter():
             noise = disturbance.sd * torch.randn(*points.shape[:2], 3, generator=generator)
             changed = points.clone()
@@ -191,12 +209,12 @@ def fewer_views(
     return taken
 
 
-def _dropped(points: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """[B, N, D] of the points that are left, at least one, repeated in order up to N."""
-    batch, count, _ = points.shape
+def _dropped(points: Tensor, share: float, ranks: Tensor) -> Tensor:
+    """[B, N, D] of the points of lowest rank [B, N], at least one, repeated in order up to N."""
+    count = points.shape[1]
     left = max(1, round((1 - share) * count))
-    kept = torch.rand(batch, count, generator=generator).argsort(dim=1)[:, :left].sort(dim=1).values
-    index = kept[:, torch.arange(count) % left].to(points.device)
+    kept = ranks.argsort(dim=1)[:, :left].sort(dim=1).values
+    index = kept[:, torch.arange(count, device=kept.device) % left]
     return points.gather(1, index[:, :, None].expand_as(points))
 
 
@@ -259,16 +277,21 @@ def _disturbed(subject: Subject, disturbance: Disturbance) -> Features | None:
             rng = np.random.default_rng([41, subject.config.draw_seed, disturbance.views])
             kept = fewer_views(views, disturbance, rng)
             return pool(kept, np.arange(kept.shape[1]), "max")
-        case DroppedPoints() | Jitter() | Turn(), PointEncoderCard():
-            number, sampler = subject.config.point_number(0), subject.source.sampler
-            return subject.test_source().recall(
-                f"points {number}, {disturbance.to_json()}",
-                subject.encoder,
-                subject.identity,
-                lambda: disturbed_point_features(subject.encoder, sampler, subject.test, number, disturbance),
-            )
+        case DroppedPoints() | MissingPart() | Jitter() | Turn(), PointEncoderCard():
+            return disturbed_tests(subject, disturbance)
         case _:
             return None
+
+
+def disturbed_tests(subject: Subject, disturbance: OfPoints) -> Features:
+    """[test objects, F] of disturbed points of the first draw."""
+    number, sampler = subject.config.point_number(0), subject.source.sampler
+    return subject.test_source().recall(
+        f"points {number}, {disturbance.to_json()}",
+        subject.encoder,
+        subject.identity,
+        lambda: disturbed_point_features(subject.encoder, sampler, subject.test, number, disturbance),
+    )
 
 
 def disturbed_point_features(
@@ -276,7 +299,7 @@ def disturbed_point_features(
     sampler: PointSampler,
     objects: NDArray[np.int64],
     draw: int,
-    disturbance: DroppedPoints | Jitter | Turn,
+    disturbance: OfPoints,
 ) -> Features:
     """`point_features` of disturbed points. The draw decides what is random in the disturbance as well.
 

@@ -19,13 +19,23 @@ from torch import Tensor, nn
 from ssl_core.config import short_digest
 from ssl_core.data.scene_pack import ScenePack
 from ssl_core.errors import InfeasibleError
-from ssl_core.evaluation.report import Measurement, Report, Scores, Steps, TaskConfig, markdown_table, psnr
+from ssl_core.evaluation.report import (
+    Measurement,
+    Report,
+    Scores,
+    Steps,
+    TaskConfig,
+    beside,
+    markdown_table,
+    psnr,
+)
 from ssl_core.evaluation.statistics import bootstrap_mean
 from ssl_core.evaluation.task_contract import Context, Evaluation
 from ssl_core.models.cards import SceneFieldCard
 from ssl_core.models.modes import device_of, evaluating
 from ssl_core.scenes.cameras import Camera
 
+UNTRAINED = "untrained twin"
 _RAYS = 2**16
 """in a batch"""
 _SHOWN = 6
@@ -58,7 +68,7 @@ class NovelViewReport(Report):
 
     kind: Literal["scene_field"] = "scene_field"
     config: NovelViewConfig
-    baseline_name: str = "untrained twin"
+    baseline_name: str = UNTRAINED
     view_names: tuple[str, ...]
 
     @property
@@ -125,12 +135,14 @@ def evaluate_field(
             twins.append(_errors(card.build(seed).to(device), pack, views, steps)[0])
     finite = bool(np.isfinite(errors).all())
     spread = float(np.concatenate([picture.reshape(-1, 3) for picture in drawn]).std(axis=0).max()) if finite else 0.0
+    untrained = _scores(np.mean(twins, axis=0)) if finite and twins else None
     report = NovelViewReport(
         data_digest=pack.digest,
         config=config,
         view_names=tuple(pack.manifest.views[index].name for index in views),
         deciding=_scores(errors) if finite else None,
-        baseline=_scores(np.mean(twins, axis=0)) if finite and twins else None,
+        baseline=untrained,
+        baselines=beside(_scores(errors).values, {UNTRAINED: untrained.values}, config.confidence) if untrained else {},
         defects=_defects(finite, spread),
         seconds=round(time.perf_counter() - start, 3),
     )

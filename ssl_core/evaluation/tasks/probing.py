@@ -1,4 +1,4 @@
-"""The probing task: a frozen encoder and its random-init twins on a pack's test split, by probes on their features.
+"""The probing task: a frozen encoder and its baselines on a pack's test split, by probes on their features.
 
 Features are computed once per encoder and draw and reused by every probe, label setting, label draw and section; with a
 cache, by other evaluations too. Training objects are fit and validation together; test objects are touched here and
@@ -6,7 +6,7 @@ nowhere else.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,11 +16,13 @@ from torch import nn
 
 from ssl_core.data.object_pack import Pack as ObjectPack
 from ssl_core.errors import InfeasibleError
+from ssl_core.evaluation.baselines import Baseline, baselines_of
 from ssl_core.evaluation.extract import ExtractionTimes, Features
 from ssl_core.evaluation.features import EncoderCard, FeatureSource, PooledCells, RawFeatures, whole
 from ssl_core.evaluation.pictures import GREY, INK, confusion_png, embedding_png, pca_png, png
-from ssl_core.evaluation.probe_grid import Grid, Labels, Row, feature_health, fits, probe_grid
-from ssl_core.evaluation.protocol import OBJECTS_FILE, LabelSetting, ObjectLists, Pooling, object_lists
+from ssl_core.evaluation.probe_grid import Grid, Labels, feature_health, fits, probe_grid
+from ssl_core.evaluation.probe_rows import Row
+from ssl_core.evaluation.protocol import OBJECTS_FILE, PROBES, LabelSetting, ObjectLists, Pooling, object_lists
 from ssl_core.evaluation.report import Steps
 from ssl_core.evaluation.sections.all_sections import measure_sections
 from ssl_core.evaluation.statistics import Interval
@@ -62,7 +64,8 @@ def _evaluated(
     start = time.perf_counter()
     labels, objects = _objects(pack)
     source = FeatureSource(pack, objects, card, config, context.cache)
-    steps = _planned(source, config, context)
+    baselines, left_out = baselines_of(source, encoder, len(labels.train))
+    steps = _planned(source, config, context, baselines)
     with steps.block("features of the encoder", source.batches):
         raw = source.raw(encoder, context.identity, times, steps)
     lists = object_lists(pack, config)
@@ -70,8 +73,9 @@ def _evaluated(
     files = {OBJECTS_FILE: lists.to_json()}
     if not report.health.finite:
         return Evaluation(_timed(report, source, start), files=files)
-    twins = _twin_cells(source, encoder, steps)
-    report = report.model_copy(update=_probed(report, source.pooled(raw), twins, labels, steps))
+    others = _baseline_cells(baselines, steps)
+    found = _probed(report, source.pooled(raw), others, baselines, labels, steps)
+    report = report.model_copy(update={**found, "baselines_left_out": left_out})
     subject = Subject(encoder, card, context.identity, source, raw, labels, steps, context.companions)
     sections, pictures, seconds = measure_sections(subject, config.sections)
     report = report.model_copy(update={"sections": sections, "section_seconds": seconds})
@@ -91,11 +95,27 @@ def _objects(pack: ObjectPack) -> tuple[Labels, NDArray[np.int64]]:
     return labels, np.concatenate([train, test])
 
 
-def _planned(source: FeatureSource, config: EvaluationConfig, context: Context) -> Steps:
-    """All that will be done: the encoder and its twins read the pack, probes are fitted, sections measured."""
-    encoders = 1 + len(config.twin_seeds)
-    probes = sum(fits(draws, config, pooling, encoders) for pooling, draws in source.shape.items())
-    return Steps(context.title, encoders * source.batches + probes + config.sections.steps, context.tell)
+def _planned(source: FeatureSource, config: EvaluationConfig, context: Context, baselines: Sequence[Baseline]) -> Steps:
+    """All that will be done: the encoder and its baselines read the pack, probes are fitted, sections measured."""
+    plan = {
+        "features of the encoder": source.batches,
+        **{_reading(one): one.batches for one in baselines},
+        "probes": sum(_fits(draws, config, pooling, baselines) for pooling, draws in source.shape.items()),
+        **{section.name.replace("_", " "): section.steps(settings) for section, settings in config.sections.asked()},
+    }
+    return Steps.planned(context.title, plan, context.tell)
+
+
+def _reading(baseline: Baseline) -> str:
+    return f"features of the baseline: {baseline.name}"
+
+
+def _fits(
+    draws: Mapping[int | None, int], config: EvaluationConfig, pooling: Pooling | None, baselines: Sequence[Baseline]
+) -> int:
+    everywhere = 1 + sum(one.members for one in baselines if one.everywhere)
+    at_most = 0 if pooling == "mean" else sum(one.members for one in baselines if not one.everywhere)
+    return fits(draws, config, pooling, everywhere, at_most)
 
 
 def _blank(
@@ -120,32 +140,37 @@ def _blank(
     )
 
 
-def _twin_cells(source: FeatureSource, encoder: nn.Module, steps: Steps) -> list[PooledCells]:
-    """Of random twins on the encoder's device. Their features are kept, for the next encoder of the architecture."""
-    device, found = device_of(encoder), []
-    for seed in source.config.twin_seeds:
-        with steps.block("features of random twins", source.batches):
-            twin = source.card.untrained().build(seed).to(device)
-            identity = f"twin {source.card.backbone.digest()} on {device.type} {seed}"
-            found.append(source.pooled(source.raw(twin, identity, steps=steps)))
+def _baseline_cells(baselines: Sequence[Baseline], steps: Steps) -> dict[str, list[PooledCells]]:
+    """Of each baseline's members."""
+    found = {}
+    for one in baselines:
+        with steps.block(_reading(one), one.batches):
+            found[one.name] = one.measure(steps)
     return found
 
 
 def _probed(
-    report: ProbingReport, cells: PooledCells, twins: Sequence[PooledCells], labels: Labels, steps: Steps
+    report: ProbingReport,
+    cells: PooledCells,
+    others: Mapping[str, list[PooledCells]],
+    baselines: Sequence[Baseline],
+    labels: Labels,
+    steps: Steps,
 ) -> dict[str, object]:
     """What the probes found: rows of every pooling, the rest of the maximum."""
     grids: dict[Pooling | None, Grid] = {}
     for pooling, some in cells.items():
-        count = fits({views: len(draws) for views, draws in some.items()}, report.config, pooling, 1 + len(twins))
-        with steps.block("probes", count):
-            others = [twin[pooling] for twin in twins]
-            grids[pooling] = probe_grid(some, others, labels, report.config, pooling, steps)
+        draws = {views: len(draws) for views, draws in some.items()}
+        with steps.block("probes", _fits(draws, report.config, pooling, baselines)):
+            there = {name: [one[pooling] for one in members if pooling in one] for name, members in others.items()}
+            grids[pooling] = probe_grid(some, there, labels, report.config, pooling, steps)
     grid = grids["max"] if "max" in grids else grids[None]
     return {
         "rows": tuple(row for one in grids.values() for row in one.rows),
         "deciding": grid.deciding.encoder,
-        "baseline": grid.deciding.twin,
+        "baseline": grid.deciding.baseline,
+        "baseline_name": grid.deciding.baseline_name,
+        "baselines": grid.deciding.baselines,
         "full_labels": grid.full_labels.encoder,
         "confusion": tuple(tuple(row) for row in np.round(grid.confusion, 4).tolist()),
         "defects": defects_of(report.health, grid.full_labels.encoder, labels.classes),
@@ -160,10 +185,11 @@ def _timed(report: ProbingReport, source: FeatureSource, start: float) -> Probin
 def _pictures(report: ProbingReport, features: Features, labels: NDArray[np.int64], title: str) -> dict[str, bytes]:
     counts = np.array(report.confusion)
     shown = report.fullest.labels if report.fullest is not None else "all"
+    probe = PROBES[report.config.deciding_probe]
     return {
         "embedding.png": embedding_png(features, labels, report.class_names, title),
         "pca.png": pca_png(features, labels, report.class_names, title),
-        "confusion.png": confusion_png(counts, report.class_names, f"{title}: linear SVM, labels: {shown}"),
+        "confusion.png": confusion_png(counts, report.class_names, f"{title}: {probe}, labels: {shown}"),
         "accuracy.png": accuracy_png(report, title),
     }
 
@@ -184,7 +210,8 @@ def accuracy_png(report: ProbingReport, title: str) -> bytes:
         name = report.config.deciding_labels.name
         places = [(name, count) for count in views]
         _panel(axes[1], [str(count) for count in views], _lines(report, places), f"views (labels: {name})")
-    axes[0].set_ylabel("linear SVM, test accuracy [%]", fontsize=9, color=GREY)
+    probe = PROBES[report.config.deciding_probe]
+    axes[0].set_ylabel(f"{probe}, test accuracy [%]", fontsize=9, color=GREY)
     axes[0].legend(fontsize=8, frameon=False, loc="lower right")
     figure.suptitle(title, fontsize=11, color=INK, x=0.01, ha="left")
     return png(figure)
@@ -195,14 +222,14 @@ Line = tuple[str, str, Sequence[Interval | None]]
 
 
 def _lines(report: ProbingReport, places: Sequence[tuple[str, int | None]]) -> list[Line]:
-    """Of the linear SVM at (labels, views), drawn in this order."""
+    """Of the deciding probe at (labels, views), drawn in this order: the strongest baseline of each place below."""
 
     def rows(pooling: Pooling) -> list[Row | None]:
-        return [report.row("svm", labels, views, pooling) for labels, views in places]
+        return [report.row(report.config.deciding_probe, labels, views, pooling) for labels, views in places]
 
     most = rows("max")
     lines: list[Line] = [
-        ("random twin", TWIN, [row.twin if row is not None else None for row in most]),
+        ("strongest baseline", TWIN, [row.baseline if row is not None else None for row in most]),
         ("encoder", ENCODER, [row.accuracy if row is not None else None for row in most]),
     ]
     if report.max_views is not None:

@@ -5,14 +5,16 @@ from typing import Any, Literal
 from pydantic import Field
 
 from ssl_core.evaluation.extract import Extraction
-from ssl_core.evaluation.probe_grid import FeatureHealth, Row, svm_at
+from ssl_core.evaluation.fine_tuning_plan import FineTuningSettings
+from ssl_core.evaluation.probe_grid import FeatureHealth, probe_at
+from ssl_core.evaluation.probe_rows import Row
 from ssl_core.evaluation.protocol import PROBES, LabelSetting, Pooling, Probe, ProbingConfig
 from ssl_core.evaluation.report import Measurement, Report, Scores, Table, TaskConfig, markdown_table
 from ssl_core.evaluation.sections.all_sections import NO_SECTIONS, SectionReports, Sections
-from ssl_core.evaluation.sections.fine_tuning import FineTuningSettings
 from ssl_core.evaluation.sections.novel_views import NovelViewSettings
 from ssl_core.evaluation.sections.robustness import RobustnessSettings, standard_disturbances
 from ssl_core.evaluation.statistics import in_percent
+from ssl_core.evaluation.task_contract import plain
 
 
 class EvaluationConfig(ProbingConfig):
@@ -40,6 +42,8 @@ def _holds(section: Any, asked: Any) -> bool:
     """Whether a section measures what was asked: every level of a list, everything else equal."""
     if section is None:
         return False
+    if isinstance(section, FineTuningSettings):
+        return section.answers(asked)
     pairs = [(getattr(section, name), value) for name, value in asked]
     return all(set(value) <= set(mine) if isinstance(value, tuple) else value == mine for mine, value in pairs)
 
@@ -70,6 +74,7 @@ def reference_table() -> EvaluationConfig:
         label_settings=(*(LabelSetting(fraction=fraction) for fraction in fractions), LabelSetting()),
         probes=("svm",),
         pooling=("max",),
+        baselines=(),
         point_draws=1,
         view_draws=1,
         twin_seeds=(),
@@ -79,6 +84,10 @@ def reference_table() -> EvaluationConfig:
 
 MIN_RELATIVE_STD, MIN_EFFECTIVE_RANK = 1e-3, 1.5
 """Below: all objects look alike, or one direction is left."""
+
+
+HIDDEN = 0.1
+"""Difference of the two SVMs, in shares, that a report speaks of."""
 
 
 class ProbingReport(Report):
@@ -97,17 +106,19 @@ class ProbingReport(Report):
     health: FeatureHealth
     rows: tuple[Row, ...]
     full_labels: Scores | None = None
-    """of the linear SVM with the most labels"""
+    """of the deciding probe with the most labels"""
     confusion: tuple[tuple[float, ...], ...] | None = None
-    """[true class][predicted class] test objects, linear SVM with the most labels, mean over point draws"""
+    """[true class][predicted class] test objects, deciding probe with the most labels, mean over point draws"""
     sections: SectionReports = SectionReports()
+    baselines_left_out: dict[str, str] = Field(default_factory=dict)
+    """what was asked for and could not be measured, and why"""
     extraction: Extraction = Extraction()
     section_seconds: dict[str, float] = Field(default_factory=dict)
 
     @property
     def left_out(self) -> dict[str, str]:
         """What was not asked for, and what could not be measured."""
-        return {**super().left_out, **self.sections.left_out}
+        return {**super().left_out, **self.sections.left_out, **self.baselines_left_out}
 
     @property
     def share_saved(self) -> float:
@@ -124,15 +135,15 @@ class ProbingReport(Report):
 
     @property
     def headline(self) -> Row | None:
-        """Linear SVM at the deciding labels and all views."""
-        return self.row("svm", self.config.deciding_labels.name)
+        """The deciding probe at the deciding labels and all views."""
+        return self.row(self.config.deciding_probe, self.config.deciding_labels.name)
 
     @property
     def fullest(self) -> Row | None:
-        """Linear SVM with the most labels, at all views: the row of `full_labels`."""
+        """The deciding probe with the most labels, at all views: the row of `full_labels`."""
         wanted = self.full_labels.name if self.full_labels is not None else ""
-        found = (self.row("svm", setting.name) for setting in self.config.label_settings)
-        return next((row for row in found if row is not None and svm_at(row.labels) == wanted), None)
+        found = (self.row(self.config.deciding_probe, setting.name) for setting in self.config.label_settings)
+        return next((row for row in found if row is not None and probe_at(row.probe, row.labels) == wanted), None)
 
     @property
     def headline_text(self) -> str:
@@ -141,10 +152,23 @@ class ProbingReport(Report):
         if row is None:
             return "no result: features hold NaN or infinity"
         views = f", {row.views} views" if row.views is not None else ""
-        text = f"linear SVM, {row.labels}{views}: {row.accuracy.percent()} %"
-        if row.twin is not None and row.difference is not None:
-            text += f" (random twin {row.twin.percent()}, difference {row.difference.percent(signed=True)})"
+        text = f"{PROBES[row.probe]}, {row.labels}{views}: {row.accuracy.percent()} %"
+        if row.baseline is not None and row.difference is not None:
+            text += f" ({row.baseline_name} {row.baseline.percent()}, difference {row.difference.percent(signed=True)})"
         return text
+
+    @property
+    def hidden_by_basis(self) -> str:
+        """A sentence where scaling single columns hides much of what the features hold; empty elsewhere."""
+        labels = self.config.deciding_labels.name
+        scaled, one = self.row("svm", labels), self.row("one_scale_svm", labels)
+        if scaled is None or one is None or one.accuracy.mean - scaled.accuracy.mean <= HIDDEN:
+            return ""
+        lost = in_percent(one.accuracy.mean - scaled.accuracy.mean)
+        return (
+            f"At {labels} labels the SVM reads {lost} points more in one scale than with scaled columns: few columns "
+            "hold what is known, as after a projection to principal components or whitening. Rotate the features."
+        )
 
     def overview(self) -> list[dict[str, Any]]:
         """Accuracies in percent, half-widths of the intervals after ±."""
@@ -155,7 +179,9 @@ class ProbingReport(Report):
                 "views": "-" if row.views is None else row.views,
                 "pooling": row.pooling or "-",
                 "accuracy": row.accuracy.percent(),
-                "random twin": "-" if row.twin is None else row.twin.percent(),
+                "strongest baseline": "-"
+                if row.baseline is None
+                else f"{row.baseline.percent()} ({row.baseline_name})",
                 "difference": "-" if row.difference is None else row.difference.percent(signed=True),
                 "over": row.over,
             }
@@ -163,7 +189,7 @@ class ProbingReport(Report):
         ]
 
     def by_views(self) -> list[dict[str, str]]:
-        """The linear SVM, a row for each number of views, a column for each label setting: percent, ± half-width.
+        """The deciding probe, a row for each number of views, a column for each label setting: percent, ± half-width.
 
         A point encoder sees no views and has one row. Without rows (features not finite) there are none.
         """
@@ -173,21 +199,36 @@ class ProbingReport(Report):
                 **{
                     setting.name: row.accuracy.percent()
                     for setting in self.config.label_settings
-                    if (row := self.row("svm", setting.name, count)) is not None
+                    if (row := self.row(self.config.deciding_probe, setting.name, count)) is not None
                 },
             }
             for count in sorted({row.views for row in self.rows}, key=lambda count: count or 0)
         ]
 
     def tables(self) -> list[Table]:
-        return self.sections.tables()
+        return [*self._beside(), *self.sections.tables()]
+
+    def _beside(self) -> list[Table]:
+        """The deciding probe of encoder and baselines at all views: a row for each, a column for each label setting."""
+        found = (self.row(self.config.deciding_probe, setting.name) for setting in self.config.label_settings)
+        rows = [row for row in found if row is not None]
+        names = list(dict.fromkeys(name for row in rows for name in row.baselines))
+        if not names:
+            return []
+        cells = [["encoder", *(row.accuracy.percent() for row in rows)]]
+        for name in names:
+            there = [row.baselines.get(name) for row in rows]
+            cells.append([name, *("–" if one is None else one.score.percent() for one in there)])
+        heads = [PROBES[self.config.deciding_probe], *(row.labels for row in rows)]
+        return [("Encoder and baselines, %", heads, cells)]
 
     def metrics(self) -> dict[str, float]:
         found: dict[str, float] = {}
         for row in self.rows:
             found[row.key] = row.accuracy.mean
-            if row.twin is not None and row.difference is not None:
-                found[f"{row.key}/twin"] = row.twin.mean
+            if row.baseline is not None and row.difference is not None:
+                found[f"{row.key}/baseline"] = row.baseline.mean
+                found |= {f"{row.key}/baseline/{plain(name)}": one.score.mean for name, one in row.baselines.items()}
                 found[f"{row.key}/difference"] = row.difference.mean
                 found[f"{row.key}/difference_se"] = row.difference.se
         found["health/relative_std"] = self.health.relative_std
@@ -198,7 +239,7 @@ class ProbingReport(Report):
         return tuple(row.measurement(self.max_views) for row in self.rows)
 
     def paired(self) -> tuple[tuple[Measurement, Scores], ...]:
-        """The linear SVM at all views, with the deciding labels and with the most."""
+        """The deciding probe at all views, with the deciding labels and with the most."""
         both = ((self.headline, self.deciding), (self.fullest, self.full_labels))
         return tuple((row.measurement(self.max_views), scores) for row, scores in both if row and scores)
 
@@ -207,14 +248,17 @@ class ProbingReport(Report):
         lines = [
             f"Frozen features on the test split ({self.test_objects} objects, {len(self.class_names)} classes) "
             f"of pack `{self.data_digest}`, protocol {self.config.protocol}; probes trained on up to "
-            f"{self.train_objects} objects. Accuracy in %, {100 * self.config.confidence:g} % intervals; a twin is "
-            f"the same architecture with random weights ({len(self.config.twin_seeds)} of them), compared on the same "
-            "label draws. Single draws: standard deviation and range of what one draw of labels and points would have "
-            "said.",
+            f"{self.train_objects} objects. Accuracy in %, {100 * self.config.confidence:g} % intervals. The encoder "
+            "stands beside the strongest of its baselines, on the same label draws: a random twin is the same "
+            f"architecture with random weights ({len(self.config.twin_seeds)} of them, averaged), calibrated with the "
+            "batch statistics of the training inputs. Single draws: standard deviation and range of what one draw of "
+            "labels and points would have said.",
             "",
         ]
         if self.rows:
-            heads = ("probe", "labels", "views", "encoder", "random twin", "difference")
+            for title, columns, cells in self._beside():
+                lines += [f"### {title}", "", markdown_table(columns, cells), ""]
+            heads = ("probe", "labels", "views", "encoder", "strongest baseline", "difference")
             rows = map(_cells, self.rows)
             lines += [markdown_table((*heads, "interval over", "single draws"), rows), ""]
         lines.append(
@@ -222,6 +266,10 @@ class ProbingReport(Report):
             f"relative spread {self.health.relative_std:.3f}; "
             f"a constant answer scores {in_percent(self.health.constant_accuracy)} %."
         )
+        if self.hidden_by_basis:
+            lines += ["", self.hidden_by_basis]
+        for name, reason in self.baselines_left_out.items():
+            lines += ["", f"Not measured, {name}: {reason}."]
         if sections := self.sections.markdown():
             lines += ["", sections]
         if missing := self.config.not_measured():
@@ -253,42 +301,16 @@ def defects_of(health: FeatureHealth, full_labels: Scores | None, classes: int) 
     return tuple(found)
 
 
-def report_of_format_2(values: dict[str, Any]) -> ProbingReport:
-    """What was written before reports knew of cards. Raises ValueError, KeyError or TypeError for anything else."""
-    old = {name: value for name, value in values.items() if name not in ("format_version", "modality", "pack_digest")}
-    health = FeatureHealth.model_validate(old["health"])
-    deciding, baseline = _scores_of_format_2(old.pop("deciding"))
-    full_labels, _ = _scores_of_format_2(old.pop("full_labels"))
-    return ProbingReport.model_validate(
-        {
-            **old,
-            "kind": {"points": "point_encoder", "image": "image_encoder"}[values["modality"]],
-            "data_digest": values["pack_digest"],
-            "rows": [{name: value for name, value in row.items() if name != "modality"} for row in values["rows"]],
-            "deciding": deciding,
-            "baseline": baseline,
-            "full_labels": full_labels,
-            "defects": defects_of(health, full_labels, len(values["class_names"])),
-        }
-    )
-
-
-def _scores_of_format_2(found: dict[str, Any] | None) -> tuple[Scores | None, Scores | None]:
-    if found is None:
-        return None, None
-    name, twin = svm_at(found["labels"]), found["twin"]
-    return (
-        Scores(name=name, unit="test objects", values=found["encoder"]),
-        None if twin is None else Scores(name=name, unit="test objects", values=twin),
-    )
-
-
 def _cells(row: Row) -> tuple[str, ...]:
-    twin = row.twin.percent() if row.twin is not None else "–"
+    baseline = _baseline(row, "–")
     difference = row.difference.percent(signed=True) if row.difference is not None else "–"
     views = "–" if row.views is None else f"{row.views}{', mean' if row.pooling == 'mean' else ''}"
     probe = "linear, by gradient" if row.probe == "linear" else PROBES[row.probe]
-    return (probe, row.labels, views, row.accuracy.percent(), twin, difference, row.over, _single(row))
+    return (probe, row.labels, views, row.accuracy.percent(), baseline, difference, row.over, _single(row))
+
+
+def _baseline(row: Row, none: str) -> str:
+    return none if row.baseline is None else f"{row.baseline.percent()} ({row.baseline_name})"
 
 
 def _single(row: Row) -> str:

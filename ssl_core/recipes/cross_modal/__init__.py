@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ssl_core.data.object_pack import Pack as ObjectPack
+from ssl_core.evaluation.few_shot import few_shot
 from ssl_core.models.cards import ImageEncoderCard, PointEncoderCard
 from ssl_core.recipes.cross_modal.config import CrossModalConfig, paper, paper_pointnet2, quick
 from ssl_core.recipes.cross_modal.trial import CrossModalTrial, check
@@ -29,4 +30,7 @@ CROSS_MODAL = Recipe(
     ),
     check=check,
     open=_open,
+    measures=dict.fromkeys(
+        ("val/points_probe", "val/image_probe", "val/probe"), lambda config: few_shot(config.validation)
+    ),
 )

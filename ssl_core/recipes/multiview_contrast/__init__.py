@@ -4,10 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ssl_core.data.object_pack import Pack as ObjectPack
+from ssl_core.evaluation.few_shot import FewShotConfig, few_shot
 from ssl_core.models.cards import ImageEncoderCard, PointEncoderCard
 from ssl_core.recipes.multiview_contrast.config import MultiviewContrastConfig, paper, quick
+from ssl_core.recipes.multiview_contrast.pairs import PAIRS
 from ssl_core.recipes.multiview_contrast.points_alone import PointsAloneTrial
 from ssl_core.recipes.multiview_contrast.teacher import TEACHER, has_views
+from ssl_core.recipes.multiview_contrast.teacher_maps import MAPS
 from ssl_core.recipes.multiview_contrast.trial import MultiviewContrastTrial, check
 from ssl_core.training.config import choose_device
 from ssl_core.training.contract import Output, Recipe, Score, Trial
@@ -18,10 +21,26 @@ def _open(config: MultiviewContrastConfig, pack: ObjectPack, stages: Mapping[str
     device = choose_device(config.training.device)
     trial: Trial
     if has_views(config, pack):
-        trial = MultiviewContrastTrial(config, pack, stages[TEACHER.name], seed, device)
+        local = (stages[PAIRS.name], stages[MAPS.name]) if config.loss.local_weight > 0 else None
+        trial = MultiviewContrastTrial(config, pack, stages[TEACHER.name], seed, device, local)
     else:
         trial = PointsAloneTrial(config, pack, seed, device)
     return trained(trial, config, MULTIVIEW_CONTRAST, pack, seed)
+
+
+class TeacherViewsProbe(FewShotConfig):
+    """Of images, over other views than those that are evenly spaced over an object's."""
+
+    teacher_views: int
+
+
+def _points_probe(config: MultiviewContrastConfig) -> FewShotConfig:
+    return few_shot(config.validation)
+
+
+def _image_probe(config: MultiviewContrastConfig) -> FewShotConfig:
+    probe, seen = few_shot(config.validation), config.teacher.views
+    return probe if seen % probe.views == 0 else TeacherViewsProbe(**probe.model_dump(), teacher_views=seen)
 
 
 MULTIVIEW_CONTRAST = Recipe(
@@ -36,5 +55,6 @@ MULTIVIEW_CONTRAST = Recipe(
     ),
     check=check,
     open=_open,
-    stages=(TEACHER,),
+    measures={"val/points_probe": _points_probe, "val/image_probe": _image_probe, "val/probe": _image_probe},
+    stages=(TEACHER, PAIRS, MAPS),
 )

@@ -5,17 +5,18 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from ssl_core.config import Config
-from ssl_core.config_roles import LIVE
+from ssl_core.config_roles import FIXED, LIVE
 from ssl_core.contracts import PointsContract
 from ssl_core.data.point_augment import PointAugment
 from ssl_core.evaluation.few_shot import FewShotConfig
 from ssl_core.losses.contrast import GlobalLoss
-from ssl_core.models.build import ImageBackbone, PointBackbone, has_feature_transform
+from ssl_core.models.build import ImageBackbone, PointBackbone, has_feature_transform, has_point_features
 from ssl_core.models.image import ResNetConfig
 from ssl_core.models.pointnet import PointNetConfig
 from ssl_core.models.readout import Part
 from ssl_core.models.small_cnn import SmallCnnConfig
 from ssl_core.models.teachers import BundleTeacher, FileTeacher, PackagedTeacher
+from ssl_core.recipes.multiview_contrast.pair_settings import PairsConfig
 from ssl_core.training.config import (
     AdamConfig,
     AdamWConfig,
@@ -101,10 +102,15 @@ ImageOutput = Annotated[AdapterConfig | StudentConfig, Field(discriminator="kind
 
 
 class DistillationConfig(Config):
-    """L = global * distillation + agreement * NT-Xent + transform * T-Net regulariser."""
+    """L = global * distillation + local * InfoNCE + agreement * NT-Xent + transform * T-Net regulariser."""
 
     global_weight: float = Field(default=1.0, ge=0)
     global_loss: GlobalLoss = "cosine"
+    # it decides which networks there are, so it stays while a trial trains
+    local_weight: Annotated[float, FIXED] = Field(
+        default=0.0, ge=0, description="of points against the pixels that show them; the pack needs cameras"
+    )
+    local_temperature: float = Field(default=0.5, gt=0)
     agreement_weight: float = Field(default=0.0, ge=0, description="of two samplings of an object, on the head")
     agreement_temperature: float = Field(default=0.1, gt=0)
     transform_weight: float = Field(default=0.0, ge=0, description="of |I - A A^T| of the feature T-Net")
@@ -118,10 +124,21 @@ class MultiviewContrastConfig(RecipeConfig):
     teacher: TeacherConfig = TeacherConfig()
     heads: HeadConfig = HeadConfig()
     image: ImageOutput = AdapterConfig()
+    pairs: PairsConfig = PairsConfig()
     loss: Annotated[DistillationConfig, LIVE] = DistillationConfig()
     augment: Annotated[PointAugment, LIVE] = PointAugment()
     validation: FewShotConfig = FewShotConfig()
     training: TrainingConfig = TrainingConfig()
+
+    @property
+    def supervision(self) -> str:
+        match self.teacher.network:
+            case PackagedTeacher():
+                return "an ImageNet-supervised teacher"
+            case FileTeacher():
+                return "a teacher that was trained elsewhere"
+            case _:
+                return ""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -130,8 +147,15 @@ class MultiviewContrastConfig(RecipeConfig):
             raise ValueError(
                 "loss.transform_weight > 0 needs point_backbone.kind=pointnet with feature_transform=true; set it to 0"
             )
-        if loss.global_weight == loss.agreement_weight == 0:
-            raise ValueError("loss.global_weight and loss.agreement_weight are both 0; nothing would be learnt")
+        if loss.global_weight == loss.agreement_weight == loss.local_weight == 0:
+            raise ValueError(
+                "loss.global_weight, loss.agreement_weight and loss.local_weight are all 0; nothing would be learnt"
+            )
+        if loss.local_weight > 0 and not has_point_features(self.point_backbone):
+            raise ValueError(
+                f"loss.local_weight > 0 needs features of single points, and {self.point_backbone.kind} keeps none; "
+                "choose point_backbone.kind=pointnet or dgcnn, or set it to 0"
+            )
         self.augment.check(self.points)
         return self
 
@@ -148,13 +172,15 @@ def quick() -> MultiviewContrastConfig:
 
 
 def paper() -> MultiviewContrastConfig:
-    """The published run: PointNet with T-Nets on 1024 points, mean squares to the teacher, 400 epochs of Adam."""
+    """The published run: PointNet with T-Nets on 1024 points, mean squares to the teacher and 512 pairs of points and
+    pixels per object, 400 epochs of Adam."""
     return MultiviewContrastConfig(
         points=PointsContract(features=("xyz",), num_points=1024),
         point_backbone=PointNetConfig(feature_dim=1024),
         heads=HeadConfig(hidden=512, points=("backbone",)),
         teacher=TeacherConfig(views=12),
-        loss=DistillationConfig(global_loss="mse", transform_weight=1e-3),
+        loss=DistillationConfig(global_loss="mse", local_weight=1.0, transform_weight=1e-3),
+        pairs=PairsConfig(per_object=512, eps=0.02),
         augment=PointAugment(scale=1, shift=0, jitter=0, drop_points=0),
         training=TrainingConfig(
             epochs=400,

@@ -75,7 +75,7 @@ class Adapter(nn.Module):
 
     def exported(self, device: torch.device, network: Teacher) -> tuple[Encoder, ImageEncoderCard]:
         """The frozen `network` under the head's parts."""
-        card = teacher_card(network).model_copy(update={"readout": self.readout})
+        card = teacher_card(network).model_copy(update={"readout": self.readout, "frozen_backbone": True})
         teacher = build_teacher(network).to(device)
         read = ReadOut(teacher.backbone, self.head, self.readout.parts)
         return Encoder(card.contract, read, card.output_shape[0]), card

@@ -22,7 +22,8 @@ from ssl_core.models.modes import evaluating
 from ssl_core.models.pointnet import transform_regulariser
 from ssl_core.models.readout import Part
 from ssl_core.recipes.multiview_contrast.config import MultiviewContrastConfig
-from ssl_core.recipes.multiview_contrast.trial import HeadedPoints, check
+from ssl_core.recipes.multiview_contrast.headed_networks import HeadedPoints
+from ssl_core.recipes.multiview_contrast.trial import check
 from ssl_core.training.contract import Batch, LossTerms, ParameterGroup
 from ssl_core.training.loop import prefetched
 

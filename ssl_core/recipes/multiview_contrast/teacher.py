@@ -3,12 +3,11 @@
     views.npy     [objects, V, F] float32, of V evenly spaced views; objects as in `objects.npy`
     pooled.npy    [objects, 2, F] float32: their maximum and their mean
     objects.npy   [objects] int64, indices into the pack: the training objects, validation among them
-    facts.json    seconds, objects per second
+    facts.json    pack, views, seconds, objects per second
 
 Trials map the arrays, so that those of a machine share one copy in memory.
 """
 
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from ssl_core.evaluation.extract import Features, image_features, view_batch_cou
 from ssl_core.evaluation.report import Steps, Tell
 from ssl_core.models.teachers import build_teacher, teacher_card
 from ssl_core.recipes.multiview_contrast.config import MultiviewContrastConfig, TeacherConfig
+from ssl_core.recipes.multiview_contrast.stage_facts import check_facts, write_facts
 from ssl_core.recipes.multiview_contrast.trained_teacher import given_network
 from ssl_core.training.contract import Stage
 from ssl_core.training.stage_progress import tell_stage
@@ -37,9 +37,7 @@ def _make(config: MultiviewContrastConfig, pack: ObjectPack, folder: Path, devic
     np.save(folder / "views.npy", views)
     np.save(folder / "pooled.npy", np.stack([views.max(axis=1), views.mean(axis=1)], axis=1))
     np.save(folder / "objects.npy", objects)
-    seconds = time.perf_counter() - began
-    facts = {"objects": len(objects), "views": int(views.shape[1]), "seconds": round(seconds, 3)}
-    (folder / "facts.json").write_text(json.dumps({**facts, "objects_per_second": round(len(objects) / seconds, 2)}))
+    write_facts(folder, pack, views.shape[1], began)
 
 
 def _told(objects: int) -> Tell:
@@ -68,7 +66,8 @@ class TeacherFeatures:
 
     @classmethod
     def of(cls, folder: Path, pack: ObjectPack) -> "TeacherFeatures":
-        """Open a made stage."""
+        """Open a made stage. Raises ConfigError: it is another pack's."""
+        check_facts(folder, pack)
         objects = np.load(folder / "objects.npy")
         row = np.full(len(pack.manifest.objects), -1, dtype=np.int64)
         row[objects] = np.arange(len(objects))

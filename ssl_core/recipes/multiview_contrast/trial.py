@@ -2,8 +2,9 @@
 (`ssl_core.recipes.multiview_contrast.image_output`). One trial of it, on one device.
 
 A batch holds `points` [B, N, D], a second sampling `again` where agreement is asked for, `target` [B, F], the teacher's
-features of the object, and what the image output reads of two of its `views`. Everything random follows from (seed,
-epoch). The test split is never read here, and the teacher is no part of what is trained or kept.
+features of the object, what the image output reads of two of its `views`, and where local contrast is asked for, pairs
+of points and pixels (`local_contrast`). Everything random follows from (seed, epoch). The test split is never read
+here, and the teacher is no part of what is trained or kept.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,14 +24,15 @@ from ssl_core.errors import InfeasibleError
 from ssl_core.evaluation.extract import Features, point_batches
 from ssl_core.evaluation.few_shot import FewShotProbe
 from ssl_core.losses.contrast import global_distillation, nt_xent
-from ssl_core.models.build import Encoder, build_point_encoder, seeded_weights
-from ssl_core.models.cards import Card, PointEncoderCard
+from ssl_core.models.cards import Card
 from ssl_core.models.modes import evaluating
-from ssl_core.models.pointnet import PointNet, transform_regulariser
-from ssl_core.models.readout import Head, Part, ReadOut, ReadoutConfig
+from ssl_core.models.pointnet import transform_regulariser
+from ssl_core.models.readout import Part
 from ssl_core.models.ridge import RidgeRegression
 from ssl_core.recipes.multiview_contrast.config import AdapterConfig, MultiviewContrastConfig, StudentConfig
-from ssl_core.recipes.multiview_contrast.image_output import Adapter, Student
+from ssl_core.recipes.multiview_contrast.headed_networks import MultiviewContrastModels
+from ssl_core.recipes.multiview_contrast.local_contrast import LocalHeads, LocalPairs
+from ssl_core.recipes.multiview_contrast.pairs import camera_of
 from ssl_core.recipes.multiview_contrast.teacher import TeacherFeatures, has_views
 from ssl_core.recipes.multiview_contrast.trained_teacher import given_network
 from ssl_core.training.contract import Batch, LossTerms, ParameterGroup
@@ -51,6 +53,10 @@ def check(config: MultiviewContrastConfig, pack: ObjectPack) -> None:
     if has_views(config, pack):
         if int(pack.num_views[pack.objects("train")].min()) < 1:
             raise InfeasibleError("an object of the pack has no view, and the teacher reads views; pack images too")
+        if config.loss.local_weight > 0:
+            camera_of(pack, int(pack.first_view[fit[0]]))
+    elif config.loss.local_weight > 0:
+        raise InfeasibleError("the pack has no views, and loss.local_weight asks for their pixels; set it to 0")
     elif config.loss.global_weight > 0 or config.loss.agreement_weight == 0:
         raise InfeasibleError(
             "the pack has no views, and loss.global_weight asks for what the teacher says of them; pack images too, or "
@@ -62,64 +68,18 @@ def check(config: MultiviewContrastConfig, pack: ObjectPack) -> None:
         )
 
 
-class HeadedPoints(nn.Module):
-    """Point backbone under its head, whose output has `output` columns."""
-
-    def __init__(self, config: MultiviewContrastConfig, output: int, seed: int) -> None:
-        super().__init__()
-        columns, heads = config.point_backbone.feature_dim, config.heads
-        self.points = build_point_encoder(config.points, config.point_backbone, seed=seed)
-        self.readout = ReadoutConfig(hidden=heads.hidden, output=output, parts=heads.read_points)
-        with seeded_weights(seed + 1):
-            self.head = Head(columns, self.readout)
-
-    def parts(self, points: Tensor) -> tuple[dict[Part, Tensor], Tensor | None]:
-        """[B, N, D] -> each part of the network, [B, F], and the feature transform of a backbone that has one."""
-        backbone, transform = self.points.backbone, None
-        if isinstance(backbone, PointNet):
-            features, transform = backbone.features_and_transform(points)
-        else:
-            features = self.points(points)
-        return self.head(features), transform
-
-    def read(self, parts: Mapping[Part, Tensor]) -> Tensor:
-        """What is exported of the parts, [B, width]."""
-        return torch.cat([parts[part] for part in self.readout.parts], dim=1)
-
-    def exported(self, config: MultiviewContrastConfig) -> tuple[Encoder, PointEncoderCard]:
-        """The backbone under the parts that are read."""
-        card = PointEncoderCard(contract=config.points, backbone=config.point_backbone, readout=self.readout)
-        read = ReadOut(self.points.backbone, self.head, self.readout.parts)
-        return Encoder(config.points, read, card.output_shape[0]), card
-
-
-class MultiviewContrastModels(HeadedPoints):
-    """All that is trained or solved: point backbone with its head, image output."""
-
-    def __init__(self, config: MultiviewContrastConfig, pack: ObjectPack, teacher: TeacherFeatures, seed: int) -> None:
-        super().__init__(config, teacher.dim, seed)
-        width = self.readout.width(config.point_backbone.feature_dim)
-        with seeded_weights(seed + 3):
-            self.image = self._image(config, pack, teacher, width, seed)
-
-    @staticmethod
-    def _image(
-        config: MultiviewContrastConfig, pack: ObjectPack, teacher: TeacherFeatures, width: int, seed: int
-    ) -> Adapter | Student:
-        match config.image:
-            case AdapterConfig():
-                return Adapter(config, teacher, width)
-            case StudentConfig():
-                return Student(config, config.image, (pack, teacher), width, seed + 2)
-            case _:
-                assert_never(config.image)
-
-
 class MultiviewContrastTrial:
-    """One trial on one device. Raises InfeasibleError when the pack cannot serve the config."""
+    """One trial on one device, over the folders of its stages: `teacher`, and `local` (pairs, maps) where it has local
+    contrast. Raises InfeasibleError when the pack cannot serve the config, ConfigError for stages of something else."""
 
     def __init__(
-        self, config: MultiviewContrastConfig, pack: ObjectPack, teacher: Path, seed: int, device: torch.device
+        self,
+        config: MultiviewContrastConfig,
+        pack: ObjectPack,
+        teacher: Path,
+        seed: int,
+        device: torch.device,
+        local: tuple[Path, Path] | None = None,
     ) -> None:
         check(config, pack)
         self.config, self.pack, self.seed, self.device = config, pack, seed, device
@@ -133,6 +93,12 @@ class MultiviewContrastTrial:
         self.teacher_network = given_network(config.teacher.network, pack, teacher.parent, device)
         self._targets = self.teacher.targets(self.fit)
         self.networks = MultiviewContrastModels(config, pack, self.teacher, seed)
+        self.local: LocalPairs | None = None
+        if local is not None:
+            self.local = LocalPairs.opened(config.pairs, local, self.sampler, self.teacher.views.shape[1])
+            self.local.check(self.fit)
+            widths = config.point_backbone.feature_dim, self.local.maps.dim
+            self.networks.local = LocalHeads(widths, config.heads.hidden, config.pairs, seed + 3)
         self.module: nn.Module = self.networks
         self._models = self._exported()
         self._known: dict[str, float] = {}
@@ -146,7 +112,9 @@ class MultiviewContrastTrial:
         rng = np.random.default_rng([self.seed, 1, epoch])
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         for batch in prefetched(self._gathered(rng), self.device):
-            points = {name: self._augmented(batch[name], generator) for name in ("points", "again") if name in batch}
+            points = {"points": self._augmented(batch["points"], generator, batch.get("in_pairs"))}
+            if "again" in batch:
+                points["again"] = self._augmented(batch["again"], generator)
             yield {**batch, **points, "views": self.networks.image.augmented(batch["views"], generator)}
 
     def samples(self, batch: Batch) -> int:
@@ -158,7 +126,11 @@ class MultiviewContrastTrial:
         settings = self.config.loss
         twice = settings.agreement_weight > 0
         points = torch.cat([batch["points"], batch["again"]]) if twice else batch["points"]
-        parts, transform = self.networks.parts(points)
+        local, rows = self.networks.local, None
+        if local is None:
+            parts, transform = self.networks.parts(points)
+        else:
+            parts, transform, rows = self.networks.parts_and_rows(points)
         target = batch["target"]
         distilled = global_distillation(
             parts["head"], torch.cat([target, target]) if twice else target, settings.global_loss
@@ -171,6 +143,10 @@ class MultiviewContrastTrial:
         if settings.transform_weight > 0 and transform is not None:
             terms["transform"] = transform_regulariser(transform)
             total = total + settings.transform_weight * terms["transform"]
+        if local is not None and rows is not None:
+            terms["local"] = local.loss(rows[: len(target)], batch, settings.local_temperature)
+            terms["pairs_repeated"] = batch["pairs_repeated"].mean()
+            total = total + settings.local_weight * terms["local"]
         losses = {"points": LossTerms(total, terms)}
         if self.networks.image.trained():
             seen = self.networks.read({name: part[: len(target)] for name, part in parts.items()})
@@ -182,7 +158,8 @@ class MultiviewContrastTrial:
         if not self.learns:
             return {}
         networks, image = self.networks, self.networks.image.trained()
-        groups = {"points": (ParameterGroup((*networks.points.parameters(), *networks.head.trained())),)}
+        local = () if networks.local is None else networks.local.parameters()
+        groups = {"points": (ParameterGroup((*networks.points.parameters(), *networks.head.trained(), *local)),)}
         return {**groups, "image": (ParameterGroup(image, rate=self._image_rate()),)} if image else groups
 
     def _image_rate(self) -> float:
@@ -205,15 +182,18 @@ class MultiviewContrastTrial:
     def _gathered(self, rng: np.random.Generator) -> Iterator[Batch]:
         twice = self.config.loss.agreement_weight > 0
         for objects in batches_of(self.fit, self.batch_size, rng):
-            batch = {
-                **self.networks.image.batch(objects, rng),
-                "points": torch.from_numpy(self.sampler.sample(objects, rng)),
-                "target": torch.from_numpy(self._targets[objects]),
-            }
+            views = self.networks.image.batch(objects, rng)
+            picked = self.sampler.pick(objects, rng)
+            if self.local is not None:
+                picked = self.local.complete(objects, picked, rng)
+            points = self.sampler.gather(objects, picked)
+            batch = {**views, "points": torch.from_numpy(points), "target": torch.from_numpy(self._targets[objects])}
+            if self.local is not None:
+                batch |= self.local.draw(objects, picked, points[..., :3], rng)
             yield {**batch, "again": torch.from_numpy(self.sampler.sample(objects, rng))} if twice else batch
 
-    def _augmented(self, points: Tensor, generator: torch.Generator) -> Tensor:
-        return augment_points(points, self.config.points, self.config.augment, generator)
+    def _augmented(self, points: Tensor, generator: torch.Generator, staying: Tensor | None = None) -> Tensor:
+        return augment_points(points, self.config.points, self.config.augment, generator, staying)
 
     # ---- validation
 
@@ -236,9 +216,18 @@ class MultiviewContrastTrial:
         frozen = self.teacher.of_views(self.probe.objects, self.config.validation.views).max(axis=1)
         metrics = self.probe.metrics({**exported, **parts, "teacher": [frozen]})
         metrics["val/probe"] = 0.5 * (metrics["val/points_probe"] + metrics["val/image_probe"])
+        if self.local is not None:
+            with evaluating(self.networks):
+                metrics |= self.local.retrieval(self.pack.objects("val"), self.batch_size, self._embedded)
         if not self.learns:
             self._known = dict(metrics)
         return metrics
+
+    def _embedded(self, points: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Points [B, N, D] and a batch's pairs on the CPU -> their places in the space of local contrast."""
+        assert self.networks.local is not None
+        rows = self.networks.parts_and_rows(points.to(self.device))[2]
+        return self.networks.local.embed(rows, {name: value.to(self.device) for name, value in batch.items()})
 
     def _solve(self) -> None:
         """Refit the ridge regressions that are read."""

@@ -16,6 +16,7 @@ CONFIG = EvaluationConfig(
     probes=("svm",),
     point_draws=2,
     view_draws=1,
+    baselines=("random_twins",),
     twin_seeds=(5,),
     sections=NO_SECTIONS.model_copy(update={"retrieval": RetrievalSettings(ks=(1,))}),
 )
@@ -67,5 +68,5 @@ def test_an_encoder_of_another_trial_is_no_partner(store, log, bundles, image_bu
     version = store.register(bundles[0], "tiny-points", lineage, trial)
     other = log.start_run("another", {}, {})
     store.register(image_bundle, "tiny-image", lineage.model_copy(update={"run_id": other}), other)
-    found, _ = evaluate_registered(store, tiny_pack, version, CONFIG.model_copy(update={"twin_seeds": ()}))
+    found, _ = evaluate_registered(store, tiny_pack, version, CONFIG.model_copy(update={"baselines": ()}))
     assert {row.kind for row in found.report.sections.retrieval} == {"across point draws"}

@@ -23,7 +23,7 @@ TINY = EvaluationConfig(
     label_settings=(LabelSetting(per_class=2, draws=3), LabelSetting()),
     probes=("svm", "knn"),
     point_draws=1,
-    twin_seeds=(),
+    baselines=(),
     sections=NO_SECTIONS,
 )
 

@@ -28,7 +28,7 @@ CONFIG = EvaluationConfig(
 )
 
 
-ALONE = CONFIG.model_copy(update={"twin_seeds": ()})
+ALONE = CONFIG.model_copy(update={"baselines": ()})
 POINT_CARD, IMAGE_CARD = encoder_card(POINTS, POINT_BACKBONE), encoder_card(IMAGE, IMAGE_BACKBONE)
 
 
@@ -46,7 +46,7 @@ def without_timings(report: ProbingReport) -> ProbingReport:
 def test_points_are_evaluated_against_twins(tiny_pack):
     found = evaluated(0, POINT_CARD, tiny_pack)
     report = found.report
-    assert len(report.rows) == 2 * 3
+    assert len(report.rows) == 2 * 5
     assert report.max_views is None
     assert (report.train_objects, report.test_objects) == (24, 9)
     assert report.data_digest == tiny_pack.manifest.pack_digest
@@ -64,6 +64,8 @@ def test_images_are_evaluated_by_number_of_views(tiny_pack):
     found = {(row.probe, row.views, row.pooling) for row in report.rows}
     assert found == {
         *(("svm", views, pooling) for views, pooling in ((1, "max"), (4, "max"), (4, "mean"))),
+        *(("one_scale_svm", 4, pooling) for pooling in ("max", "mean")),
+        ("nearest", 4, "max"),
         *(("knn", views, "max") for views in (1, 4)),
         *(("linear", 4, pooling) for pooling in ("max", "mean")),
     }, "one view is pooled in one way; the linear probe reads all views"
@@ -72,9 +74,9 @@ def test_images_are_evaluated_by_number_of_views(tiny_pack):
 
 
 def test_its_own_twin_is_no_better_than_itself(tiny_pack):
-    same = EvaluationConfig(**{**CONFIG.model_dump(), "twin_seeds": (3,)})
+    same = EvaluationConfig(**{**CONFIG.model_dump(), "twin_seeds": (3,), "baselines": ("random_twins",)})
     report = evaluated(3, POINT_CARD, tiny_pack, same).report
-    assert all(row.difference.mean == 0 for row in report.rows)
+    assert all(row.baselines["random twin"].difference.mean == 0 for row in report.rows)
 
 
 def test_evaluation_repeats_itself_and_leaves_the_encoder_alone(tiny_pack):
@@ -88,7 +90,7 @@ def test_evaluation_repeats_itself_and_leaves_the_encoder_alone(tiny_pack):
     assert encoder.training
     assert all((value == before[name]).all() for name, value in encoder.state_dict().items())
     assert (torch.get_rng_state() == state).all()
-    assert all(row.twin is None for row in a.rows)
+    assert all(row.baseline is None for row in a.rows)
 
 
 @pytest.mark.parametrize("card", [POINT_CARD, IMAGE_CARD])
@@ -105,7 +107,9 @@ def test_progress_is_counted_beforehand_and_ends_whole(card, tiny_pack, tmp_path
         assert done[0] == 0
         assert done[-1] == told[0].total
         assert {stand.title for stand in told} == {"an encoder"}
-    assert {"features of the encoder", "features of random twins", "probes", "retrieval"} <= {s.what for s in told}
+    assert {"features of the encoder", "features of the baseline: random twin", "probes", "retrieval"} <= {
+        s.what for s in told
+    }
 
 
 def test_features_that_are_not_finite_give_a_report_without_rows(tiny_pack):

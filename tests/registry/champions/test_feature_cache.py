@@ -57,7 +57,7 @@ def test_another_key_is_another_array(tmp_path_factory, name, value):
 @pytest.mark.parametrize("place", [0.0, 0.3, 0.7, 0.999])
 def test_a_changed_byte_is_computed_again_and_mended(tmp_path, place):
     cache, _ = filled(tmp_path)
-    file = next(tmp_path.iterdir())
+    file = next(tmp_path.glob("*.safetensors"))
     data = bytearray(file.read_bytes())
     data[int(place * len(data))] ^= 0x40
     file.write_bytes(data)
@@ -70,7 +70,7 @@ def test_a_changed_byte_is_computed_again_and_mended(tmp_path, place):
 @pytest.mark.parametrize("content", [b"", b"x", b"\xff" * 64, b"\x08\0\0\0\0\0\0\0{}      "])
 def test_a_file_that_is_no_such_array_is_replaced(tmp_path, content):
     cache, _ = filled(tmp_path)
-    file = next(tmp_path.iterdir())
+    file = next(tmp_path.glob("*.safetensors"))
     file.write_bytes(content)
     np.testing.assert_array_equal(cache.recall(KEY, lambda: ARRAY, ExtractionLog()), ARRAY)
     np.testing.assert_array_equal(cache.recall(KEY, refuse, ExtractionLog()), ARRAY)
@@ -94,7 +94,7 @@ def test_the_folder_is_bounded_and_what_was_read_last_stays(tmp_path):
 def test_one_array_larger_than_the_bound_is_kept_alone(tmp_path):
     filled(tmp_path, KEY.model_copy(update={"what": "other"}))
     cache, _ = filled(tmp_path, limit=10)
-    assert len(list(tmp_path.iterdir())) == 1
+    assert len(list(tmp_path.glob("*.safetensors"))) == 1
     cache.recall(KEY, refuse, ExtractionLog())
 
 
@@ -132,6 +132,28 @@ def test_several_processes_share_it(tmp_path):
     for worker in workers:
         worker.join()
     assert [worker.exitcode for worker in workers] == [0, 0, 0]
+
+
+def _slowly(folder, made):
+    def compute():
+        with made.get_lock():
+            made.value += 1
+        time.sleep(0.3)
+        return ARRAY
+
+    np.testing.assert_array_equal(FeatureCache(folder).recall(KEY, compute, ExtractionLog()), ARRAY)
+
+
+def test_what_one_process_computes_others_wait_for(tmp_path):
+    spawn = multiprocessing.get_context("fork")
+    made = spawn.Value("i", 0)
+    workers = [spawn.Process(target=_slowly, args=(tmp_path, made)) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0, 0, 0]
+    assert made.value == 1
 
 
 def test_indices_are_told_apart_by_order():

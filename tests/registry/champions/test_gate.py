@@ -24,18 +24,53 @@ def scores(values: np.ndarray) -> Scores:
     return Scores(name="linear SVM at 3 per class labels", unit="test objects", values=values.tolist())
 
 
-def test_the_first_champion_need_only_not_be_worse_than_its_twin():
+def test_the_first_champion_is_better_than_its_baseline_by_the_lower_bound():
     better = decide(report_of(GOOD, [POOR]), None)
     assert better.promoted
     assert better.numbers["low"] > 0
     assert better.reason.startswith("first champion: linear SVM at 3 per class labels")
     equal = decide(report_of(MIDDLE, [MIDDLE]), None)
-    assert equal.promoted
-    assert "chance" in equal.reason
+    assert (equal.promoted, equal.kept) == (False, True)
+    assert equal.reason.startswith("not shown to be better than the random twin: ")
     worse = decide(report_of(POOR, [GOOD]), None)
-    assert not worse.promoted
-    assert "worse than its random twin" in worse.reason
-    assert decide(report_of(GOOD), None).promoted
+    assert (worse.promoted, worse.kept) == (False, True)
+    assert "worse than the random twin" in worse.reason
+    assert decide(report_of(GOOD), None).promoted, "its protocol asks for no baseline"
+
+
+def test_a_bound_at_the_margin_is_no_promotion():
+    report = report_of(GOOD, [POOR])
+    low = decide(report, None).numbers["low"]
+    assert low > 0.01
+    assert decide(report, None, GateConfig(margin=low - 0.005)).promoted
+    assert not decide(report, None, GateConfig(margin=low + 0.005)).promoted
+
+
+def test_first_candidates_share_the_chance_of_error():
+    """One that passes alone, by little, does not beside nineteen that are as good as their baseline."""
+    rng, rows = np.random.default_rng(3), np.zeros((6, 80))
+    base = report_of(MIDDLE)
+    rows[:, :40] = 1
+    ahead = np.maximum(rows, (rng.random((6, 80)) < 0.15).astype(float) * (np.arange(80) < 50))
+    slight = base.model_copy(update={"deciding": scores(ahead), "baseline": scores(rows)})
+    equal = base.model_copy(update={"deciding": scores(rows), "baseline": scores(rows)})
+    alone = decide(slight, None)
+    assert alone.promoted
+    assert 0 < alone.numbers["low"] < alone.numbers["difference"] < 0.1
+    many = decide_many([slight, *[equal] * 19], None)
+    assert not any(decision.promoted for decision in many) or many[0].numbers["bound"] > 0
+    assert many[0].numbers["bound"] < alone.numbers["bound"]
+
+
+def test_who_beats_the_champion_has_to_beat_its_own_baseline_too():
+    champion = report_of(POOR)
+    able, unable = report_of(GOOD, [POOR]), report_of(GOOD, [GOOD])
+    assert decide(able, champion).promoted
+    refused = decide(unable, champion)
+    assert (refused.promoted, refused.kept) == (False, False)
+    assert refused.reason.startswith("better than the champion, but not shown to be better than the random twin")
+    both = decide_many([unable, report_of(MIDDLE, [POOR])], champion, names=list("ab"))
+    assert [decision.promoted for decision in both] == [False, True], "the better of the two may not"
 
 
 def test_an_incumbent_must_be_beaten_beyond_chance_and_margin():

@@ -21,7 +21,7 @@ def config(seed: int) -> EvaluationConfig:
     """Fresh draws of labels and points for each seed."""
     labels = (LabelSetting(per_class=3, draws=5), LabelSetting())
     return EvaluationConfig(
-        draw_seed=seed, label_settings=labels, probes=("svm",), point_draws=1, twin_seeds=(), sections=NO_SECTIONS
+        draw_seed=seed, label_settings=labels, probes=("svm",), point_draws=1, baselines=(), sections=NO_SECTIONS
     )
 
 

@@ -17,9 +17,13 @@ NAME = "cross-modal-points"
 CONFIG = EvaluationConfig(
     label_settings=(LabelSetting(per_class=2, draws=3), LabelSetting()),
     point_draws=1,
-    twin_seeds=(5,),
+    baselines=(),
     sections=NO_SECTIONS,
 )
+
+
+BESIDE = CONFIG.model_copy(update={"baselines": ("random_twins",), "twin_seeds": (0,), "probes": ("svm",)})
+"""The twin is the first bundle itself."""
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +33,7 @@ def collapsed(tmp_path_factory):
 
 def test_an_evaluation_is_stored_where_people_look(store, bundles, lineage, trial, tiny_pack):
     version = store.register(bundles[0], NAME, lineage, trial)
-    report = evaluate_version(store, tiny_pack, version, CONFIG)
+    report = evaluate_version(store, tiny_pack, version, BESIDE)
     version = store.get(NAME, 1)
     assert read_report(store, version) == report
     assert [event.kind for event in version.events] == ["registered", "evaluated"]
@@ -60,6 +64,20 @@ def test_the_same_evaluation_is_not_done_twice_but_another_is(store, bundles, li
     other = CONFIG.model_copy(update={"knn_k": 3})
     assert evaluate_version(store, tiny_pack, store.get(NAME, 1), other).config == other
     assert len(store.get(NAME, 1).events) == 3
+
+
+def test_who_is_not_better_than_its_baseline_stays_a_candidate(store, bundles, lineage, trial, tiny_pack, tmp_path):
+    version = store.register(bundles[0], NAME, lineage, trial)
+    decision = promote(store, tiny_pack, version, BESIDE)
+    assert (decision.promoted, decision.kept, decision.incumbent) == (False, True, None)
+    assert decision.reason.startswith("not shown to be better than the random twin: ")
+    kept = store.get(NAME, 1)
+    assert (kept.status, kept.aliases, kept.decision) == ("candidate", ("candidate",), decision)
+    assert store.client.get_model_version(NAME, "1").tags["splatsweep.status"] == "candidate"
+    with pytest.raises(RegistryError, match="no alias 'champion'; its aliases are candidate"):
+        store.resolve(f"{NAME}@champion")
+    assert "Gate: not promoted. not shown to be" in (store.download(NAME, 1, tmp_path) / "model_card.md").read_text()
+    assert promote(store, tiny_pack, kept, BESIDE) == decision, "nor when it is asked again"
 
 
 def test_the_first_fit_encoder_becomes_champion_and_the_card_says_why(

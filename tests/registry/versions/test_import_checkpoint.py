@@ -21,7 +21,10 @@ from ssl_core.models.reference_checkpoint import ReferenceImport, import_referen
 from tests.ssl_core.models.reference_checkpoints import FUSION, IMAGE, random_checkpoint, random_state, saved
 
 CONFIG = EvaluationConfig(
-    label_settings=(LabelSetting(per_class=2, draws=3), LabelSetting()), point_draws=1, twin_seeds=(5,)
+    label_settings=(LabelSetting(per_class=2, draws=3), LabelSetting()),
+    point_draws=1,
+    baselines=("random_twins",),
+    twin_seeds=(5,),
 )
 SETTINGS = ReferenceImport(num_points=64, image_size=32)
 

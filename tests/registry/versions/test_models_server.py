@@ -24,7 +24,7 @@ from ssl_core.evaluation.tasks.probing_report import EvaluationConfig
 
 NAME = "cross-modal-points"
 CONFIG = EvaluationConfig(
-    label_settings=(LabelSetting(per_class=2, draws=3), LabelSetting()), twin_seeds=(5,), sections=NO_SECTIONS
+    label_settings=(LabelSetting(per_class=2, draws=3), LabelSetting()), baselines=(), sections=NO_SECTIONS
 )
 
 

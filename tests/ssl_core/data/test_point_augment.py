@@ -68,3 +68,15 @@ def test_groups_are_dropped_by_object_and_positions_never(points: torch.Tensor) 
         kept = [torch.equal(a[:, columns], b[:, columns]) for a, b in zip(out, points, strict=True)]
         gone = [not a[:, columns].any() for a in out]
         assert all(k or g for k, g in zip(kept, gone, strict=True))
+
+
+def test_points_that_stay_are_not_left_out_and_nothing_else_depends_on_it(points: torch.Tensor) -> None:
+    staying = torch.rand(5, 64, generator=torch.Generator().manual_seed(2)) < 0.3
+    settings = NOTHING.model_copy(update={"drop_points": 0.9, "scale": 1.3})
+    with_all, with_some = (
+        augment_points(points, CONTRACT, settings, torch.Generator().manual_seed(0), some) for some in (None, staying)
+    )
+    whole = augment_points(points, CONTRACT, settings, torch.Generator().manual_seed(0), torch.ones_like(staying))
+    assert torch.equal(with_some[staying], whole[staying])
+    assert torch.equal(with_some[~staying], with_all[~staying])
+    assert not torch.equal(with_all[staying], whole[staying])

@@ -121,7 +121,7 @@ def test_no_file_of_the_pack_is_opened_again(table_pack, monkeypatch):
 
     monkeypatch.setattr(np, "load", refuse)
     monkeypatch.setattr(np, "memmap", refuse)
-    config = EvaluationConfig(label_settings=FRACTIONS[-1:], twin_seeds=())
+    config = EvaluationConfig(label_settings=FRACTIONS[-1:], baselines=())
     for card in (IMAGE_CARD, POINT_CARD):
         evaluate_encoder(card.build(0), card, table_pack, config)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from ssl_core.contracts import ImageContract, PointsContract
 from ssl_core.errors import DivergedError, InfeasibleError
 from ssl_core.evaluation.features import FeatureSource
-from ssl_core.evaluation.sections.fine_tuning import FineTuningConfig, fine_tune
+from ssl_core.evaluation.fine_tune import FineTuningConfig, fine_tune
 from ssl_core.evaluation.supervised_data import _steps, supervised_data
 from ssl_core.evaluation.tasks.probing_report import EvaluationConfig
 from ssl_core.models.cards import encoder_card

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.neighbors import KNeighborsClassifier
 
 from ssl_core.errors import ConfigError, DivergedError
-from ssl_core.evaluation.probes import draw_labels, knn, linear_svm
+from ssl_core.evaluation.probes import draw_labels, knn, linear_svm, one_scale_svm
 
 
 def blobs(n: int, classes: int, width: int, spread: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -17,7 +17,7 @@ def blobs(n: int, classes: int, width: int, spread: float, seed: int = 0) -> tup
     return (centres[y] + spread * rng.normal(size=(n, width))).astype(np.float32), y
 
 
-@pytest.mark.parametrize("probe", [linear_svm, knn])
+@pytest.mark.parametrize("probe", [linear_svm, one_scale_svm, knn])
 def test_separable_classes_are_separated(probe):
     train, test = blobs(60, 4, 16, 0.1, 1), blobs(40, 4, 16, 0.1, 2)
     result = probe(*train, *test)
@@ -25,7 +25,7 @@ def test_separable_classes_are_separated(probe):
     assert (result.predictions == test[1]).all()
 
 
-@pytest.mark.parametrize("probe", [linear_svm, knn])
+@pytest.mark.parametrize("probe", [linear_svm, one_scale_svm, knn])
 def test_features_without_information_give_chance(probe):
     rng = np.random.default_rng(0)
     y = np.arange(400) % 4
@@ -57,14 +57,14 @@ def test_knn_ties_go_to_the_more_similar_class():
     assert result.predictions.tolist() == [7]
 
 
-@pytest.mark.parametrize("probe", [linear_svm, knn])
+@pytest.mark.parametrize("probe", [linear_svm, one_scale_svm, knn])
 def test_one_class_and_constant_features_do_not_crash(probe):
     (x, y), (tx, ty) = blobs(20, 2, 4, 0.1, 1), blobs(10, 2, 4, 0.1, 2)
     assert (probe(x, np.full_like(y, 5), tx, ty).predictions == 5).all()
     assert 0 <= probe(np.zeros_like(x), y, np.zeros_like(tx), ty).accuracy <= 1
 
 
-@pytest.mark.parametrize("probe", [linear_svm, knn])
+@pytest.mark.parametrize("probe", [linear_svm, one_scale_svm, knn])
 def test_non_finite_features_are_refused(probe):
     x, y = blobs(20, 2, 4, 0.1)
     bad = x.copy()
@@ -107,3 +107,27 @@ def test_draws_differ_by_seed():
 def test_impossible_amounts_are_refused(wrong):
     with pytest.raises(ConfigError):
         draw_labels([0, 1, 2], **wrong)
+
+
+def test_one_scale_does_not_ask_in_which_basis_features_are_written():
+    """A rotation, and principal components, which cost the standardised probe nearly all it knows with few labels."""
+    rng = np.random.default_rng(0)
+    classes = np.arange(200) % 5
+    x = rng.normal(size=(5, 64))[classes] + 0.8 * rng.normal(size=(200, 64)) * np.geomspace(1, 0.01, 64)
+    x = x @ np.linalg.qr(rng.normal(size=(64, 64)))[0] + 3.0
+    known, labelled = x[:120], draw_labels(classes[:120], per_class=4)
+
+    def answers(turned: np.ndarray, probe) -> np.ndarray:
+        before, after = turned[:120], turned[120:]
+        more = {"reference": before} if probe is one_scale_svm else {}
+        return probe(before[labelled], classes[:120][labelled], after, classes[120:], **more).predictions
+
+    rotation = np.linalg.qr(rng.normal(size=(64, 64)))[0]
+    principal = np.linalg.svd(known - known.mean(axis=0), full_matrices=False)[2].T
+    plain = answers(x, one_scale_svm)
+    assert (plain == classes[120:]).mean() > 0.8
+    for basis in (rotation, principal, -np.eye(64)):
+        assert (answers(x @ basis, one_scale_svm) == plain).all()
+    assert (answers(7.0 * x - 2.0, one_scale_svm) == plain).all(), "nor where the origin is, nor of the unit"
+    standardised = [(answers(x @ basis, linear_svm) == classes[120:]).mean() for basis in (rotation, principal)]
+    assert standardised[1] < standardised[0] - 0.1

@@ -19,7 +19,8 @@ def test_an_encoder_equal_to_its_twins_has_no_difference():
     report = report_of(same, [same, same])
     for row in report.rows:
         assert row.difference is not None
-        assert row.twin == row.accuracy
+        assert row.baseline == row.accuracy
+        assert list(row.baselines) == [row.baseline_name] == ["random twin"]
         assert (row.difference.mean, row.difference.se) == (0.0, 0.0)
 
 
@@ -29,7 +30,7 @@ def test_a_better_encoder_beats_its_twin_and_pairing_sharpens_it():
     assert row is not None
     assert row.difference is not None
     assert row.difference.low > 0.1
-    assert row.accuracy.mean - row.twin.mean == pytest.approx(row.difference.mean)
+    assert row.accuracy.mean - row.baseline.mean == pytest.approx(row.difference.mean)
 
 
 def test_more_labels_help_and_every_row_is_there():
@@ -45,7 +46,7 @@ def test_more_labels_help_and_every_row_is_there():
 def test_report_parts_agree_with_each_other():
     report = report_of({None: clouds(2.0, 1)}, [{None: clouds(2.5, 2)}])
     assert np.mean(report.deciding.values) == pytest.approx(report.headline.accuracy.mean, abs=1e-4)
-    assert np.mean(report.baseline.values) == pytest.approx(report.headline.twin.mean, abs=1e-4)
+    assert np.mean(report.baseline.values) == pytest.approx(report.headline.baseline.mean, abs=1e-4)
     confusion = np.array(report.confusion)
     assert confusion.shape == (CLASSES, CLASSES)
     assert confusion.sum(axis=1).tolist() == np.bincount(LABELS.test).tolist()
@@ -111,7 +112,7 @@ def test_settings_that_make_no_sense_are_refused():
 def test_a_report_of_another_format_is_not_taken_for_one_of_these_rules():
     values = report_of({None: clouds(2.0, 1)}).model_dump(mode="json")
     values["config"].pop("protocol")
-    assert parse_report(json.dumps(values)).config.protocol == "2"
+    assert parse_report(json.dumps(values)).config.protocol == "3"
     for version in (1, 4, None):
         with pytest.raises(ValueError, match="no report"):
             parse_report(json.dumps({**values, "format_version": version}))
@@ -138,3 +139,27 @@ def test_the_linear_probe_runs_on_one_thread_and_gives_the_threads_back():
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def test_a_baseline_counts_by_its_better_reading():
+    """Rotated to principal components, features tell the SVM on scaled columns little, and still are what they were."""
+    both = CONFIG.model_copy(update={"probes": ("svm", "one_scale_svm")})
+    x = clouds(0.8, 1)[0]
+    small = x @ np.diag(np.geomspace(1, 1e-3, x.shape[1])).astype(np.float32)
+    principal = np.linalg.svd(small - small.mean(axis=0), full_matrices=False)[2].T
+    report = report_of({None: [small]}, [{None: [small @ principal]}], both)
+    row = report.headline
+    assert row.baseline_name == report.baseline_name == "random twin, one scale"
+    assert row.baseline.mean > row.baselines["random twin"].score.mean
+    assert report.baseline.mean == pytest.approx(row.baseline.mean, abs=1e-4)
+    assert set(report.row("one_scale_svm", "all").baselines) == {"random twin"}
+
+
+def test_a_report_says_where_the_basis_hides_what_features_know():
+    both = CONFIG.model_copy(update={"probes": ("svm", "one_scale_svm")})
+    assert report_of({None: clouds(0.8, 1)}, config=both).hidden_by_basis == ""
+    rng = np.random.default_rng(0)
+    wide = np.concatenate([clouds(0.8, 1)[0], 1e-3 * rng.normal(size=(180, 2000)).astype(np.float32)], axis=1)
+    hidden = report_of({None: [wide]}, config=both)
+    assert "Rotate the features" in hidden.hidden_by_basis
+    assert hidden.hidden_by_basis in hidden.markdown()

@@ -25,7 +25,7 @@ def test_the_labels_and_views_of_the_protocol():
     assert DEFAULT.deciding_labels == LabelSetting(per_class=5, draws=10)
     assert DEFAULT.views == (1, 4, 16, 32, 64)
     assert set(DEFAULT.pooling) == {"max", "mean"}
-    assert set(DEFAULT.probes) == {"svm", "knn", "linear"}
+    assert set(DEFAULT.probes) == {"svm", "one_scale_svm", "knn", "nearest", "linear"}
     assert DEFAULT.protocol == PROTOCOL_VERSION
 
 

@@ -16,6 +16,7 @@ from ssl_core.evaluation.sections.robustness import (
     DroppedPoints,
     FewerViews,
     Jitter,
+    MissingPart,
     Turn,
     disturb,
     fewer_views,
@@ -189,3 +190,18 @@ def test_fewer_views_are_some_of_each_objects_own():
 def test_names_are_distinct():
     for levels in (standard_disturbances(), light_disturbances()):
         assert len({level.name for level in levels}) == len(levels)
+
+
+def test_a_missing_part_is_one_side_of_the_object():
+    """A plane separates what is left from what is missing, and every object has its own."""
+    contract = PointsContract(num_points=40)
+    raw = torch.from_numpy(assemble(rows(), contract))
+    found = disturb(raw, contract, MissingPart(share=0.55), generator())
+    normals = torch.randn(3, 3, 1, generator=generator())
+    ranks = (raw @ normals).squeeze(-1)
+    for cloud, rank, left in zip(raw, ranks, found, strict=True):
+        expected = cloud[rank.argsort()[:18].sort().values]
+        expected = expected[torch.arange(40) % 18]
+        expected = expected - expected.mean(dim=0)
+        expected = expected / expected.norm(dim=-1).max()
+        torch.testing.assert_close(left, expected)

@@ -5,10 +5,13 @@ import pytest
 from tiny_bundles import IMAGE, IMAGE_BACKBONE, POINT_BACKBONE, POINTS
 
 from ssl_core.contracts import PointsContract
+from ssl_core.errors import InfeasibleError
+from ssl_core.evaluation.fine_tune import FineTuningConfig
+from ssl_core.evaluation.fine_tuning_plan import FineTuningSettings, training_of
 from ssl_core.evaluation.protocol import LabelSetting
 from ssl_core.evaluation.sections.all_sections import NO_SECTIONS, Sections
 from ssl_core.evaluation.sections.costs import CostSettings
-from ssl_core.evaluation.sections.fine_tuning import FineTuningConfig, FineTuningSettings, training_of
+from ssl_core.evaluation.sections.drift import DriftSettings, drift
 from ssl_core.evaluation.sections.novel_views import NovelViewSettings
 from ssl_core.evaluation.sections.retrieval import RetrievalSettings, aligned
 from ssl_core.evaluation.sections.robustness import DroppedPoints, FewerViews, Jitter, RobustnessSettings
@@ -32,14 +35,14 @@ CARDS = {"points": encoder_card(POINTS, POINT_BACKBONE), "image": encoder_card(I
 def measured(pack, modality: str, partner: str | None = None, **sections: object):
     card = CARDS[modality]
     companions = (Companion(CARDS[partner].build(1), CARDS[partner]),) if partner else ()
-    asked = config(**sections).model_copy(update={"twin_seeds": ()})
+    asked = config(**sections).model_copy(update={"baselines": ()})
     found = evaluate_encoder(card.build(0), card, pack, asked, Context(companions=companions))
     return found.report, found.pictures
 
 
 def test_a_section_that_is_not_asked_for_is_not_measured(tiny_pack):
     report, _ = measured(tiny_pack, "points")
-    assert [value for name, value in report.sections if name != "left_out"] == [None] * 5
+    assert [value for name, value in report.sections if name != "left_out"] == [None] * 6
     assert report.sections.left_out == {}
     assert report.sections.markdown() == ""
 
@@ -59,6 +62,38 @@ def test_objects_are_found_among_test_objects(tiny_pack, modality, kind):
     assert rows["same class"].relevant_share == pytest.approx(2 / 9)
     assert pictures["retrieval.png"].startswith(b"\x89PNG")
     assert "no encoder of the other modality" in report.sections.left_out["retrieval"]
+    parts = {row.relevant: row for row in report.sections.retrieval if row.kind == "wholes by parts"}
+    assert set(parts) == (set(rows) if modality == "points" else set())
+    assert {(row.queries, row.gallery) for row in parts.values()} <= {(9, 9)}
+
+
+def test_drift_is_told_of_points_and_left_to_nobody_of_images(tiny_pack):
+    points, _ = measured(tiny_pack, "points", drift=DriftSettings())
+    found = points.sections.drift
+    assert 0 < found.distance.low <= found.distance.mean < 1, "draws of an object are nearer than objects"
+    assert found.same_cosine.mean > found.other_cosine
+    assert points.metrics()["drift/distance"] == found.distance.mean
+    assert "Drift under re-sampling" in points.markdown()
+    images, _ = measured(tiny_pack, "image", drift=DriftSettings())
+    assert (images.sections.drift, images.sections.left_out) == (None, {})
+
+
+def test_drift_is_the_plain_ratio_of_distances_and_knows_no_scale():
+    rng = np.random.default_rng(0)
+    draws = [rng.normal(size=(6, 4)).astype(np.float32) for _ in range(3)]
+    own = np.mean([np.linalg.norm(draws[i][k] - draws[j][k]) for i, j in ((0, 1), (0, 2), (1, 2)) for k in range(6)])
+    other = np.mean([np.linalg.norm(x[i] - x[j]) for x in draws for i in range(6) for j in range(6) if i != j])
+    found = drift(draws)
+    assert found.distance.mean == pytest.approx(own / other, rel=1e-5)
+    pairs = [
+        x[i] @ x[j] / np.linalg.norm(x[i]) / np.linalg.norm(x[j]) for x in draws for i in range(6) for j in range(i)
+    ]
+    assert found.other_cosine == pytest.approx(np.mean(pairs), rel=1e-4)
+    assert drift([100 * x for x in draws]).distance.mean == pytest.approx(found.distance.mean, rel=1e-5)
+    same = drift([draws[0]] * 2)
+    assert (same.distance.mean, same.same_cosine.mean) == (0.0, pytest.approx(1.0))
+    with pytest.raises(InfeasibleError, match="the same features"):
+        drift([np.ones((3, 2), dtype=np.float32)] * 2)
 
 
 def test_points_and_images_find_each_other_alike_from_either_side(tiny_pack):
@@ -108,7 +143,7 @@ def test_fewer_views_are_asked_of_images_and_more_than_there_are_is_no_disturban
 def test_a_contract_that_cannot_be_turned_says_so(tiny_pack):
     contract = PointsContract(num_points=64, features=("xyz", "reference_color"))
     card = encoder_card(contract, POINT_BACKBONE)
-    asked = config(robustness=RobustnessSettings()).model_copy(update={"twin_seeds": ()})
+    asked = config(robustness=RobustnessSettings()).model_copy(update={"baselines": ()})
     report = evaluate_encoder(card.build(0), card, tiny_pack, asked).report
     assert report.sections.robustness
     assert "in part: turned" in report.sections.left_out["robustness"]

@@ -52,7 +52,7 @@ def test_a_file_is_found_beside_its_space_from_anywhere(tmp_path, monkeypatch):
     loaded = load_space(space(tmp_path / "lab", "methods/my_recipe.py:RECIPE"), preset_at)
     assert loaded.recipe == "my_recipe.py:RECIPE"
     assert loaded.base_config.size == 3
-    source = recipe_source(loaded.recipe_place)
+    source = recipe_source(loaded.recipe_of({}).place)
     assert source.load().name == "mine"
     moved = own(tmp_path / "elsewhere")
     assert recipe_source(f"{moved}:RECIPE") == source, "the text decides, not the place"

@@ -1,6 +1,7 @@
 """Stages: made once for all trials with equal settings, never half, and found again."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -66,6 +67,15 @@ def test_the_address_is_all_that_decides_the_content_and_nothing_else(tmp_path):
     assert place(Settings(beta=3.0)) == same
     others = [place(Settings(teacher=Teacher(width=5))), place(digest="d2"), place(version=2), place(source="edited")]
     assert len({same, *others}) == 5
+
+
+def test_a_stage_that_a_trial_does_not_read_is_neither_made_nor_given(tmp_path):
+    make = Making()
+    stage = Stage("teacher", lambda config: config.teacher, make, when=lambda config, data: config.beta > 0)
+    ours = Stages(replace(stages(tmp_path, make).recipe, stages=(stage,)), tmp_path)
+    assert ours.open(Settings(beta=0), Data(), 0).folders == {}
+    assert make.calls == []
+    assert ours.open(Settings(), Data(), 0).folders.keys() == {"teacher"}
 
 
 def test_what_dies_half_way_leaves_nothing(tmp_path):

@@ -259,3 +259,23 @@ def test_effects_follow_the_objectives_shift_and_scale(seed: int, n: int, p: int
     assert np.allclose(two.low, 3 * one.low, atol=1e-8)
     assert np.all(one.low <= one.estimates)
     assert np.all(one.estimates <= one.high)
+
+
+def test_where_each_recipe_has_a_key_of_groups_the_winners_is_told() -> None:
+    records, space = synthetic_study(seed=1)
+    alone = from_trials(records, space, "maximize")
+    entry = space["space"].pop("points.features")
+    space["space"] |= {"good.points.features": entry, "poor.points.features": entry}
+    renamed = [
+        r.model_copy(update={"values": {"good.points.features" if k == "points.features" else k: v
+                                        for k, v in (r.values or {}).items()}})
+        for r in records
+    ]  # fmt: skip
+    others = [record(100 + n, [0.1, 0.1, 0.1], values={"poor.points.features": ["xyz"], "a": 0.5}) for n in range(5)]
+    found = from_trials([*others, *renamed], space, "maximize")
+    assert alone is not None
+    assert found is not None
+    assert found.trials == alone.trials
+    assert [(g.key, g.groups, g.gain) for g in found.gains] == [
+        ("good.points.features", g.groups, pytest.approx(g.gain)) for g in alone.gains
+    ]

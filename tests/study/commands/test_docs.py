@@ -10,7 +10,7 @@ import pytest
 import typer
 import yaml
 
-from search_spaces.space import read_space_file
+from search_spaces.space_file import read_space_file
 from study.commands.cli import app
 from study.spec.study_spec import study_spec
 from tests.test_layers import ROOMS

@@ -354,14 +354,16 @@ def test_two_processes_hold_one_copy(cache, tmp_path, opens) -> None:
 def test_trials_open_by_address(cache, tiny_pack, tmp_path, tiny_config, monkeypatch) -> None:
     """Plain values travel; a trial without SH leaves sh_rest behind, one with it brings it."""
     from ssl_core.recipes.recipe_source import RecipeSource
-    from study.run.trial_opener import TrialOpener
+    from study.run.trial_opener import SentRecipe, TrialOpener
 
     monkeypatch.setattr(manifest_format, "BLOCK_BYTES", 64 * 2**20)
     folder = with_blocks(tiny_pack, tmp_path / "whole")
     address = f"file://{tmp_path}/shared/tiny"
     push_pack(Pack.open(folder), address)
     source, digest = RecipeSource(name="cross_modal"), Pack.open(folder).digest
-    opener = TrialOpener(source, tiny_config.to_json(), address, digest, str(tmp_path / "derived"))
+    opener = TrialOpener(
+        {"": SentRecipe(source, tiny_config.to_json())}, "", address, digest, str(tmp_path / "derived")
+    )
     opener.check({})
     (cached,) = [path for path in (cache / "packs").iterdir() if path.is_dir()]
     assert not (cached / "sh_rest.npy").exists()

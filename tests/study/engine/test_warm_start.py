@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 from search_kit import finish, in_memory, on_disk, space_of, spec_of, view_facts
 
-from search_spaces.parameter import Choice, FloatRange, IntRange
+from search_spaces.parameter import Choice, FloatRange, IntRange, Parameter
 from search_spaces.space import SearchSpace
+from search_spaces.space_recipes import SpaceRecipe, SpaceRecipes
+from search_spaces.stored import StoredBase
 from ssl_core.errors import SpaceError, StudyError
 from study.engine.ledger import Ledger, read_ledger
 from study.engine.replay import replay
@@ -205,3 +207,39 @@ def test_confirmations_are_kept_from_the_sampler_and_from_plots(tmp_path: Path) 
         ledger.add({}, Origin(kind="sampler"))
     ledger.report(EpochReport(number=ledger.ask(simple()).number, epoch=1, epochs=2), 0.1, 1.0, 3.5)
     assert ledger.records()[-1].held == 3.5
+
+
+def two_recipes() -> SearchSpace:
+    """One common key, and one of each recipe."""
+    own = {"plain": {"x": 0.5, "k": "a"}, "other": {"x": 0.1, "n": 2}}
+    recipes = SpaceRecipes({name: SpaceRecipe(name, "", StoredBase(**base)) for name, base in own.items()}, "plain")
+    k = Parameter(key="plain.k", domain=Choice(values=("a", "b")), when={"recipe": ("plain",)})
+    n = Parameter(key="other.n", domain=IntRange(low=1, high=9), when={"recipe": ("other",)})
+    recipe = Parameter(key="recipe", domain=Choice(values=("plain", "other")))
+    return SearchSpace(Path("space.yaml"), recipes, {}, (recipe, Parameter(key="x", domain=X), k, n))
+
+
+def test_a_choice_of_recipes_starts_with_studies_of_either(tmp_path: Path) -> None:
+    single = SearchSpace(
+        Path("space.yaml"), SpaceRecipes({"": SpaceRecipe("other", "", StoredBase(x=0.1, n=2))}), {},
+        (Parameter(key="n", domain=IntRange(low=1, high=9)),),
+    )  # fmt: skip
+    known = earlier(tmp_path, single)
+    warm = ({"study": "earlier"},)
+    ledger = on_disk(tmp_path / "joint", two_recipes(), spec_of("tpe", warm_start=warm))
+    best = view(ledger)[0]["params"]
+    assert best == {"recipe": "other", "x": 0.1, "other.n": known.record(5).values["n"]}, "x as its base had it"
+    for number in range(12):
+        finish(ledger, ledger.ask(two_recipes()).number, number / 10)
+    assert replay(tmp_path / "joint").exact
+    # and the other way round: trials of another recipe are left out
+    plain = SearchSpace(
+        Path("space.yaml"), SpaceRecipes({"": SpaceRecipe("plain", "", StoredBase(x=0.5, k="a"))}), {},
+        (Parameter(key="x", domain=X), Parameter(key="k", domain=Choice(values=("a", "b")))),
+    )  # fmt: skip
+    back = on_disk(tmp_path / "back", plain, spec_of("tpe", warm_start=({"study": "joint"},)))
+    taken = {entry["from"] for entry in view(back)}
+    assert taken == {f"joint/{record.number}" for record in ledger.records() if record.values["recipe"] == "plain"}
+    earlier(tmp_path / "strange", simple())
+    with pytest.raises(StudyError, match=r"'recipe' was toy and is plain \| other here"):
+        on_disk(tmp_path / "strange/new", two_recipes(), spec_of("tpe", warm_start=warm))

@@ -5,9 +5,11 @@ from datetime import UTC, datetime, timedelta
 
 from registry.champions.evaluation_claims import Claim, work_key
 from registry.champions.pending import PendingVersion
+from ssl_core.evaluation.fine_tuning_plan import automatic_settings
+from ssl_core.evaluation.tasks.fine_tuned import with_fine_tuning
 from ssl_core.evaluation.tasks.novel_view import NovelViewConfig
 from ssl_core.evaluation.tasks.probing_report import EvaluationConfig
-from study.registration.watcher import OpenWork, find_open_work
+from study.registration.open_work import OpenWork, find_open_work
 
 PACK, OTHER, PROTOCOL = "a" * 16, "b" * 16, EvaluationConfig(draw_seed=3)
 WORK = work_key(PACK, PROTOCOL.digest())
@@ -76,3 +78,24 @@ def test_each_kind_is_asked_what_the_gate_asks_of_it():
     tasks = find_open_work(versions, [PACK], None).tasks
     probing, drawing = (work_key(PACK, config.digest()) for config in (EvaluationConfig(), NovelViewConfig()))
     assert [task.work for task in tasks] == [probing, probing, drawing, probing, probing]
+
+
+def test_fine_tuning_comes_after_the_judging_of_all_and_once():
+    """Of those that were measured alone: what this pack cannot serve was refused without a report."""
+    asked = with_fine_tuning(PROTOCOL, automatic_settings())
+    assert asked is not None
+    tuned = {f"judged.{work_key(PACK, asked.digest())}": DONE}
+    judged = {f"judged.{WORK}": DONE, "evaluation": "{}"}
+    unserved = found(4, **{f"judged.{WORK}": DONE})
+    versions = (found(1, **judged), found(2), found(3, **judged, **tuned), unserved, found(5, **judged))
+    made = find_open_work(versions, [PACK], PROTOCOL, ["points/5"], automatic_settings())
+    assert [(task.found.version, task.fine_tunes) for task in made.tasks] == [(2, False), (1, True)]
+    assert made.tasks[1].protocol == asked
+    assert references(open_work(*versions)) == ["points/2"], "it was not asked for"
+
+
+def test_a_scene_field_is_not_fine_tuned():
+    field = found(
+        1, card="scene_field", evaluation="{}", **{f"judged.{work_key(PACK, NovelViewConfig().digest())}": DONE}
+    )
+    assert find_open_work([field], [PACK], None, (), automatic_settings()).tasks == ()

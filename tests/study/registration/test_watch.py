@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from plain_client import NAME, PROTOCOL, another_bundle, edit_card, first_bundle, register, spoil_weights
+from plain_client import NAME, PROTOCOL, TUNING, another_bundle, edit_card, first_bundle, register, spoil_weights
 
 from registry.tracking.run_log import open_run_log
+from registry.versions.evaluation_log import read_report
 from registry.versions.fetching import pull
 from registry.versions.store import EncoderStore
+from ssl_core.evaluation.sections.fine_tuning import words
 from ssl_core.interrupt import Interrupt
 from study.registration import evaluation_job as judging
 from study.registration.evaluation_job import Answer, EvaluationJob, judge
@@ -41,9 +43,9 @@ class Desk:
         self.store = EncoderStore(self.log)
         self.client = self.store.client
 
-    def watch(self, protocol: Any = PROTOCOL, pool: Any = None, packs: bool = True) -> WatchCounts:
+    def watch(self, protocol: Any = PROTOCOL, pool: Any = None, packs: bool = True, tuning: Any = None) -> WatchCounts:
         places = {self.pack.manifest.pack_digest: str(self.pack.path)} if packs else {}
-        plan = WatchPlan(places, self.home, None, protocol, every=0.2)
+        plan = WatchPlan(places, self.home, None, protocol, every=0.2, fine_tuning=tuning)
         return Watcher(self.store, plan, pool or HerePool(), self.said.append).run(Interrupt(), once=True)
 
     def tags(self, reference: str) -> dict[str, str]:
@@ -108,6 +110,33 @@ def test_versions_of_a_plain_client_are_judged_once(desk, bundle, tmp_path):
     assert (folder / "encoder.safetensors").is_file()
     before = {v.reference: desk.tags(v.reference) for v in desk.store.list()}
     assert desk.watch().judged == 0
+    assert before == {v.reference: desk.tags(v.reference) for v in desk.store.list()}
+
+
+@pytest.mark.slow  # ten seconds; test_watch_killed.py is the hard case
+def test_what_a_plain_client_registered_is_judged_and_then_fine_tuned_once(desk, bundle, tmp_path):
+    for seed in range(2):
+        register(desk.client, another_bundle(bundle, tmp_path / f"b{seed}", seed))
+    counts = desk.watch(tuning=TUNING)
+    assert (counts.judged, counts.fine_tuned, counts.refused) == (2, 2, 0)
+    kinds = [notice.kind for notice in desk.said if notice.kind in ("judged", "fine-tuned")]
+    assert kinds == ["judged", "judged", "fine-tuned", "fine-tuned"]
+    assert desk.evaluations() == {f"{NAME}/1": 2, f"{NAME}/2": 2}
+    champion = desk.store.resolve(f"{NAME}@champion")
+    for version in desk.store.list():
+        report = read_report(desk.store, version)
+        assert report.deciding is not None
+        (row,) = report.sections.fine_tuning
+        assert version.fine_tuning == words([row])
+        assert version.fine_tuning in version.found
+        metrics = desk.client.get_run(version.evaluation.run_id).data.metrics
+        assert metrics["fine_tuning/2_per_class/gain"] == pytest.approx(row.gain.mean)
+        card = (pull(desk.store, version.reference, tmp_path / f"pulled{version.version}") / "README.md").read_text()
+        assert "from scratch" in card
+        assert version.decision.reason in card
+    assert champion.decision.promoted
+    before = {v.reference: desk.tags(v.reference) for v in desk.store.list()}
+    assert desk.watch(tuning=TUNING) == WatchCounts()
     assert before == {v.reference: desk.tags(v.reference) for v in desk.store.list()}
 
 

@@ -25,8 +25,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 class Watching:
     """The program `run_watch.py`, its words read as they come."""
 
-    def __init__(self, home: Path, pack: Any, workers: int) -> None:
-        command = [sys.executable, str(HERE / "run_watch.py"), str(home), str(pack.path), str(workers)]
+    def __init__(self, home: Path, pack: Any, workers: int, *words: str) -> None:
+        command = [sys.executable, str(HERE / "run_watch.py"), str(home), str(pack.path), str(workers), *words]
         path = os.pathsep.join([str(HERE), str(HERE.parents[1])])
         environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
         environment.pop("RAY_ADDRESS", None)
@@ -72,18 +72,21 @@ def setting(tmp_path: Path, count: int) -> tuple[Path, RunLog]:
     return home, log
 
 
-def check(log: RunLog, count: int) -> None:
-    """Each evaluated once and judged, one champion, nothing left behind."""
+def check(log: RunLog, count: int, evaluations: int = 1) -> None:
+    """Each evaluated once (by each of several protocols) and judged, one champion, nothing left behind."""
     query = f"tags.`{PREFIX}kind` = 'evaluation'"
     runs = log.client.search_runs([log.connection.experiment_id], query, max_results=500)
-    assert [run.info.status for run in runs] == ["FINISHED"] * count
+    assert [run.info.status for run in runs] == ["FINISHED"] * count * evaluations
+    asked = {(run.data.tags[f"{PREFIX}encoder"], run.data.tags[f"{PREFIX}config_digest"]) for run in runs}
+    assert len(asked) == len(runs)
     assert {run.data.tags[f"{PREFIX}encoder"] for run in runs} == {f"{NAME}/{i + 1}" for i in range(count)}
     for version in log.client.search_model_versions(f"name = '{NAME}'", max_results=500):
         keys = list(version.tags)
         events = [json.loads(version.tags[key])["kind"] for key in keys if key.startswith(f"{PREFIX}event.")]
         assert events.count("registered") == 1
-        assert events.count("evaluated") == 1, (version.version, events)
-        assert len([key for key in keys if key.startswith(f"{PREFIX}judged.")]) == 1
+        assert events.count("evaluated") == evaluations, (version.version, events)
+        assert len([key for key in keys if key.startswith(f"{PREFIX}judged.")]) == evaluations
+        assert (f"{PREFIX}fine_tuning" in keys) == (evaluations == 2)
         assert not [key for key in keys if key.startswith(CLAIM)]
     assert log.client.get_model_version_by_alias(NAME, "champion")
 
@@ -109,6 +112,27 @@ def test_killed_twice_each_is_evaluated_once(
     watching.until("nothing", 1)
     assert watching.end() == 0
     check(log, count)
+
+
+def test_killed_in_both_evaluations_each_gets_both_once(tmp_path: Path, tiny_pack: Any) -> None:
+    """Killed while versions of another client are judged, and again while they are fine-tuned."""
+    count = 4
+    home, log = setting(tmp_path, count)
+    for begun, done in (("judging", "judged"), ("fine-tuning", "fine-tuned")):
+        watching = Watching(home, tiny_pack, 2, "fine-tuning")
+        watching.until(done, 1)
+        watching.until(begun, 2)
+        time.sleep(0.3)
+        workers = workers_of(watching.process.pid)
+        watching.end(signal.SIGKILL)
+        deadline = time.monotonic() + 60
+        while any(alive(worker) for worker in workers):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    watching = Watching(home, tiny_pack, 2, "fine-tuning")
+    watching.until("nothing", 1)
+    assert watching.end() == 0
+    check(log, count, evaluations=2)
 
 
 def test_two_watchers_and_a_killed_worker(tmp_path: Path, tiny_pack: Any) -> None:

@@ -24,7 +24,7 @@ from study.registration.assess import register_trial
 from study.registration.rerun import rerun
 from study.registration.sweep import Request, plan_study, print_study
 from study.run.mirror_process import MirrorProcess
-from study.run.trial_opener import keep_source
+from study.run.trial_opener import keep_sources
 from study.spec.outcome import Outcome
 from study.spec.trial_request import TrialRequest
 from study.workers.trial_runner import TrialRunner
@@ -55,8 +55,8 @@ def test_the_example_recipe_is_searched_and_registered(lab: Path, tiny_pack: Pac
     plan, opener, _ = plan_study(request("own_recipe", tiny_pack, **small))
     assert plan.spec.metric == "val/agreement", "of the recipe's output, as the file names none"
     assert plan.identity.recipe == "own_recipe.py:RECIPE"
-    assert study_tags(plan.identity, {})["splatsweep.recipe_digest"] == opener.source.source_digest
-    keep_source(opener.source, plan.folder)
+    assert study_tags(plan.identity, {})["splatsweep.recipe_digest"] == opener.source_digest
+    keep_sources(opener, plan.folder)
     (lab / "own_recipe.py").unlink()  # from here on, only what was sent is there
     with open_run_log(None, lab.parent / "home") as log:
         ledger = open_ledger(plan.folder, plan.identity, plan.spec, plan.space)
