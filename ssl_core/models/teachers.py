@@ -74,6 +74,19 @@ def teacher_card(teacher: Teacher) -> ImageEncoderCard:
             assert_never(teacher)
 
 
+def supervision_of(teacher: Teacher) -> str:
+    """Whose labels the network may have learnt from: for model cards."""
+    match teacher:
+        case PackagedTeacher():
+            return "an ImageNet-supervised teacher"
+        case FileTeacher():
+            return "a teacher that was trained elsewhere"
+        case BundleTeacher():
+            return "a teacher of an earlier study"
+        case _:
+            assert_never(teacher)
+
+
 def build_teacher(teacher: Teacher) -> Encoder:
     """The network with its weights, in evaluation mode; none of its parameters asks for a gradient.
 

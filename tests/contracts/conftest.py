@@ -2,12 +2,11 @@
 
 import pytest
 import torch
-from recipe_cases import ALL, KINDS, Case, case_of
+from recipe_cases import CASES, Case, case_of
 
 from ssl_core.data.object_pack import Pack
 from ssl_core.data.scene_pack import ScenePack, ScenePackConfig
 from ssl_core.packing.scene_writer import write_scene_pack
-from ssl_core.recipes.multiview_contrast import MULTIVIEW_CONTRAST
 from tests.small_sets import write_scene
 
 
@@ -16,13 +15,6 @@ def tiny_scene(tmp_path_factory) -> ScenePack:
     """24 views of 12 pixels, six of them for test."""
     scene = write_scene(tmp_path_factory.mktemp("scene"))
     return write_scene_pack(scene, tmp_path_factory.mktemp("packs") / "scene", ScenePackConfig(holdout=4))
-
-
-CASES = [pytest.param((recipe, {}), id=recipe.name) for recipe in ALL]
-CASES += [
-    pytest.param((MULTIVIEW_CONTRAST, kinds), id=f"{MULTIVIEW_CONTRAST.name}-{name}", marks=pytest.mark.slow)
-    for name, kinds in KINDS.items()
-]
 
 
 @pytest.fixture(params=CASES)

@@ -5,9 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from ssl_core.config import Config, override
 from ssl_core.data.dataset import Dataset
 from ssl_core.recipes import RECIPES
+from ssl_core.recipes.multiview_contrast import MULTIVIEW_CONTRAST
 from ssl_core.recipes.recipe_source import recipe_source
 from ssl_core.training.contract import AnyRecipe, Session
 from ssl_core.training.stages import Stages
@@ -118,3 +121,14 @@ def case_of(recipe: AnyRecipe, data: tuple[Dataset, ...], derived: Path, **value
 
 OWN = [recipe_source(f"{EXAMPLES / name}:RECIPE").load() for name in ("own_recipe.py", "own_session.py")]
 ALL: list[AnyRecipe] = [*RECIPES, MOCK_RECIPE, *OWN]
+
+CASES = [pytest.param((recipe, {}), id=recipe.name) for recipe in ALL]
+CASES += [
+    pytest.param((MULTIVIEW_CONTRAST, kinds), id=f"{MULTIVIEW_CONTRAST.name}-{name}", marks=pytest.mark.slow)
+    for name, kinds in KINDS.items()
+]
+"""Of every kit."""
+SESSION_CASES = [
+    *CASES,
+    *(pytest.param((one, VARIANTS[one.name]), id=f"{one.name}-variant") for one in RECIPES if one.name in VARIANTS),
+]

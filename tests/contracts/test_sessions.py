@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from recipe_cases import ALL, VARIANTS, Case, case_of
+from recipe_cases import SESSION_CASES, Case, case_of
 
 from ssl_core.data.object_pack import Pack
 from ssl_core.data.scene_pack import ScenePack
@@ -19,10 +19,7 @@ from study.spec.outcome import finite_only
 CLOCK = ("seconds/", "train/samples_per_second", "train/data_wait", "cost/")
 
 
-@pytest.fixture(
-    params=[*((recipe, {}) for recipe in ALL), *((one, VARIANTS[one.name]) for one in ALL if one.name in VARIANTS)],
-    ids=lambda param: f"{param[0].name}{'-variant' if param[1] else ''}",
-)
+@pytest.fixture(params=SESSION_CASES)
 def case(request: pytest.FixtureRequest, tiny_pack: Pack, tiny_scene: ScenePack, tmp_path: Path) -> Case:
     """Every recipe, and options of it that change what is trained and kept."""
     torch.set_num_threads(1)

@@ -14,7 +14,7 @@ from ssl_core.models.build import ImageBackbone, PointBackbone, has_feature_tran
 from ssl_core.models.image import ResNetConfig
 from ssl_core.models.pointnet import PointNetConfig
 from ssl_core.models.pointnet2 import PointNet2MSGConfig
-from ssl_core.models.teachers import PackagedTeacher, Teacher
+from ssl_core.models.teachers import PackagedTeacher, Teacher, supervision_of
 from ssl_core.training.config import (
     AdamWConfig,
     CosineSchedule,
@@ -139,6 +139,16 @@ class CrossModalConfig(RecipeConfig):
     augment: Annotated[AugmentConfig, LIVE] = AugmentConfig()
     validation: ValidationConfig = ValidationConfig()
     training: TrainingConfig = TrainingConfig()
+
+    @property
+    def supervision(self) -> str:
+        match self.image_weights:
+            case RandomWeights():
+                return ""
+            case TrainableWeights() | FrozenWeights():
+                return supervision_of(self.image_weights.network)
+            case _:
+                assert_never(self.image_weights)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -15,7 +15,7 @@ from ssl_core.models.image import ResNetConfig
 from ssl_core.models.pointnet import PointNetConfig
 from ssl_core.models.readout import Part
 from ssl_core.models.small_cnn import SmallCnnConfig
-from ssl_core.models.teachers import BundleTeacher, FileTeacher, PackagedTeacher
+from ssl_core.models.teachers import BundleTeacher, FileTeacher, PackagedTeacher, supervision_of
 from ssl_core.recipes.multiview_contrast.pair_settings import PairsConfig
 from ssl_core.training.config import (
     AdamConfig,
@@ -132,13 +132,8 @@ class MultiviewContrastConfig(RecipeConfig):
 
     @property
     def supervision(self) -> str:
-        match self.teacher.network:
-            case PackagedTeacher():
-                return "an ImageNet-supervised teacher"
-            case FileTeacher():
-                return "a teacher that was trained elsewhere"
-            case _:
-                return ""
+        network = self.teacher.network
+        return "" if isinstance(network, TrainedTeacher) else supervision_of(network)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

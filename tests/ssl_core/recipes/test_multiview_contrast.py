@@ -150,7 +150,8 @@ def test_a_ridge_head_makes_no_gradient_step_and_is_solved_on_fit_objects_alone(
         features = trial.networks.eval().points(
             torch.cat(list(point_batches(trial.sampler, np.array([*fit, *val]), 0)))
         )
-    wanted = torch.from_numpy(TeacherFeatures.of(stage, tiny_pack).targets(tiny_pack.objects("fit")))
+    objects = tiny_pack.objects("fit")
+    wanted = torch.from_numpy(TeacherFeatures.of(stage, tiny_pack).targets(objects)[objects])
     weight, bias = RidgeRegression(features[: len(fit), None], 100.0).solve(wanted)
     layer = trial.networks.head.ridge
     assert layer is not None
