@@ -71,7 +71,7 @@ class MultiviewContrastModels(nn.Module):
     ) -> Adapter | Student:
         match config.image:
             case AdapterConfig():
-                return Adapter(config, teacher, width)
+                return Adapter(config, config.image, teacher, width)
             case StudentConfig():
                 return Student(config, config.image, (pack, teacher), width, seed + 2)
             case _:
@@ -159,16 +159,7 @@ class MultiviewContrastTrial:
             return {}
         networks, image = self.networks, self.networks.image.trained()
         groups = {"points": (ParameterGroup((*networks.points.parameters(), *networks.head.trained())),)}
-        return {**groups, "image": (ParameterGroup(image, rate=self._image_rate()),)} if image else groups
-
-    def _image_rate(self) -> float:
-        match self.config.image:
-            case AdapterConfig():
-                return 1.0
-            case StudentConfig(rate=rate):
-                return rate
-            case _:
-                assert_never(self.config.image)
+        return {**groups, "image": (ParameterGroup(image, rate=self.config.image.rate),)} if image else groups
 
     def models(self) -> Mapping[str, tuple[nn.Module, Card]]:
         """The point encoder, and the image output's."""

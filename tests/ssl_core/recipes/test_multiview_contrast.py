@@ -148,6 +148,21 @@ def test_the_refit_follows_training_and_is_exported_view_by_view(tiny_pack: Pack
     torch.testing.assert_close(alive, wanted, rtol=1e-4, atol=1e-4)
 
 
+def test_the_adapter_predicts_standardised_points_from_the_maximum_over_views(tiny_pack: Pack, stage: Path) -> None:
+    trial = trial_of(tiny_pack, stage, **{"image.views": 3})
+    batch = next(iter(trial.batches(0)))
+    assert batch["views"].shape == (6, 3, 1280)
+    adapter = trial.networks.eval().image
+    points = torch.randn(6, 16, generator=torch.Generator().manual_seed(0)) * 3 + 5
+    with torch.no_grad():
+        found = adapter.loss(batch["views"], points, batch["target"]).total
+        largest = [adapter.head(views)["hidden"].max(dim=0).values for views in batch["views"]]
+        predicted = adapter.head.output(torch.stack(largest)).numpy()
+    wanted = (points.numpy() - points.numpy().mean(0)) / points.numpy().std(0, ddof=1)
+    cosines = (predicted * wanted).sum(1) / np.linalg.norm(predicted, axis=1) / np.linalg.norm(wanted, axis=1)
+    np.testing.assert_allclose(float(found), 1 - cosines.mean(), rtol=1e-5)
+
+
 @pytest.mark.parametrize("target", ["teacher", "points"])
 def test_a_student_learns_from_views_and_the_points_do_not_hear_of_it(
     target: str, tiny_pack: Pack, stage: Path
