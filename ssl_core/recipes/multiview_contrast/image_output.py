@@ -69,9 +69,9 @@ class Adapter(nn.Module):
     def solve(self, objects: Indices, points: Tensor, _: Tensor) -> None:
         """Refit the ridge regression to the point encoder's features of these objects."""
         if self._regression is None:  # the frozen network says the same in every epoch
-            # of pooled features, as a fit to single views loses more by the maximum over its predictions (docs/LOG.md)
-            views = self.view_features(objects, self.config.teacher.views).amax(dim=1, keepdim=True)
-            self._regression = RidgeRegression(views, self.config.heads.image_penalty)
+            # over pooled features: one over single views loses more by the maximum over its predictions (docs/LOG.md)
+            pooled = self.view_features(objects, self.config.teacher.views).amax(dim=1)
+            self._regression = RidgeRegression(pooled, self.config.heads.image_penalty)
         assert self.head.ridge is not None
         self._regression.solve_into(self.head.ridge, points)
 
@@ -138,8 +138,8 @@ class Student(nn.Module):
 
     def solve(self, objects: Indices, points: Tensor, target: Tensor) -> None:
         """Refit the ridge regression to what the student learns from."""
-        views = self.view_features(objects, self.config.validation.views)
-        regression = RidgeRegression(views, self.config.heads.image_penalty)
+        pooled = self.view_features(objects, self.config.validation.views).amax(dim=1)
+        regression = RidgeRegression(pooled, self.config.heads.image_penalty)
         assert self.head.ridge is not None
         regression.solve_into(self.head.ridge, target if self.settings.target == "teacher" else points)
 

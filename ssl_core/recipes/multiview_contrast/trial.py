@@ -219,7 +219,7 @@ class MultiviewContrastTrial:
         parts = self._point_parts(self.fit, 0)
         if head.ridge is not None:
             features = parts["backbone"]
-            regression = RidgeRegression(features[:, None], self.config.heads.points_penalty)
+            regression = RidgeRegression(features, self.config.heads.points_penalty)
             regression.solve_into(head.ridge, target)
             parts["ridge"] = head.ridge(features.to(self.device)).cpu()
         if image.head.ridge is not None:

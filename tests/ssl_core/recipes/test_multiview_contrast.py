@@ -124,7 +124,7 @@ def test_a_ridge_head_makes_no_gradient_step_and_is_solved_on_fit_objects_alone(
             torch.cat(list(point_batches(trial.sampler, np.array([*fit, *val]), 0)))
         )
     wanted = torch.from_numpy(TeacherFeatures.of(stage, tiny_pack).targets(tiny_pack.objects("fit")))
-    weight, bias = RidgeRegression(features[: len(fit), None], 100.0).solve(wanted)
+    weight, bias = RidgeRegression(features[: len(fit)], 100.0).solve(wanted)
     layer = trial.networks.head.ridge
     assert layer is not None
     torch.testing.assert_close(layer.weight, weight, rtol=1e-4, atol=1e-6)
