@@ -282,9 +282,10 @@ def test_stages_of_other_views_or_another_pack_are_refused(
 def test_points_outside_every_view_are_refused(pack: Pack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert pack._viewmats is not None
     moved = np.array(pack._viewmats)
-    moved[pack.first_view[4] : pack.first_view[4] + 6, :3, 3] += (50, 0, 0)
+    index = int(pack.objects("train")[4])
+    moved[pack.first_view[index] : pack.first_view[index] + 6, :3, 3] += (50, 0, 0)
     monkeypatch.setattr(pack, "_viewmats", moved)
-    key = pack.manifest.objects[4].key
+    key = pack.manifest.objects[index].key
     with pytest.raises(InfeasibleError, match=f"{key}: none of its .* points falls into any of its 5 views"):
         PAIRS.make(small(), pack, tmp_path, torch.device("cpu"))
 
