@@ -1,6 +1,7 @@
 """Local contrast: each point is to be told from the others by the pixels that show it, and each pixel by its point.
 
-    u_s = norm(h(f_s) - mean_s), w_s = norm(c(m_s) - mean_s),  L_local = NT-Xent(u, w) over the 2 S rows of an object, mean over objects
+    u_s = norm(h(f_s) - mean over s),  w_s = norm(c(m_s) - mean over s)
+    L_local = NT-Xent(u, w) over the 2 S rows of an object, mean over objects
 
 with f_s the point network's features of the pair's point before they are pooled, m_s the frozen network's dense feature
 at its pixel, and h and c projections that are trained (Tran et al. 2022, §3.3). Negatives are the other rows of the
