@@ -7,8 +7,8 @@ with f_s the point network's features of the pair's point before they are pooled
 at its pixel, and h and c projections that are trained (Tran et al. 2022, §3.3). Negatives are the other rows of the
 same object, other pixels of the same point among them, as in the reference. Each side is centred over the object's S
 rows, which the reference does not: what they share tells none from another, and is most of what untrained features
-hold. c is the reference's 1x1 convolution
-(`convup`): being linear, it may follow the enlargement of the map, and so is computed for the pixels of pairs alone.
+hold. c is the reference's 1x1 convolution (`convup`): being linear, it may follow the enlargement of the map, and so is
+computed for the pixels of pairs alone.
 """
 
 from collections.abc import Callable
