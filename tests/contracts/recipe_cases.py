@@ -60,12 +60,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "augment.points.jitter": 0.02,
     },
     "multiview_contrast": {
-        "teacher.network": {
-            "kind": "trained",
-            "backbone": {"kind": "small_cnn", "channels": [8, 12]},
-            "image_size": 24,
-            "epochs": 2,
-        },
+        "teacher.network.kind": "trained",
+        "teacher.network.backbone": {"kind": "small_cnn", "channels": [8, 12]},
+        "teacher.network.epochs": 2,
     },
 }
 """Of recipes with options that change what is trained and kept, a second case for the kit of sessions."""

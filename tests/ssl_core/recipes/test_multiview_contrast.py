@@ -1,5 +1,6 @@
 """Multi-view contrast: its stage is made once and mapped, gradients go where they belong, the teacher stays itself."""
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from ssl_core.models.ridge import RidgeRegression
 from ssl_core.models.teachers import build_teacher
 from ssl_core.recipes.multiview_contrast import MULTIVIEW_CONTRAST
 from ssl_core.recipes.multiview_contrast.config import MultiviewContrastConfig, paper, quick
+from ssl_core.recipes.multiview_contrast.stage_facts import write_facts
 from ssl_core.recipes.multiview_contrast.teacher import TEACHER, TeacherFeatures
 from ssl_core.recipes.multiview_contrast.trial import MultiviewContrastTrial, check
 from ssl_core.training.stages import Stages
@@ -81,6 +83,7 @@ def test_fifty_trials_share_one_copy_of_the_stage(tiny_pack: Pack, tmp_path: Pat
     np.save(tmp_path / "views.npy", views)
     np.save(tmp_path / "pooled.npy", np.stack([views.max(axis=1), views.mean(axis=1)], axis=1))
     np.save(tmp_path / "objects.npy", train)
+    write_facts(tmp_path, tiny_pack, views.shape[1], time.perf_counter())
     size = views.nbytes
     first = TeacherFeatures.of(tmp_path, tiny_pack)
     first.targets(train)[train[:4]].sum()
