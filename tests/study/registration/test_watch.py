@@ -131,7 +131,7 @@ def test_what_a_plain_client_registered_is_judged_and_then_fine_tuned_once(desk,
         assert version.fine_tuning in version.found
         metrics = desk.client.get_run(version.evaluation.run_id).data.metrics
         assert metrics["fine_tuning/2_per_class/gain"] == pytest.approx(row.gain.mean)
-        card = (pull(desk.store, version.reference, tmp_path / f"pulled{version.version}") / "README.md").read_text()
+        card = (pull(desk.store, version.reference, tmp_path / f"pulled{version.version}") / "model_card.md").read_text()
         assert "from scratch" in card
         assert version.decision.reason in card
     assert champion.decision.promoted
