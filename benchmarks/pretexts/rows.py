@@ -4,20 +4,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Group = Literal["loss terms", "feature sets", "backbones", "images"]
+Group = Literal["loss terms", "feature sets", "fitted Gaussians", "images", "lines"]
 
 
 @dataclass(frozen=True)
 class Row:
-    """One configuration of a recipe.
+    """One configuration of a recipe. The recipe `supervised` is the same point network trained with all labels.
 
-    name: unique. base: of the same group, what it is one change away from.
+    name: unique. outputs: those that are evaluated on the test split.
     """
 
     name: str
     group: Group
     recipe: str = "multiview_contrast"
     values: Mapping[str, Any] = field(default_factory=dict)
+    outputs: tuple[str, ...] = ("points",)
 
 
 _NORMALS = ["xyz", "normal_tensor"]
@@ -28,20 +29,31 @@ _BASE: Mapping[str, Any] = {
 }
 
 
-def _row(name: str, group: Group, **changes: Any) -> Row:
-    return Row(name, group, values={**_BASE, **{key.replace("__", "."): value for key, value in changes.items()}})
+def _row(name: str, group: Group, outputs: tuple[str, ...] = ("points",), **changes: Any) -> Row:
+    values = {**_BASE, **{key.replace("__", "."): value for key, value in changes.items()}}
+    return Row(name, group, values=values, outputs=outputs)
+
+
+def _features(name: str, group: Group, *features: str) -> Row:
+    return _row(name, group, points__features=list(features))
 
 
 ROWS: tuple[Row, ...] = (
-    _row("global", "loss terms"),
-    _row("global, backbone", "loss terms", heads__points=["backbone"]),
-    _row("global, head", "loss terms", heads__points=["head"]),
+    _row("global", "loss terms", outputs=("points", "image")),
+    _row("global, backbone read", "loss terms", heads__points=["backbone"]),
+    _row("global, head read", "loss terms", heads__points=["head"]),
+    _row("local", "loss terms", loss__global_weight=0, loss__local_weight=1, heads__points=["backbone"]),
+    _row("global + local", "loss terms", loss__local_weight=0.3),
     _row("agreement", "loss terms", loss__global_weight=0, loss__agreement_weight=1),
     _row("global + agreement", "loss terms", loss__agreement_weight=0.3),
-    _row("xyz", "feature sets", points__features=["xyz"]),
-    _row("xyz, normals", "feature sets", points__features=["xyz", "normals"]),
-    _row("xyz, opacity", "feature sets", points__features=["xyz", "opacity"]),
-    _row("xyz, normal tensor, opacity", "feature sets", points__features=[*_NORMALS, "opacity"]),
-    _row("xyz, scale", "feature sets", points__features=["xyz", "scale"]),
-    Row("cross_modal", "loss terms", recipe="cross_modal", values={"points.num_points": 512}),
+    _row("ridge regression, no step", "loss terms", heads__kind="ridge", training__epochs=1),
+    _features("xyz", "feature sets", "xyz"),
+    _features("xyz, normals", "feature sets", "xyz", "normals"),
+    _features("Gaussians: xyz", "fitted Gaussians", "xyz"),
+    _features("Gaussians: xyz, n n^T", "fitted Gaussians", "xyz", "normal_tensor"),
+    _features("Gaussians: xyz, opacity", "fitted Gaussians", "xyz", "opacity"),
+    _features("Gaussians: xyz, n n^T, opacity", "fitted Gaussians", "xyz", "normal_tensor", "opacity"),
+    _features("Gaussians: xyz, covariance", "fitted Gaussians", "xyz", "covariance"),
+    _row("student ResNet-18", "images", outputs=("image",), image__kind="student"),
+    Row("supervised, all labels", "lines", "supervised", {"points.features": ["xyz"], "points.num_points": 512}),
 )

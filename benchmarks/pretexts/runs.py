@@ -11,19 +11,26 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from benchmarks.pretexts.rows import Row
 from ssl_core.config import Config, override
+from ssl_core.contracts import PointsContract
 from ssl_core.data.object_pack import Pack as ObjectPack
 from ssl_core.evaluation.extract import FeatureCache
+from ssl_core.evaluation.features import FeatureSource
+from ssl_core.evaluation.fine_tune import FineTuningConfig, fine_tune
 from ssl_core.evaluation.protocol import LabelSetting
 from ssl_core.evaluation.sections.all_sections import NO_SECTIONS
+from ssl_core.evaluation.supervised_data import supervised_data
 from ssl_core.evaluation.task import probing
 from ssl_core.evaluation.task_contract import Context
 from ssl_core.evaluation.tasks.probing_report import EvaluationConfig
 from ssl_core.files.whole import atomic_write
-from ssl_core.models.bundle import load_bundle, read_card
+from ssl_core.models.bundle import load_bundle, read_card, save_bundle
+from ssl_core.models.cards import PointEncoderCard
+from ssl_core.models.pointnet import PointNetConfig
 from ssl_core.recipes import preset_named
 from ssl_core.recipes.recipe_source import recipe_source
 from ssl_core.training.session import train_single
@@ -57,6 +64,8 @@ class Run:
 def train(run: Run) -> str:
     """Train it, unless that was done; what validation says."""
     torch.set_num_threads(1)
+    if run.row.recipe == "supervised":
+        return train_supervised(run)
     if not (run.folder / "costs.json").is_file():
         recipe = recipe_source(run.row.recipe).load()
         config = override(preset_named(recipe, "quick"), run.row.values)
@@ -73,11 +82,35 @@ def train(run: Run) -> str:
     return "  ".join(f"{name} {100 * value:.1f}" for name, value in sorted(shown.items()))
 
 
+def train_supervised(run: Run) -> str:
+    """The same network from scratch with every label of the training split: what labels alone would give."""
+    folder = run.folder / "encoders" / "points"
+    if not folder.is_dir():
+        data, features = ObjectPack.open(run.pack), run.row.values
+        contract = PointsContract(
+            features=tuple(features["points.features"]), num_points=features["points.num_points"], sampling="uniform"
+        )
+        backbone = PointNetConfig(input_transform=False, feature_transform=False)
+        card = PointEncoderCard(contract=contract, backbone=backbone)
+        train, test = data.objects("train"), data.objects("test")
+        config, began = FineTuningConfig().from_scratch(), time.process_time()
+        source = FeatureSource(data, np.concatenate([train, test]), card, protocol(run.draw_seed))
+        batches = supervised_data(source, train, test, config, run.seed)
+        shape = card.output_shape[0], len(data.manifest.class_names)
+        found = fine_tune(card.build(run.seed), shape, batches, config, run.seed)
+        save_bundle(found.encoder.eval(), card, folder, name="supervised-points", lineage={})
+        costs = Costs(opening=0, training=time.process_time() - began)
+        with atomic_write(run.folder / "costs.json") as stream:
+            stream.write(costs.to_json().encode())
+        (run.folder / "metrics.jsonl").write_text("{}\n")
+    return "trained"
+
+
 def evaluate(run: Run) -> str:
     """Its encoders on the test split, unless that was done."""
     torch.set_num_threads(1)
     data, told = ObjectPack.open(run.pack), []
-    for folder in sorted((run.folder / "encoders").iterdir()):
+    for folder in [run.folder / "encoders" / output for output in run.row.outputs]:
         target = run.folder / f"test-{folder.name}-{run.draw_seed}.json"
         if not target.is_file():
             card = read_card(folder)

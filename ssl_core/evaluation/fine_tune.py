@@ -52,10 +52,11 @@ class Epoch:
 
 @dataclass(frozen=True)
 class FineTuned:
-    """predictions [m] int64 classes of the test objects; the training epoch by epoch."""
+    """predictions [m] int64 classes of the test objects; the training epoch by epoch; the encoder as it ended."""
 
     predictions: NDArray[np.int64]
     curve: tuple[Epoch, ...]
+    encoder: nn.Module
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def fine_tune(
     for epoch in range(config.epochs):
         curve.append(_epoch(model, optimizer, rates, data.train_batches(epoch), config))
         epoch_done()
-    return FineTuned(_predictions(model, data.test_batches()), tuple(curve))
+    return FineTuned(_predictions(model, data.test_batches()), tuple(curve), model[0])
 
 
 def measured_costs(
@@ -120,7 +121,7 @@ def measured_costs(
 
 def _prepared(
     encoder: nn.Module, shape: tuple[int, int], config: FineTuningConfig, seed: int
-) -> tuple[nn.Module, torch.optim.Optimizer]:
+) -> tuple[nn.Sequential, torch.optim.Optimizer]:
     """A copy under a new head, all of it to be trained."""
     device = device_of(encoder)
     with seeded_weights(seed):
