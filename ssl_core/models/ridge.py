@@ -13,30 +13,27 @@ class RidgeRegression:
     W = (Z^T Z + penalty I)^-1 Z^T T, the minimum of |Z W - T|^2 + penalty |W|^2. Sums are in float64.
 
     Args:
-        features: [objects, V, F], V descriptions of each object (views); each counts 1/V, so that a penalty means the
-            same for any V.
+        features: [objects, F].
         penalty: above 0.
     """
 
     def __init__(self, features: Tensor, penalty: float) -> None:
-        rows = features.flatten(0, 1)
-        columns, views = rows.shape[1], features.shape[1]
-        self.mean = rows.mean(0, dtype=torch.float64)
-        gram = self.mean.new_zeros(columns, columns)
-        for block in rows.split(_ROWS):
+        self.mean = features.mean(0, dtype=torch.float64)
+        gram = self.mean.new_zeros(features.shape[1], features.shape[1])
+        for block in features.split(_ROWS):
             centred = block.double() - self.mean
-            gram.addmm_(centred.T, centred, alpha=1 / views)
+            gram.addmm_(centred.T, centred)
         variance = gram.diagonal() / len(features)
         # a column that never moves says nothing: its rows of Z are zero, and so are its weights
         self.scale = torch.where(variance > 1e-12, variance, torch.inf).rsqrt()
         gram = self.scale[:, None] * gram * self.scale
-        self._factor = torch.linalg.cholesky(gram + penalty * torch.eye(columns).to(gram))
-        self._pooled = (features.mean(1, dtype=torch.float64) - self.mean) * self.scale
+        self._factor = torch.linalg.cholesky(gram + penalty * torch.eye(len(gram)).to(gram))
+        self._standard = (features.double() - self.mean) * self.scale
 
     def solve(self, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Targets [objects, T] -> weight [T, F] and bias [T] over the features as they are, standardisation within."""
         centre = targets.mean(0, dtype=torch.float64)
-        solved = torch.cholesky_solve(self._pooled.T @ (targets.double() - centre), self._factor)
+        solved = torch.cholesky_solve(self._standard.T @ (targets.double() - centre), self._factor)
         weight = (solved * self.scale[:, None]).T
         return weight.float(), (centre - weight @ self.mean).float()
 

@@ -63,7 +63,7 @@ def write_pack_folder(
         pack_digest="f" * 16,
         config=PackConfig(cached_points=8, starts=1, alpha_threshold=alpha_threshold),
         class_names=tuple(sizes),
-        groups=("xyz", "sh_rest") if rest else ("xyz",),
+        groups=("xyz", "opacity", "sh_rest") if rest else ("xyz",),
         image_size=side,
         views_rendered=False,
         objects=tuple(objects),

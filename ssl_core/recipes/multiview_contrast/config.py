@@ -83,6 +83,10 @@ class AdapterConfig(Config):
     """The image encoder is the frozen network under a head that learns what the point encoder says."""
 
     kind: Literal["adapter"] = "adapter"
+    views: int = Field(
+        default=4, ge=1, description="per object and step; pooled in the hidden layer, as when it is read"
+    )
+    rate: float = Field(default=2.0, gt=0, description="factor on training.optimizer.lr")
 
 
 class StudentConfig(Config):

@@ -73,7 +73,7 @@ class MultiviewContrastModels(HeadedPoints):
     ) -> Adapter | Student:
         match config.image:
             case AdapterConfig():
-                return Adapter(config, teacher, width)
+                return Adapter(config, config.image, teacher, width)
             case StudentConfig():
                 return Student(config, config.image, (pack, teacher), width, seed + 2)
             case _:

@@ -1,5 +1,5 @@
 """The output `image` by mutual distillation: a head over the frozen network that learns what the point encoder says of
-an object from one of its views (`Adapter`), or an image network from scratch that is distilled as the points are
+an object from its views (`Adapter`), or an image network from scratch that is distilled as the points are
 (`Student`).
 
 Both describe single views; features of several views of an object are pooled by their maximum, as everywhere.
@@ -20,7 +20,7 @@ from ssl_core.models.cards import ImageEncoderCard
 from ssl_core.models.readout import Head, ReadOut, ReadoutConfig
 from ssl_core.models.ridge import RidgeRegression
 from ssl_core.models.teachers import Teacher, build_teacher, teacher_card
-from ssl_core.recipes.multiview_contrast.config import MultiviewContrastConfig, StudentConfig
+from ssl_core.recipes.multiview_contrast.config import AdapterConfig, MultiviewContrastConfig, StudentConfig
 from ssl_core.recipes.multiview_contrast.teacher import TeacherFeatures
 from ssl_core.training.contract import Batch, LossTerms
 
@@ -31,19 +31,22 @@ class Adapter(nn.Module):
     """A head over the frozen network's features, which the stage holds. The network itself is no part of it.
 
     Args:
+        settings: `config.image`.
         width: of the point encoder's features, which it learns to predict.
     """
 
-    def __init__(self, config: MultiviewContrastConfig, teacher: TeacherFeatures, width: int) -> None:
+    def __init__(
+        self, config: MultiviewContrastConfig, settings: AdapterConfig, teacher: TeacherFeatures, width: int
+    ) -> None:
         super().__init__()
-        self.config, self.teacher = config, teacher
+        self.config, self.settings, self.teacher = config, settings, teacher
         self.readout = ReadoutConfig(hidden=config.heads.hidden, output=width, parts=config.heads.read_image)
         self.head = Head(teacher.dim, self.readout)
         self._regression: RidgeRegression | None = None
 
     def batch(self, objects: Indices, rng: np.random.Generator) -> Batch:
-        """`views` [B, 2, F]: what the network says of two random views of each object."""
-        views = rng.integers(0, self.teacher.views.shape[1], size=(len(objects), VIEWS_PER_STEP))
+        """`views` [B, V, F]: what the network says of V random views of each object."""
+        views = rng.integers(0, self.teacher.views.shape[1], size=(len(objects), self.settings.views))
         return {"views": torch.from_numpy(self.teacher.views[self.teacher.row[objects][:, None], views])}
 
     def augmented(self, views: Tensor, generator: torch.Generator) -> Tensor:
@@ -57,15 +60,18 @@ class Adapter(nn.Module):
         return self.head.trained() if {"hidden", "head"} & set(self.readout.parts) else ()
 
     def loss(self, views: Tensor, points: Tensor, _: Tensor) -> LossTerms:
-        """How far predictions from single views are from the point encoder's features [B, width]."""
-        loss = _from_views(self.head(views.flatten(0, 1))["head"], standardised(points))
+        """How far predictions are from the point encoder's features [B, width]. They are made of the hidden layer's
+        maximum over views: so it is pooled when it is read, and a layer trained on single views loses by that."""
+        hidden = self.head.hidden(views.flatten(0, 1)).unflatten(0, views.shape[:2]).amax(dim=1)
+        loss = global_distillation(self.head.output(hidden), standardised(points), "cosine")
         return LossTerms(loss, {"adapter": loss})
 
     def solve(self, objects: Indices, points: Tensor, _: Tensor) -> None:
         """Refit the ridge regression to the point encoder's features of these objects."""
         if self._regression is None:  # the frozen network says the same in every epoch
-            views = self.view_features(objects, self.config.teacher.views)
-            self._regression = RidgeRegression(views, self.config.heads.image_penalty)
+            # over pooled features: one over single views loses more by the maximum over its predictions (docs/LOG.md)
+            pooled = self.view_features(objects, self.config.teacher.views).amax(dim=1)
+            self._regression = RidgeRegression(pooled, self.config.heads.image_penalty)
         assert self.head.ridge is not None
         self._regression.solve_into(self.head.ridge, points)
 
@@ -125,13 +131,14 @@ class Student(nn.Module):
     def loss(self, views: Tensor, points: Tensor, target: Tensor) -> LossTerms:
         """How far predictions from single views are from the object's `target` [B, F], or from the `points`."""
         wanted = target if self.settings.target == "teacher" else standardised(points)
-        loss = _from_views(self.head(self.encoder(views.flatten(0, 1)))["head"], wanted)
+        predicted = self.head(self.encoder(views.flatten(0, 1)))["head"]
+        loss = global_distillation(predicted, wanted.repeat_interleave(VIEWS_PER_STEP, dim=0), "cosine")
         return LossTerms(loss, {"student": loss})
 
     def solve(self, objects: Indices, points: Tensor, target: Tensor) -> None:
         """Refit the ridge regression to what the student learns from."""
-        views = self.view_features(objects, self.config.validation.views)
-        regression = RidgeRegression(views, self.config.heads.image_penalty)
+        pooled = self.view_features(objects, self.config.validation.views).amax(dim=1)
+        regression = RidgeRegression(pooled, self.config.heads.image_penalty)
         assert self.head.ridge is not None
         regression.solve_into(self.head.ridge, target if self.settings.target == "teacher" else points)
 
@@ -145,11 +152,6 @@ class Student(nn.Module):
         card = ImageEncoderCard(contract=self.contract, backbone=self.settings.backbone, readout=self.readout)
         read = ReadOut(self.encoder.backbone, self.head, self.readout.parts)
         return Encoder(self.contract, read, card.output_shape[0]), card
-
-
-def _from_views(predicted: Tensor, wanted: Tensor) -> Tensor:
-    """1 - cos between what was said of single views and what is wanted of their object."""
-    return global_distillation(predicted, wanted.repeat_interleave(VIEWS_PER_STEP, dim=0), "cosine")
 
 
 def standardised(features: Tensor) -> Tensor:

@@ -1,11 +1,14 @@
 """Local contrast: each point is to be told from the others by the pixels that show it, and each pixel by its point.
 
-    u_s = norm(h(f_s)), w_s = norm(c(m_s)),  L_local = NT-Xent(u, w) over the 2 S rows of an object, mean over objects
+    u_s = norm(h(f_s) - mean over s),  w_s = norm(c(m_s) - mean over s)
+    L_local = NT-Xent(u, w) over the 2 S rows of an object, mean over objects
 
 with f_s the point network's features of the pair's point before they are pooled, m_s the frozen network's dense feature
 at its pixel, and h and c projections that are trained (Tran et al. 2022, §3.3). Negatives are the other rows of the
-same object, other pixels of the same point among them, as in the reference. c is the reference's 1x1 convolution
-(`convup`): being linear, it may follow the enlargement of the map, and so is computed for the pixels of pairs alone.
+same object, other pixels of the same point among them, as in the reference. Each side is centred over the object's S
+rows, which the reference does not: what they share tells none from another, and is most of what untrained features
+hold. c is the reference's 1x1 convolution (`convup`): being linear, it may follow the enlargement of the map, and so is
+computed for the pixels of pairs alone.
 """
 
 from collections.abc import Callable
@@ -46,10 +49,11 @@ class LocalHeads(nn.Module):
             self.convup = nn.Linear(pixels, config.feature_dim)
 
     def embed(self, rows: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Features of points [B, N, F] and a batch's pairs -> u and w, not normalised, each [B, S, feature_dim]."""
+        """Features of points [B, N, F] and a batch's pairs -> u and w, centred, of any length: [B, S, feature_dim]."""
         points = gather_rows(rows, batch["pair_points"])
         u = self.point_output(self.point_hidden(points.flatten(0, 1))).unflatten(0, points.shape[:2])
-        return u, self.convup(batch["pair_pixels"])
+        w = self.convup(batch["pair_pixels"])
+        return u - u.mean(dim=1, keepdim=True), w - w.mean(dim=1, keepdim=True)
 
     def loss(self, rows: Tensor, batch: Batch, temperature: float) -> Tensor:
         """L_local."""

@@ -9,7 +9,6 @@ here, and the teacher is no part of what is trained or kept.
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import assert_never
 
 import numpy as np
 import torch
@@ -29,7 +28,7 @@ from ssl_core.models.modes import evaluating
 from ssl_core.models.pointnet import transform_regulariser
 from ssl_core.models.readout import Part
 from ssl_core.models.ridge import RidgeRegression
-from ssl_core.recipes.multiview_contrast.config import AdapterConfig, MultiviewContrastConfig, StudentConfig
+from ssl_core.recipes.multiview_contrast.config import MultiviewContrastConfig
 from ssl_core.recipes.multiview_contrast.headed_networks import MultiviewContrastModels
 from ssl_core.recipes.multiview_contrast.local_contrast import LocalHeads, LocalPairs
 from ssl_core.recipes.multiview_contrast.pairs import camera_of
@@ -160,16 +159,7 @@ class MultiviewContrastTrial:
         networks, image = self.networks, self.networks.image.trained()
         local = () if networks.local is None else networks.local.parameters()
         groups = {"points": (ParameterGroup((*networks.points.parameters(), *networks.head.trained(), *local)),)}
-        return {**groups, "image": (ParameterGroup(image, rate=self._image_rate()),)} if image else groups
-
-    def _image_rate(self) -> float:
-        match self.config.image:
-            case AdapterConfig():
-                return 1.0
-            case StudentConfig(rate=rate):
-                return rate
-            case _:
-                assert_never(self.config.image)
+        return {**groups, "image": (ParameterGroup(image, rate=self.config.image.rate),)} if image else groups
 
     def models(self) -> Mapping[str, tuple[nn.Module, Card]]:
         """The point encoder, and the image output's."""
@@ -238,7 +228,7 @@ class MultiviewContrastTrial:
         parts = self._point_parts(self.fit, 0)
         if head.ridge is not None:
             features = parts["backbone"]
-            regression = RidgeRegression(features[:, None], self.config.heads.points_penalty)
+            regression = RidgeRegression(features, self.config.heads.points_penalty)
             regression.solve_into(head.ridge, target)
             parts["ridge"] = head.ridge(features.to(self.device)).cpu()
         if image.head.ridge is not None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
 
 from ssl_core.config import override
 from ssl_core.config_roles import role
@@ -39,6 +40,7 @@ SMALL = {
     "training.batch_size": 10,
     "training.epochs": 2,
     "validation.label_draws": 2,
+    "validation.point_draws": 1,
     "validation.labels_per_class": 1,
     "loss.local_weight": 0.5,
     "pairs.per_object": 48,
@@ -155,7 +157,7 @@ def test_stages_are_made_where_local_contrast_is_asked_for_and_shared(pack: Pack
 def test_the_loss_starts_at_the_logarithm_of_its_rivals(pack: Pack, stages: Mapping[str, Path]) -> None:
     trial = trial_of(pack, stages)
     terms = trial.losses(next(iter(trial.batches(0))))["points"].terms
-    assert float(terms["local"]) == pytest.approx(math.log(2 * 48 - 1), rel=0.1)
+    assert float(terms["local"].detach()) == pytest.approx(math.log(2 * 48 - 1), rel=0.1)
     assert float(terms["pairs_repeated"]) == 0
 
 
@@ -242,7 +244,7 @@ def test_samples_that_fall_short_are_completed_and_others_left_alone(pack: Pack,
     assert (have >= 48).all()
     changed = (done != hidden).sum(axis=1)
     assert set(np.flatnonzero(changed)) <= {0, 3}
-    assert 0 < changed.max() <= 12
+    assert 0 < changed.max() < 24, "no more than it takes"
     assert all(len(set(row)) == 96 for row in done.tolist())
 
 
@@ -267,13 +269,13 @@ def test_too_few_pairs_are_refused_before_training_unless_repeats_are_asked_for(
 def test_stages_of_other_views_or_another_pack_are_refused(
     pack: Pack, stages: Mapping[str, Path], tmp_path: Path
 ) -> None:
-    fewer = Stages(MULTIVIEW_CONTRAST, pack.path.parent / "derived").made(small(**{"teacher.views": 2}), pack)
-    for name in ("pairs", "maps"):
-        with pytest.raises(ConfigError, match="was made of 2 views per object"):
-            trial_of(pack, {**stages, name: fewer[name]})
     for name in ("teacher", "pairs", "maps"):
         folder = shutil.copytree(stages[name], tmp_path / name)
         facts = json.loads((folder / "facts.json").read_text())
+        if name != "teacher":
+            (folder / "facts.json").write_text(json.dumps({**facts, "views": 2}))
+            with pytest.raises(ConfigError, match="was made of 2 views per object"):
+                trial_of(pack, {**stages, name: folder})
         (folder / "facts.json").write_text(json.dumps({**facts, "pack": "0" * 16}))
         with pytest.raises(ConfigError, match="was made of pack 0000000000000000"):
             trial_of(pack, {**stages, name: folder})
@@ -282,9 +284,10 @@ def test_stages_of_other_views_or_another_pack_are_refused(
 def test_points_outside_every_view_are_refused(pack: Pack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert pack._viewmats is not None
     moved = np.array(pack._viewmats)
-    moved[pack.first_view[4] : pack.first_view[4] + 6, :3, 3] += (50, 0, 0)
+    index = int(pack.objects("train")[4])
+    moved[pack.first_view[index] : pack.first_view[index] + 6, :3, 3] += (50, 0, 0)
     monkeypatch.setattr(pack, "_viewmats", moved)
-    key = pack.manifest.objects[4].key
+    key = pack.manifest.objects[index].key
     with pytest.raises(InfeasibleError, match=f"{key}: none of its .* points falls into any of its 5 views"):
         PAIRS.make(small(), pack, tmp_path, torch.device("cpu"))
 
@@ -310,7 +313,7 @@ def test_training_learns_where_points_are_seen_and_helps_few_labels(
             "points.num_points": 256,
             "points.features": ["xyz"],
             "heads.hidden": 128,
-            "training.epochs": 25,
+            "training.epochs": 36,
             "training.batch_size": 16,
             "validation.labels_per_class": 3,
             "validation.label_draws": 5,
@@ -323,11 +326,10 @@ def test_training_learns_where_points_are_seen_and_helps_few_labels(
     session = Stages(MULTIVIEW_CONTRAST, root / "derived").open(config, pack, 0)
     trial = session.trial  # type: ignore[attr-defined]
     random = trial.validate()
-    start = {name: float(v) for name, v in trial.losses(next(iter(trial.batches(0))))["points"].terms.items()}
+    start = {name: float(v.detach()) for name, v in trial.losses(next(iter(trial.batches(0))))["points"].terms.items()}
     assert start["local"] == pytest.approx(math.log(2 * 96 - 1), rel=0.1)
     while session.epoch < session.epochs:
         metrics = session.run_epoch()
-    print(start, random, metrics)
     assert metrics["train/local"] < 0.85 * start["local"]
     assert metrics["train/global"] < 0.5 * start["global"]
     spread = math.hypot(random["val/points_probe_se"], metrics["val/points_probe_se"]) * math.sqrt(5)
@@ -340,6 +342,7 @@ def test_training_learns_where_points_are_seen_and_helps_few_labels(
     assert sum(file.stat().st_size for file in (tmp_path / "checkpoint").iterdir()) < 14e6
 
 
+@pytest.mark.slow
 def test_a_bundle_brings_every_tensor_of_the_backbone_or_is_refused(
     pack: Pack, stages: Mapping[str, Path], tmp_path: Path
 ) -> None:
@@ -353,7 +356,6 @@ def test_a_bundle_brings_every_tensor_of_the_backbone_or_is_refused(
     assert all(torch.equal(loaded[name], tensor) for name, tensor in trained.items())
     assert not [name for name in load_bundle(folder).state_dict() if "local" in name or "convup" in name]
     weights = folder / "encoder.safetensors"
-    from safetensors.torch import load_file, save_file
 
     some = load_file(weights)
     some.pop(next(name for name in some if "points_1" in name))

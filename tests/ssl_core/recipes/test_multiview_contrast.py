@@ -155,7 +155,7 @@ def test_a_ridge_head_makes_no_gradient_step_and_is_solved_on_fit_objects_alone(
         )
     objects = tiny_pack.objects("fit")
     wanted = torch.from_numpy(TeacherFeatures.of(stage, tiny_pack).targets(objects)[objects])
-    weight, bias = RidgeRegression(features[: len(fit), None], 100.0).solve(wanted)
+    weight, bias = RidgeRegression(features[: len(fit)], 100.0).solve(wanted)
     layer = trial.networks.head.ridge
     assert layer is not None
     torch.testing.assert_close(layer.weight, weight, rtol=1e-4, atol=1e-6)
@@ -177,6 +177,21 @@ def test_the_refit_follows_training_and_is_exported_view_by_view(tiny_pack: Pack
     with torch.inference_mode():
         wanted = trial.networks.image.head.ridge(trial.networks.image.view_features(objects, 2))
     torch.testing.assert_close(alive, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_the_adapter_predicts_standardised_points_from_the_maximum_over_views(tiny_pack: Pack, stage: Path) -> None:
+    trial = trial_of(tiny_pack, stage, **{"image.views": 3})
+    batch = next(iter(trial.batches(0)))
+    assert batch["views"].shape == (6, 3, 1280)
+    adapter = trial.networks.eval().image
+    points = torch.randn(6, 16, generator=torch.Generator().manual_seed(0)) * 3 + 5
+    with torch.no_grad():
+        found = adapter.loss(batch["views"], points, batch["target"]).total
+        largest = [adapter.head(views)["hidden"].max(dim=0).values for views in batch["views"]]
+        predicted = adapter.head.output(torch.stack(largest)).numpy()
+    wanted = (points.numpy() - points.numpy().mean(0)) / points.numpy().std(0, ddof=1)
+    cosines = (predicted * wanted).sum(1) / np.linalg.norm(predicted, axis=1) / np.linalg.norm(wanted, axis=1)
+    np.testing.assert_allclose(float(found), 1 - cosines.mean(), rtol=1e-5)
 
 
 @pytest.mark.parametrize("target", ["teacher", "points"])
