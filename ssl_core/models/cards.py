@@ -30,6 +30,7 @@ from ssl_core.models.dgcnn import DGCNNConfig
 from ssl_core.models.image import ResNetConfig, TimmConfig
 from ssl_core.models.light_field import RAY, LightField
 from ssl_core.models.readout import ReadoutConfig
+from ssl_core.models.small_cnn import SmallCnnConfig
 
 _FROZEN = (
     "The features are meant to be used frozen, under a linear model or a nearest-neighbour search, or as a start for "
@@ -264,9 +265,9 @@ def encoder_card(
 ) -> PointEncoderCard | ImageEncoderCard:
     """The card of an encoder. Raises ConfigError when contract and backbone are of different modality."""
     match contract:
-        case ImageContract() if isinstance(backbone, ResNetConfig | TimmConfig):
+        case ImageContract() if isinstance(backbone, ResNetConfig | TimmConfig | SmallCnnConfig):
             return ImageEncoderCard(contract=contract, backbone=backbone)
-        case PointsContract() if not isinstance(backbone, ResNetConfig | TimmConfig):
+        case PointsContract() if not isinstance(backbone, ResNetConfig | TimmConfig | SmallCnnConfig):
             return PointEncoderCard(contract=contract, backbone=backbone)
         case ImageContract() | PointsContract():
             raise ConfigError(
