@@ -32,7 +32,8 @@ def bought_section(verdicts: Sequence[EncoderVerdict], trouble: str) -> str:
     ]
     doubts = [warning(f"{one.reference}: {gain.doubt} ({gain.text})") for one, gain in best if gain.doubt]
     about = (
-        "Differences of the deciding score on the test split, paired over label draws and objects, 95 % intervals. "
+        "Differences of the deciding score on the test split, paired; their 95 % intervals are the gate's, over label "
+        "draws and test objects, and so wider than those of the scores beside them, over label draws alone. "
         "Of each kind the champion, or the best candidate of this study."
     )
     return section(
