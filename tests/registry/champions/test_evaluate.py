@@ -23,6 +23,7 @@ CONFIG = EvaluationConfig(
     label_settings=(LabelSetting(per_class=2, draws=3), LabelSetting()),
     point_draws=2,
     view_draws=2,
+    baselines=("random_twins", "calibrated_twins", "coordinate_quantiles"),
     twin_seeds=(5, 6),
     sections=NO_SECTIONS,
 )

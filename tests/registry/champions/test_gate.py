@@ -51,7 +51,7 @@ def test_first_candidates_share_the_chance_of_error():
     rng, rows = np.random.default_rng(3), np.zeros((6, 80))
     base = report_of(MIDDLE)
     rows[:, :40] = 1
-    ahead = np.maximum(rows, (rng.random((6, 80)) < 0.15).astype(float) * (np.arange(80) < 50))
+    ahead = np.maximum(rows, (rng.random((6, 80)) < 0.3).astype(float) * (np.arange(80) < 60))
     slight = base.model_copy(update={"deciding": scores(ahead), "baseline": scores(rows)})
     equal = base.model_copy(update={"deciding": scores(rows), "baseline": scores(rows)})
     alone = decide(slight, None)
