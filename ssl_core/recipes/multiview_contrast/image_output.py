@@ -84,7 +84,7 @@ class Adapter(nn.Module):
         card = teacher_card(network).model_copy(update={"readout": self.readout, "frozen_backbone": True})
         teacher = build_teacher(network).to(device)
         read = ReadOut(teacher.backbone, self.head, self.readout.parts)
-        return Encoder(card.contract, read, card.output_shape[0]), card
+        return Encoder(card.contract, read, card.output_shape[0]).to(device), card
 
 
 class Student(nn.Module):
@@ -151,7 +151,7 @@ class Student(nn.Module):
         """The network under the head's parts."""
         card = ImageEncoderCard(contract=self.contract, backbone=self.settings.backbone, readout=self.readout)
         read = ReadOut(self.encoder.backbone, self.head, self.readout.parts)
-        return Encoder(self.contract, read, card.output_shape[0]), card
+        return Encoder(self.contract, read, card.output_shape[0]).to(device), card
 
 
 def standardised(features: Tensor) -> Tensor:
