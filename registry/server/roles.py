@@ -46,7 +46,18 @@ _TRAINING = {
     "PATCH": re.compile(f"mlflow/logged-models/{_NAME}(?:/tags)?"),
     "PUT": re.compile("mlflow-artifacts/artifacts/.+"),
 }
-_VERDICTS = ("evaluation", "gain", "decision", "accuracy", "difference", "judged", "ledger", "claim", "unfit")
+_VERDICTS = (
+    "evaluation",
+    "gain",
+    "fine_tuning",
+    "decision",
+    "accuracy",
+    "difference",
+    "judged",
+    "ledger",
+    "claim",
+    "unfit",
+)
 """beginnings of the tags that evaluation, gate and watch write"""
 _JUDGE = "an owner, or `splatsweep watch` with an owner's password, does that"
 
