@@ -69,4 +69,4 @@ def test_an_encoder_of_another_trial_is_no_partner(store, log, bundles, image_bu
     other = log.start_run("another", {}, {})
     store.register(image_bundle, "tiny-image", lineage.model_copy(update={"run_id": other}), other)
     found, _ = evaluate_registered(store, tiny_pack, version, CONFIG.model_copy(update={"baselines": ()}))
-    assert {row.kind for row in found.report.sections.retrieval} == {"across point draws"}
+    assert {row.kind for row in found.report.sections.retrieval} == {"across point draws", "wholes by parts"}

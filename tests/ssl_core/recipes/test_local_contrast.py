@@ -190,7 +190,7 @@ def test_a_pair_holds_the_point_that_its_pixel_shows(pack: Pack, stages: Mapping
     assert local is not None
     rng.integers(2**62)
     objects = rng.permutation(trial.fit)[:10]
-    rng.integers(0, 5, size=(10, 2))
+    trial.networks.image.batch(objects, rng)
     picked = local.complete(objects, trial.sampler.pick(objects, rng), rng)
     points = trial.sampler.gather(objects, picked)
     pairs = local.draw(objects, picked, points[..., :3], rng)

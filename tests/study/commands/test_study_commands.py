@@ -15,7 +15,8 @@ from study.cluster.driver_lock import hold_study
 from study.commands.cli import app, main
 from study.engine.ledger import JOURNAL
 from study.reports.status import read_status
-from study.reports.study_text import NARROW, format_status
+from study.reports.study_text import format_status
+from study.reports.text_rows import NARROW
 from study.spec.home import checked_name, study_name
 
 

@@ -30,7 +30,7 @@ def test_an_empty_registry_is_left_at_once(app: typer.Typer, tiny_pack: Any) -> 
     first, last = [json.loads(line) for line in result.stdout.splitlines()]
     assert first["kind"] == "watching"
     assert tiny_pack.manifest.pack_digest in first["reason"]
-    assert last == {"kind": "stopped", "reference": "", "reason": "0 judged, 0 refused", "seconds": None}
+    assert last == {"kind": "stopped", "reference": "", "reason": "0 judged, 0 refused, 0 fine-tuned", "seconds": None}
 
 
 def test_packs_at_home_are_found_and_strange_names_cannot_write_to_the_terminal(
