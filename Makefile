@@ -96,7 +96,7 @@ ui: $(READY) ## MLflow on loopback; prints the address
 
 # a file's tests share fixtures, so a file goes to one process; more processes than two make Ray's own start late
 test: $(READY) ## the tests, under ten minutes on two cores (FOR=study/engine: those of a room)
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not gpu" $(if $(FOR),tests/$(FOR))
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not slow and not gpu" $(if $(FOR),tests/$(FOR))
 
 test-slow: $(READY) ## the slow tests
 	@$(BIN)/python -m pytest -m "slow and not gpu" --timeout 1800
