@@ -72,7 +72,8 @@ def _runs(folder: Path) -> Iterator[tuple[str, RecordedRun]]:
             path = folder / "trials" / f"{trial.number:04d}" / "metrics.jsonl"
             epochs = {row["epoch"]: row for row in map(json.loads, path.read_text().splitlines()) if row["epoch"] > 0}
             if sorted(epochs) == list(range(1, trial.user_attrs["epochs"] + 1)):
-                yield recipe, _run(trial, [epochs[epoch] for epoch in sorted(epochs)])
+                own = recipe if isinstance(recipe, str) else trial.user_attrs["values"]["recipe"]  # one of a choice
+                yield own, _run(trial, [epochs[epoch] for epoch in sorted(epochs)])
 
 
 def _run(trial: optuna.trial.FrozenTrial, epochs: Sequence[dict[str, float]]) -> RecordedRun:
