@@ -52,7 +52,7 @@ class Journey:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=900,
         )
         assert done.returncode == code, done.stdout + done.stderr
         assert "Traceback" not in done.stderr
@@ -63,7 +63,7 @@ class Journey:
         given = json.dumps([list(map(str, words)) for words in commands])
         done = subprocess.run(
             [sys.executable, "-c", SEVERAL],
-            cwd=self.folder, env=self.environment, input=given, capture_output=True, text=True, timeout=300,
+            cwd=self.folder, env=self.environment, input=given, capture_output=True, text=True, timeout=900,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
         return [json.loads(line) for line in done.stdout.splitlines()]

@@ -44,7 +44,7 @@ def swept(journey):
     return journey, json.loads(journey.sweep("--json"))
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(1000)
 def test_a_study_ends_with_judged_encoders(swept):
     journey, facts = swept
     assert sum(facts["outcomes"].values()) == 2
@@ -61,7 +61,7 @@ def test_a_study_ends_with_judged_encoders(swept):
     assert "small" in page.read_text()
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(1000)
 def test_again_in_a_moved_home_is_quick_and_changes_nothing(swept):
     journey, facts = swept
     before = json.loads(journey.run("models", "--json"))
@@ -74,7 +74,7 @@ def test_again_in_a_moved_home_is_quick_and_changes_nothing(swept):
     assert not old.exists()
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(1000)
 def test_mlflow_agrees(swept):
     journey, _ = swept
     from mlflow import MlflowClient
@@ -90,10 +90,10 @@ def test_mlflow_agrees(swept):
     assert len(trials) == 2
     assert all(run.data.tags["mlflow.parentRunId"] == parents[0].info.run_id for run in trials)
     history = client.get_metric_history(trials[0].info.run_id, "val/probe")
-    assert [point.step for point in history] == list(range(1, len(history) + 1))
+    assert [point.step for point in history] == list(range(len(history)))  # 0: the untrained models
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(1000)
 def test_a_pulled_program_runs_with_torch(swept):
     journey, _ = swept
     reference = "cross-modal-points@candidate"
@@ -104,7 +104,7 @@ def test_a_pulled_program_runs_with_torch(swept):
     assert program(torch.rand(3, 64, columns)).shape == (3, 512)
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(1000)
 def test_bad_requests_are_one_line(swept, tmp_path, monkeypatch, capsys):
     journey, _ = swept
     cases = {
