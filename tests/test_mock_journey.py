@@ -70,6 +70,7 @@ def swept(journey, planned):
 pytestmark = pytest.mark.timeout(300)
 
 
+@pytest.mark.slow
 def test_plan_shows_the_stage(planned):
     assert planned["stages"] == {"rays": "will be made once, by the first trial that needs it"}
     assert planned["trials"]["middle"] == 3

@@ -94,6 +94,7 @@ def test_a_cut_at_any_call(dies: bool, store: Connect, tmp_path: Path) -> None:
         assert_mirrored(source, store())
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 @given(cuts=st.lists(st.builds(Cut, st.integers(1, 30), st.booleans(), st.booleans(), st.booleans()), max_size=6))
 def test_cut_again_and_again(cuts: list[Cut], store: Connect, tmp_path_factory: pytest.TempPathFactory) -> None:

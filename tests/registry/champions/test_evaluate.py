@@ -94,7 +94,7 @@ def test_evaluation_repeats_itself_and_leaves_the_encoder_alone(tiny_pack):
     assert all(row.baseline is None for row in a.rows)
 
 
-@pytest.mark.parametrize("card", [POINT_CARD, IMAGE_CARD])
+@pytest.mark.parametrize("card", [POINT_CARD, pytest.param(IMAGE_CARD, marks=pytest.mark.slow)])
 def test_progress_is_counted_beforehand_and_ends_whole(card, tiny_pack, tmp_path):
     config = CONFIG.model_copy(update={"sections": Sections(costs=None)})
     told: list[EvaluationProgress] = []
@@ -181,7 +181,7 @@ def test_the_lists_name_every_object_of_every_draw(tiny_pack):
         lists.labelled("2 per class", 3)
 
 
-@pytest.mark.parametrize("card", [POINT_CARD, IMAGE_CARD])
+@pytest.mark.parametrize("card", [POINT_CARD, pytest.param(IMAGE_CARD, marks=pytest.mark.slow)])
 def test_kept_features_change_nothing_and_spare_everything(card, tiny_pack, tmp_path):
     config = EvaluationConfig(
         label_settings=CONFIG.label_settings,

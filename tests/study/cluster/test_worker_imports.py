@@ -49,6 +49,7 @@ def theirs(tmp_path: Path) -> Path:
     return shadows(tmp_path / "theirs", tmp_path / "run by mistake")
 
 
+@pytest.mark.slow
 def test_a_study_trains_where_a_users_files_have_our_names(theirs: Path, tmp_path: Path) -> None:
     """In the working directory and on PYTHONPATH, in Ray's workers and in the mirror's process."""
     path = os.pathsep.join(map(str, (theirs, HERE, ROOT)))

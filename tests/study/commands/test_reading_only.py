@@ -82,6 +82,7 @@ def contents(place: Path) -> dict[Path, int]:
     return {file: file.stat().st_mtime_ns for top in ("runs", "pack") for file in (place / top).rglob("*")}
 
 
+@pytest.mark.slow
 def test_whoever_may_only_read_a_home_sees_all_of_it(place):
     before = contents(place)
     found = dict(zip((*READING, *WRITING), as_reader(place, [*READING.values(), *WRITING.values()]), strict=True))
