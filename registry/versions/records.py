@@ -156,11 +156,13 @@ class EncoderVersion(Config):
 
     @property
     def status(self) -> Status:
-        """What the events say: the last promotion or demotion, else the last of the others. Whom the gate turned away
-        before there was a champion stays a candidate."""
+        """What the events say: the last promotion or demotion, else a refusal, which later evaluations (fine-tuning) do
+        not undo, else the last event. Whom the gate turned away before there was a champion stays a candidate."""
         kinds = [event.kind for event in self.events]
         crowned = [kind for kind in kinds if kind in ("promoted", "demoted")]
-        match crowned[-1] if crowned else (kinds[-1] if kinds else "registered"):
+        refused = [kind for kind in kinds if kind == "refused"]
+        telling = crowned or refused or kinds
+        match telling[-1] if telling else "registered":
             case "promoted":
                 return "champion"
             case "demoted":
