@@ -79,7 +79,7 @@ class FeatureSource:
                 return RawFeatures(points=[self._points(encoder, identity, number, times, steps) for number in numbers])
             case ImageEncoderCard():
                 read = (encoder, self.pack, self.objects, card.contract.image_size)
-                compute = partial(image_features, *read, times=times, steps=steps)
+                compute = partial(image_features, *read, background=card.contract.background, times=times, steps=steps)
                 return RawFeatures(views=self.recall("views", encoder, identity, compute))
             case _:
                 assert_never(card)
