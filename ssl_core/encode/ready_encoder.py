@@ -152,7 +152,7 @@ class LoadedModel:
         if batch < 1:
             raise ConfigError(f"batch {batch}: expected 1 or more")
         device = device_of(self.module)
-        parts = [np.empty((0, self.feature_dim), dtype=np.float32)]
+        parts = [np.empty((0, *self.card.output_shape), dtype=np.float32)]
         with torch.inference_mode():
             rest = iter(inputs)
             while some := list(islice(rest, batch)):
