@@ -28,8 +28,9 @@ _STILL = 1e-3
 """radians: a step of less ends the iteration"""
 _DOUBLINGS = 5
 """of a step, at most"""
-MIRRORED = 0.9
-"""A set whose mirror image is off by less than this share of its own distance is mirrored."""
+MIRRORED = 0.8
+"""A set whose mirror image is off by less than this share of its own distance is mirrored; of symmetric objects both
+fit as well."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,8 @@ def nearest_rotation(matrix: Tensor) -> Tensor:
     left, _, right = torch.linalg.svd(matrix.double())
     signs = torch.ones(3, dtype=torch.float64)
     signs[2] = torch.sign(torch.linalg.det(left @ right))
-    return (left * signs @ right).float()
+    found: Tensor = (left * signs) @ right
+    return found.float()
 
 
 def rotation_angle(first: Tensor, second: Tensor) -> float:

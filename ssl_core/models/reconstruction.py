@@ -139,7 +139,7 @@ class Reconstructor(nn.Module):
     """One image [B, 3, S, S] -> coloured cloud [B, N, 6] (xyz, rgb) in the canonical frame.
 
     A cloud that was learnt from images alone lies in any frame. `alignment` [3, 3], a rotation that was fitted on
-    validation objects, takes it into that of the data: x' = alignment x.
+    validation objects times the scale of the training camera, takes it into that of the data: x' = alignment x.
     """
 
     def __init__(self, network: ShapeNetwork, alignment: Tensor | None = None) -> None:
