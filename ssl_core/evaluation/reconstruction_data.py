@@ -8,8 +8,10 @@ from torch import Tensor, nn
 from ssl_core.data.augment import whole_images
 from ssl_core.data.backgrounds import check_masks, views_over
 from ssl_core.data.object_pack import Pack, Split
+from ssl_core.data.pack_arrays import COLUMNS
 from ssl_core.data.single_views import objects_of, view_of_each
 from ssl_core.errors import InfeasibleError
+from ssl_core.gaussians.gaussian_cloud import SH_C0
 from ssl_core.models.modes import device_of, evaluating
 from ssl_core.models.reconstruction_cards import PoseEstimatorCard, ReconstructorCard
 from ssl_core.scenes.cameras import Camera
@@ -48,6 +50,12 @@ class SingleViews:
         """[n, points, 3] float32: the first of each object's rows, which lie in farthest-point order."""
         first = self.pack.first_row[self.objects]
         return torch.from_numpy(np.stack([self.pack.gaussians[row : row + points, :3] for row in first.tolist()]))
+
+    def coloured(self, place: int) -> Tensor:
+        """[rows, 6] xyz and RGB in [0, 1] of all rows of one object, by its place in `objects`."""
+        item = self.pack.manifest.objects[int(self.objects[place])]
+        rows = torch.from_numpy(np.array(self.pack.gaussians[item.first_row : item.first_row + item.rows]))
+        return torch.cat((rows[:, :3], (0.5 + SH_C0 * rows[:, COLUMNS["sh_dc"]]).clamp(0, 1)), dim=1)
 
     def cameras(self) -> list[Camera] | None:
         """One for each view; None where the pack has none."""

@@ -13,7 +13,6 @@ from ssl_core.evaluation.pictures import GREY, INK, png
 from ssl_core.evaluation.reconstruction_data import SingleViews
 from ssl_core.evaluation.report import psnr
 from ssl_core.files.image_files import as_bytes
-from ssl_core.gaussians.gaussian_cloud import SH_C0
 from ssl_core.losses.silhouette import mask_iou
 from ssl_core.render.point_splatting import (
     OrbitLens,
@@ -79,7 +78,7 @@ def _rows_png(
     drawn = drawn_views(some, clouds)
     images = some.images()
     for line, index in zip(grid, rows.tolist(), strict=True):
-        mine, truth = _sides(clouds[index]), _sides(_coloured_truth(some, index))
+        mine, truth = _sides(clouds[index]), _sides(some.coloured(index))
         again = [] if drawn is None else [_shown(drawn[0][index])]
         blank = np.full((_SIDE, _SIDE, 3), 255, dtype=np.uint8)
         tiles = [_shown(images[index]), *mine, *(again or [blank]), *truth[:2]]
@@ -92,13 +91,6 @@ def _rows_png(
         axes.set_title(head, fontsize=7, color=GREY, pad=2)
     figure.suptitle(f"{title}: CD-L2 x 1000", fontsize=9, color=INK, x=0.01, ha="left")
     return png(figure)
-
-
-def _coloured_truth(some: SingleViews, index: int) -> Tensor:
-    """[rows, 6] xyz and RGB of an object's rows."""
-    item = some.pack.manifest.objects[int(some.objects[index])]
-    rows = torch.from_numpy(np.array(some.pack.gaussians[item.first_row : item.first_row + item.rows]))
-    return torch.cat((rows[:, :3], (0.5 + SH_C0 * rows[:, 11:14]).clamp(0, 1)), dim=1)
 
 
 def _sides(cloud: Tensor) -> list[NDArray[np.uint8]]:

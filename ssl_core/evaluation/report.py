@@ -173,6 +173,11 @@ class TaskConfig(Config):
     def covers(self, other: "TaskConfig") -> bool:
         """Whether a report under this config answers all that `other` asks."""
 
+    @property
+    def companions(self) -> tuple[str, ...]:
+        """References of registered models that it needs beside the one under evaluation."""
+        return ()
+
     @abstractmethod
     def not_measured(self) -> tuple[str, ...]:
         """What the full protocol measures and this config does not ask for, or not all of; empty for a full one."""

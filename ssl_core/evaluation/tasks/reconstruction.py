@@ -14,9 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from ssl_core.data.object_pack import Pack
+from ssl_core.errors import InfeasibleError
 from ssl_core.evaluation.alignment import Alignment, fit_rotation, rotation_angle
 from ssl_core.evaluation.cloud_metrics import CloudDistances, cloud_distances, earth_mover, unit_cube
 from ssl_core.evaluation.constant_clouds import constant_clouds
+from ssl_core.evaluation.encoder_transfer import transfer_to
 from ssl_core.evaluation.part_transfer import transferred_parts
 from ssl_core.evaluation.reconstruction_data import SingleViews, true_points
 from ssl_core.evaluation.reconstruction_pictures import drawn_views, object_pictures, view_agreement
@@ -27,6 +29,7 @@ from ssl_core.evaluation.tasks.reconstruction_report import (
     MODEL,
     AlignmentFacts,
     ClassRow,
+    EncoderTransfer,
     ReconstructionConfig,
     ReconstructionReport,
     ReconstructionRow,
@@ -113,6 +116,7 @@ def evaluate_reconstructor(
     steps.step()
     others = _baselines(task, model, card, config, steps)
     report = _report(task, judged, mine, others, config)
+    report = report.model_copy(update=_transfer(task, judged.clouds, config, context))
     pictures = object_pictures(task.test, judged.clouds, mine.of("cd_l2"), config.shown)
     steps.step()
     seconds = round(time.perf_counter() - start, 3)
@@ -168,6 +172,23 @@ def _report(
         baselines=beaten,
         defects=_defects(judged),
     )
+
+
+def _transfer(
+    task: _Protocol, clouds: Tensor, config: ReconstructionConfig, context: Context
+) -> dict[str, EncoderTransfer | str | None]:
+    """Fields of the report; nothing where no encoder of points was asked for."""
+    if not config.point_encoder:
+        return {}
+    try:
+        train = (task.fit, task.val)
+        tried = (transfer_to(each, train, task.test, clouds, config.confidence) for each in context.companions)
+        found = next((each for each in tried if each is not None), None)
+    except InfeasibleError as error:
+        return {"transfer_left_out": str(error)}
+    if found is None:
+        return {"transfer_left_out": "it encodes no points, or the pack has one class"}
+    return {"transfer": found}
 
 
 def _scores(answers: list[_Answer]) -> Scores:

@@ -20,6 +20,10 @@ from ssl_core.evaluation.statistics import Interval, bootstrap_mean, in_percent
 MODEL = "reconstructor"
 
 
+def _empty(text: str) -> bool:
+    return not text
+
+
 class ReconstructionConfig(TaskConfig):
     """What is asked of a reconstructor."""
 
@@ -30,6 +34,16 @@ class ReconstructionConfig(TaskConfig):
     matched: int = Field(default=64, ge=0, description="test objects whose points are matched one to one (EMD)")
     shown: int = Field(default=10, ge=0, le=40, description="best and worst objects in pictures")
     confidence: float = Field(default=0.95, gt=0.5, lt=1.0)
+    point_encoder: str = Field(
+        default="",
+        max_length=300,
+        exclude_if=_empty,
+        description="registered point encoder that is asked about the clouds: NAME@ALIAS or NAME/VERSION",
+    )
+
+    @property
+    def companions(self) -> tuple[str, ...]:
+        return (self.point_encoder,) if self.point_encoder else ()
 
     @property
     def deciding_key(self) -> str:
@@ -37,7 +51,7 @@ class ReconstructionConfig(TaskConfig):
         return short_digest(json.dumps(["reconstruction", self.protocol, self.points, self.view_seed]))
 
     def covers(self, other: TaskConfig) -> bool:
-        return self == other
+        return other in (self, self.model_copy(update={"point_encoder": ""}))
 
     def not_measured(self) -> tuple[str, ...]:
         return ()
@@ -94,6 +108,17 @@ class PartTransfer(Config):
     medoid: Interval
 
 
+class EncoderTransfer(Config):
+    """Accuracy of a linear SVM over a point encoder, fitted on true training clouds, on the test objects' true clouds
+    and on their reconstructions; the difference is reconstructed minus true, object by object."""
+
+    encoder: str
+    objects: int
+    true: Interval
+    reconstructed: Interval
+    difference: Interval
+
+
 class ReconstructionReport(Report):
     """The answer: test objects' clouds, each from one image."""
 
@@ -106,6 +131,9 @@ class ReconstructionReport(Report):
     classes: tuple[ClassRow, ...] = ()
     alignment: AlignmentFacts | None = None
     parts: PartTransfer | None = None
+    transfer: EncoderTransfer | None = None
+    transfer_left_out: str = ""
+    """why there is none, where one was asked for"""
 
     @property
     def headline_text(self) -> str:
@@ -152,6 +180,8 @@ class ReconstructionReport(Report):
             ]
             title = f"Part labels carried over from the training object nearest to it, {self.parts.objects} objects"
             found.append((title, ["nearest by", "points right, %"], cells))
+        if self.transfer is not None:
+            found.append(_transfer_table(self.transfer, self.config.point_encoder))
         return found
 
     def metrics(self) -> dict[str, float]:
@@ -168,6 +198,9 @@ class ReconstructionReport(Report):
             found["reconstruction/alignment_degrees"] = self.alignment.degrees
         if self.parts is not None:
             found["reconstruction/parts"] = self.parts.reconstructed.mean
+        if self.transfer is not None:
+            found["reconstruction/encoder_accuracy"] = self.transfer.reconstructed.mean
+            found["reconstruction/encoder_accuracy/true"] = self.transfer.true.mean
         return found
 
     def markdown(self) -> str:
@@ -188,6 +221,8 @@ class ReconstructionReport(Report):
             )
         for title, heads, cells in self.tables():
             parts.append(f"{title}:\n\n{markdown_table(heads, cells)}")
+        if self.transfer_left_out:
+            parts.append(f"Left out: {self.config.point_encoder}: {self.transfer_left_out}.")
         return "\n\n".join(parts)
 
     def paired(self) -> tuple[tuple[Measurement, Scores], ...]:
@@ -196,6 +231,15 @@ class ReconstructionReport(Report):
         value = bootstrap_mean(self.deciding.values[0], confidence=self.config.confidence)
         label = "Chamfer distance of test objects"
         return ((Measurement(key="reconstruction", label=label, value=value, main=True), self.deciding),)
+
+
+def _transfer_table(found: EncoderTransfer, reference: str) -> Table:
+    cells = [
+        ["true clouds", found.true.percent(), ""],
+        ["reconstructions", found.reconstructed.percent(), found.difference.percent(signed=True)],
+    ]
+    title = f"Classes told apart by {reference or found.encoder}, linear SVM on true training clouds, %"
+    return title, ["test objects by", "accuracy", "difference"], cells
 
 
 def _table(rows: list[dict[str, Any]]) -> str:

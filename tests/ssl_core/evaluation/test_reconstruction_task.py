@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from registry.champions.gate import decide
+from ssl_core.contracts import PointsContract
 from ssl_core.data.object_pack import Pack
 from ssl_core.errors import InfeasibleError
 from ssl_core.evaluation.alignment import nearest_rotation
@@ -15,9 +16,11 @@ from ssl_core.evaluation.cloud_metrics import cloud_distances, unit_cube
 from ssl_core.evaluation.constant_clouds import constant_clouds
 from ssl_core.evaluation.reconstruction_data import SingleViews
 from ssl_core.evaluation.task import parse_report, task_of
-from ssl_core.evaluation.task_contract import Context
+from ssl_core.evaluation.task_contract import Companion, Context
 from ssl_core.evaluation.tasks.reconstruction import MEAN, MEDOID, UNTRAINED, evaluate_reconstructor
 from ssl_core.evaluation.tasks.reconstruction_report import MODEL, ReconstructionConfig
+from ssl_core.models.cards import encoder_card
+from ssl_core.models.pointnet import PointNetConfig
 from ssl_core.models.reconstruction_cards import ReconstructorCard
 from tests.reference.single_view_pack import POINTS, SIZE, Remembering, single_view_pack
 
@@ -99,6 +102,27 @@ def test_the_mean_shape_is_nearer_to_the_training_objects_than_any_of_them(pack)
         for name, cloud in {"mean": found.mean, "medoid": found.medoid, "first": cubes[0]}.items()
     }
     assert means["mean"] < means["medoid"] <= means["first"] + 1e-6
+
+
+def test_a_point_encoder_is_asked_about_the_clouds(pack):
+    asked = CONFIG.model_copy(update={"point_encoder": "points@champion"})
+    assert asked.companions == ("points@champion",)
+    assert asked.covers(CONFIG)
+    assert not CONFIG.covers(asked)
+    plain = PointNetConfig(input_transform=False, feature_transform=False, feature_dim=32)
+    reports = []
+    for features in (("xyz", "sh_dc"), ("xyz", "scale")):
+        card = encoder_card(PointsContract(features=features, num_points=64), plain)
+        context = Context(companions=(Companion(card.build(0), card),))
+        reports.append(evaluate_reconstructor(oracle(pack, turn(2)), CARD, pack, asked, context).report)
+    found, refused = reports
+    assert (found.transfer.encoder, found.transfer.objects) == ("pointnet", 6)
+    assert found.transfer.reconstructed.mean >= 0.5
+    assert found.deciding == refused.deciding
+    assert parse_report(found.to_json()) == found
+    assert any("points@champion" in title for title, _, _ in found.tables())
+    assert refused.transfer is None
+    assert "scale" in refused.transfer_left_out
 
 
 def test_classes_of_the_card_alone_are_read(pack):
