@@ -4,6 +4,7 @@ A further kind of card is a case of `task_of` and, if its task is new, a member 
 names what is missing.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated, assert_never, get_args
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -25,6 +26,7 @@ from ssl_core.evaluation.tasks.probing_report import EvaluationConfig, ProbingRe
 from ssl_core.evaluation.tasks.reconstruction import evaluate_reconstructor
 from ssl_core.evaluation.tasks.reconstruction_report import ReconstructionConfig, ReconstructionReport
 from ssl_core.models.cards import Card, CardKind, ImageEncoderCard, PointEncoderCard, SceneFieldCard
+from ssl_core.models.modes import device_of, threads
 from ssl_core.models.reconstruction_cards import PoseEstimatorCard, ReconstructorCard
 
 AnyConfig = EvaluationConfig | NovelViewConfig | ReconstructionConfig | PoseConfig
@@ -115,7 +117,8 @@ def _reconstruction(
 ) -> Evaluation[Report]:
     match card, data, config:
         case ReconstructorCard(), ObjectPack(), ReconstructionConfig():
-            return evaluate_reconstructor(model, card, data, config, context)
+            with _one_thread(model):
+                return evaluate_reconstructor(model, card, data, config, context)
         case _:
             raise InfeasibleError(_misfit(card, data, config, "objects"))
 
@@ -123,9 +126,15 @@ def _reconstruction(
 def _pose(model: nn.Module, card: Card, data: Dataset, config: TaskConfig, context: Context) -> Evaluation[Report]:
     match card, data, config:
         case PoseEstimatorCard(), ObjectPack(), PoseConfig():
-            return evaluate_pose(model, card, data, config, context)
+            with _one_thread(model):
+                return evaluate_pose(model, card, data, config, context)
         case _:
             raise InfeasibleError(_misfit(card, data, config, "objects"))
+
+
+def _one_thread(model: nn.Module) -> AbstractContextManager[None]:
+    """On the CPU: several evaluations that run side by side would wait for each other's threads."""
+    return threads(1) if device_of(model).type == "cpu" else nullcontext()
 
 
 def _misfit(card: Card, data: Dataset, config: TaskConfig, wanted: str) -> str:

@@ -90,7 +90,7 @@ class _Protocol:
         xyz = clouds[..., :3]
         apart = float(xyz.std(dim=0).mean()) if len(xyz) > 1 else float("inf")
         size = float((xyz - xyz.mean(1, keepdim=True)).square().sum(-1).mean().sqrt())
-        turned = torch.cat((xyz @ found.rotation.T, clouds[..., 3:]), dim=2)
+        turned = torch.cat((found.scale * xyz @ found.rotation.T, clouds[..., 3:]), dim=2)
         return _Judged(turned, found, apart / max(size, 1e-12))
 
 
@@ -243,6 +243,7 @@ def _facts(found: Alignment, objects: int) -> AlignmentFacts:
         objects=objects,
         rotation=tuple(tuple(round(value, 6) for value in row) for row in found.rotation.tolist()),
         degrees=round(float(np.degrees(rotation_angle(found.rotation, torch.eye(3)))), 3),
+        scale=round(found.scale, 6),
         distance=found.distance,
         mirrored=found.mirrored,
     )

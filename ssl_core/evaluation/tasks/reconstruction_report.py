@@ -84,15 +84,16 @@ class ClassRow(Config):
 
 
 class AlignmentFacts(Config):
-    """What was done to the clouds before they were compared: one rotation, fitted on validation objects.
+    """What was done to the clouds before they were compared: one rotation and one scale, fitted on validation objects.
 
-    degrees: its angle; a reconstructor whose own alignment is right needs next to none. distance, mirrored: as
-    `ssl_core.evaluation.alignment.Alignment`.
+    degrees: the rotation's angle; a reconstructor whose own alignment is right needs next to none. scale, distance,
+    mirrored: as `ssl_core.evaluation.alignment.Alignment`.
     """
 
     objects: int
     rotation: tuple[tuple[float, ...], ...]
     degrees: float
+    scale: float
     distance: float
     mirrored: float
 
@@ -196,6 +197,7 @@ class ReconstructionReport(Report):
             found[f"reconstruction/{each.class_name}/cd_l2"] = each.cd_l2.mean
         if self.alignment is not None:
             found["reconstruction/alignment_degrees"] = self.alignment.degrees
+            found["reconstruction/alignment_scale"] = self.alignment.scale
         if self.parts is not None:
             found["reconstruction/parts"] = self.parts.reconstructed.mean
         if self.transfer is not None:
@@ -216,8 +218,8 @@ class ReconstructionReport(Report):
         ]
         if self.alignment is not None:
             parts.append(
-                f"Before, the clouds were turned by {self.alignment.degrees:.1f}°, one rotation for all, fitted on "
-                f"{self.alignment.objects} validation objects."
+                f"Before, the clouds were turned by {self.alignment.degrees:.1f}° and scaled by "
+                f"{self.alignment.scale:.3f}, all alike, as fitted on {self.alignment.objects} validation objects."
             )
         for title, heads, cells in self.tables():
             parts.append(f"{title}:\n\n{markdown_table(heads, cells)}")

@@ -34,6 +34,7 @@ def test_a_known_rotation_is_recovered_within_two_degrees_from_other_points_of_a
     found = fit_rotation(2.5 * both[:, :256] @ turn.T, both[:, 256:], look_for_mirror=seed == 0)
     assert math.degrees(rotation_angle(found.rotation, turn.T)) < 2
     assert not found.is_mirrored
+    assert found.scale == pytest.approx(1 / 2.5, rel=0.05)
     warm = fit_rotation(both[:, :256] @ turn.T, both[:, 256:], found.rotation[None])
     assert math.degrees(rotation_angle(warm.rotation, turn.T)) < 2
 
