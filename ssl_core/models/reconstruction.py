@@ -57,7 +57,7 @@ class ImageFeatures(nn.Module):
     def __init__(self, image_size: int, config: ReconCnnConfig) -> None:
         super().__init__()
         hidden = scaled(_HIDDEN, config.width)
-        self.bottleneck = config.bottleneck
+        self.image_size, self.bottleneck = image_size, config.bottleneck
         self.trunk, flat = _convolutions(image_size, config.width, len(_TRUNK))
         self.latent = nn.Linear(flat, config.bottleneck)
         self.colour_trunk, flat = _convolutions(image_size, config.width, 2)
