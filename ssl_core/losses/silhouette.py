@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 MaskLoss = Literal["bce_prob", "bce_logit", "l1", "dice"]
-"""`bce_logit` takes the mask, which is in [0, 1), for a logit, as released: it never falls below log 2 on background."""
+"""`bce_logit` takes the mask, which is in [0, 1), for a logit, as released: never below log 2 on background."""
 RELEASED_AFFINITY = 1e6
 """What the release adds for a pixel that the other mask lacks."""
 LEAST = 1e-4

@@ -65,7 +65,7 @@ class ImageFeatures(nn.Module):
         if not SMALLEST <= image_size <= LARGEST:
             raise ConfigError(f"image_size {image_size}: recon_cnn reads images of {SMALLEST} to {LARGEST} pixels")
         hidden = scaled(_HIDDEN, config.width)
-        self.bottleneck = config.bottleneck
+        self.image_size, self.bottleneck = image_size, config.bottleneck
         self.trunk, flat = _convolutions(image_size, config.width, len(_TRUNK))
         self.latent = nn.Linear(flat, config.bottleneck)
         self.colour_trunk, flat = _convolutions(image_size, config.width, 2)
