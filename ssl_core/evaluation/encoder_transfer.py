@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ssl_core.encode.model_inputs import points_input
-from ssl_core.encode.reconstructed_files import reconstructed_gaussians
+from ssl_core.encode.reconstructed_files import coloured_cloud
 from ssl_core.evaluation.extract import Features, encoded
 from ssl_core.evaluation.probes import linear_svm
 from ssl_core.evaluation.reconstruction_data import SingleViews
@@ -20,8 +20,6 @@ from ssl_core.models.cards import PointEncoderCard
 from ssl_core.models.modes import device_of
 
 _BATCH = 32
-_GROUPS = ("xyz", "sh_dc")
-"""What a coloured cloud has."""
 
 
 def transfer_to(
@@ -64,10 +62,8 @@ def _features(companion: Companion, card: PointEncoderCard, clouds: list[Tensor]
     device = device_of(companion.model)
 
     def inputs(some: list[Tensor]) -> Tensor:
-        made = [
-            points_input(reconstructed_gaussians(cloud.numpy()), card.contract, repeat=True, groups=_GROUPS)
-            for cloud in some
-        ]
+        read = [coloured_cloud(cloud.numpy()) for cloud in some]
+        made = [points_input(each.as_gaussians(), card.contract, repeat=True, groups=each.groups) for each in read]
         return torch.from_numpy(np.stack(made)).to(device)
 
     batches = (inputs(clouds[start : start + _BATCH]) for start in range(0, len(clouds), _BATCH))

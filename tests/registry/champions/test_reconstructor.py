@@ -103,6 +103,10 @@ def test_pictures_become_clouds_by_the_command(pack, taught, tmp_path, monkeypat
         points, gaussians = read_points(row["points"]), read_points(row["gaussians"])
         assert len(points.cloud) == len(gaussians.cloud) == 64
         np.testing.assert_allclose(points.cloud.xyz, gaussians.cloud.xyz, atol=1e-6)
+    page = tmp_path / "page.html"
+    looked = CliRunner().invoke(app, ["inspect", facts["clouds"][0]["points"], "--html", str(page)])
+    assert "plain points" in looked.output
+    assert page.stat().st_size > 1000
     with pytest.raises(ConfigError, match=r"use reconstruct, or load a model that turns images into features"):
         model.encode_images(black)
     twice = CliRunner().invoke(
