@@ -19,7 +19,7 @@ def objects_of(pack: Pack, split: Split, classes: Sequence[str] = ()) -> NDArray
     for name in classes:
         if name not in names:
             raise InfeasibleError(
-                f"classes: pack {pack.path} has no class '{name[:80]}', but {', '.join(names)[:300]}; name some of these"
+                f"classes: pack {pack.path} has no class '{name[:80]}'; it has {', '.join(names)[:300]}"
             )
     objects = pack.objects(split)
     if not classes:

@@ -37,6 +37,8 @@ from ssl_core.files.image_files import read_with_mask
 from ssl_core.gaussians.gaussian_cloud import GAUSSIAN_GROUPS, GaussianCloud
 
 Array = NDArray[np.float32]
+_NEARLY_BLACK = 24
+"""of 255"""
 
 
 def points_input(
@@ -141,6 +143,14 @@ def image_input(picture: Picture, contract: ImageContract, what: str = "the pict
         case _:
             assert_never(contract.background)
     return whole_images(stored, contract.image_size)[0]
+
+
+def has_own_background(picture: Path | str) -> bool:
+    """Whether a file knows no transparency and its border is not black: what reads objects over black takes the
+    background for part of the object. Raises ImageError."""
+    pixels, mask = read_with_mask(picture)
+    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    return mask is None and bool(np.median(border.max(axis=1)) > _NEARLY_BLACK)
 
 
 def _squared(images: Tensor) -> Tensor:

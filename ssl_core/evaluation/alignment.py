@@ -12,7 +12,7 @@ told and not mended: no rotation makes a left shoe a right one.
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -28,21 +28,24 @@ _STILL = 1e-3
 """radians: a step of less ends the iteration"""
 _DOUBLINGS = 5
 """of a step, at most"""
-MIRRORED = 0.9
-"""A set whose mirror image is off by less than this share of its own distance is mirrored."""
+MIRRORED = 0.8
+"""A set whose mirror image is off by less than this share of its own distance is mirrored; of symmetric objects both
+fit as well."""
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """x' = rotation x takes reconstructed clouds into the true frame.
+    """x' = scale rotation x takes reconstructed clouds into the true frame.
 
     distance: mean CD-L2 after it, in units of the true clouds' root-mean-square radius. mirrored: the same after the
-    best rotation of the mirror images; infinite where it was not looked for.
+    best rotation of the mirror images; infinite where it was not looked for. scale: the true set's root-mean-square
+    radius over the reconstructed one's.
     """
 
     rotation: Tensor  # [3, 3] float32
     distance: float
     mirrored: float = math.inf
+    scale: float = 1.0
 
     @property
     def is_mirrored(self) -> bool:
@@ -74,11 +77,12 @@ def fit_rotation(
     It is deterministic: of many objects and points some are taken, evenly spaced. Cost: 24 starts of 24 objects and 192
     points take about two seconds on a core.
     """
-    found = _searched(clouds.detach(), truth, starts)
+    clouds = clouds.detach()
+    found = replace(_searched(clouds, truth, starts), scale=float(_radius(truth) / _radius(clouds)))
     if not look_for_mirror:
         return found
-    mirrored = _searched(clouds.detach() * clouds.new_tensor((-1.0, 1.0, 1.0)), truth, None)
-    return Alignment(found.rotation, found.distance, mirrored.distance)
+    mirrored = _searched(clouds * clouds.new_tensor((-1.0, 1.0, 1.0)), truth, None)
+    return replace(found, mirrored=mirrored.distance)
 
 
 def _searched(clouds: Tensor, truth: Tensor, starts: Tensor | None) -> Alignment:
@@ -94,8 +98,13 @@ def _thinned(clouds: Tensor, truth: Tensor, objects: int, points: int) -> tuple[
     """Some objects and points of each, float32 on the CPU; both sets have a root-mean-square radius of 1."""
     some = _spaced(len(clouds), objects)
     thin = (values[some][:, _spaced(values.shape[1], points)].float().cpu() for values in (clouds, truth))
-    given, wanted = (values / values.square().sum(-1).mean().sqrt().clamp_min(1e-12) for values in thin)
+    given, wanted = (values / _radius(values) for values in thin)
     return given, wanted
+
+
+def _radius(clouds: Tensor) -> Tensor:
+    """Root mean square of the points' distances from the origin."""
+    return clouds.float().square().sum(-1).mean().sqrt().clamp_min(1e-12)
 
 
 def _spaced(available: int, wanted: int) -> Tensor:
@@ -155,7 +164,8 @@ def nearest_rotation(matrix: Tensor) -> Tensor:
     left, _, right = torch.linalg.svd(matrix.double())
     signs = torch.ones(3, dtype=torch.float64)
     signs[2] = torch.sign(torch.linalg.det(left @ right))
-    return (left * signs @ right).float()
+    found: Tensor = (left * signs) @ right
+    return found.float()
 
 
 def rotation_angle(first: Tensor, second: Tensor) -> float:

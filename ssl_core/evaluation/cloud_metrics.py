@@ -69,8 +69,8 @@ def earth_mover(cloud: Tensor, truth: Tensor) -> float:
     spaced in their order.
     """
     count = min(len(cloud), len(truth), EMD_POINTS)
-    some = (values[torch.arange(count) * len(values) // count].double() for values in (cloud, truth))
-    apart = torch.cdist(*some).numpy()
+    given, wanted = (values[torch.arange(count) * len(values) // count].double() for values in (cloud, truth))
+    apart = torch.cdist(given, wanted).numpy()
     rows, columns = linear_sum_assignment(apart)
     return float(np.mean(apart[rows, columns]))
 

@@ -19,6 +19,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ssl_core.config import Config
+from ssl_core.errors import ConfigError
 
 PoseRepresentation = Literal["angles_tanh", "sincos", "quaternion"]
 """What a pose network's last layer means.
@@ -31,14 +32,16 @@ roll counts for nothing.
 _NUMBERS: dict[PoseRepresentation, int] = {"angles_tanh": 2, "sincos": 4, "quaternion": 4}
 _TRUNK = ((32, 3), (64, 3), (128, 3), (256, 5))  # channels, kernel
 _HIDDEN = 128
+SMALLEST, LARGEST = 16, 128
+"""Side of the images in pixels."""
 
 
 class ReconCnnConfig(Config):
     """The part of the shape network that describes an image: its latent beside the description of its colours."""
 
     kind: Literal["recon_cnn"] = "recon_cnn"
-    bottleneck: int = Field(default=128, ge=8, le=4096, description="width of the latent")
-    width: float = Field(default=1.0, ge=0.05, le=4.0, description="factor on channels and on the other layers' widths")
+    bottleneck: int = Field(default=128, ge=8, le=1024, description="width of the latent")
+    width: float = Field(default=1.0, ge=0.05, le=2.0, description="factor on channels and on the other layers' widths")
 
     @property
     def feature_dim(self) -> int:
@@ -52,10 +55,15 @@ def scaled(channels: int, width: float) -> int:
 
 
 class ImageFeatures(nn.Module):
-    """Images [B, 3, S, S] -> [B, bottleneck + hidden], latent first: neighbours are searched among these."""
+    """Images [B, 3, S, S] -> [B, bottleneck + hidden], latent first: neighbours are searched among these.
+
+    Raises ConfigError: the images are too small for four halvings, or too large for a layer over all their pixels.
+    """
 
     def __init__(self, image_size: int, config: ReconCnnConfig) -> None:
         super().__init__()
+        if not SMALLEST <= image_size <= LARGEST:
+            raise ConfigError(f"image_size {image_size}: recon_cnn reads images of {SMALLEST} to {LARGEST} pixels")
         hidden = scaled(_HIDDEN, config.width)
         self.image_size, self.bottleneck = image_size, config.bottleneck
         self.trunk, flat = _convolutions(image_size, config.width, len(_TRUNK))
@@ -139,7 +147,7 @@ class Reconstructor(nn.Module):
     """One image [B, 3, S, S] -> coloured cloud [B, N, 6] (xyz, rgb) in the canonical frame.
 
     A cloud that was learnt from images alone lies in any frame. `alignment` [3, 3], a rotation that was fitted on
-    validation objects, takes it into that of the data: x' = alignment x.
+    validation objects times the scale of the training camera, takes it into that of the data: x' = alignment x.
     """
 
     def __init__(self, network: ShapeNetwork, alignment: Tensor | None = None) -> None:

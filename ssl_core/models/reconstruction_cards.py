@@ -31,8 +31,8 @@ class _SingleViewCard(ModelCard):
     """What both kinds of card share: images of a size over black, and the camera that took them."""
 
     input_name = "image"
-    image_size: int = Field(default=64, ge=16, le=256, description="side of the image in pixels")
-    width: float = Field(default=1.0, ge=0.05, le=4.0, description="factor on the network's widths")
+    image_size: int = Field(default=64, ge=16, le=128, description="side of the image in pixels")
+    width: float = Field(default=1.0, ge=0.05, le=2.0, description="factor on the network's widths")
     classes: tuple[str, ...] = Field(default=(), description="classes that it was trained on; empty: all of its pack")
     distance: float = Field(default=2.0, gt=0, description="of the camera from the object's centre, in object units")
     focal: float = Field(default=120 / 64, gt=0, description="focal length as a share of the image's side")
@@ -64,8 +64,8 @@ class ReconstructorCard(_SingleViewCard):
 
     output_name = "cloud"
     kind: Literal["reconstructor"] = "reconstructor"
-    num_points: int = Field(default=1024, ge=8, le=65536)
-    bottleneck: int = Field(default=128, ge=8, le=4096, description="width of the latent")
+    num_points: int = Field(default=1024, ge=8, le=16384)
+    bottleneck: int = Field(default=128, ge=8, le=1024, description="width of the latent")
 
     @property
     def output_shape(self) -> tuple[int, ...]:
