@@ -12,6 +12,8 @@ from ssl_core.data.object_pack import Pack, PackConfig
 from ssl_core.data.scene_pack import ScenePack, ScenePackConfig
 from ssl_core.packing.pack_writer import write_pack
 from ssl_core.packing.scene_writer import write_scene_pack
+from ssl_core.scenes.cameras import orbit_cameras
+from ssl_core.scenes.inria import write_inria
 from tests.small_sets import write_scene
 
 
@@ -24,7 +26,7 @@ def tiny_scene(tmp_path_factory) -> ScenePack:
 
 @pytest.fixture(scope="session")
 def masked_pack(tiny_set: Path, tmp_path_factory) -> Pack:
-    """The tiny set with views of 16 pixels whose transparency says where the object is."""
+    """The tiny set with views of 16 pixels whose transparency says where the object is, from cameras of one orbit."""
     root, rng = tmp_path_factory.mktemp("masked"), np.random.default_rng(0)
     for file in sorted((tiny_set / "images").rglob("*.png")):
         view = np.zeros((16, 16, 4), dtype=np.uint8)
@@ -33,6 +35,8 @@ def masked_pack(tiny_set: Path, tmp_path_factory) -> Pack:
         place = root / file.relative_to(tiny_set)
         place.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(view).save(place)
+        if not (cameras := place.parents[1] / "cameras.json").exists():
+            write_inria(cameras, ["000", "001", "002", "003"], orbit_cameras(4, 16))
     return write_pack(tiny_set / "points", root / "images", root / "pack", PackConfig(cached_points=128, starts=1))
 
 
