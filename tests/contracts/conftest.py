@@ -45,3 +45,10 @@ def case(request, tiny_pack: Pack, masked_pack: Pack, tiny_scene: ScenePack, tmp
     torch.set_num_threads(1)
     recipe, kinds = request.param
     return case_of(recipe, (tiny_pack, masked_pack, tiny_scene), tmp_path / "derived", **kinds)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Three models of `image_to_points` go through three tasks: their own tests cover these, so the walk is slow."""
+    for item in items:
+        if item.name == "test_what_it_leaves_behind_is_registered_evaluated_judged_and_pulled[image_to_points]":
+            item.add_marker(pytest.mark.slow)
