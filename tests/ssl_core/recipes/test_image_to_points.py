@@ -156,16 +156,26 @@ def test_the_cycle_is_the_sum_of_chamfer_distances(pack) -> None:
     assert found.item() == pytest.approx(expected.item(), rel=1e-4)
 
 
+def test_a_curriculum_begins_with_one_shape_for_all_and_ends_at_the_cycles_own_weight(pack) -> None:
+    settings = config(**{"curriculum.cycle_factor": 100.0, "curriculum.share": 0.5}).curriculum
+    assert [settings.factor(done) for done in (0.0, 0.25, 0.5, 1.0)] == pytest.approx([100, 10, 1, 1])
+    plain, strong = (trial(pack, **{"curriculum.cycle_factor": factor, "loss.cycle": 1e7}) for factor in (1.0, 100.0))
+    first = next(plain.batches(0))
+    assert float(first["progress"]) == 0
+    (alone, more), weight = (one.losses(first)["shape"] for one in (plain, strong)), plain.config.loss.cycle
+    assert (more.total - alone.total).item() == pytest.approx(99 * weight * alone.terms["cycle"].item(), rel=1e-3)
+
+
 def test_released_defects_come_by_their_switches(pack) -> None:
     fixed, released = (
         first_losses(trial(pack, **{"poses.source": "network", "released": values}))
         for values in ({}, {"affinity_l1": True, "bce_logit": True})
     )
-    assert float(released["shape"].terms["mask"]) > 0.31  # of log 2 on background and 0.313 on the object
+    assert released["shape"].terms["mask"].item() > 0.31  # of log 2 on background and 0.313 on the object
     for name in ("mask", "affinity"):
-        assert float(released["shape"].terms[name]) != float(fixed["shape"].terms[name])
+        assert released["shape"].terms[name].item() != fixed["shape"].terms[name].item()
     for name in ("colour", "cycle"):
-        assert float(released["shape"].terms[name]) == float(fixed["shape"].terms[name])
+        assert released["shape"].terms[name].item() == fixed["shape"].terms[name].item()
     with pytest.raises(ConfigError, match="skip_last_projection is a defect"):
         config(**{"released.skip_last_projection": True, "loss.pairing": "adj_model"})
 
@@ -237,7 +247,7 @@ def test_neighbours_are_others_that_look_alike_and_count_beside_the_image(pack, 
     assert not (lists == np.arange(len(lists))[:, None]).any()
     told = [first_losses(session.trial)["shape"] for session in (with_them, off, without)]
     assert "other_mask" in told[0].terms
-    assert float(told[0].total) > float(told[2].total)
+    assert told[0].total.item() > told[2].total.item()
     for session in (off, without):
         session.run_epoch()
     for name, tensor in without.trial.module.state_dict().items():  # OURS-NN switched off is OURS-CC, bit for bit
