@@ -42,7 +42,6 @@ SMALL: dict[str, dict[str, Any]] = {
         "networks.image_size": 16,
         "networks.num_points": 32,
         "networks.width": 0.1,
-        "poses.candidates": 2,
         "training.batch_size": 6,
         "training.epochs": 3,
         "validation.objects": 3,
@@ -78,7 +77,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "teacher.network.epochs": 2,
     },
     "image_to_points": {
-        "poses.source": "network",
+        "poses.source": "search",
+        "poses.candidates": 2,
         "networks.pose": "angles_tanh",
         "loss.pairing": "adj_model",
         "loss.symmetry": 10.0,

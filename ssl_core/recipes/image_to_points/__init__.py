@@ -20,13 +20,18 @@ def _open(config: ImageToPointsConfig, pack: ObjectPack, stages: Mapping[str, Pa
     return trained(trial, config, IMAGE_TO_POINTS, pack, seed)
 
 
+def has_cameras(config: ImageToPointsConfig, pack: ObjectPack) -> bool:
+    """Whether poses can be measured; who cannot measure a pose estimator should not register it."""
+    return len(pack.views) > 0 and pack.camera(0) is not None
+
+
 def _image_probe(config: ImageToPointsConfig) -> FewShotConfig:
     return few_shot(config.validation)
 
 
 _CHAMFER = Score(metric="val/chamfer", direction="minimize")
 """Of all three outputs: they are exported of one epoch, so that clouds and poses are of one frame, and every pack has
-it, while probes need two classes and pose errors need cameras."""
+it, while a probe needs two classes."""
 
 IMAGE_TO_POINTS = Recipe(
     name="image_to_points",
@@ -37,7 +42,7 @@ IMAGE_TO_POINTS = Recipe(
     outputs=(
         Output("reconstructor", ReconstructorCard, _CHAMFER),
         Output("image", ImageEncoderCard, _CHAMFER),
-        Output("pose", PoseEstimatorCard, _CHAMFER),
+        Output("pose", PoseEstimatorCard, _CHAMFER, when=has_cameras),
     ),
     check=check,
     open=_open,

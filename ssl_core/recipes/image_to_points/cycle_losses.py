@@ -24,6 +24,7 @@ class Drawn:
     poses: Tensor  # [K, B, 2] from which it is drawn
     seen: Projection  # [K * B, N], a pose's batch after the other
     pictures: Tensor  # [K * B, 3, S, S]
+    progress: float = 1.0  # share of the trial's steps that are done
 
     @property
     def own(self) -> Projection:
@@ -41,7 +42,7 @@ def shape_terms(config: ImageToPointsConfig, networks: ShapeAndPose, drawn: Draw
     total = loss.colour * colour + silhouette.total
     if loss.cycle > 0:
         terms["cycle"] = geometric_cycle(config, networks, drawn)
-        total = total + loss.cycle * terms["cycle"]
+        total = total + loss.cycle * config.curriculum.factor(drawn.progress) * terms["cycle"]
     if loss.symmetry > 0:
         terms["symmetry"] = symmetry(drawn.points, shrinks=config.released.symmetry_shrinks)
         total = total + loss.symmetry * terms["symmetry"]

@@ -1,9 +1,9 @@
 """A shape network and a pose network teach each other on single images of objects. One trial, on one device.
 
 A batch holds `images` [B, 3, S, S] and `masks` [B, S, S] uint8, `poses` [B, 2] of the pack's cameras (NaN without),
-`random_poses` [K - 1, B, 2], `turn` [1] of the search's grid, and with neighbours, one of each image: `other_images`,
-`other_masks`, `other_poses`. Everything random follows from (seed, epoch). Points of the pack are read for validation
-alone, the test split never.
+`random_poses` [K - 1, B, 2], `turn` [1] of the search's grid, the `progress` of the trial, and with neighbours, one of
+each image: `other_images`, `other_masks`, `other_poses`. Everything random follows from (seed, epoch). Points of the
+pack are read for validation alone, the test split never.
 """
 
 import math
@@ -114,8 +114,10 @@ class ImageToPointsTrial:
         rng = np.random.default_rng([self.seed, 1, epoch])
         own = np.random.default_rng([self.seed, 2, epoch])  # of neighbours: without them all else is the same
         count, rows = self.config.loss.projections - 1, np.arange(len(self.fit))
-        for some in batches_of(rows, self.batch_size, rng):
+        total = self.config.training.epochs * self.steps_per_epoch
+        for step, some in enumerate(batches_of(rows, self.batch_size, rng), epoch * self.steps_per_epoch):
             batch = {
+                "progress": torch.tensor(step / total),
                 "images": self.fit.images[some],
                 "masks": self.fit.masks[some],
                 "poses": self.fit.poses[some],
@@ -148,7 +150,7 @@ class ImageToPointsTrial:
         flat, count = poses.flatten(0, 1), len(poses)
         seen = project_points(points.repeat(count, 1, 1), orbit_rotation(flat[:, 0], flat[:, 1]), self.lens)
         pictures = splat_colour(seen, colours.repeat(count, 1, 1), self.lens.size, self.config.loss.sharpness)
-        return Drawn(images, masks, points, told, poses, seen, pictures)
+        return Drawn(images, masks, points, told, poses, seen, pictures, float(batch["progress"]))
 
     def _own_poses(
         self, batch: Batch, cloud: tuple[Tensor, Tensor], told: Tensor, seen: tuple[Tensor, Tensor]
