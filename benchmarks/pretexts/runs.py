@@ -156,7 +156,7 @@ def protocol(draw_seed: int) -> EvaluationConfig:
     return EvaluationConfig(
         draw_seed=draw_seed,
         label_settings=(LabelSetting(per_class=5, draws=10), LabelSetting()),
-        probes=("svm", "knn"),
+        probes=("svm", "one_scale_svm", "knn"),
         pooling=("max",),
         sections=NO_SECTIONS,
     )
