@@ -32,7 +32,7 @@ from ssl_core.evaluation.tasks.fine_tuned import fine_tuned, fine_tuning_words, 
 from ssl_core.evaluation.tasks.probing_report import EvaluationConfig
 from ssl_core.files.whole import atomic_write
 from ssl_core.models.bundle import load_bundle, read_card, save_bundle
-from ssl_core.models.cards import PointEncoderCard
+from ssl_core.models.cards import Card, ImageEncoderCard, PointEncoderCard
 from ssl_core.models.pointnet import PointNetConfig
 from ssl_core.recipes import preset_named
 from ssl_core.recipes.recipe_source import recipe_source
@@ -46,6 +46,9 @@ class Costs(Config):
     opening: float
     """stages, where this run was the first that needed them, and the trial's data"""
     training: float
+
+
+_ALL_VIEWS = 1000
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,7 @@ def evaluate(run: Run) -> str:
             context = Context(
                 cache=FeatureCache(run.out / "features"), identity=f"{run.folder.name} {folder.name} {card.digest()}"
             )
-            found = probing(load_bundle(folder), card.card, data, protocol(run.draw_seed), context)
+            found = probing(load_bundle(folder), card.card, data, _asked(card.card, run.draw_seed), context)
             with atomic_write(target) as stream:
                 stream.write(found.report.to_json().encode())
         told.append(f"{folder.name} done")
@@ -135,7 +138,7 @@ def tune(run: Run) -> str:
         target = run.folder / f"tuned-{folder.name}-{run.draw_seed}.json"
         if not target.is_file():
             card = read_card(folder)
-            asked = with_fine_tuning(protocol(run.draw_seed), FINE_TUNING)
+            asked = with_fine_tuning(_asked(card.card, run.draw_seed), FINE_TUNING)
             context = Context(
                 cache=FeatureCache(run.out / "features"), identity=f"{run.folder.name} {folder.name} {card.digest()}"
             )
@@ -149,6 +152,18 @@ def tune(run: Run) -> str:
 
 
 FINE_TUNING = FineTuningSettings(label_settings=(LabelSetting(per_class=5, draws=5), LabelSetting()), seeds=(0, 1))
+
+
+def _asked(card: Card, draw_seed: int) -> EvaluationConfig:
+    """All views alone of images; over a frozen network that network alone, as its random twins are no match for it."""
+    config = protocol(draw_seed)
+    match card:
+        case ImageEncoderCard(frozen_backbone=True):
+            return config.model_copy(update={"baselines": ("frozen_networks",), "views": (_ALL_VIEWS,)})
+        case ImageEncoderCard():
+            return config.model_copy(update={"views": (_ALL_VIEWS,)})
+        case _:
+            return config
 
 
 def protocol(draw_seed: int) -> EvaluationConfig:
