@@ -15,9 +15,10 @@ from ssl_core.models.ridge import RidgeRegression
 from ssl_core.models.teachers import build_teacher
 from ssl_core.recipes.multiview_contrast import MULTIVIEW_CONTRAST
 from ssl_core.recipes.multiview_contrast.config import MultiviewContrastConfig, paper, quick
+from ssl_core.recipes.multiview_contrast.points_trial import check
 from ssl_core.recipes.multiview_contrast.stage_facts import write_facts
 from ssl_core.recipes.multiview_contrast.teacher import TEACHER, TeacherFeatures
-from ssl_core.recipes.multiview_contrast.trial import MultiviewContrastTrial, check
+from ssl_core.recipes.multiview_contrast.trial import MultiviewContrastTrial
 from ssl_core.training.stages import Stages
 
 torch.set_num_threads(1)
@@ -82,7 +83,6 @@ def test_fifty_trials_share_one_copy_of_the_stage(tiny_pack: Pack, tmp_path: Pat
     views = rng.random((len(train), 120, 1280), dtype=np.float32)  # 15 MB
     np.save(tmp_path / "views.npy", views)
     np.save(tmp_path / "pooled.npy", np.stack([views.max(axis=1), views.mean(axis=1)], axis=1))
-    np.save(tmp_path / "objects.npy", train)
     write_facts(tmp_path, tiny_pack, views.shape[1], time.perf_counter())
     size = views.nbytes
     first = TeacherFeatures.of(tmp_path, tiny_pack)
