@@ -221,8 +221,33 @@ def test_what_cannot_be_is_refused(tiny_pack: Pack) -> None:
         small(**{"loss.global_weight": 0})
     with pytest.raises(ConfigError, match="feature_transform"):
         small(**{"loss.transform_weight": 0.1})
+    for term in ("local_weight", "agreement_weight"):
+        with pytest.raises(ConfigError, match=rf"heads\.kind=ridge makes no gradient step, so loss\.{term} > 0"):
+            small(**{"heads.kind": "ridge", f"loss.{term}": 0.5})
     with pytest.raises(ConfigError, match="normal_tensor"):
         small(**{"augment.yaw": 15})
     with pytest.raises(InfeasibleError, match="num_points 9000"):
         check(small(**{"points.num_points": 9000}), tiny_pack)
     assert paper().loss.global_loss == "mse"
+
+
+@pytest.mark.parametrize(
+    ("values", "points", "image"),
+    [
+        ({}, True, True),
+        ({"loss.global_weight": 0, "loss.local_weight": 1}, True, True),
+        ({"loss.global_weight": 0, "loss.agreement_weight": 1}, False, True),
+        ({"loss.global_weight": 0, "loss.agreement_weight": 1, "heads.points": ["ridge"]}, True, True),
+        ({"teacher.network.kind": "trained"}, False, False),
+    ],
+)
+def test_a_card_names_labels_where_they_reached_the_output(
+    values: dict[str, object], points: bool, image: bool
+) -> None:
+    config = override(quick(), values)
+    said = {output: config.supervision(output) for output in ("points", "image")}
+    assert {output: text == "an ImageNet-supervised teacher" for output, text in said.items()} == {
+        "points": points,
+        "image": image,
+    }
+    assert set(said.values()) <= {"", "an ImageNet-supervised teacher"}
