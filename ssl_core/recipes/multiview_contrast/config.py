@@ -15,7 +15,13 @@ from ssl_core.models.image import ResNetConfig
 from ssl_core.models.pointnet import PointNetConfig
 from ssl_core.models.readout import Part
 from ssl_core.models.small_cnn import SmallCnnConfig
-from ssl_core.models.teachers import BundleTeacher, FileTeacher, PackagedTeacher, supervision_of
+from ssl_core.models.teachers import (
+    BundleTeacher,
+    FileTeacher,
+    PackagedTeacher,
+    initial_supervision,
+    supervision_of,
+)
 from ssl_core.recipes.multiview_contrast.pair_settings import PairsConfig
 from ssl_core.training.config import (
     AdamConfig,
@@ -134,10 +140,19 @@ class MultiviewContrastConfig(RecipeConfig):
     validation: FewShotConfig = FewShotConfig()
     training: TrainingConfig = TrainingConfig()
 
-    @property
-    def supervision(self) -> str:
-        network = self.teacher.network
-        return "" if isinstance(network, TrainedTeacher) else supervision_of(network)
+    def supervision(self, output: str) -> str:
+        """Points that learn from two samplings alone have no teacher; the image output always has."""
+        network, loss = self.teacher.network, self.loss
+        ridge = "ridge" in self.heads.read_points
+        if output == "points" and loss.global_weight == loss.local_weight == 0 and not ridge:
+            return ""
+        teacher = (
+            initial_supervision(network.backbone) if isinstance(network, TrainedTeacher) else supervision_of(network)
+        )
+        student = ""
+        if output == "image" and isinstance(self.image, StudentConfig):
+            student = initial_supervision(self.image.backbone)
+        return " and ".join(filter(None, (teacher, student)))
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -150,6 +165,8 @@ class MultiviewContrastConfig(RecipeConfig):
             raise ValueError(
                 "loss.global_weight, loss.agreement_weight and loss.local_weight are all 0; nothing would be learnt"
             )
+        if self.heads.kind == "ridge":
+            _check_no_gradients(loss)
         if loss.local_weight > 0 and not has_point_features(self.point_backbone):
             raise ValueError(
                 f"loss.local_weight > 0 needs features of single points, and {self.point_backbone.kind} keeps none; "
@@ -157,6 +174,15 @@ class MultiviewContrastConfig(RecipeConfig):
             )
         self.augment.check(self.points)
         return self
+
+
+def _check_no_gradients(loss: DistillationConfig) -> None:
+    """Raises ValueError for a term that only gradient steps would follow."""
+    for name in ("local_weight", "agreement_weight", "transform_weight"):
+        if getattr(loss, name) > 0:
+            raise ValueError(
+                f"heads.kind=ridge makes no gradient step, so loss.{name} > 0 teaches nothing; set it to 0"
+            )
 
 
 def quick() -> MultiviewContrastConfig:

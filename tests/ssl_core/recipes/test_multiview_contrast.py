@@ -15,9 +15,10 @@ from ssl_core.models.ridge import RidgeRegression
 from ssl_core.models.teachers import build_teacher
 from ssl_core.recipes.multiview_contrast import MULTIVIEW_CONTRAST
 from ssl_core.recipes.multiview_contrast.config import MultiviewContrastConfig, paper, quick
+from ssl_core.recipes.multiview_contrast.points_trial import check
 from ssl_core.recipes.multiview_contrast.stage_facts import write_facts
 from ssl_core.recipes.multiview_contrast.teacher import TEACHER, TeacherFeatures
-from ssl_core.recipes.multiview_contrast.trial import MultiviewContrastTrial, check
+from ssl_core.recipes.multiview_contrast.trial import MultiviewContrastTrial
 from ssl_core.training.stages import Stages
 
 torch.set_num_threads(1)
@@ -82,7 +83,6 @@ def test_fifty_trials_share_one_copy_of_the_stage(tiny_pack: Pack, tmp_path: Pat
     views = rng.random((len(train), 120, 1280), dtype=np.float32)  # 15 MB
     np.save(tmp_path / "views.npy", views)
     np.save(tmp_path / "pooled.npy", np.stack([views.max(axis=1), views.mean(axis=1)], axis=1))
-    np.save(tmp_path / "objects.npy", train)
     write_facts(tmp_path, tiny_pack, views.shape[1], time.perf_counter())
     size = views.nbytes
     first = TeacherFeatures.of(tmp_path, tiny_pack)
@@ -221,8 +221,33 @@ def test_what_cannot_be_is_refused(tiny_pack: Pack) -> None:
         small(**{"loss.global_weight": 0})
     with pytest.raises(ConfigError, match="feature_transform"):
         small(**{"loss.transform_weight": 0.1})
+    for term in ("local_weight", "agreement_weight"):
+        with pytest.raises(ConfigError, match=rf"heads\.kind=ridge makes no gradient step, so loss\.{term} > 0"):
+            small(**{"heads.kind": "ridge", f"loss.{term}": 0.5})
     with pytest.raises(ConfigError, match="normal_tensor"):
         small(**{"augment.yaw": 15})
     with pytest.raises(InfeasibleError, match="num_points 9000"):
         check(small(**{"points.num_points": 9000}), tiny_pack)
     assert paper().loss.global_loss == "mse"
+
+
+@pytest.mark.parametrize(
+    ("values", "points", "image"),
+    [
+        ({}, True, True),
+        ({"loss.global_weight": 0, "loss.local_weight": 1}, True, True),
+        ({"loss.global_weight": 0, "loss.agreement_weight": 1}, False, True),
+        ({"loss.global_weight": 0, "loss.agreement_weight": 1, "heads.points": ["ridge"]}, True, True),
+        ({"teacher.network.kind": "trained"}, False, False),
+    ],
+)
+def test_a_card_names_labels_where_they_reached_the_output(
+    values: dict[str, object], points: bool, image: bool
+) -> None:
+    config = override(quick(), values)
+    said = {output: config.supervision(output) for output in ("points", "image")}
+    assert {output: text == "an ImageNet-supervised teacher" for output, text in said.items()} == {
+        "points": points,
+        "image": image,
+    }
+    assert set(said.values()) <= {"", "an ImageNet-supervised teacher"}
