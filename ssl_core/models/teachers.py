@@ -14,10 +14,10 @@ from torch import Tensor
 from ssl_core.config import Config
 from ssl_core.contracts import ImageContract
 from ssl_core.errors import ConfigError, MissingDependencyError, RegistryError
-from ssl_core.models.build import Encoder, ImageBackbone
+from ssl_core.models.build import Encoder, ImageBackbone, begins_at_a_file
 from ssl_core.models.bundle import load_bundle, read_card, verify_checksums
 from ssl_core.models.cards import ImageEncoderCard
-from ssl_core.models.image import ResNetConfig, TimmConfig
+from ssl_core.models.image import TimmConfig
 from ssl_core.models.imported import IMAGENET_MEAN, IMAGENET_STD
 from ssl_core.models.weights_file import check_fits, clean_state, file_sha256, read_weights_file
 
@@ -89,21 +89,17 @@ def supervision_of(teacher: Teacher) -> str:
 
 def _of_an_earlier_study(folder: Path) -> str:
     """A bundle's lineage says whose labels reached the encoder in it."""
+    said = "a teacher of an earlier study"
     try:
         supervision = read_card(folder).lineage.get("supervision", "")
     except RegistryError:  # the folder was needed to train, and is not to register
-        return "a teacher of an earlier study, whose card is not there any more"
-    return (
-        f"a teacher of an earlier study that learnt from {supervision}"
-        if supervision
-        else "a teacher of an earlier study"
-    )
+        return f"{said}, whose card is not there any more"
+    return f"{said} that learnt from {supervision}" if supervision else said
 
 
 def initial_supervision(backbone: ImageBackbone) -> str:
     """The same of a backbone that trains on: of the file that it begins at."""
-    given = isinstance(backbone, ResNetConfig) and backbone.weights_file is not None
-    return "initial weights that were trained elsewhere" if given else ""
+    return "initial weights that were trained elsewhere" if begins_at_a_file(backbone) else ""
 
 
 def build_teacher(teacher: Teacher) -> Encoder:

@@ -114,23 +114,10 @@ def build_part(plan: PartPlan, on_object: Callable[[], None] | None = None) -> N
 
 def _made(plan: PartPlan, entry: Entry, files: PartFiles, clock: PackTimes) -> PartObject:
     """The object from its files, appended only when all of them can be used. Raises DataError."""
-    item, config, size = entry.item, plan.config, plan.image_size
+    item = entry.item
     with clock("parse"):
         digest = source_digest(item)
-    if config.surface_points is not None:
-        with clock("parse"):
-            mesh, read = read_surface(item.gaussians, config, generator(item.key, config, 2))
-        ordered = ordered_points(item, read, config, clock)
-        with clock("render"):
-            views = mesh_views(mesh, item.gaussians, config, size)
-    else:
-        with clock("parse"):
-            read = read_points(
-                item.gaussians, spz_axes=config.spz_axes, beside=item.beside, drop_bad_rows=plan.drop_bad_rows
-            )
-        ordered = ordered_points(item, read, config, clock)
-        with clock("decode" if item.views else "render"):
-            views = _views(item, ordered, config, size)
+    ordered, views = (_of_mesh if plan.config.surface_points is not None else _of_points)(plan, item, clock)
     carried = {**views.carried, **ordered.carried}
     with clock("write"):
         files.write("gaussians.f32", ordered.geometry)
@@ -158,6 +145,26 @@ def _made(plan: PartPlan, entry: Entry, files: PartFiles, clock: PackTimes) -> P
         dropped=ordered.dropped,
         groups=ordered.groups,
     )
+
+
+def _of_mesh(plan: PartPlan, item: SplatObject, clock: PackTimes) -> tuple[Ordered, ObjectViews]:
+    config = plan.config
+    with clock("parse"):
+        mesh, read = read_surface(item.gaussians, config, generator(item.key, config, 2))
+    ordered = ordered_points(item, read, config, clock)
+    with clock("render"):
+        return ordered, mesh_views(mesh, item.gaussians, config, plan.image_size)
+
+
+def _of_points(plan: PartPlan, item: SplatObject, clock: PackTimes) -> tuple[Ordered, ObjectViews]:
+    config = plan.config
+    with clock("parse"):
+        read = read_points(
+            item.gaussians, spz_axes=config.spz_axes, beside=item.beside, drop_bad_rows=plan.drop_bad_rows
+        )
+    ordered = ordered_points(item, read, config, clock)
+    with clock("decode" if item.views else "render"):
+        return ordered, _views(item, ordered, config, plan.image_size)
 
 
 def _views(item: SplatObject, ordered: Ordered, config: PackConfig, size: int) -> ObjectViews:
