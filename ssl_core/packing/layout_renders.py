@@ -21,7 +21,7 @@ from ssl_core.errors import LayoutError
 from ssl_core.files.source import FileSource, Source
 from ssl_core.packing.layout_reference import PART_LABELS
 from ssl_core.packing.listing import Listing, list_tree
-from ssl_core.packing.objects import SAFE_NAME, Problem, SplatObject, summed, unsafe_name
+from ssl_core.packing.objects import SAFE_NAME, Problem, SplatObject, unsafe_name
 from ssl_core.packing.split_lists import LIST_SUFFIXES, Key, Listed, is_list, read_lists
 
 CLOUD = "pcl_1024_fps_trimesh.npy"
@@ -69,8 +69,6 @@ def rendered_objects(
         else:
             held = each.split == "val" if key[0] in validated and each.split != "test" else None
             objects.append(replace(found, validation=held))
-    unlisted = [images.place("/".join(key)) for key in sorted(models.keys() - listed.keys())]
-    problems += summed(unlisted, images.root, "model in no split list; add it to one")
     return clouds.coloured(objects), problems
 
 

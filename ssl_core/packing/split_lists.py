@@ -78,12 +78,14 @@ def read_lists(
         if listed.split != split:
             both[key] = None
         listed.views |= set() if view is None else {view}
-    for twice in both:
-        del found[twice]
     places, reason = ["/".join(key) for key in both], "model in the lists of several splits; take it out of all but one"
     problems = summed(places, root, reason)
+    everyone = {(class_name, name) for class_name, names in models.items() for name in names}
+    unlisted = ["/".join(key) for key in sorted(everyone - found.keys())]
+    problems += summed(unlisted, root, "model in no split list; add it to one")
     reason = "listed model without pictures, or of several classes (write <class>/<model>); fetch it or take it off"
-    return found, problems + summed([*missing], root, reason)
+    problems += summed([*missing], root, reason)
+    return {key: listed for key, listed in found.items() if key not in both}, problems
 
 
 def _entries(
@@ -114,7 +116,7 @@ def _resolve(
 
 
 def _words(path: str) -> list[str]:
-    return re.split(r"[/_]", path.rpartition(".")[0])
+    return re.split(r"[/_.-]", path.rpartition(".")[0])
 
 
 def _split_of(path: str) -> ListedSplit | None:
