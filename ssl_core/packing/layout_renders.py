@@ -148,7 +148,7 @@ class _Clouds:
     def of(self, key: Key) -> Source | Problem:
         """The cloud of a model, or that there is none, or which."""
         found, place = self._found.get(key, {}), self.listing.place("/".join(key))
-        plain = {name: source for name, source in found.items() if not name.endswith(COLOURED)}
+        plain = {name: source for name, source in found.items() if not name.endswith(COLOURED)} or found
         if CLOUD in plain:
             return plain[CLOUD]
         if len(plain) == 1:

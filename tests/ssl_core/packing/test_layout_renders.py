@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from plain_sets import zipped
 from renders_set import (
     POINTS,
     SIZE,
@@ -261,6 +262,18 @@ def test_what_lists_and_folders_do_not_agree_on(copied):
     assert "listed model without pictures" in reasons["etc"]
     assert "listed model without pictures" in reasons["nobody_3"]
     assert reasons[f"01ab{TABLE}"] == "model in no split list; add it to one"
+
+
+def test_archives_of_one_class_are_read_in_place(copied, tmp_path):
+    for part in ("images", "points"):
+        zipped(copied / part / TABLE, tmp_path / f"{part}.zip", f"ShapeNet/{TABLE}/")
+        shutil.rmtree(copied / part / STAND)
+    found = [find_objects(*places, copied / "splits") for places in (
+        (tmp_path / "points.zip", tmp_path / "images.zip"), (copied / "points", copied / "images"),
+    )]  # fmt: skip
+    keys = [[item.key for item in objects] for objects, _ in found]
+    assert keys[0] == keys[1]
+    assert len(keys[0]) == sum(SPLITS.values())
 
 
 def test_axes_of_the_set_are_turned_by_a_rotation():
