@@ -90,9 +90,13 @@ def _composited(view: Source, mask_file: Source | None) -> tuple[Pixels, Pixels]
         mask, where = decode_image(_bytes(mask_file), str(mask_file))[..., 0], mask_file
     if mask.shape != pixels.shape[:2]:
         raise ImageError(f"{where}: is {_shape(mask)} pixels, its picture {_shape(pixels)}; make them of one size")
-    if not mask.any() or mask.min() == WHITE:
-        kind = "full: it covers every pixel" if mask.any() else "empty: it covers no pixel"
-        raise ImageError(f"{where}: the mask is {kind}; render the object whole, or leave the picture out")
+    if mask.max() <= 1 or mask.min() == WHITE:  # people also save 0 and 1
+        kind = (
+            "full: it covers every pixel"
+            if mask.min() == WHITE
+            else f"empty: its largest value is {mask.max()} of {WHITE}"
+        )
+        raise ImageError(f"{where}: the mask is {kind}; write 255 on the object and 0 beside it, or leave it out")
     see_through = alpha is not None and (alpha < WHITE).any()  # decoding has laid it over white
     return pixels if see_through else over_white(pixels, mask), mask
 

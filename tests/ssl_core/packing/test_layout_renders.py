@@ -187,7 +187,7 @@ def test_bad_input_is_named_before_there_is_a_pack(copied, tmp_path):
         (folders[1] / f"mask_{i}.png").unlink()
     Image.new("RGB", (SIZE, SIZE - 8)).save(folders[2] / "render_1.png")
     Image.new("L", (SIZE, SIZE - 8), 9).save(folders[2] / "mask_1.png")
-    Image.new("L", (SIZE, SIZE)).save(folders[3] / "mask_2.png")
+    Image.new("L", (SIZE, SIZE), 1).save(folders[3] / "mask_2.png")
     Image.new("L", (SIZE, SIZE), 255).save(folders[4] / "mask_2.png")
     (folders[5] / "view.txt").write_text("10 20 0 2\n30 40 0 2\n\n")
     (folders[6] / "view.txt").unlink()
@@ -212,7 +212,7 @@ def test_bad_input_is_named_before_there_is_a_pack(copied, tmp_path):
     for folder, name, words in (
         (folders[1], "render_0.png", "has no mask: write mask_<number>.png beside it"),
         (folders[2], "render_1.png", f"is {SIZE} x {SIZE - 8} pixels; expected a square"),
-        (folders[3], "mask_2.png", "the mask is empty: it covers no pixel"),
+        (folders[3], "mask_2.png", "the mask is empty: its largest value is 1 of 255"),
         (folders[4], "mask_2.png", "the mask is full: it covers every pixel"),
         (folders[5], "view.txt", "has 2 lines, and picture 2 needs line 3"),
         (folders[9], "mask_0.png", f"is {2 * SIZE} x {2 * SIZE} pixels, its picture {SIZE} x {SIZE}"),
