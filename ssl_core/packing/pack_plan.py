@@ -113,8 +113,8 @@ def plan_pack(
         PackError: two objects of one key.
     """
     # absolute: the plan travels to processes elsewhere, and refusals must read the same from every place
-    places = (None if place is None else place.absolute() for place in (images, splits))
-    objects, problems = _found(points.absolute(), *places, config)
+    images, splits = (None if place is None else place.absolute() for place in (images, splits))
+    objects, problems = _found(points.absolute(), images, splits, config)
     objects = sorted(objects, key=lambda item: item.key)
     entries = []
     for item in objects:

@@ -142,7 +142,7 @@ def _read(source: Source, split: ListedSplit | None) -> dict[ListedSplit, list[s
     except DataError as error:
         text = str(error)
         raise LayoutError(text if str(source) in text else f"{source}: {text}") from None
-    by_split = found if isinstance(found, dict) else {split: found}
+    by_split: dict[Any, Any] = found if isinstance(found, dict) else {split: found}
     if not set(by_split) <= set(get_args(ListedSplit)) or not all(map(_are_names, by_split.values())):
         raise LayoutError(
             f"{source}: is no list of names, nor lists by split ('train', 'val', 'test'), as its own name has no split "
