@@ -69,8 +69,8 @@ def read_lists(
     found: dict[Key, Listed] = {}
     both: dict[Key, None] = {}
     missing: dict[str, None] = {}
-    for split, class_name, entry in _entries(files, models):
-        key, view = _resolve(entry, class_name, models, of_model)
+    for split, named, entry in _entries(files, models):
+        key, view = _resolve(entry, named, models, of_model)
         if key is None:
             missing[entry] = None
             continue
