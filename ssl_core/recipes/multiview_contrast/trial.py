@@ -2,8 +2,9 @@
 (`ssl_core.recipes.multiview_contrast.image_output`). One trial of it, on one device.
 
 A batch holds `points` [B, N, D], a second sampling `again` where agreement is asked for, `target` [B, F], the teacher's
-features of the object, what the image output reads of two of its `views`, and where local contrast is asked for, pairs
-of points and pixels (`local_contrast`). Everything random follows from (seed, epoch). The test split is never read
+features of the object, what the image output reads of some of its `views`, and where local contrast is asked for, pairs
+of points and pixels (`local_contrast`). After it may come batches of other `views` of its objects alone: further steps
+of the image output (`image.steps`). Everything random follows from (seed, epoch). The test split is never read
 here, and the teacher is no part of what is trained or kept.
 """
 
@@ -87,11 +88,13 @@ class MultiviewContrastTrial:
         self.sampler = PointSampler(pack, config.points, np.concatenate([self.fit, pack.objects("val")]))
         self.batch_size = min(config.training.batch_size, len(self.fit))
         self.learns = config.heads.kind == "mlp"
-        self.steps_per_epoch = len(self.fit) // self.batch_size if self.learns else 0
         self.teacher = TeacherFeatures.of(teacher, pack)
         self.teacher_network = given_network(config.teacher.network, pack, teacher.parent, device)
         self._targets = self.teacher.targets(self.fit)
         self.networks = MultiviewContrastModels(config, pack, self.teacher, seed)
+        self.image_steps = self.networks.image.steps if self.networks.image.trained() else 1
+        self.steps_per_epoch = len(self.fit) // self.batch_size * self.image_steps if self.learns else 0
+        self._seen: tuple[Tensor, Tensor] | None = None
         self.local: LocalPairs | None = None
         if local is not None:
             self.local = LocalPairs.opened(config.pairs, local, self.sampler, self.teacher.views.shape[1])
@@ -111,17 +114,22 @@ class MultiviewContrastTrial:
         rng = np.random.default_rng([self.seed, 1, epoch])
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         for batch in prefetched(self._gathered(rng), self.device):
-            points = {"points": self._augmented(batch["points"], generator, batch.get("in_pairs"))}
+            points = {}
+            if "points" in batch:
+                points["points"] = self._augmented(batch["points"], generator, batch.get("in_pairs"))
             if "again" in batch:
                 points["again"] = self._augmented(batch["again"], generator)
             yield {**batch, **points, "views": self.networks.image.augmented(batch["views"], generator)}
 
     def samples(self, batch: Batch) -> int:
-        """Objects."""
-        return len(batch["points"])
+        """Objects, each once."""
+        return len(batch["points"]) if "points" in batch else 0
 
     def losses(self, batch: Batch) -> Mapping[str, LossTerms]:
         """Of the point network, and of the image output, which the point network does not hear of."""
+        if "points" not in batch:
+            assert self._seen is not None, "such a batch follows one with the points of its objects"
+            return {"image": self.networks.image.loss(batch["views"], *self._seen)}
         settings = self.config.loss
         twice = settings.agreement_weight > 0
         points = torch.cat([batch["points"], batch["again"]]) if twice else batch["points"]
@@ -148,8 +156,9 @@ class MultiviewContrastTrial:
             total = total + settings.local_weight * terms["local"]
         losses = {"points": LossTerms(total, terms)}
         if self.networks.image.trained():
-            seen = self.networks.read({name: part[: len(target)] for name, part in parts.items()})
+            seen = self.networks.taught({name: part[: len(target)] for name, part in parts.items()})
             losses["image"] = self.networks.image.loss(batch["views"], seen, target)
+            self._seen = seen.detach(), target
         return losses
 
     def parameters(self) -> Mapping[str, tuple[ParameterGroup, ...]]:
@@ -181,6 +190,8 @@ class MultiviewContrastTrial:
             if self.local is not None:
                 batch |= self.local.draw(objects, picked, points[..., :3], rng)
             yield {**batch, "again": torch.from_numpy(self.sampler.sample(objects, rng))} if twice else batch
+            for _ in range(self.image_steps - 1):
+                yield self.networks.image.batch(objects, rng)
 
     def _augmented(self, points: Tensor, generator: torch.Generator, staying: Tensor | None = None) -> Tensor:
         return augment_points(points, self.config.points, self.config.augment, generator, staying)
@@ -232,7 +243,7 @@ class MultiviewContrastTrial:
             regression.solve_into(head.ridge, target)
             parts["ridge"] = head.ridge(features.to(self.device)).cpu()
         if image.head.ridge is not None:
-            image.solve(self.fit, self.networks.read(parts), target)
+            image.solve(self.fit, self.networks.taught(parts), target)
 
     def _point_parts(self, objects: NDArray[np.int64], draw: int) -> dict[Part, Tensor]:
         """[objects, F] on the CPU, of one draw of points."""
