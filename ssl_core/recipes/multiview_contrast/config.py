@@ -174,7 +174,7 @@ def quick() -> MultiviewContrastConfig:
     return MultiviewContrastConfig(
         points=PointsContract(features=("xyz", "normal_tensor"), num_points=256, sampling="uniform"),
         teacher=TeacherConfig(network=PackagedTeacher(image_size=96)),
-        image=AdapterConfig(steps=8, learns="hidden"),
+        image=AdapterConfig(learns="hidden"),
         training=TrainingConfig(
             epochs=20, batch_size=32, optimizer=AdamWConfig(lr=2e-3), schedule=CosineSchedule(warmup=0.1)
         ),
