@@ -79,8 +79,11 @@ class FeatureSource:
                 numbers = (self.config.point_number(draw) for draw in range(self.config.point_draws))
                 return RawFeatures(points=[self._points(encoder, identity, number, times, steps) for number in numbers])
             case ImageEncoderCard():
-                read = {"pack": self.pack, "objects": self.objects, "image_size": card.contract.image_size}
-                compute = partial(image_features, **read, times=times, steps=steps)
+                size = card.contract.image_size
+
+                def compute(network: nn.Module) -> Features:
+                    return image_features(network, self.pack, self.objects, size, times=times, steps=steps)
+
                 return RawFeatures(views=self.of_images("views", encoder, identity, compute))
             case _:
                 assert_never(card)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def sample(
     out: Annotated[Path, typer.Option(help="folder to write points/ and images/ into")],
     train_per_class: Annotated[int, typer.Option(min=1)] = 24,
-    test_per_class: Annotated[int, typer.Option(min=1)] = 12,
+    test_per_class: Annotated[int, typer.Option(min=1)] = 24,
     views: Annotated[int, typer.Option(min=1)] = 8,
     image_size: Annotated[int, typer.Option(min=16)] = 64,
     gaussians: Annotated[int, typer.Option(min=64)] = 1500,

@@ -63,6 +63,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "teacher.network.kind": "trained",
         "teacher.network.backbone": {"kind": "small_cnn", "channels": [8, 12]},
         "teacher.network.epochs": 2,
+        "image.steps": 3,
     },
 }
 """Of recipes with options that change what is trained and kept, a second case for the kit of sessions."""

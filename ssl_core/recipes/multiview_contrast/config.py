@@ -93,6 +93,10 @@ class AdapterConfig(Config):
         default=4, ge=1, description="per object and step; pooled in the hidden layer, as when it is read"
     )
     rate: float = Field(default=2.0, gt=0, description="factor on training.optimizer.lr")
+    steps: int = Field(default=1, ge=1, description="gradient steps per training step, each on other views")
+    learns: Literal["read", "hidden"] = Field(
+        default="read", description="of the point network: the exported parts, or its head's hidden layer in any case"
+    )
 
 
 class StudentConfig(Config):
@@ -154,6 +158,12 @@ class MultiviewContrastConfig(RecipeConfig):
             student = initial_supervision(self.image.backbone)
         return " and ".join(filter(None, (teacher, student)))
 
+    @property
+    def taught(self) -> tuple[Part, ...]:
+        """Parts of the point network that the image output hears of."""
+        hidden = isinstance(self.image, AdapterConfig) and self.image.learns == "hidden" and self.heads.kind == "mlp"
+        return ("hidden",) if hidden else self.heads.read_points
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         loss = self.loss
@@ -190,6 +200,7 @@ def quick() -> MultiviewContrastConfig:
     return MultiviewContrastConfig(
         points=PointsContract(features=("xyz", "normal_tensor"), num_points=256, sampling="uniform"),
         teacher=TeacherConfig(network=PackagedTeacher(image_size=96)),
+        image=AdapterConfig(learns="hidden"),
         training=TrainingConfig(
             epochs=20, batch_size=32, optimizer=AdamWConfig(lr=2e-3), schedule=CosineSchedule(warmup=0.1)
         ),

@@ -2,8 +2,9 @@
 (`ssl_core.recipes.multiview_contrast.image_output`). One trial of it, on one device.
 
 A batch holds `points` [B, N, D], a second sampling `again` where agreement is asked for, `target` [B, F], the teacher's
-features of the object, what the image output reads of two of its `views`, and where local contrast is asked for, pairs
-of points and pixels (`local_contrast`). Everything random follows from (seed, epoch). The test split is never read
+features of the object, what the image output reads of some of its `views`, and where local contrast is asked for, pairs
+of points and pixels (`local_contrast`). After it may come batches of other `views` of its objects alone: further steps
+of the image output (`image.steps`). Everything random follows from (seed, epoch). The test split is never read
 here, and the teacher is no part of what is trained or kept.
 """
 
@@ -48,12 +49,13 @@ class MultiviewContrastTrial(PointsTrial):
     ) -> None:
         super().__init__(config, pack, seed, device)
         self.learns = config.heads.kind == "mlp"
-        if not self.learns:
-            self.steps_per_epoch = 0
         self.teacher = TeacherFeatures.of(teacher, pack)
         self.teacher_network = given_network(config.teacher.network, pack, teacher.parent, device)
         self._targets = self.teacher.targets(self.fit)
         self.networks = MultiviewContrastModels(config, pack, self.teacher, seed)
+        self.image_steps = self.networks.image.steps if self.networks.image.trained() else 1
+        self.steps_per_epoch = len(self.fit) // self.batch_size * self.image_steps if self.learns else 0
+        self._seen: tuple[Tensor, Tensor] | None = None
         self.local: LocalPairs | None = None
         if local is not None:
             self.local = LocalPairs.opened(config.pairs, local, self.sampler, self.teacher.views.shape[1])
@@ -72,13 +74,22 @@ class MultiviewContrastTrial(PointsTrial):
             return
         rng, generator = self._generators(epoch)
         for batch in prefetched(self._gathered(rng), self.device):
-            points = {"points": self._augmented(batch["points"], generator, batch.get("in_pairs"))}
+            points = {}
+            if "points" in batch:
+                points["points"] = self._augmented(batch["points"], generator, batch.get("in_pairs"))
             if "again" in batch:
                 points["again"] = self._augmented(batch["again"], generator)
             yield {**batch, **points, "views": self.networks.image.augmented(batch["views"], generator)}
 
+    def samples(self, batch: Batch) -> int:
+        """Objects, each once."""
+        return len(batch["points"]) if "points" in batch else 0
+
     def losses(self, batch: Batch) -> Mapping[str, LossTerms]:
         """Of the point network, and of the image output, which the point network does not hear of."""
+        if "points" not in batch:
+            assert self._seen is not None, "such a batch follows one with the points of its objects"
+            return {"image": self.networks.image.loss(batch["views"], *self._seen)}
         settings, networks, target = self.config.loss, self.networks, batch["target"]
         twice, told = "again" in batch, dict[str, Tensor]()
         points = torch.cat([batch["points"], batch["again"]]) if twice else batch["points"]
@@ -95,8 +106,9 @@ class MultiviewContrastTrial(PointsTrial):
             told["pairs_repeated"] = batch["pairs_repeated"].mean()
         losses = {"points": summed(terms, **told)}
         if networks.image.trained():
-            seen = networks.read({name: part[: len(target)] for name, part in parts.items()})
+            seen = networks.taught({name: part[: len(target)] for name, part in parts.items()})
             losses["image"] = networks.image.loss(batch["views"], seen, target)
+            self._seen = seen.detach(), target
         return losses
 
     def parameters(self) -> Mapping[str, tuple[ParameterGroup, ...]]:
@@ -124,6 +136,8 @@ class MultiviewContrastTrial(PointsTrial):
             if self.local is not None:
                 batch |= self.local.draw(objects, picked, points[..., :3], rng)
             yield {**batch, "again": torch.from_numpy(self.sampler.sample(objects, rng))} if twice else batch
+            for _ in range(self.image_steps - 1):
+                yield self.networks.image.batch(objects, rng)
 
     # ---- validation
 
@@ -172,7 +186,7 @@ class MultiviewContrastTrial(PointsTrial):
             regression.solve_into(head.ridge, target)
             parts["ridge"] = head.ridge(features.to(self.device)).cpu()
         if image.head.ridge is not None:
-            image.solve(self.fit, self.networks.read(parts), target)
+            image.solve(self.fit, self.networks.taught(parts), target)
 
     def _image_parts(self) -> dict[Part, Tensor]:
         """Of the probe's objects: evenly spaced views, pooled by their maximum."""

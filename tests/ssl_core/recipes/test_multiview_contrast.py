@@ -194,6 +194,42 @@ def test_the_adapter_predicts_standardised_points_from_the_maximum_over_views(ti
     np.testing.assert_allclose(float(found), 1 - cosines.mean(), rtol=1e-5)
 
 
+def test_further_steps_of_the_adapter_see_other_views_of_the_same_objects_and_move_it_alone(
+    tiny_pack: Pack, stage: Path
+) -> None:
+    once, trial = (trial_of(tiny_pack, stage, **{"image.steps": steps}) for steps in (1, 3))
+    batches, plain = list(trial.batches(0)), list(once.batches(0))
+    assert len(batches) == trial.steps_per_epoch == 3 * once.steps_per_epoch == 3 * len(plain)
+    assert [trial.samples(batch) for batch in batches[:3]] == [once.samples(plain[0]), 0, 0]
+    torch.testing.assert_close(batches[0]["points"], plain[0]["points"], rtol=0, atol=0)
+    for batch in batches[1:3]:
+        assert batch.keys() == {"views"}
+        assert not torch.equal(batch["views"], batches[0]["views"])
+    trial.losses(batches[0])
+    with torch.no_grad():
+        seen = trial.networks.read(trial.networks.parts(batches[0]["points"])[0])
+        wanted = trial.networks.image.loss(batches[1]["views"], seen, batches[0]["target"]).total
+    losses = trial.losses(batches[1])
+    assert losses.keys() == {"image"}
+    torch.testing.assert_close(losses["image"].total.detach(), wanted)
+    trial.networks.zero_grad()
+    losses["image"].total.backward()
+    assert all(p.grad is None for p in (*trial.networks.points.parameters(), *trial.networks.head.trained()))
+    assert all(p.grad is not None for p in trial.networks.image.trained())
+
+
+def test_the_adapter_may_learn_the_hidden_layer_whatever_is_exported(tiny_pack: Pack, stage: Path) -> None:
+    """But not where nothing is trained: an untrained layer says nothing of an object."""
+    exported = {"heads.points": ["head"], "image.learns": "hidden"}
+    trial = trial_of(tiny_pack, stage, **exported)
+    parts = trial.networks.parts(next(iter(trial.batches(0)))["points"])[0]
+    torch.testing.assert_close(trial.networks.taught(parts), parts["hidden"], rtol=0, atol=0)
+    assert trial.networks.image.head.output.out_features == parts["hidden"].shape[1] != parts["head"].shape[1]
+    assert trial.config.taught == ("hidden",)
+    assert small(**{**exported, "image.learns": "read"}).taught == ("head",)
+    assert small(**{**exported, "heads.kind": "ridge"}).taught == ("ridge",)
+
+
 @pytest.mark.parametrize("target", ["teacher", "points"])
 def test_a_student_learns_from_views_and_the_points_do_not_hear_of_it(
     target: str, tiny_pack: Pack, stage: Path
