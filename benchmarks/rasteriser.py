@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.point_pictures import compared
 from benchmarks.table import Comparison, Section, ratio_table
 from benchmarks.timing import compare, one_thread
 from ssl_core.gaussians.gaussian_cloud import SH_C0
@@ -32,11 +33,13 @@ class Sizes:
     gaussians: int = 2000
     images: tuple[int, ...] = (64, 128)
     twin_image: int = 64
+    points: int = 1024
+    points_image: int = 64
     repetitions: int = 3
     at_least: float = 0.1
 
 
-QUICK = Sizes(gaussians=60, images=(16,), twin_image=16, repetitions=2, at_least=0.0)
+QUICK = Sizes(gaussians=60, images=(16,), twin_image=16, points=60, points_image=16, repetitions=2, at_least=0.0)
 
 
 def measure(quick: bool = False) -> Section:
@@ -52,13 +55,22 @@ def measure(quick: bool = False) -> Section:
         camera = orbit_cameras(1, sizes.twin_image)[0]
         torch.testing.assert_close(forward(tiles, double, camera), forward(twin, double, camera), rtol=0, atol=1e-9)
         tables[1] += both_ways(twin, double, camera, sizes)
+        points = compared(sizes.points, sizes.points_image, sizes.repetitions, sizes.at_least)
     return Section(
         title="Rasteriser",
         shows=f"What the tiles save on a picture of {sizes.gaussians:,} Gaussians.",
         baseline="The baseline evaluates every Gaussian at every pixel: first as whole-tensor operations with "
         "automatic gradients in float32, then as the tests' slow twin, a loop over Gaussians in float64.",
-        tables=(ratio_table(tables[0], "dense, whole tensors"), ratio_table(tables[1], "slow twin, float64")),
-        notes=("In the second table ours computes in float64 too.",),
+        tables=(
+            ratio_table(tables[0], "dense, whole tensors"),
+            ratio_table(tables[1], "slow twin, float64"),
+            ratio_table(points, "every point at every pixel"),
+        ),
+        notes=(
+            "In the second table ours computes in float64 too.",
+            "The third is of point clouds, masks and colours of one step of image_to_points, batch 2, four views, "
+            "beside its reference's dense projection.",
+        ),
     )
 
 

@@ -54,6 +54,11 @@ Sampling = Literal["fps", "uniform", "uniform_with_replacement", "opacity_weight
 
 `opacity_weighted` takes no Gaussian twice; each next one is drawn with a probability proportional to its alpha.
 """
+Background = Literal["white", "black"]
+
+
+def _white(background: Background) -> bool:
+    return background == "white"
 
 
 class PointsContract(Config):
@@ -115,6 +120,11 @@ class ImageContract(Config):
     image_size: int = Field(default=64, ge=8)
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    background: Background = Field(
+        default="white",
+        exclude_if=_white,  # contracts of before keep their digests
+        description="what objects are seen before",
+    )
 
     @property
     def input_shape(self) -> tuple[int, ...]:

@@ -70,11 +70,16 @@ def evaluate_registered(
             folder.mkdir()
         found = _loaded(fetch(store, version, mine), device)
         companion = _companion(store, version, theirs)
+        beside = [] if companion is None else [companion]
+        for number, reference in enumerate(() if config is None else config.companions):
+            folder = Path(scratch) / f"asked-{number}"
+            folder.mkdir()
+            beside.append(fetch(store, store.resolve(reference), folder))
         context = Context(
             title=version.reference,
             identity=found.identity,
             cache=kept_features(store),
-            companions=() if companion is None else (_loaded(companion, device),),
+            companions=tuple(_loaded(bundle, device) for bundle in beside),
             tell=tell,
         )
         if before is not None and config is not None:

@@ -18,6 +18,7 @@ from ssl_core.data.point_sampler import check_contract
 from ssl_core.models.bundle import add_onnx, save_bundle
 from ssl_core.models.cards import ImageEncoderCard, PointEncoderCard, SceneFieldCard
 from ssl_core.models.imported import Imported, ImportReport
+from ssl_core.models.reconstruction_cards import PoseEstimatorCard, ReconstructorCard
 
 REPORT_FILE = "import.json"
 
@@ -68,7 +69,7 @@ def check_pack(imported: Imported, pack: Pack) -> None:
         match made.card:
             case PointEncoderCard(contract=contract):
                 check_contract(pack, contract)
-            case ImageEncoderCard() | SceneFieldCard():
+            case ImageEncoderCard() | SceneFieldCard() | ReconstructorCard() | PoseEstimatorCard():
                 pass
             case _:
                 assert_never(made.card)

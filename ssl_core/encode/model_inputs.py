@@ -5,7 +5,7 @@ A cloud of Gaussians becomes the `[N, D]` input of a point encoder:
     keep alpha above the threshold -> choose num_points (contract's sampling) -> centre, scale, columns of the contract
 
 A cloud's sample depends on the seed and the cloud alone, never on its companions. A picture of any size becomes the
-`[3, S, S]` input of an image encoder.
+`[3, S, S]` input of what reads images.
 """
 
 from pathlib import Path
@@ -13,11 +13,13 @@ from typing import assert_never
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from ssl_core.contracts import ImageContract, PointsContract
 from ssl_core.data.augment import whole_images
+from ssl_core.data.backgrounds import over_black
 from ssl_core.data.pack_arrays import rows_of
 from ssl_core.data.point_columns import REST_GROUPS, assemble, check_groups
 from ssl_core.data.sampling import (
@@ -31,10 +33,12 @@ from ssl_core.data.sampling import (
     weighted_keys,
 )
 from ssl_core.errors import ImageError, InfeasibleError
-from ssl_core.files.image_files import read_image
+from ssl_core.files.image_files import read_with_mask
 from ssl_core.gaussians.gaussian_cloud import GAUSSIAN_GROUPS, GaussianCloud
 
 Array = NDArray[np.float32]
+_NEARLY_BLACK = 24
+"""of 255"""
 
 
 def points_input(
@@ -116,16 +120,45 @@ Picture = Path | str | NDArray[np.uint8]
 
 
 def image_input(picture: Picture, contract: ImageContract, what: str = "the picture") -> Tensor:
-    """[3, S, S] float32 in [0, 1], squeezed to a square as views of a pack are; transparency is laid over white.
+    """[3, S, S] float32 in [0, 1], over the contract's background.
+
+    Over white, a picture is squeezed to a square as views of a pack are. Over black it is padded to one: what draws the
+    object that it sees must not see it distorted.
 
     Args:
         picture: a file, or uint8 [H, W, 3].
 
     Raises ImageError: no readable image, or an array of another shape or type.
     """
-    pixels = read_image(picture) if isinstance(picture, Path | str) else _checked(picture, what)
-    channels_first = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
-    return whole_images(channels_first[None], contract.image_size)[0]
+    if isinstance(picture, Path | str):
+        pixels, mask = read_with_mask(picture)
+    else:
+        pixels, mask = _checked(picture, what), None
+    stored = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None]
+    match contract.background:
+        case "white":
+            pass
+        case "black":
+            stored = _squared(stored if mask is None else over_black(stored, torch.from_numpy(mask)[None]))
+        case _:
+            assert_never(contract.background)
+    return whole_images(stored, contract.image_size)[0]
+
+
+def has_own_background(picture: Path | str) -> bool:
+    """Whether a file knows no transparency and its border is not black: what reads objects over black takes the
+    background for part of the object. Raises ImageError."""
+    pixels, mask = read_with_mask(picture)
+    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    return mask is None and bool(np.median(border.max(axis=1)) > _NEARLY_BLACK)
+
+
+def _squared(images: Tensor) -> Tensor:
+    """[B, 3, H, W] -> [B, 3, L, L] with the longer side L, zeros on both sides of the shorter one."""
+    height, width = images.shape[2:]
+    side = max(height, width)
+    top, left = (side - height) // 2, (side - width) // 2
+    return F.pad(images, (left, side - width - left, top, side - height - top))
 
 
 def _checked(pixels: NDArray[np.uint8], what: str) -> NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""A model with its preprocessing: files in, features (or colours) out.
+"""A model with its preprocessing: files in, features (or colours, clouds, poses) out.
 
     encoder = registry.pull.load("cross-modal-points@champion")
     features = encoder.encode_ply(["chair.ply", "lamp.splat"])         # float32 [2, F]
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ssl_core.clouds.points_file import read_points
-from ssl_core.contracts import PointsContract
+from ssl_core.contracts import ImageContract, PointsContract
 from ssl_core.encode.model_inputs import Picture, image_input, points_input
 from ssl_core.errors import ConfigError
 from ssl_core.gaussians.formats.spz_axes import SpzAxes
@@ -26,6 +26,7 @@ from ssl_core.gaussians.gaussian_cloud import GaussianCloud
 from ssl_core.models.bundle import BundleCard
 from ssl_core.models.cards import Card, ImageEncoderCard, PointEncoderCard, SceneFieldCard
 from ssl_core.models.modes import device_of
+from ssl_core.models.reconstruction_cards import PoseEstimatorCard, ReconstructorCard
 
 Features = NDArray[np.float32]
 BATCH = 32
@@ -110,12 +111,30 @@ class LoadedModel:
         """
         match self.card:
             case ImageEncoderCard(contract=contract):
-                pass
+                return self._pictures(pictures, contract, batch)
             case _:
-                raise self._reads_other("images")
-        given = [pictures] if isinstance(pictures, Path | str | np.ndarray) else pictures
-        inputs = (image_input(picture, contract, f"picture {i}") for i, picture in enumerate(given))
-        return self._encode(inputs, batch)
+                raise self._reads_other("images", "features")
+
+    def reconstruct(self, pictures: Picture | Sequence[Picture], *, batch: int = BATCH) -> Features:
+        """[pictures, N, 6] clouds, xyz in the canonical frame and RGB in [0, 1], of image files or uint8 [H, W, 3]
+        arrays of one object each. Transparency is laid over black, which is what an array has to have behind the
+        object; what is not square is padded.
+
+        Raises ImageError as `encode_images`; ConfigError: this model makes something else.
+        """
+        match self.card:
+            case ReconstructorCard(contract=contract):
+                return self._pictures(pictures, contract, batch)
+            case _:
+                raise self._reads_other("images", "clouds")
+
+    def estimate_poses(self, pictures: Picture | Sequence[Picture], *, batch: int = BATCH) -> Features:
+        """[pictures, 2] azimuth and elevation of the camera in radians; arguments and errors as `reconstruct`."""
+        match self.card:
+            case PoseEstimatorCard(contract=contract):
+                return self._pictures(pictures, contract, batch)
+            case _:
+                raise self._reads_other("images", "poses")
 
     def render(self, rays: NDArray[np.float32] | Tensor, *, batch: int = 2**16) -> Features:
         """[R, 3] colours in [0, 1] of rays [R, 6]: origin and direction in the scene's coordinates.
@@ -134,6 +153,11 @@ class LoadedModel:
         given = torch.as_tensor(prepared)
         return self._encode(given.float() if given.is_floating_point() else given, batch)
 
+    def _pictures(self, pictures: Picture | Sequence[Picture], contract: ImageContract, batch: int) -> Features:
+        given = [pictures] if isinstance(pictures, Path | str | np.ndarray) else pictures
+        inputs = (image_input(picture, contract, f"picture {i}") for i, picture in enumerate(given))
+        return self._encode(inputs, batch)
+
     def _points(self) -> PointsContract:
         match self.card:
             case PointEncoderCard(contract=contract):
@@ -141,8 +165,12 @@ class LoadedModel:
             case _:
                 raise self._reads_other("Gaussians")
 
-    def _reads_other(self, asked: str) -> ConfigError:
+    def _reads_other(self, asked: str, wanted: str = "features") -> ConfigError:
         text = self.card.describe()
+        if text.reads == asked:
+            return ConfigError(
+                f"{self.reference} {text.does}; use {text.method}, or load a model that turns {asked} into {wanted}"
+            )
         return ConfigError(
             f"{self.reference} reads {text.reads}, not {asked}; use {text.method}, or load a model that reads {asked}"
         )
@@ -152,7 +180,7 @@ class LoadedModel:
         if batch < 1:
             raise ConfigError(f"batch {batch}: expected 1 or more")
         device = device_of(self.module)
-        parts = [np.empty((0, self.feature_dim), dtype=np.float32)]
+        parts = [np.empty((0, *self.card.output_shape), dtype=np.float32)]
         with torch.inference_mode():
             rest = iter(inputs)
             while some := list(islice(rest, batch)):

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ssl_core.data.augment import whole_images
+from ssl_core.data.backgrounds import views_over
 from ssl_core.errors import MissingDependencyError
 from ssl_core.evaluation.extract import Features, point_batch_count, point_batches
 from ssl_core.evaluation.features import FeatureSource, PooledCells, RawFeatures
@@ -187,7 +188,7 @@ def calibration_inputs(source: FeatureSource, train: int, device: torch.device) 
                 yield torch.from_numpy(points).to(device)
             case ImageEncoderCard():
                 views = source.pack.first_view[some] + rng.integers(0, source.pack.num_views[some])
-                stored = torch.from_numpy(source.pack.views[views]).to(device)
+                stored = views_over(source.pack, views, source.card.contract.background).to(device)
                 yield whole_images(stored, source.card.contract.image_size)
             case _:
                 assert_never(source.card)

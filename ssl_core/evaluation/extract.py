@@ -27,7 +27,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ssl_core.config import Config
+from ssl_core.contracts import Background
 from ssl_core.data.augment import whole_images
+from ssl_core.data.backgrounds import views_over
 from ssl_core.data.object_pack import Pack
 from ssl_core.data.point_sampler import PointSampler
 from ssl_core.errors import InfeasibleError, StorageError
@@ -88,6 +90,7 @@ def image_features(
     image_size: int,
     *,
     views: int | None = None,
+    background: Background = "white",
     times: ExtractionTimes | None = None,
     steps: Steps | None = None,
 ) -> Features:
@@ -95,14 +98,14 @@ def image_features(
 
     When an object has more than V views, they are taken evenly spaced over its views. Otherwise as `point_features`.
 
-    Raises InfeasibleError: an object has no view.
+    Raises InfeasibleError: an object has no view, or a background other than white is asked for without masks.
     """
     if int(pack.num_views[objects].min()) < 1:
         raise InfeasibleError("an object of the pack has no view, and an image encoder reads views; pack images too")
     places = spaced_views(pack, objects, views)
     index = places.reshape(-1)
     stored = (
-        torch.from_numpy(pack.views[index[start : start + _IMAGE_BATCH]]).to(device_of(encoder))
+        views_over(pack, index[start : start + _IMAGE_BATCH], background).to(device_of(encoder))
         for start in range(0, len(index), _IMAGE_BATCH)
     )
     batches = (whole_images(some, image_size) for some in stored)

@@ -79,10 +79,13 @@ class FeatureSource:
                 numbers = (self.config.point_number(draw) for draw in range(self.config.point_draws))
                 return RawFeatures(points=[self._points(encoder, identity, number, times, steps) for number in numbers])
             case ImageEncoderCard():
-                size = card.contract.image_size
+                size, behind = card.contract.image_size, card.contract.background
 
                 def compute(network: nn.Module) -> Features:
-                    return image_features(network, self.pack, self.objects, size, times=times, steps=steps)
+                    found: Features = image_features(
+                        network, self.pack, self.objects, size, background=behind, times=times, steps=steps
+                    )
+                    return found
 
                 return RawFeatures(views=self.of_images("views", encoder, identity, compute))
             case _:

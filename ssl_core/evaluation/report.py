@@ -4,6 +4,7 @@ A gate reads `Report.deciding`, `baseline` and `defects`, and whether two report
 report holds besides is its task's own affair (`ssl_core.evaluation.tasks`), which says it in words, tables and metrics.
 """
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,8 +22,9 @@ from ssl_core.evaluation.statistics import Interval, in_percent, paired_interval
 REPORT_FORMAT: Literal[3] = 3
 Table = tuple[str, Sequence[str], Sequence[Sequence[str]]]
 """title, heads, rows of cells"""
-Measure = Literal["accuracy", "squared error"]
-"""accuracy: shares of right answers in [0, 1]. squared error: negated mean squared errors, of colours in [0, 1]"""
+Measure = Literal["accuracy", "squared error", "chamfer distance", "angle"]
+"""accuracy: shares of right answers in [0, 1]. squared error: negated mean squared errors, of colours in [0, 1].
+chamfer distance: negated CD-L2 of clouds in a cube of side 1. angle: negated errors in radians"""
 
 
 class Scores(Config):
@@ -103,7 +105,8 @@ class ScoreScale:
 
 
 def scale_of(measure: Measure) -> ScoreScale:
-    """Accuracies in percent; squared errors as they are, their means as PSNR."""
+    """Accuracies in percent; squared errors as they are, their means as PSNR; distances times 1,000; angles in
+    degrees."""
     match measure:
         case "accuracy":
             percent = partial(in_percent, signed=True)
@@ -113,6 +116,25 @@ def scale_of(measure: Measure) -> ScoreScale:
         case "squared error":
             axis, number, signed = "negated squared error", "{:.3g}".format, "{:+.3g}".format
             return ScoreScale(1.0, axis, f"in {axis}", number, signed, lambda mean: f"{psnr(-mean):.2f} dB")
+        case "chamfer distance":
+            axis = "negated CD-L2 x 1000"
+            return ScoreScale(
+                1000.0,
+                axis,
+                f"in {axis}",
+                lambda value: f"{1000 * value:.2f}",
+                lambda value: f"{1000 * value:+.2f}",
+                lambda mean: f"CD-L2 x 1000 {-1000 * mean:.2f}",
+            )
+        case "angle":
+            return ScoreScale(
+                math.degrees(1),
+                "negated error [°]",
+                "degrees of negated error",
+                lambda value: f"{math.degrees(value):.1f}",
+                lambda value: f"{math.degrees(value):+.1f}",
+                lambda mean: f"{math.degrees(-mean):.1f}°",
+            )
         case _:
             assert_never(measure)
 
@@ -150,6 +172,11 @@ class TaskConfig(Config):
     @abstractmethod
     def covers(self, other: "TaskConfig") -> bool:
         """Whether a report under this config answers all that `other` asks."""
+
+    @property
+    def companions(self) -> tuple[str, ...]:
+        """References of registered models that it needs beside the one under evaluation."""
+        return ()
 
     @abstractmethod
     def not_measured(self) -> tuple[str, ...]:

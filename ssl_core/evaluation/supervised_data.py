@@ -15,7 +15,9 @@ from pydantic import Field
 from torch import Tensor
 
 from ssl_core.config import Config
+from ssl_core.contracts import ImageContract
 from ssl_core.data.augment import random_resized_crop, whole_images
+from ssl_core.data.backgrounds import views_over
 from ssl_core.data.object_pack import Pack
 from ssl_core.data.point_sampler import PointSampler
 from ssl_core.errors import InfeasibleError
@@ -68,7 +70,7 @@ def supervised_data(
         case PointEncoderCard():
             return SupervisedPoints(source.pack, source.sampler, train, test, config, seed)
         case ImageEncoderCard(contract=contract):
-            return SupervisedViews(source.pack, contract.image_size, train, test, config, seed)
+            return SupervisedViews(source.pack, contract, train, test, config, seed)
         case _:
             assert_never(source.card)
 
@@ -101,12 +103,13 @@ class SupervisedViews:
     """Views of labelled objects: each epoch another one of each, cropped."""
 
     def __init__(
-        self, pack: Pack, image_size: int, train: Indices, test: Indices, config: SupervisedConfig, seed: int
+        self, pack: Pack, contract: ImageContract, train: Indices, test: Indices, config: SupervisedConfig, seed: int
     ) -> None:
         fewest = int(pack.num_views[np.concatenate([train, test])].min())
         if fewest == 0:
             raise InfeasibleError("fine-tuning an image encoder needs a view of each object; pack images too")
-        self._pack, self._size, self._train, self._test = pack, image_size, train, test
+        self._pack, self._train, self._test = pack, train, test
+        self._size, self._background = contract.image_size, contract.background
         self._config, self._seed = config, seed
         self._views = min(config.test_views, fewest)
         self.steps = _steps(len(train), config.batch_size)
@@ -118,7 +121,7 @@ class SupervisedViews:
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         for objects in np.array_split(rng.permutation(self._train), self.steps):
             views = pack.first_view[objects] + rng.integers(0, pack.num_views[objects])
-            stored = torch.from_numpy(pack.views[views])
+            stored = views_over(pack, views, self._background)
             cropped = random_resized_crop(stored, self._size, self._config.crop_min_scale, generator)
             yield cropped, torch.from_numpy(pack.labels[objects])
 
@@ -128,7 +131,7 @@ class SupervisedViews:
         for objects in _blocks(self._test, max(1, _AT_ONCE // count)):
             spaced = (np.arange(count)[None] * pack.num_views[objects][:, None]) // count
             index = (pack.first_view[objects][:, None] + spaced).reshape(-1)
-            images = whole_images(torch.from_numpy(pack.views[index]), self._size)
+            images = whole_images(views_over(pack, index, self._background), self._size)
             yield images.unflatten(0, (len(objects), count))
 
 

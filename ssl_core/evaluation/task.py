@@ -4,6 +4,7 @@ A further kind of card is a case of `task_of` and, if its task is new, a member 
 names what is missing.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated, assert_never, get_args
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -19,13 +20,18 @@ from ssl_core.evaluation.report import Report, TaskConfig
 from ssl_core.evaluation.task_contract import Context, Evaluation, Task
 from ssl_core.evaluation.tasks.novel_view import NovelViewConfig, NovelViewReport, evaluate_field
 from ssl_core.evaluation.tasks.old_reports import report_of_format_2
+from ssl_core.evaluation.tasks.pose import PoseConfig, PoseReport, evaluate_pose
 from ssl_core.evaluation.tasks.probing import evaluate_encoder
 from ssl_core.evaluation.tasks.probing_report import EvaluationConfig, ProbingReport, full_protocol
+from ssl_core.evaluation.tasks.reconstruction import evaluate_reconstructor
+from ssl_core.evaluation.tasks.reconstruction_report import ReconstructionConfig, ReconstructionReport
 from ssl_core.models.cards import Card, CardKind, ImageEncoderCard, PointEncoderCard, SceneFieldCard
+from ssl_core.models.modes import device_of, threads
+from ssl_core.models.reconstruction_cards import PoseEstimatorCard, ReconstructorCard
 
-AnyConfig = EvaluationConfig | NovelViewConfig
-AnyReport = Annotated[ProbingReport | NovelViewReport, Field(discriminator="kind")]
-_REPORT: TypeAdapter[ProbingReport | NovelViewReport] = TypeAdapter(AnyReport)
+AnyConfig = EvaluationConfig | NovelViewConfig | ReconstructionConfig | PoseConfig
+AnyReport = Annotated[ProbingReport | NovelViewReport | ReconstructionReport | PoseReport, Field(discriminator="kind")]
+_REPORT: TypeAdapter[ProbingReport | NovelViewReport | ReconstructionReport | PoseReport] = TypeAdapter(AnyReport)
 
 
 def task_of(card: Card) -> Task:
@@ -47,6 +53,10 @@ def _task(kind: CardKind) -> Task:
             return PROBING
         case "scene_field":
             return NOVEL_VIEW
+        case "reconstructor":
+            return RECONSTRUCTION
+        case "pose_estimator":
+            return POSE
         case _:
             assert_never(kind)
 
@@ -62,7 +72,7 @@ def class_names(data: Dataset) -> tuple[str, ...]:
             assert_never(data)
 
 
-def parse_report(content: str | bytes) -> ProbingReport | NovelViewReport:
+def parse_report(content: str | bytes) -> ProbingReport | NovelViewReport | ReconstructionReport | PoseReport:
     """A report from its JSON, also one that was written before reports knew of cards (format 2).
 
     Raises ValueError for anything else: the model has to be evaluated again.
@@ -102,6 +112,31 @@ def _novel_view(
             raise InfeasibleError(_misfit(card, data, config, "a scene"))
 
 
+def _reconstruction(
+    model: nn.Module, card: Card, data: Dataset, config: TaskConfig, context: Context
+) -> Evaluation[Report]:
+    match card, data, config:
+        case ReconstructorCard(), ObjectPack(), ReconstructionConfig():
+            with _one_thread(model):
+                return evaluate_reconstructor(model, card, data, config, context)
+        case _:
+            raise InfeasibleError(_misfit(card, data, config, "objects"))
+
+
+def _pose(model: nn.Module, card: Card, data: Dataset, config: TaskConfig, context: Context) -> Evaluation[Report]:
+    match card, data, config:
+        case PoseEstimatorCard(), ObjectPack(), PoseConfig():
+            with _one_thread(model):
+                return evaluate_pose(model, card, data, config, context)
+        case _:
+            raise InfeasibleError(_misfit(card, data, config, "objects"))
+
+
+def _one_thread(model: nn.Module) -> AbstractContextManager[None]:
+    """On the CPU: several evaluations that run side by side would wait for each other's threads."""
+    return threads(1) if device_of(model).type == "cpu" else nullcontext()
+
+
 def _misfit(card: Card, data: Dataset, config: TaskConfig, wanted: str) -> str:
     return (
         f"a {card.describe().title.lower()} is evaluated on a pack of {wanted} under its own protocol, not on "
@@ -116,3 +151,10 @@ PROBING = Task(
     evaluate=probing,
 )
 NOVEL_VIEW = Task(config=NovelViewConfig, full=NovelViewConfig, without_training=NovelViewConfig, evaluate=_novel_view)
+RECONSTRUCTION = Task(
+    config=ReconstructionConfig,
+    full=ReconstructionConfig,
+    without_training=ReconstructionConfig,
+    evaluate=_reconstruction,
+)
+POSE = Task(config=PoseConfig, full=PoseConfig, without_training=PoseConfig, evaluate=_pose)

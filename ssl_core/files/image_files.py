@@ -47,14 +47,23 @@ def read_image(place: Source | Path | str) -> Pixels:
 
     Raises ImageError: missing, empty, no image, damaged, more than MAX_BYTES or more than MAX_PIXELS. Names the file.
     """
+    return decode_image(*_content(place))
+
+
+def read_with_mask(place: Source | Path | str) -> tuple[Pixels, Pixels | None]:
+    """The same with the picture's alpha, uint8 [H, W], as its mask; None for a picture that knows no transparency."""
+    return decode_with_mask(*_content(place))
+
+
+def _content(place: Source | Path | str) -> tuple[bytes, str]:
+    """The bytes, and what errors call them."""
     source = as_source(place)
     try:
-        content = read_bytes(source, MAX_BYTES)
+        return read_bytes(source, MAX_BYTES), str(source)
     except DataError as error:
         if isinstance(source, FileSource) and not source.path.exists():
             raise ImageError(f"{source}: there is no such image; check the path") from None
         raise ImageError(str(error)) from None
-    return decode_image(content, str(source))
 
 
 def decode_image(content: bytes, what: str) -> Pixels:

@@ -1,15 +1,16 @@
 """What a file of Gaussians holds, in numbers that decide how it can be used."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ssl_core.clouds.cloud_file import is_point_cloud, read_point_cloud
 from ssl_core.files.source import Source
 from ssl_core.gaussians.formats.spz_axes import SpzAxes
-from ssl_core.gaussians.gaussian_cloud import SH_C0, SH_REST, GaussianCloud
+from ssl_core.gaussians.gaussian_cloud import SH_C0, SH_REST, GaussianCloud, GaussianFile
 from ssl_core.gaussians.gaussian_file import gaussian_source, read_gaussians
 
 THRESHOLDS = (0.1, 0.3, 0.5, 0.574, 0.9)
@@ -27,7 +28,8 @@ SCALE_DECADES = tuple(i / 4 for i in range(-28, 13))
 def inspect_gaussians(
     place: Source | Path | str, *, spz_axes: SpzAxes | None = None, drop_bad_rows: bool = False
 ) -> dict[str, Any]:
-    """Counts, bounds and distributions of a file of Gaussians in any known format, as plain values for JSON.
+    """Counts, bounds and distributions of a file of Gaussians in any known format, as plain values for JSON; of plain
+    points in a .ply as the Gaussians that a pack would store of them.
 
     Keys: `path`, `format`, `bytes`, `gaussians`, `dropped_rows` (left out because of `drop_bad_rows`), `sh_degree`
     (stored in the file), `notes` (what the format or its degree cost), `sh_rest_is_zero`, `sh_energy` (degree -> mean
@@ -42,7 +44,7 @@ def inspect_gaussians(
         GaussianFileError: as `read_gaussians`.
     """
     source = gaussian_source(place)
-    found = read_gaussians(source, spz_axes=spz_axes, drop_bad_rows=drop_bad_rows)
+    found, kind = _read(source, spz_axes, drop_bad_rows)
     cloud = found.cloud
     alphas = cloud.alphas()
     log_scales = cloud.log_scales.astype(np.float64)
@@ -50,7 +52,7 @@ def inspect_gaussians(
     colours = 0.5 + SH_C0 * cloud.sh_dc.astype(np.float64)
     return {
         "path": str(source),
-        "format": found.format,
+        "format": kind,
         "bytes": source.size,
         "gaussians": len(cloud),
         "dropped_rows": len(found.dropped),
@@ -69,6 +71,16 @@ def inspect_gaussians(
         "quaternion_norm": {"low": float(norms.min()), "high": float(norms.max())},
         "colour": {"mean": colours.mean(axis=0).tolist(), "deviation": colours.std(axis=0).tolist()},
     }
+
+
+def _read(source: Source, spz_axes: SpzAxes | None, drop_bad_rows: bool) -> tuple[GaussianFile, str]:
+    """What is in a file, and what kind of file it is."""
+    if PurePosixPath(source.name).suffix.lower() != ".ply" or not is_point_cloud(source):
+        found = read_gaussians(source, spz_axes=spz_axes, drop_bad_rows=drop_bad_rows)
+        return found, found.format
+    points = read_point_cloud(source, drop_bad_rows=drop_bad_rows)
+    note = "plain points: place, colour and normal are the file's, opacity and size are what a pack gives them"
+    return GaussianFile(points.as_gaussians(), "ply", 0, (note, *points.notes), points.dropped), "plain_points"
 
 
 def format_inspection(found: Mapping[str, Any]) -> str:

@@ -20,6 +20,7 @@ from ssl_core.models.point_transformer import PointTransformer, PointTransformer
 from ssl_core.models.pointnet import PointNet, PointNetConfig
 from ssl_core.models.pointnet2 import PointNet2, PointNet2MSGConfig, PointNet2SSGConfig
 from ssl_core.models.readout import Head, ReadOut, ReadoutConfig
+from ssl_core.models.reconstruction import ImageFeatures, ReconCnnConfig
 from ssl_core.models.small_cnn import SmallCnn, SmallCnnConfig
 
 
@@ -52,7 +53,7 @@ PointBackbone = Annotated[
     PointNetConfig | PointNet2SSGConfig | PointNet2MSGConfig | DGCNNConfig | PointTransformerConfig,
     Field(discriminator="kind"),
 ]
-ImageBackbone = Annotated[ResNetConfig | TimmConfig | SmallCnnConfig, Field(discriminator="kind")]
+ImageBackbone = Annotated[ResNetConfig | TimmConfig | SmallCnnConfig | ReconCnnConfig, Field(discriminator="kind")]
 Backbone = Annotated[
     PointNetConfig | PointNet2SSGConfig | PointNet2MSGConfig | DGCNNConfig | ResNetConfig, Field(discriminator="kind")
 ]
@@ -94,7 +95,7 @@ def build_image_encoder(
     Raises ConfigError for a bad weights file or an unknown network; MissingDependencyError.
     """
     with seeded_weights(seed):
-        return _encoder(contract, _image_network(backbone), backbone.feature_dim, readout)
+        return _encoder(contract, _image_network(contract, backbone), backbone.feature_dim, readout)
 
 
 def _encoder(
@@ -106,7 +107,7 @@ def _encoder(
     return Encoder(contract, read, readout.width(columns))
 
 
-def _image_network(backbone: ImageBackbone) -> nn.Module:
+def _image_network(contract: ImageContract, backbone: ImageBackbone) -> nn.Module:
     match backbone:
         case ResNetConfig():
             return build_resnet(backbone)
@@ -114,6 +115,8 @@ def _image_network(backbone: ImageBackbone) -> nn.Module:
             return build_timm(backbone)
         case SmallCnnConfig():
             return SmallCnn(backbone)
+        case ReconCnnConfig():
+            return ImageFeatures(contract.image_size, backbone)
         case _:
             assert_never(backbone)
 

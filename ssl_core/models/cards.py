@@ -5,17 +5,13 @@ ONNX files, MLflow's signature and the model card ask the card and know no kinds
 names what it must offer), a member of `Card`, and a task in `ssl_core.evaluation.tasks`.
 """
 
-import json
-from abc import abstractmethod
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, Self, assert_never
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self, assert_never
 
 import torch
 from pydantic import Field, field_validator
-from torch import Tensor, nn
+from torch import Tensor
 
-from ssl_core.config import Config
 from ssl_core.contracts import ImageContract, PointsContract
 from ssl_core.errors import ConfigError
 from ssl_core.models.build import (
@@ -26,73 +22,19 @@ from ssl_core.models.build import (
     build_point_encoder,
     seeded_weights,
 )
+from ssl_core.models.card_contract import CardText, ModelCard
 from ssl_core.models.dgcnn import DGCNNConfig
 from ssl_core.models.image import ResNetConfig, TimmConfig
 from ssl_core.models.light_field import RAY, LightField
 from ssl_core.models.readout import ReadoutConfig
+from ssl_core.models.reconstruction import ReconCnnConfig
+from ssl_core.models.reconstruction_cards import PoseEstimatorCard, ReconstructorCard
 from ssl_core.models.small_cnn import SmallCnnConfig
 
 _FROZEN = (
     "The features are meant to be used frozen, under a linear model or a nearest-neighbour search, or as a start for "
     "fine-tuning."
 )
-
-
-@dataclass(frozen=True)
-class CardText:
-    """A card in words."""
-
-    title: str  # what kind of model it is
-    network: str  # its architecture, in a word
-    does: str  # what it turns into what, to go on after the network's name
-    purpose: str  # what it is good for, in sentences
-    takes: str  # the input, as Markdown
-    sample: str  # Python that makes a batch of four inputs from torch
-    reads: str  # what a loaded model reads by itself
-    method: str  # by which method (`ssl_core.encode.ready_encoder`)
-    limits: tuple[str, ...]  # what it should not be trusted with, a sentence each
-
-
-class ModelCard(Config):
-    """What every card offers. Not for `isinstance`: `Card` is the closed union of its members."""
-
-    input_name: ClassVar[str]
-    """in ONNX files and signatures"""
-    output_name: ClassVar[str]
-
-    @property
-    @abstractmethod
-    def input_shape(self) -> tuple[int, ...]:
-        """Shape of one input, without the batch."""
-
-    @property
-    @abstractmethod
-    def output_shape(self) -> tuple[int, ...]:
-        """Shape of one output, without the batch; channels first."""
-
-    @property
-    def searches_features(self) -> bool:
-        """Whether neighbours are chosen by distances between computed features, where a last digit may decide."""
-        return False
-
-    @abstractmethod
-    def build(self, seed: int) -> nn.Module:
-        """The model [B, *input_shape] -> [B, *output_shape] on the CPU.
-
-        The seed decides every initial weight and touches no global generator.
-        """
-
-    @abstractmethod
-    def example(self, batch: int) -> Tensor:
-        """Plausible inputs [batch, *input_shape] float32, the same every time."""
-
-    @abstractmethod
-    def describe(self) -> CardText:
-        """For a person."""
-
-    def settings(self) -> tuple[tuple[str, str], ...]:
-        """Every setting as text, by dotted name."""
-        return tuple((name, _text(value)) for name, value in _flat(self.model_dump(mode="json")))
 
 
 def _unset(value: ReadoutConfig | None) -> bool:
@@ -200,14 +142,14 @@ class ImageEncoderCard(_EncoderCard):
             does=f"turns images of objects into vectors of {self.output_shape[0]} numbers",
             purpose=_FROZEN,
             takes=(
-                f"RGB in [0, 1] over a white background. Mean {list(contract.mean)} and standard deviation "
-                f"{list(contract.std)} are applied inside. Several views of one object: encode each, take the "
-                "elementwise maximum of the features."
+                f"RGB in [0, 1] over a {contract.background} background. Mean {list(contract.mean)} and standard "
+                f"deviation {list(contract.std)} are applied inside. Several views of one object: encode each, take "
+                "the elementwise maximum of the features."
             ),
             sample=f"torch.rand(4, 3, {size}, {size})  # four views, RGB in [0, 1]",
             reads="images",
             method="encode_images",
-            limits=("Views are expected as in training: one object, centred, white background.",),
+            limits=(f"Views are expected as in training: one object, centred, {contract.background} background.",),
         )
 
 
@@ -256,8 +198,14 @@ class SceneFieldCard(ModelCard):
         )
 
 
-Card = Annotated[PointEncoderCard | ImageEncoderCard | SceneFieldCard, Field(discriminator="kind")]
-CardKind = Literal["point_encoder", "image_encoder", "scene_field"]
+Card = Annotated[
+    PointEncoderCard | ImageEncoderCard | SceneFieldCard | ReconstructorCard | PoseEstimatorCard,
+    Field(discriminator="kind"),
+]
+CardKind = Literal["point_encoder", "image_encoder", "scene_field", "reconstructor", "pose_estimator"]
+
+
+_IMAGE_BACKBONES = ResNetConfig | TimmConfig | SmallCnnConfig | ReconCnnConfig
 
 
 def encoder_card(
@@ -265,9 +213,9 @@ def encoder_card(
 ) -> PointEncoderCard | ImageEncoderCard:
     """The card of an encoder. Raises ConfigError when contract and backbone are of different modality."""
     match contract:
-        case ImageContract() if isinstance(backbone, ResNetConfig | TimmConfig | SmallCnnConfig):
+        case ImageContract() if isinstance(backbone, _IMAGE_BACKBONES):
             return ImageEncoderCard(contract=contract, backbone=backbone)
-        case PointsContract() if not isinstance(backbone, ResNetConfig | TimmConfig | SmallCnnConfig):
+        case PointsContract() if not isinstance(backbone, _IMAGE_BACKBONES):
             return PointEncoderCard(contract=contract, backbone=backbone)
         case ImageContract() | PointsContract():
             raise ConfigError(
@@ -275,17 +223,3 @@ def encoder_card(
             )
         case _:
             assert_never(contract)
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return " + ".join(value)
-    return value if isinstance(value, str) else json.dumps(value)

@@ -18,7 +18,8 @@ if TYPE_CHECKING:  # the study reads this page, and starts without torch
     import torch
     from torch import Tensor, nn
 
-    from ssl_core.models.cards import Card, ModelCard
+    from ssl_core.models.card_contract import ModelCard
+    from ssl_core.models.cards import Card
 
 C = TypeVar("C", bound=Config)
 """Config of a recipe."""

@@ -20,6 +20,7 @@ from study.commands.data_commands import fetch, pack, push, sample, splat
 from study.commands.inspect_command import inspect
 from study.commands.lineage_commands import lineage, rerun
 from study.commands.model_commands import evaluate, import_checkpoint, models, pull, ui
+from study.commands.reconstruct_command import reconstruct
 from study.commands.service_commands import backup, restore, serve, users_app
 from study.commands.study_commands import plan, replay, report, status, train, why
 from study.commands.sweep_command import submit, sweep
@@ -51,7 +52,8 @@ PANELS = {
     "Data": (sample, splat, pack, inspect, push, fetch),
     "Study": (sweep, plan, status, report, why, replay, train, submit),
     "Registry": (
-        models, evaluate, pull, ui, promote, rollback, history, compare, watch, lineage, rerun, import_checkpoint,
+        models, evaluate, pull, reconstruct, ui, promote, rollback, history, compare, watch, lineage, rerun,
+        import_checkpoint,
     ),
     "Service": (serve, backup, restore),
 }  # fmt: skip

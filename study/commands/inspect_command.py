@@ -145,11 +145,11 @@ def _gaussians(path: Path, spz_axes: str | None, drop_bad_rows: bool) -> Found:
     facts = inspect_gaussians(path, spz_axes=axes, drop_bad_rows=drop_bad_rows)
 
     def page(thumbnails: int) -> str:
-        from ssl_core.gaussians.gaussian_file import read_gaussians
+        from ssl_core.clouds.points_file import read_points
         from ssl_core.inspect.inspect_page import file_page
         from ssl_core.inspect.thumbnails import cloud_pictures
 
-        cloud = read_gaussians(path, spz_axes=axes, drop_bad_rows=drop_bad_rows).cloud if thumbnails else None
+        cloud = read_points(path, spz_axes=axes, drop_bad_rows=drop_bad_rows).cloud if thumbnails else None
         return file_page(facts, () if cloud is None else cloud_pictures(cloud))
 
     return facts, format_inspection(facts), page

@@ -16,7 +16,7 @@ from study.spec.home import home
 
 if TYPE_CHECKING:
     from ssl_core.data.dataset import Dataset
-    from ssl_core.evaluation.report import Report
+    from ssl_core.evaluation.report import Report, TaskConfig
     from ssl_core.models.imported import Imported
 
 
@@ -79,6 +79,10 @@ def evaluate(
             help="with --protocol full: all but fine-tuning, in minutes; the result says that it is not complete",
         ),
     ] = False,
+    point_encoder: Annotated[
+        str | None,
+        typer.Option(help="of a reconstructor: also ask this registered point encoder about the clouds, NAME@ALIAS"),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Evaluate a registered model on a pack's test split, beside what its kind has to beat."""
@@ -102,6 +106,8 @@ def evaluate(
             config = task.config()
         else:
             config = task.without_training() if no_fine_tuning else task.full()
+        if point_encoder is not None:
+            config = _asking(config, point_encoder)
         report = evaluate_version(store, opened, version, config, device=device, tell=tell)
         decision = put_before_gate(store, opened, version, device=device, tell=tell).reason if promote else ""
     if json:
@@ -117,6 +123,15 @@ def evaluate(
     say(f"{report.seconds:.0f} s{saved}")
     if decision:
         say(decision)
+
+
+def _asking(config: "TaskConfig", point_encoder: str) -> "TaskConfig":
+    """Raises ConfigError: another kind of model has no use for it."""
+    from ssl_core.evaluation.tasks.reconstruction_report import ReconstructionConfig
+
+    if not isinstance(config, ReconstructionConfig):
+        raise ConfigError("--point-encoder goes with a reconstructor, whose clouds it is asked about; leave it out")
+    return config.model_copy(update={"point_encoder": point_encoder})
 
 
 def _print_report(report: "Report") -> None:

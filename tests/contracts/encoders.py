@@ -14,6 +14,7 @@ from ssl_core.models.point_transformer import PointTransformerConfig
 from ssl_core.models.pointnet import PointNetConfig
 from ssl_core.models.pointnet2 import PointNet2MSGConfig, PointNet2SSGConfig
 from ssl_core.models.readout import ReadoutConfig
+from ssl_core.models.reconstruction import ReconCnnConfig
 from ssl_core.models.small_cnn import SmallCnnConfig
 
 BATCHES = (1, 2, 7)
@@ -44,6 +45,7 @@ class EncoderCase:
 XYZ = PointsContract(num_points=64)
 ATTRIBUTES = PointsContract(features=("xyz", "scale", "rotation"), num_points=48)
 SMALL_STAGES = {"centres_1": 12, "centres_2": 6}
+BLACK = ImageContract(image_size=40, background="black")
 IMAGE = ImageContract(image_size=40, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
 
 CASES = (
@@ -78,6 +80,7 @@ CASES = (
     EncoderCase("point_transformer-max", XYZ, PointTransformerConfig(pooling="max"), True, slow_export=True),
     EncoderCase("resnet18", IMAGE, ResNetConfig()),
     EncoderCase("small_cnn", IMAGE, SmallCnnConfig(channels=(8, 12, 16))),
+    EncoderCase("recon_cnn", BLACK, ReconCnnConfig(bottleneck=24, width=0.1)),
     EncoderCase("timm", IMAGE, TimmConfig(), slow_export=True, readout=ReadoutConfig(hidden=24)),
     EncoderCase("resnet34", IMAGE, ResNetConfig(kind="resnet34"), slow_export=True),
     EncoderCase("resnet50", IMAGE, ResNetConfig(kind="resnet50"), slow_export=True),

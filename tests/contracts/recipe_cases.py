@@ -38,6 +38,17 @@ SMALL: dict[str, dict[str, Any]] = {
         "validation.label_draws": 2,
         "validation.labels_per_class": 2,
     },
+    "image_to_points": {
+        "networks.image_size": 16,
+        "networks.num_points": 32,
+        "networks.width": 0.1,
+        "training.batch_size": 6,
+        "training.epochs": 3,
+        "validation.objects": 3,
+        "validation.label_draws": 2,
+        "validation.labels_per_class": 2,
+        "validation.views": 1,
+    },
     "agreement": {"points.num_points": 32, "training.batch_size": 6, "training.epochs": 3},
     "codebook": {"codes": 4, "epochs": 3},
     "mock_recipe": {"field.hidden": 8, "epochs": 3},
@@ -46,6 +57,7 @@ SMALL: dict[str, dict[str, Any]] = {
 OTHER: dict[str, dict[str, Any]] = {
     "cross_modal": {"loss.beta": 0.7, "training.optimizer.lr": 0.003},
     "multiview_contrast": {"loss.global_loss": "mse", "training.optimizer.lr": 0.003},
+    "image_to_points": {"loss.cycle": 10.0, "training.optimizer.lr": 0.003},
     "agreement": {"temperature": 0.5},
     "mock_recipe": {"rate": 0.003},
 }
@@ -64,6 +76,14 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "teacher.network.backbone": {"kind": "small_cnn", "channels": [8, 12]},
         "teacher.network.epochs": 2,
         "image.steps": 3,
+    },
+    "image_to_points": {
+        "poses.source": "search",
+        "poses.candidates": 2,
+        "networks.pose": "angles_tanh",
+        "loss.pairing": "adj_model",
+        "loss.symmetry": 10.0,
+        "loss.mask_loss": "dice",
     },
 }
 """Of recipes with options that change what is trained and kept, a second case for the kit of sessions."""
@@ -99,6 +119,9 @@ class Case:
         return self.open(seed=4, **OTHER.get(self.recipe.name, {}))
 
 
+SLOW = {"image_to_points": pytest.mark.slow}
+"""Of recipes whose variant shares its code with the first case but for single terms, which have tests of their own."""
+
 KINDS: dict[str, dict[str, Any]] = {
     "ridge": {"heads.kind": "ridge"},
     "student": {
@@ -114,7 +137,12 @@ KINDS: dict[str, dict[str, Any]] = {
 
 def case_of(recipe: AnyRecipe, data: tuple[Dataset, ...], derived: Path, **values: Any) -> Case:
     """With the first of `data` that the recipe reads."""
-    return Case(recipe, next(one for one in data if isinstance(one, recipe.reads)), derived, values)
+    return Case(recipe, next(one for one in data if reads(recipe, one)), derived, values)
+
+
+def reads(recipe: AnyRecipe, data: Dataset) -> bool:
+    """Whether it is of the recipe's kind and has what that one asks for besides."""
+    return isinstance(data, recipe.reads) and (recipe.name != "image_to_points" or data.masks is not None)
 
 
 OWN = [recipe_source(f"{EXAMPLES / name}:RECIPE").load() for name in ("own_recipe.py", "own_session.py")]
@@ -128,5 +156,9 @@ CASES += [
 """Of every kit."""
 SESSION_CASES = [
     *CASES,
-    *(pytest.param((one, VARIANTS[one.name]), id=f"{one.name}-variant") for one in RECIPES if one.name in VARIANTS),
+    *(
+        pytest.param((one, VARIANTS[one.name]), id=f"{one.name}-variant", marks=SLOW.get(one.name, ()))
+        for one in RECIPES
+        if one.name in VARIANTS
+    ),
 ]

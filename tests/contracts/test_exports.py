@@ -19,7 +19,7 @@ from tests.contracts import encoders as kit
 from tests.contracts.cards import CARDS
 
 torch.set_num_threads(1)
-QUICK = ("multiview-contrast-points", "scene_field")
+QUICK = ("multiview-contrast-points", "reconstructor")
 
 
 def distilled_points() -> PointEncoderCard:

@@ -54,7 +54,7 @@ def test_outputs_have_names_of_their_own_and_a_card_with_a_task(case: Case) -> N
 def test_data_of_another_kind_is_refused_before_anything_is_made(case: Case, tiny_pack, tiny_scene) -> None:
     stages = Stages(case.recipe, case.derived)
     stages.check(case.config(), case.data)
-    other = tiny_scene if case.data is tiny_pack else tiny_pack
+    other = tiny_pack if case.data is tiny_scene else tiny_scene
     with pytest.raises(InfeasibleError, match=f"recipe {case.recipe.name} reads a {case.recipe.reads.__name__}"):
         stages.open(case.config(), other, 0)
     assert not case.derived.exists()

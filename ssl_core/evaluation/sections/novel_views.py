@@ -16,6 +16,7 @@ from pydantic import Field
 from torch import nn
 
 from ssl_core.config import Config
+from ssl_core.contracts import Background, ImageContract
 from ssl_core.data.augment import whole_images
 from ssl_core.data.object_pack import Pack as ObjectPack
 from ssl_core.evaluation.extract import Features, encoded
@@ -73,22 +74,26 @@ def novel_views(
     views: int,
     image_size: int,
     seed: int,
+    background: Background = "white",
     device: str | torch.device = "cpu",
 ) -> Iterator[NDArray[np.uint8]]:
-    """Views of each object in turn: uint8 [views, 3, image_size, image_size] on white.
+    """Views of each object in turn: uint8 [views, 3, image_size, image_size] on the background.
 
     All objects (indices into the pack) are seen from the same cameras, which the seed decides. One object is drawn when
     it is asked for: 2,000 Gaussians on 64 to 128 pixels take some 40 ms a view on one core.
     """
     cameras = novel_cameras(views, image_size, seed)
     for index in objects.tolist():
-        yield _drawn(cloud_of(pack.rows_of(index)), cameras, device)
+        yield _drawn(cloud_of(pack.rows_of(index)), cameras, background, device)
 
 
-def _drawn(cloud: GaussianCloud, cameras: list[Camera], device: str | torch.device) -> NDArray[np.uint8]:
+def _drawn(
+    cloud: GaussianCloud, cameras: list[Camera], background: Background, device: str | torch.device
+) -> NDArray[np.uint8]:
+    behind = (1.0 if background == "white" else 0.0,) * 3
     gaussians = GaussianTensors.from_cloud(framed(cloud), device=device)
     with torch.no_grad():
-        images = [render_gaussians(gaussians, camera).image.clamp(0, 1) for camera in cameras]
+        images = [render_gaussians(gaussians, camera, background=behind).image.clamp(0, 1) for camera in cameras]
     pixels = (torch.stack(images) * 255).round().to(torch.uint8)
     return np.ascontiguousarray(pixels.permute(0, 3, 1, 2).cpu().numpy())
 
@@ -98,8 +103,8 @@ def _measure(subject: Subject, settings: NovelViewSettings, found: Found) -> tup
     match subject.card:
         case PointEncoderCard():
             raise LeftOutError("a point encoder sees no views")
-        case ImageEncoderCard(contract=contract):
-            image_size = contract.image_size
+        case ImageEncoderCard():
+            contract = subject.card.contract
         case _:
             assert_never(subject.card)
     views = subject.raw.views
@@ -108,20 +113,23 @@ def _measure(subject: Subject, settings: NovelViewSettings, found: Found) -> tup
     n = len(subject.labels.train)
     subset = view_subsets(views.shape[1], count, [subject.config.view_seed(0)])[0]
     own = pool(views[n:], subset, "max")
-    novel = _novel(subject, count, image_size).max(axis=1)
+    novel = _novel(subject, count, contract).max(axis=1)
     return tuple(
         _row(subject, setting, count, (subject.features[:n], own, novel)) for setting in subject.config.label_settings
     )
 
 
-def _novel(subject: Subject, count: int, image_size: int) -> Features:
+def _novel(subject: Subject, count: int, contract: ImageContract) -> Features:
     """[test objects, count, F]"""
     source, size = subject.test_source(), subject.pack.manifest.image_size
     seed, device = subject.config.draw_seed, device_of(subject.encoder)
+    behind = contract.background
 
     def compute(encoder: nn.Module) -> Features:
-        pictures = novel_views(subject.pack, subject.test, views=count, image_size=size, seed=seed, device=device)
-        whole = (whole_images(torch.from_numpy(stored), image_size).to(device) for stored in pictures)
+        pictures = novel_views(
+            subject.pack, subject.test, views=count, image_size=size, seed=seed, background=behind, device=device
+        )
+        whole = (whole_images(torch.from_numpy(stored), contract.image_size).to(device) for stored in pictures)
         return encoded(encoder, whole).reshape(len(subject.test), count, -1)
 
     return source.of_images(f"novel views {count} of {size} px, {seed}", subject.encoder, subject.identity, compute)
