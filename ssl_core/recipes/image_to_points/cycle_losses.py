@@ -101,7 +101,10 @@ def geometric_cycle(config: ImageToPointsConfig, networks: ShapeAndPose, drawn: 
         before = torch.cat((first[None], again[:-1]))
     else:
         before = first[None].expand(len(again), -1, -1, -1)
-    return chamfer(before.flatten(0, 1), again.flatten(0, 1)).unflatten(0, again.shape[:2]).sum(dim=0).mean()
+    distance: Tensor = (
+        chamfer(before.flatten(0, 1), again.flatten(0, 1)).unflatten(0, again.shape[:2]).sum(dim=0).mean()
+    )
+    return distance
 
 
 def symmetry(points: Tensor, *, shrinks: bool = False) -> Tensor:
