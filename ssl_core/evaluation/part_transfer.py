@@ -34,11 +34,11 @@ def transferred_parts(
     lent = np.stack([_labels(fit, labels, index, points) for index in kept.tolist()])
     apart = torch.stack([chamfer(_thin(known), each.expand(count, -1, -1)).cpu() for each in _thin(known)])
     medoid = int(apart.mean(1).argmin())
-    right: list[tuple[float, float, float]] = []
+    right: list[list[float]] = []
     for index in range(len(test)):
         own, cloud = _labels(test, labels, index, points), truth[index]
         chosen = (_nearest(cubes[index], known), _nearest(cloud, known), medoid)
-        right.append(tuple(_share(known[i], lent[i], cloud, own) for i in chosen))  # type: ignore[arg-type]
+        right.append([_share(known[i], lent[i], cloud, own) for i in chosen])
     shares = np.array(right)
     intervals = [bootstrap_mean(column, confidence=confidence) for column in shares.T]
     return PartTransfer(objects=len(test), reconstructed=intervals[0], true=intervals[1], medoid=intervals[2])

@@ -16,6 +16,7 @@ from ssl_core.evaluation.report import TaskConfig
 from ssl_core.evaluation.sections.all_sections import NO_SECTIONS
 from ssl_core.evaluation.task import task_of
 from ssl_core.evaluation.tasks.probing_report import EvaluationConfig
+from ssl_core.evaluation.tasks.reconstruction_report import ReconstructionConfig
 from ssl_core.models.bundle import WEIGHTS, load_bundle, read_card
 from ssl_core.models.cards import ImageEncoderCard
 from ssl_core.models.teachers import BundleTeacher, build_teacher
@@ -28,7 +29,8 @@ SHORT: dict[type[TaskConfig], TaskConfig] = {
         baselines=("random_twins",),
         twin_seeds=(5,),
         sections=NO_SECTIONS,
-    )
+    ),
+    ReconstructionConfig: ReconstructionConfig(points=64, twin_seeds=(0,), matched=1, shown=1),
 }
 """Of tasks whose gate asks for more than a kit needs."""
 

@@ -52,5 +52,5 @@ def test_the_cube_is_the_box_s_longest_side_and_single_strays_do_not_shrink_it()
     assert sides.max() == pytest.approx(1, abs=1e-5)
     torch.testing.assert_close(found.amax(0), -found.amin(0), atol=1e-5, rtol=0)
     stray = torch.cat((cloud, torch.full((1, 1, 3), 50.0)), dim=1)
-    assert (unit_cube(stray, reach=2.0)[0, :-1] - found).abs().max() < 0.35
-    assert unit_cube(stray)[0, :-1].std() < 0.1 * found.std()
+    assert (unit_cube(stray, reach=2.0)[0, :-1] - found).abs().max() < 0.4
+    assert unit_cube(stray)[0, :-1].std() < 0.2 * found.std()

@@ -66,7 +66,7 @@ def test_what_sees_beats_every_constant_cloud_whatever_its_frame_and_its_scale(p
     assert mine.name == MODEL
     assert all(mine.cd_l1.mean < row.cd_l1.mean and mine.f_2.mean > row.f_2.mean for row in theirs)
     assert all(row.mask_iou is None for row in theirs)
-    assert mine.mask_iou > 0.6
+    assert mine.mask_iou > 0.4
     assert [row.class_name for row in straight.classes] == ["low", "tall"]
     assert straight.parts.reconstructed.mean > straight.parts.medoid.mean - 0.05
     assert set(found.pictures) == {"best.png", "worst.png"}
@@ -138,7 +138,7 @@ def test_a_pack_without_masks_views_or_test_objects_is_refused(tmp_path: Path):
     model = CARD.build(0)
     for made, word in (
         (single_view_pack(tmp_path / "a", masks=False), "masks"),
-        (single_view_pack(tmp_path / "b", views=0), "no view"),
+        (single_view_pack(tmp_path / "b", views=0, cameras=False), "no view"),
         (single_view_pack(tmp_path / "c", splits=("fit", "val", "fit")), "split 'test'"),
     ):
         with pytest.raises(InfeasibleError, match=word):
