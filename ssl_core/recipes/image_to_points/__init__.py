@@ -5,7 +5,8 @@ from pathlib import Path
 
 from ssl_core.data.object_pack import Pack as ObjectPack
 from ssl_core.evaluation.few_shot import FewShotConfig, few_shot
-from ssl_core.models.cards import ImageEncoderCard, PoseEstimatorCard, ReconstructorCard
+from ssl_core.models.cards import ImageEncoderCard
+from ssl_core.models.reconstruction_cards import PoseEstimatorCard, ReconstructorCard
 from ssl_core.recipes.image_to_points.config import ImageToPointsConfig, paper, quick
 from ssl_core.recipes.image_to_points.silhouette_neighbours import NEIGHBOURS
 from ssl_core.recipes.image_to_points.trial import ImageToPointsTrial, check

@@ -108,7 +108,8 @@ def geometric_cycle(config: ImageToPointsConfig, networks: ShapeAndPose, drawn: 
         before = torch.cat((first[None], again[:-1]))
     else:
         before = first[None].expand(len(again), -1, -1, -1)
-    return chamfer(before.flatten(0, 1), again.flatten(0, 1)).unflatten(0, again.shape[:2]).sum(dim=0).mean()
+    # the sum over views of means over objects
+    return chamfer(before.flatten(0, 1), again.flatten(0, 1)).mean() * len(again)
 
 
 def symmetry(points: Tensor, *, shrinks: bool = False) -> Tensor:

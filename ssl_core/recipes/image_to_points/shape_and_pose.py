@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from ssl_core.errors import ConfigError
 from ssl_core.models.build import Encoder, seeded_weights
 from ssl_core.models.bundle import WEIGHTS, load_bundle, read_card
-from ssl_core.models.cards import Card, ImageEncoderCard, PoseEstimatorCard, ReconstructorCard
+from ssl_core.models.cards import Card, ImageEncoderCard
 from ssl_core.models.reconstruction import Reconstructor
+from ssl_core.models.reconstruction_cards import PoseEstimatorCard, ReconstructorCard
 from ssl_core.models.weights_file import check_fits, file_sha256
 from ssl_core.recipes.image_to_points.config import BundleStart, ImageToPointsConfig, RandomStart
 from ssl_core.recipes.image_to_points.image_set import SharedCamera
@@ -70,7 +71,9 @@ class ShapeAndPose(nn.Module):
     def _begin_at(self, start: BundleStart) -> None:
         if bool(start.pose_folder) != bool(start.pose_sha256):
             raise ConfigError("start.pose_folder and start.pose_sha256 go together; give both or neither")
-        given = [("start.folder", start.folder, start.sha256, self.reconstructor)]
+        given: list[tuple[str, str, str, nn.Module]] = [
+            ("start.folder", start.folder, start.sha256, self.reconstructor)
+        ]
         if start.pose_folder:
             given.append(("start.pose_folder", start.pose_folder, start.pose_sha256, self.pose))
         for key, folder, sha256, module in given:
