@@ -53,7 +53,9 @@ class PosesConfig(Config):
     )
     candidates: int = Field(default=8, ge=2, le=64, description="azimuths that are searched, at three elevations each")
     azimuth_range: float = Field(default=180.0, gt=0, le=180, description="degrees to each side, of random poses")
-    elevations: tuple[float, float] = Field(default=(-20.0, 40.0), description="degrees, of random poses")
+    elevations: tuple[float, float] = Field(
+        default=(-20.0, 40.0), description="degrees, of random poses, and where images are taken from"
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -70,7 +72,8 @@ MaskLossKind = Literal["bce_prob", "l1", "dice"]
 
 class LossConfig(Config):
     """L_shape = colour |I - J0|^2 + mask L(M, M0) + affinity A(M, x0) + cycle sum_k CD(P_k, P0) + symmetry S(P0) and
-    L_pose = pose_colour |I - J0|^2 + pose_mask L(M, M0) + pose |theta - g(J_theta)| + searched |found - g(I)|."""
+    L_pose = pose_colour |I - J0|^2 + pose_mask L(M, M0) + pose |theta - g(J_theta)| +
+    elevation |g(I) beyond its range| + searched |found - g(I)|."""
 
     projections: Annotated[int, FIXED] = Field(default=4, ge=2, le=32, description="of a cloud: its own pose's first")
     variance: float = Field(default=0.4, gt=0, description="of the mask's kernel, square pixels")
@@ -87,6 +90,9 @@ class LossConfig(Config):
     pose: float = Field(default=1.0, ge=0)
     pose_colour: float = Field(default=1.0, ge=0)
     pose_mask: float = Field(default=1.0, ge=0)
+    elevation: float = Field(
+        default=10.0, ge=0, description="of elevations outside poses.elevations, in radians: what is above, what below"
+    )
     searched: float = Field(default=1.0, ge=0, description="of a searched pose and the network's (poses.source=search)")
 
 
@@ -218,7 +224,7 @@ def paper() -> ImageToPointsConfig:
     return ImageToPointsConfig(
         networks=NetworksConfig(spread=0.0),
         poses=PosesConfig(),
-        loss=LossConfig(),
+        loss=LossConfig(elevation=0.0),
         training=TrainingConfig(
             epochs=84, batch_size=2, optimizer=AdamConfig(lr=5e-4), schedule=ConstantSchedule(), amp=False
         ),

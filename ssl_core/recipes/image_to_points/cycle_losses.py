@@ -1,9 +1,11 @@
 """What the two networks minimise (Navaneet et al., CVPR 2020, section 3; README.md has the equations)."""
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from ssl_core.losses.chamfer import chamfer
 from ssl_core.losses.silhouette import RELEASED_AFFINITY, angle_distance, chamfer_2d, mask_loss, released_affinity
@@ -50,12 +52,17 @@ def shape_terms(config: ImageToPointsConfig, networks: ShapeAndPose, drawn: Draw
 
 
 def pose_terms(config: ImageToPointsConfig, networks: ShapeAndPose, drawn: Drawn) -> LossTerms:
-    """The pose network's: the image under its pose, the pose cycle, a searched pose, or the camera's."""
+    """The pose network's: the image under its pose, the pose cycle, the range, a searched pose, or the camera's."""
     loss, wrapped = config.loss, not config.released.unwrapped_pose_l1
     count = len(drawn.images)
     told = networks.pose(drawn.pictures[count:])
     terms = {"pose": angle_distance(told, drawn.poses[1:].flatten(0, 1), wrapped=wrapped).mean()}
     total = loss.pose * terms["pose"]
+    if loss.elevation > 0:
+        low, high = (math.radians(angle) for angle in config.poses.elevations)
+        beyond = functional.relu(drawn.told[:, 1] - high) + functional.relu(low - drawn.told[:, 1])
+        terms["elevation"] = beyond.mean()
+        total = total + loss.elevation * terms["elevation"]
     source = config.poses.source
     if source != "network":
         # without a gradient of its own where the network's pose is the one that was found
@@ -101,10 +108,8 @@ def geometric_cycle(config: ImageToPointsConfig, networks: ShapeAndPose, drawn: 
         before = torch.cat((first[None], again[:-1]))
     else:
         before = first[None].expand(len(again), -1, -1, -1)
-    distance: Tensor = (
-        chamfer(before.flatten(0, 1), again.flatten(0, 1)).unflatten(0, again.shape[:2]).sum(dim=0).mean()
-    )
-    return distance
+    # the sum over views of means over objects
+    return chamfer(before.flatten(0, 1), again.flatten(0, 1)).mean() * len(again)
 
 
 def symmetry(points: Tensor, *, shrinks: bool = False) -> Tensor:

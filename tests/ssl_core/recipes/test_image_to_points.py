@@ -209,6 +209,15 @@ def test_the_search_finds_the_pose_that_a_picture_was_drawn_from() -> None:
     assert torch.equal(search.best((points, rgb), truth, pictures, torch.tensor([0.7])), truth)  # it stays
 
 
+def test_elevations_beyond_the_range_are_pushed_back(pack) -> None:
+    one = trial(pack, **{"poses.elevations": [40.0, 60.0]})  # a fresh network tells about 0
+    batch = next(one.batches(0))
+    told = torch.rad2deg(one.networks.pose(batch["images"] / 255)[:, 1])
+    found = torch.rad2deg(one.losses(batch)["pose"].terms["elevation"])
+    assert found.item() == pytest.approx((40 - told).mean().item(), rel=1e-4)
+    assert "elevation" not in trial(pack, **{"loss.elevation": 0.0}).losses(batch)["pose"].terms
+
+
 def test_random_poses_keep_to_their_ranges(pack) -> None:
     one = trial(pack, **{"poses.azimuth_range": 45.0, "poses.elevations": [5.0, 20.0], "loss.projections": 5})
     poses = torch.rad2deg(torch.cat([batch["random_poses"].flatten(0, 1) for batch in one.batches(0)]))
