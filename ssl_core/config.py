@@ -166,8 +166,9 @@ def _models_of(annotation: Any) -> list[type[BaseModel]]:
 def override(config: C, values: Mapping[str, Any]) -> C:
     """A copy of `config` with dotted keys replaced.
 
-    Choosing another member of a union (`optimizer.kind=sgd`) keeps the fields that both members share and takes the
-    new member's defaults for the rest, whatever the order of the keys. Raises ConfigError for an unknown key.
+    Choosing another member of a union (`optimizer.kind=sgd`) keeps the fields that both members share and that were
+    set to something else than the old member's default, and takes the new member's defaults for the rest, whatever the
+    order of the keys. Raises ConfigError for an unknown key.
     """
     kind = type(config)
     _check_keys(kind, values)
@@ -223,8 +224,17 @@ def _switch_kind(node: dict[str, Any], kind: Any, models: list[type[BaseModel]])
         fields = [model.model_fields["kind"] for model in models if "kind" in model.model_fields]
         choices = sorted(str(choice) for field in fields for choice in get_args(field.annotation))
         raise ConfigError(f"unknown kind '{kind}'; choose one of {', '.join(choices)}")
-    for name in [name for name in node if name not in target.model_fields]:
-        del node[name]
+    before = _member(models, node)
+    for name in list(node):
+        mine = None if before is None else before.model_fields.get(name)
+        unset = mine is not None and name != "kind" and not mine.is_required() and node[name] == _default(mine)
+        if name not in target.model_fields or unset:
+            del node[name]
+
+
+def _default(field: FieldInfo) -> Any:
+    value = field.get_default(call_default_factory=True)
+    return _tree(value) if isinstance(value, BaseModel) else value
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:

@@ -59,7 +59,6 @@ ROWS: tuple[Row, ...] = (
         "images",
         outputs=("image",),
         image__kind="student",
-        image__rate=0.5,
         heads__image=["ridge"],
         heads__image_penalty=100,
     ),

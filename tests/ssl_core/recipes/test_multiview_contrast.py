@@ -14,7 +14,7 @@ from ssl_core.evaluation.extract import image_features, point_batches
 from ssl_core.models.ridge import RidgeRegression
 from ssl_core.models.teachers import build_teacher
 from ssl_core.recipes.multiview_contrast import MULTIVIEW_CONTRAST
-from ssl_core.recipes.multiview_contrast.config import MultiviewContrastConfig, paper, quick
+from ssl_core.recipes.multiview_contrast.config import MultiviewContrastConfig, StudentConfig, paper, quick
 from ssl_core.recipes.multiview_contrast.points_trial import check
 from ssl_core.recipes.multiview_contrast.stage_facts import write_facts
 from ssl_core.recipes.multiview_contrast.teacher import TEACHER, TeacherFeatures
@@ -287,3 +287,12 @@ def test_a_card_names_labels_where_they_reached_the_output(
         "image": image,
     }
     assert set(said.values()) <= {"", "an ImageNet-supervised teacher"}
+
+
+def test_another_kind_of_image_output_has_its_own_defaults():
+    """Both kinds have a `rate`, and they mean it for other networks."""
+    student = override(quick(), {"image.kind": "student"}).image
+    assert isinstance(student, StudentConfig)
+    assert student == StudentConfig()
+    kept = override(override(quick(), {"image.rate": 3.0}), {"image.kind": "student"}).image
+    assert kept.rate == 3.0
