@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ssl_core.clouds.pcd import decode_pcd
 from ssl_core.clouds.point_cloud import CLOUD_SUFFIXES, PointCloud, usable_points
-from ssl_core.errors import PointCloudError
+from ssl_core.errors import PlyError, PointCloudError
 from ssl_core.files.source import Source, as_source, read_bytes
 from ssl_core.gaussians.formats.bounded_reading import columns_at, finish, naming, opened
 from ssl_core.gaussians.formats.gaussian_properties import XYZ
@@ -45,7 +45,7 @@ def is_point_cloud(source: Source) -> bool:
     ending = PurePosixPath(source.name).suffix.lower()
     if ending != ".ply":
         return ending in CLOUD_SUFFIXES
-    with opened(source) as stream:
+    with opened(source, PlyError) as stream:
         return is_points(read_header(source, stream))
 
 

@@ -76,6 +76,7 @@ def test_what_sees_beats_every_constant_cloud_whatever_its_frame_and_its_scale(p
     assert {"reconstruction/reconstructor/cd_l2", "reconstruction/mean_shape/cd_l2"} <= straight.metrics().keys()
 
 
+@pytest.mark.slow
 def test_noise_costs_and_the_gate_sees_it(pack):
     good, off = (evaluate_reconstructor(oracle(pack, torch.eye(3), by), CARD, pack, CONFIG).report for by in (0, 0.1))
     assert good.deciding.mean > off.deciding.mean
