@@ -36,6 +36,8 @@ def test_a_study_on_points_alone(tmp_path: Path) -> None:
     facts = json.loads(journey.run(*words))
     assert facts["outcomes"] == {"COMPLETE": 1}
     assert [entry["name"] for entry in facts["encoders"]] == ["multiview-contrast-points"]
+    (version,) = json.loads(journey.run("models", "--json"))
+    assert version["lineage"]["supervision"] == "", "there was no teacher, whatever the space says of one"
     refused = journey.run("sweep", "more.yaml", "--name", "other", *more, code=2)
     assert "'opacity' is not in this pack" in refused
     # the same command again finds all done, and registers nothing twice

@@ -54,6 +54,13 @@ ROWS: tuple[Row, ...] = (
     _features("Gaussians: xyz, opacity", "fitted Gaussians", "xyz", "opacity"),
     _features("Gaussians: xyz, n n^T, opacity", "fitted Gaussians", "xyz", "normal_tensor", "opacity"),
     _features("Gaussians: xyz, covariance", "fitted Gaussians", "xyz", "covariance"),
-    _row("student ResNet-18", "images", outputs=("image",), image__kind="student"),
+    _row(
+        "student ResNet-18",
+        "images",
+        outputs=("image",),
+        image__kind="student",
+        heads__image=["ridge"],
+        heads__image_penalty=100,
+    ),
     Row("supervised, all labels", "lines", "supervised", {"points.features": ["xyz"], "points.num_points": 512}),
 )

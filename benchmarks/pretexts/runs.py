@@ -3,6 +3,7 @@
 <out>/<row>-<seed>/config.json, metrics.jsonl, encoders/<output>/     as `splatsweep train` writes
 <out>/<row>-<seed>/costs.json                                         CPU seconds of stages and of training
 <out>/<row>-<seed>/test-<output>-<draw seed>.json                     report of the probing task
+<out>/<row>-<seed>/tuned-<output>-<draw seed>.json                    rows of fine-tuning and of training from scratch
 """
 
 import json
@@ -21,15 +22,17 @@ from ssl_core.data.object_pack import Pack as ObjectPack
 from ssl_core.evaluation.extract import FeatureCache
 from ssl_core.evaluation.features import FeatureSource
 from ssl_core.evaluation.fine_tune import FineTuningConfig, fine_tune
+from ssl_core.evaluation.fine_tuning_plan import FineTuningSettings
 from ssl_core.evaluation.protocol import LabelSetting
 from ssl_core.evaluation.sections.all_sections import NO_SECTIONS
 from ssl_core.evaluation.supervised_data import supervised_data
-from ssl_core.evaluation.task import probing
+from ssl_core.evaluation.task import parse_report, probing
 from ssl_core.evaluation.task_contract import Context
+from ssl_core.evaluation.tasks.fine_tuned import fine_tuned, fine_tuning_words, with_fine_tuning
 from ssl_core.evaluation.tasks.probing_report import EvaluationConfig
 from ssl_core.files.whole import atomic_write
 from ssl_core.models.bundle import load_bundle, read_card, save_bundle
-from ssl_core.models.cards import PointEncoderCard
+from ssl_core.models.cards import Card, ImageEncoderCard, PointEncoderCard
 from ssl_core.models.pointnet import PointNetConfig
 from ssl_core.recipes import preset_named
 from ssl_core.recipes.recipe_source import recipe_source
@@ -43,6 +46,9 @@ class Costs(Config):
     opening: float
     """stages, where this run was the first that needed them, and the trial's data"""
     training: float
+
+
+_ALL_VIEWS = 1000
 
 
 @dataclass(frozen=True)
@@ -117,11 +123,47 @@ def evaluate(run: Run) -> str:
             context = Context(
                 cache=FeatureCache(run.out / "features"), identity=f"{run.folder.name} {folder.name} {card.digest()}"
             )
-            found = probing(load_bundle(folder), card.card, data, protocol(run.draw_seed), context)
+            found = probing(load_bundle(folder), card.card, data, _asked(card.card, run.draw_seed), context)
             with atomic_write(target) as stream:
                 stream.write(found.report.to_json().encode())
         told.append(f"{folder.name} done")
     return ", ".join(told)
+
+
+def tune(run: Run) -> str:
+    """Its encoders fine-tuned on the test split's labels, beside training from scratch, unless that was done."""
+    torch.set_num_threads(1)
+    data, told = ObjectPack.open(run.pack), []
+    for folder in [run.folder / "encoders" / output for output in run.row.outputs]:
+        target = run.folder / f"tuned-{folder.name}-{run.draw_seed}.json"
+        if not target.is_file():
+            card = read_card(folder)
+            asked = with_fine_tuning(_asked(card.card, run.draw_seed), FINE_TUNING)
+            context = Context(
+                cache=FeatureCache(run.out / "features"), identity=f"{run.folder.name} {folder.name} {card.digest()}"
+            )
+            before = parse_report((run.folder / f"test-{folder.name}-{run.draw_seed}.json").read_bytes())
+            assert asked is not None, "encoders can be fine-tuned"
+            report = fine_tuned(load_bundle(folder), card.card, data, asked, context, before).report
+            with atomic_write(target) as stream:
+                stream.write(report.to_json().encode())
+        told.append(f"{folder.name} {fine_tuning_words(parse_report(target.read_bytes()))}")
+    return ", ".join(told)
+
+
+FINE_TUNING = FineTuningSettings(label_settings=(LabelSetting(per_class=5, draws=5), LabelSetting()), seeds=(0, 1))
+
+
+def _asked(card: Card, draw_seed: int) -> EvaluationConfig:
+    """All views alone of images; over a frozen network that network alone, as its random twins are no match for it."""
+    config = protocol(draw_seed)
+    match card:
+        case ImageEncoderCard(frozen_backbone=True):
+            return config.model_copy(update={"baselines": ("frozen_networks",), "views": (_ALL_VIEWS,)})
+        case ImageEncoderCard():
+            return config.model_copy(update={"views": (_ALL_VIEWS,)})
+        case _:
+            return config
 
 
 def protocol(draw_seed: int) -> EvaluationConfig:
@@ -129,7 +171,7 @@ def protocol(draw_seed: int) -> EvaluationConfig:
     return EvaluationConfig(
         draw_seed=draw_seed,
         label_settings=(LabelSetting(per_class=5, draws=10), LabelSetting()),
-        probes=("svm", "knn"),
+        probes=("svm", "one_scale_svm", "knn"),
         pooling=("max",),
         sections=NO_SECTIONS,
     )

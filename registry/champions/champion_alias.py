@@ -85,10 +85,10 @@ class ChampionAlias:
                     if Champion.of(version) == line.names:
                         self._store.set_alias(version, CHAMPION)
             for version in versions:
-                chosen, crowned = Champion.of(version) == line.names, version.status == "champion"
-                if chosen and not crowned:
+                chosen, is_champion = Champion.of(version) == line.names, version.status == "champion"
+                if chosen and not is_champion:
                     self.add_event(version, "promoted", line)
-                elif crowned and not chosen:
+                elif is_champion and not chosen:
                     follower = f"followed by version {line.version}: " if line.version is not None else ""
                     self.add_event(version, "demoted", line, follower)
             newest = (history := self._history.read()).last_promotion

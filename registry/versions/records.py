@@ -159,9 +159,9 @@ class EncoderVersion(Config):
         """What the events say: the last promotion or demotion, else a refusal, which later evaluations (fine-tuning) do
         not undo, else the last event. Whom the gate turned away before there was a champion stays a candidate."""
         kinds = [event.kind for event in self.events]
-        crowned = [kind for kind in kinds if kind in ("promoted", "demoted")]
+        promotions = [kind for kind in kinds if kind in ("promoted", "demoted")]
         refused = [kind for kind in kinds if kind == "refused"]
-        telling = crowned or refused or kinds
+        telling = promotions or refused or kinds
         match telling[-1] if telling else "registered":
             case "promoted":
                 return "champion"

@@ -2,7 +2,7 @@
 
 .pcd                Point Cloud Library's (`pcd`): x y z, normal_x normal_y normal_z, rgb or rgba
 .ply                x y z, nx ny nz, red green blue, and no column of a Gaussian but these
-.npy                [N, 3], or [N, 6] with unit normals behind the positions
+.npy                [N, 3], or [N, 6] with unit normals behind the positions, of `..._colors.npy` with colours
 .txt .xyz .pts      the same as text, separated by commas or blanks; a first line of one number is the count
 """
 
@@ -26,6 +26,9 @@ from ssl_core.gaussians.formats.not_gaussians import is_points
 from ssl_core.gaussians.formats.ply_header import check_nothing_left, read_header
 from ssl_core.gaussians.formats.ply_rows import open_rows
 from ssl_core.gaussians.gaussian_cloud import MAX_GAUSSIANS
+
+COLOURED = "_colors.npy"
+"""Ending of an .npy whose last three of six columns are colours, of which 255 or 1 is full."""
 
 MAX_BYTES = 2**30
 """A larger file is refused unread."""
@@ -66,17 +69,17 @@ def read_point_cloud(
         columns = _ply_columns(source, limit)  # names the file itself
     else:
         with naming(source, PointCloudError):
-            columns = _columns(read_bytes(source, MAX_BYTES), ending, limit)
+            columns = _columns(read_bytes(source, MAX_BYTES), ending, limit, source.name.lower().endswith(COLOURED))
     with naming(source, PointCloudError):
         return usable_points(*columns, drop_bad_rows=drop_bad_rows)
 
 
-def _columns(content: bytes, ending: str, limit: int) -> Columns:
+def _columns(content: bytes, ending: str, limit: int, coloured: bool) -> Columns:
     match ending:
         case ".pcd":
             return _named(decode_pcd(content, limit))
         case ".npy":
-            return _split(decode_npy(content), limit)
+            return _split(decode_npy(content), limit, coloured)
         case _:
             return _split(decode_text(content), limit)
 
@@ -168,8 +171,8 @@ def decode_text(content: bytes) -> NDArray[np.float64]:
         raise PointCloudError(f"a line is damaged ({' '.join(str(error).split())[:100]!a}); export it again") from None
 
 
-def _split(table: NDArray[Any], limit: int) -> Columns:
-    """Positions and normals of an array without names."""
+def _split(table: NDArray[Any], limit: int, coloured: bool = False) -> Columns:
+    """Positions, and normals or colours, of an array without names."""
     count, width = table.shape
     if width not in (3, 6):
         raise PointCloudError(
@@ -178,4 +181,7 @@ def _split(table: NDArray[Any], limit: int) -> Columns:
         )
     if not 0 < count <= limit:
         raise PointCloudError(f"has {count:,} points; expected 1 to {limit:,}")
-    return table[:, :3], table[:, 3:] if width == 6 else None, None
+    more = table[:, 3:] if width == 6 else None
+    if coloured and more is not None:
+        return table[:, :3], None, more / 255 if more.dtype.kind in "iu" or more.max() > 1 else more
+    return table[:, :3], more, None

@@ -65,8 +65,8 @@ def usable_points(
         xyz: [N, 3].
         normals: [N, 3] of length 1, nearly; None, or all zero, for none.
         colours: [N, 3] in [0, 1], or None.
-        drop_bad_rows: leave points out that have a value that is NaN, infinite or beyond MAX_VALUE, or a normal of
-            length zero.
+        drop_bad_rows: leave points out that have a value that is NaN, infinite or beyond MAX_VALUE, a colour that is
+            not finite, or a normal of length zero.
 
     Raises:
         PointCloudError: there are such points and they are not to be dropped; columns taken for normals that are none;
@@ -77,12 +77,15 @@ def usable_points(
         normals, notes = None, (NO_NORMALS,)
     bad = _bad(xyz)
     lengths = None if normals is None else np.linalg.norm(normals.astype(np.float64), axis=1)
+    if colours is not None:
+        bad |= ~np.isfinite(colours).all(axis=1)
     if normals is not None and lengths is not None:
         bad |= _bad(normals) | (lengths == 0)
         _check_unit(lengths[~bad])
     count, first = int(bad.sum()), int(np.argmax(bad)) if len(bad) else 0
     if count and not drop_bad_rows:
-        values = ", ".join(f"{value:.6g}" for value in (*xyz[first], *(() if normals is None else normals[first])))
+        tables = (table for table in (xyz, normals, colours) if table is not None)
+        values = ", ".join(f"{value:.6g}" for table in tables for value in table[first])
         raise PointCloudError(
             f"{count:,} of {len(xyz):,} points cannot be used (NaN, infinite, beyond {MAX_VALUE:g}, or a normal of "
             f"length zero); first: point {first} ({values}); leave them out with --drop-bad-rows, or export it again"

@@ -1,6 +1,8 @@
 """What an encoder has to be set beside: features that cost nobody any pretraining on the pack.
 
-* *random twins*: its architecture with random weights, as they were initialised;
+* *random twins*: its architecture with random weights, as they were initialised. Of an encoder over a network that was
+  not trained here (`frozen_backbone`), what pretraining gave is the read-out, so its twins are random read-outs over
+  the same network;
 * *random twins, calibrated*: the same with the statistics of batch normalisation that the training inputs have. Which
   of the two is stronger depends on the architecture (docs/LOG.md), so both are measured;
 * *coordinate quantiles*: 21 numbers, seven quantiles along each axis of the points that the encoder gets. On objects
@@ -8,14 +10,14 @@
 * *frozen ImageNet network*: what somebody else's labels give to images, and, where the card says that the encoder is
   built over a network that was not trained here, that *frozen backbone*.
 
-Random twins are probed wherever the encoder is; the others where the gate looks, at all views pooled by their maximum.
+Random twins, or the network that an encoder is built over, are probed wherever the encoder is; the others where the
+gate looks, at all views pooled by their maximum.
 """
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import assert_never
+from typing import Literal, assert_never
 
 import numpy as np
 import torch
@@ -28,6 +30,13 @@ from ssl_core.data.backgrounds import views_over
 from ssl_core.errors import MissingDependencyError
 from ssl_core.evaluation.extract import Features, point_batch_count, point_batches
 from ssl_core.evaluation.features import FeatureSource, PooledCells, RawFeatures
+from ssl_core.evaluation.frozen_network import (
+    FrozenNetwork,
+    frozen_identity,
+    frozen_network,
+    random_read_out,
+    read_out,
+)
 from ssl_core.evaluation.probe_grid import most_views
 from ssl_core.evaluation.protocol import BaselineKind
 from ssl_core.evaluation.report import Steps
@@ -35,7 +44,6 @@ from ssl_core.models.build import Encoder
 from ssl_core.models.cards import ImageEncoderCard, PointEncoderCard
 from ssl_core.models.image import TimmConfig
 from ssl_core.models.modes import device_of
-from ssl_core.models.readout import ReadOut
 from ssl_core.models.teachers import PackagedTeacher, build_teacher, teacher_card
 
 LEVELS = (0.05, 0.2, 0.35, 0.5, 0.65, 0.8, 0.95)
@@ -81,20 +89,52 @@ def baselines_of(
 def _of_kind(kind: BaselineKind, source: FeatureSource, encoder: nn.Module, train: int) -> list[Baseline]:
     card, seeds = source.card, source.config.twin_seeds
     match kind:
-        case "random_twins":
-            count, measure = len(seeds), partial(_twins, source, device_of(encoder))
-            return [Baseline("random twin", count, count * source.batches, True, measure)] if seeds else []
-        case "calibrated_twins":
-            if not seeds or not _normalised(card.untrained().build(0)):
-                return []
-            count, measure = len(seeds), partial(_calibrated_twins, source, device_of(encoder), train)
-            return [Baseline("random twin, calibrated", count, count * source.batches, False, measure)]
+        case "random_twins" | "calibrated_twins":
+            return _random(kind, source, encoder, train) if seeds else []
         case "coordinate_quantiles":
             return [_quantiles(source)] if isinstance(card, PointEncoderCard) else []
         case "frozen_networks":
             return _frozen(source, card, encoder) if isinstance(card, ImageEncoderCard) else []
         case _:
             assert_never(kind)
+
+
+def _random(
+    kind: Literal["random_twins", "calibrated_twins"], source: FeatureSource, encoder: nn.Module, train: int
+) -> list[Baseline]:
+    """The random twins of one kind; none that are calibrated where nothing in them can be."""
+    card, count = source.card, len(source.config.twin_seeds)
+    calibrated, parts = kind == "calibrated_twins", frozen_network(card, encoder)
+    name = "random twin, calibrated" if calibrated else "random twin"
+    if parts is not None and isinstance(card, ImageEncoderCard):
+        if calibrated and not _normalised(random_read_out(card, 0)):
+            return []
+        measure = partial(_read_out_twins, source, card, parts, train if calibrated else None)
+        return [Baseline(name, count, 0, False, measure)]
+    device = device_of(encoder)
+    if not calibrated:
+        return [Baseline(name, count, count * source.batches, True, partial(_twins, source, device))]
+    if not _normalised(card.untrained().build(0)):
+        return []
+    return [Baseline(name, count, count * source.batches, False, partial(_calibrated_twins, source, device, train))]
+
+
+def _read_out_twins(
+    source: FeatureSource, card: ImageEncoderCard, parts: FrozenNetwork, train: int | None, steps: Steps
+) -> list[PooledCells]:
+    """Random read-outs over the network's features, which the encoder needs anyway; calibrated by so many training
+    objects, if any."""
+    device, found = device_of(parts.network), list[PooledCells]()
+    views = source.raw(parts.network, frozen_identity(parts.network), steps=steps).views
+    assert views is not None, "an image encoder has views"
+    for seed in source.config.twin_seeds:
+        twin = random_read_out(card, seed).to(device)
+        if train is not None:
+            rng, chosen = _calibration_objects(source, train)
+            taken = [views[places, rng.integers(0, views.shape[1], len(places))] for places in chosen]
+            calibrate(twin, (torch.from_numpy(some).to(device) for some in taken))
+        found.append(_deciding_cells(source, RawFeatures(views=read_out(twin, views, device))))
+    return found
 
 
 def _twins(source: FeatureSource, device: torch.device, steps: Steps) -> list[PooledCells]:
@@ -140,9 +180,8 @@ def calibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
 
 def calibration_inputs(source: FeatureSource, train: int, device: torch.device) -> Iterator[Tensor]:
     """Batches of about equal size of training objects in random order: their first point draw, or one view of each."""
-    rng = np.random.default_rng([31, source.config.draw_seed])
-    objects = rng.permutation(source.objects[:train])[:CALIBRATING]
-    for some in np.array_split(objects, max(1, len(objects) // _CALIBRATION_BATCH)):
+    rng, chosen = _calibration_objects(source, train)
+    for some in (source.objects[places] for places in chosen):
         match source.card:
             case PointEncoderCard():
                 points = source.sampler.draw(some, source.config.point_number(0))
@@ -153,6 +192,13 @@ def calibration_inputs(source: FeatureSource, train: int, device: torch.device) 
                 yield whole_images(stored, source.card.contract.image_size)
             case _:
                 assert_never(source.card)
+
+
+def _calibration_objects(source: FeatureSource, train: int) -> tuple[np.random.Generator, list[NDArray[np.int64]]]:
+    """Batches of places among the source's objects, and the generator that goes on."""
+    rng = np.random.default_rng([31, source.config.draw_seed])
+    places = rng.permutation(train)[:CALIBRATING]
+    return rng, np.array_split(places, max(1, len(places) // _CALIBRATION_BATCH))
 
 
 class _Calibrated(nn.Module):
@@ -202,43 +248,32 @@ def _frozen(source: FeatureSource, card: ImageEncoderCard, encoder: nn.Module) -
     card says it is built over, if that is another one. Raises MissingDependencyError where the first is not installed
     and nothing stands in for it.
     """
-    same = card.backbone == TimmConfig()
-    own = _backbone_of(card, encoder)
+    same, parts = card.backbone == TimmConfig(), frozen_network(card, encoder)
+    own = None if parts is None else frozen_identity(parts.network)
     teacher = PackagedTeacher(image_size=card.contract.image_size) if same else PackagedTeacher()
     try:
         network = build_teacher(teacher).to(device_of(encoder))
     except MissingDependencyError:
-        if own is None:
+        if parts is None:
             raise
-        return [_frozen_network(source, "frozen backbone", card.untrained(), own)]
-    found = [_frozen_network(source, "frozen ImageNet network", teacher_card(teacher), network)]
-    if own is not None and _digest(own) != _digest(network):
-        found.append(_frozen_network(source, "frozen backbone", card.untrained(), own))
+        return [_frozen_network(source, "frozen backbone", card.untrained(), parts.network, own)]
+    found = [_frozen_network(source, "frozen ImageNet network", teacher_card(teacher), network, own)]
+    if parts is not None and own != frozen_identity(network):
+        found.append(_frozen_network(source, "frozen backbone", card.untrained(), parts.network, own))
     return found
 
 
-def _backbone_of(card: ImageEncoderCard, encoder: nn.Module) -> Encoder | None:
-    """The encoder without what is read out over its backbone, where that backbone was not trained here."""
-    if not card.frozen_backbone or not isinstance(encoder, Encoder) or not isinstance(encoder.backbone, ReadOut):
-        return None
-    return Encoder(card.contract, encoder.backbone.backbone, card.backbone.feature_dim).to(device_of(encoder))
-
-
-def _digest(network: Encoder) -> str:
-    """Of the backbone's weights and of what is done to the input."""
-    digest = hashlib.sha256(network.contract.to_json().encode())
-    for name, tensor in sorted(network.backbone.state_dict().items()):
-        digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
-
-
-def _frozen_network(source: FeatureSource, name: str, card: ImageEncoderCard, network: Encoder) -> Baseline:
-    theirs = replace(source, card=card)
+def _frozen_network(
+    source: FeatureSource, name: str, card: ImageEncoderCard, network: Encoder, own: str | None
+) -> Baseline:
+    """own: identity of the network that the encoder is built over."""
+    theirs, identity = replace(source, card=card), frozen_identity(network)
 
     def measure(steps: Steps) -> list[PooledCells]:
-        return [_deciding_cells(theirs, theirs.raw(network, f"frozen {_digest(network)}", steps=steps))]
+        raw = theirs.raw(network, identity, steps=steps)
+        return [theirs.pooled(raw) if identity == own else _deciding_cells(theirs, raw)]
 
-    return Baseline(name, 1, theirs.batches, False, measure)
+    return Baseline(name, 1, 0 if identity == own else theirs.batches, identity == own, measure)
 
 
 def _deciding_cells(source: FeatureSource, raw: RawFeatures) -> PooledCells:

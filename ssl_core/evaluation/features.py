@@ -26,6 +26,7 @@ from ssl_core.evaluation.extract import (
     timed,
     view_batch_count,
 )
+from ssl_core.evaluation.frozen_network import frozen_identity, frozen_network, read_out
 from ssl_core.evaluation.probe_grid import Cells
 from ssl_core.evaluation.protocol import Pooling, ProbingConfig
 from ssl_core.evaluation.report import Steps
@@ -78,11 +79,29 @@ class FeatureSource:
                 numbers = (self.config.point_number(draw) for draw in range(self.config.point_draws))
                 return RawFeatures(points=[self._points(encoder, identity, number, times, steps) for number in numbers])
             case ImageEncoderCard():
-                read = (encoder, self.pack, self.objects, card.contract.image_size)
-                compute = partial(image_features, *read, background=card.contract.background, times=times, steps=steps)
-                return RawFeatures(views=self.recall("views", encoder, identity, compute))
+                size, behind = card.contract.image_size, card.contract.background
+
+                def compute(network: nn.Module) -> Features:
+                    found: Features = image_features(
+                        network, self.pack, self.objects, size, background=behind, times=times, steps=steps
+                    )
+                    return found
+
+                return RawFeatures(views=self.of_images("views", encoder, identity, compute))
             case _:
                 assert_never(card)
+
+    def of_images(
+        self, what: str, encoder: nn.Module, identity: str, compute: Callable[[nn.Module], Features]
+    ) -> Features:
+        """What `compute` gives of an image encoder, as `recall`. Encoders over the same frozen network share its
+        features, which are kept in place of theirs."""
+        parts = frozen_network(self.card, encoder)
+        if parts is None:
+            return self.recall(what, encoder, identity, partial(compute, encoder))
+        network = parts.network
+        under = self.recall(what, network, frozen_identity(network), partial(compute, network))
+        return read_out(parts.read, under, device_of(network))
 
     def recall(self, what: str, encoder: nn.Module, identity: str, compute: Callable[[], Features]) -> Features:
         """Features of all objects from the cache, else computed and kept; `what` tells apart what is computed."""

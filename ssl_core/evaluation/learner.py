@@ -8,7 +8,6 @@
   network: what the pretraining added, not what ImageNet did.
 """
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -19,12 +18,11 @@ from torch import nn
 
 from ssl_core.evaluation.features import FeatureSource
 from ssl_core.evaluation.fine_tune import FineTuningConfig
+from ssl_core.evaluation.frozen_network import frozen_identity, frozen_network, random_read_out
 from ssl_core.evaluation.supervised_data import SupervisedData, SupervisedFeatures, supervised_data
 from ssl_core.evaluation.task_contract import LeftOutError, Subject
-from ssl_core.models.build import Encoder
 from ssl_core.models.cards import ImageEncoderCard
 from ssl_core.models.modes import device_of
-from ssl_core.models.readout import ReadOut, alone
 
 Trained = Literal["encoder", "read-out"]
 Chosen = NDArray[np.int64]
@@ -78,13 +76,11 @@ def _whole(subject: Subject) -> LearnerPair:
 
 
 def _read_out(subject: Subject, card: ImageEncoderCard) -> LearnerPair:
-    encoder, device = subject.encoder, device_of(subject.encoder)
-    read = encoder.backbone
-    if not isinstance(read, ReadOut) or not any(True for _ in alone(read).parameters()):
+    device, parts = device_of(subject.encoder), frozen_network(card, subject.encoder)
+    if parts is None or not any(True for _ in parts.read.parameters()):
         raise LeftOutError("its network was not trained, and nothing over it can be")
-    network = Encoder(card.contract, read.backbone, card.backbone.feature_dim)
-    identity = f"network {_weights_digest(network)}"
-    features = subject.source.raw(network, identity, steps=subject.steps).views
+    identity = frozen_identity(parts.network)
+    features = subject.source.raw(parts.network, identity, steps=subject.steps).views
     assert features is not None, "an image encoder has views"
     places = np.arange(len(subject.source.objects))
     train, test = places[: len(subject.labels.train)], places[len(subject.labels.train) :]
@@ -92,16 +88,13 @@ def _read_out(subject: Subject, card: ImageEncoderCard) -> LearnerPair:
     def data(chosen: Chosen, config: FineTuningConfig, seed: int) -> SupervisedData:
         return SupervisedFeatures(features, subject.labels.train, train[chosen], test, config, seed)
 
-    def fresh(seed: int) -> nn.Module:
-        built = card.build(seed).backbone
-        assert isinstance(built, ReadOut)
-        return alone(built).to(device)
-
     width = card.output_shape[0]
     return LearnerPair(
         "read-out",
-        Learner(subject.identity, lambda seed: alone(read), width),
-        Learner(f"from scratch {card.digest()} over {identity}", fresh, width),
+        Learner(subject.identity, lambda seed: parts.read, width),
+        Learner(
+            f"from scratch {card.digest()} over {identity}", lambda seed: random_read_out(card, seed).to(device), width
+        ),
         data,
     )
 
@@ -111,11 +104,3 @@ def trainings_source(source: FeatureSource) -> FeatureSource:
     less, so features that crowd each other out leave them alone."""
     cache = None if source.cache is None else source.cache.beside("trainings")
     return FeatureSource(source.pack, source.objects, source.card, source.config, cache)
-
-
-def _weights_digest(network: nn.Module) -> str:
-    """16 hex digits over all tensors, in order of their names."""
-    digest = hashlib.sha256()
-    for name, value in sorted(network.state_dict().items()):
-        digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]

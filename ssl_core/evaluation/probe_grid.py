@@ -4,7 +4,7 @@ Features come in *cells*: one number of views (None for points) and several draw
 cell is fitted on the same label draws for the encoder and for each baseline, so that differences are paired.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -139,6 +139,7 @@ def probe_grid(
     config: ProbingConfig,
     pooling: Pooling | None = None,
     steps: Steps | None = None,
+    everywhere: Collection[str] | None = None,
 ) -> Grid:
     """Every label setting × number of views × probe, against the baselines.
 
@@ -147,8 +148,9 @@ def probe_grid(
 
     A baseline is given as cells of its members, whose answers are averaged: the encoder's, or some of them. At all
     views the deciding probe of the encoder stands beside both SVMs of each baseline: what features are worth must not
-    be read too low because of the basis that they are written in. `pooling` says how the cells' views were pooled
-    (None: points); `steps` hears of every fit (`fits` in all).
+    be read too low because of the basis that they are written in. Baselines that are not named in `everywhere` (None:
+    all are) are read by these two alone. `pooling` says how the cells' views were pooled (None: points); `steps` hears
+    of every fit (`fits` in all).
     """
     most, most_labels = most_views(cells), most_labelled(config, labels)
     rows: list[Row] = []
@@ -158,9 +160,10 @@ def probe_grid(
         for setting in config.label_settings:
             answers: dict[Probe, Probed] = {}
             for probe in _probes(config, pooling=pooling, most=views == most):
-                answers[probe] = _probed(draws, there, labels, setting, probe, config)
+                beside_it = {name: some for name, some in there.items() if _reads(probe, name, everywhere, config)}
+                answers[probe] = _probed(draws, beside_it, labels, setting, probe, config)
                 if steps is not None:
-                    steps.step(setting.draws * len(draws) * (1 + sum(map(len, there.values()))))
+                    steps.step(setting.draws * len(draws) * (1 + sum(map(len, beside_it.values()))))
             for probe, found in _both_readings(answers, config).items():
                 place = {"probe": probe, "labels": setting.name, "views": views, "pooling": pooling}
                 rows.append(Row.model_validate({**place, **_numbers(found, config)}))
@@ -200,17 +203,21 @@ def _both_readings(answers: Mapping[Probe, Probed], config: ProbingConfig) -> di
     return {**answers, config.deciding_probe: Probed(mine.encoder, {**mine.baselines, **second})}
 
 
+def _reads(probe: Probe, baseline: str, everywhere: Collection[str] | None, config: ProbingConfig) -> bool:
+    return everywhere is None or baseline in everywhere or probe in (config.deciding_probe, config.other_svm)
+
+
 def fits(
     draws: Mapping[int | None, int], config: ProbingConfig, pooling: Pooling | None, encoders: int, at_most: int
 ) -> int:
     """Probes that `probe_grid` fits: `draws` of the cells by number of views, for `encoders` that have all cells and
-    `at_most` further ones that have the one of all views."""
-    labels, most = sum(setting.draws for setting in config.label_settings), most_views(draws)
-    return sum(
-        (encoders + (at_most if views == most else 0))
-        * (labels * count * len(_probes(config, pooling=pooling, most=views == most)))
-        for views, count in draws.items()
-    )
+    `at_most` further ones that have the one of all views and are read by the SVMs."""
+    labels, most, found = sum(setting.draws for setting in config.label_settings), most_views(draws), 0
+    for views, count in draws.items():
+        probes = _probes(config, pooling=pooling, most=views == most)
+        machines = [probe for probe in probes if _reads(probe, "", (), config)]
+        found += labels * count * (encoders * len(probes) + (at_most * len(machines) if views == most else 0))
+    return found
 
 
 def most_views(views: Iterable[int | None]) -> int | None:

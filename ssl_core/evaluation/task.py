@@ -23,7 +23,7 @@ from ssl_core.evaluation.tasks.old_reports import report_of_format_2
 from ssl_core.evaluation.tasks.pose import PoseConfig, PoseReport, evaluate_pose
 from ssl_core.evaluation.tasks.probing import evaluate_encoder
 from ssl_core.evaluation.tasks.probing_report import EvaluationConfig, ProbingReport, full_protocol
-from ssl_core.evaluation.tasks.reconstruction import evaluate_reconstructor
+from ssl_core.evaluation.tasks.reconstructing import evaluate_reconstructor
 from ssl_core.evaluation.tasks.reconstruction_report import ReconstructionConfig, ReconstructionReport
 from ssl_core.models.cards import Card, CardKind, ImageEncoderCard, PointEncoderCard, SceneFieldCard
 from ssl_core.models.modes import device_of, threads

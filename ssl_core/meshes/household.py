@@ -29,7 +29,7 @@ class HouseholdConfig(Config):
     """What `write_household` makes. Objects depend on `seed`, class, split and number only."""
 
     train_per_class: int = Field(default=24, ge=1)
-    test_per_class: int = Field(default=12, ge=1)
+    test_per_class: int = Field(default=24, ge=1)
     views: int = Field(default=8, ge=1, le=999)
     image_size: int = Field(default=64, ge=8, le=2048)
     gaussians: int = Field(default=1500, ge=16)

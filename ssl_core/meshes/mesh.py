@@ -5,13 +5,12 @@ vertex, face and edge counts; one vertex a line; one polygon a line as `n i1 ...
 """
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ssl_core.errors import DataError, MeshError
-from ssl_core.files.source import Source, as_source, read_bytes
+from ssl_core.files.source import Source, read_bytes
 
 GREY = 0.7
 """Colour of faces whose file gives none."""
@@ -75,21 +74,6 @@ def sample_surface(mesh: Mesh, n: int, rng: np.random.Generator) -> tuple[NDArra
     weights = np.stack([1 - root, root * (1 - share), root * share], axis=1)
     points = np.einsum("ni,nix->nx", weights, mesh.triangles()[face_index])
     return points.astype(np.float32), face_index.astype(np.int64)
-
-
-def read_off(place: Source | Path | str) -> Mesh:
-    """Read an OFF mesh; polygons become fans of triangles, faces without area are dropped.
-
-    Raises:
-        MeshError: missing, no OFF file, truncated, an index beyond the vertices, a vertex that is not finite,
-            or no face with an area.
-    """
-    source = as_source(place)
-    content = mesh_bytes(source)
-    try:
-        return decode_off(content)
-    except MeshError as error:
-        raise MeshError(f"{source}: {error}") from None
 
 
 def mesh_bytes(source: Source) -> bytes:

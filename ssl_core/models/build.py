@@ -126,6 +126,11 @@ def has_feature_transform(backbone: PointBackbone) -> bool:
     return isinstance(backbone, PointNetConfig) and backbone.feature_transform
 
 
+def begins_at_a_file(backbone: ImageBackbone) -> bool:
+    """Whether its first weights are not random."""
+    return isinstance(backbone, ResNetConfig) and backbone.weights_file is not None
+
+
 def has_point_features(backbone: PointBackbone) -> bool:
     """Whether its network has `point_features`: those of single points before they are pooled."""
     return isinstance(backbone, PointNetConfig | DGCNNConfig)

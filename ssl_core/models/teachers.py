@@ -13,8 +13,8 @@ from torch import Tensor
 
 from ssl_core.config import Config
 from ssl_core.contracts import ImageContract
-from ssl_core.errors import ConfigError, MissingDependencyError
-from ssl_core.models.build import Encoder, ImageBackbone
+from ssl_core.errors import ConfigError, MissingDependencyError, RegistryError
+from ssl_core.models.build import Encoder, ImageBackbone, begins_at_a_file
 from ssl_core.models.bundle import load_bundle, read_card, verify_checksums
 from ssl_core.models.cards import ImageEncoderCard
 from ssl_core.models.image import TimmConfig
@@ -82,9 +82,24 @@ def supervision_of(teacher: Teacher) -> str:
         case FileTeacher():
             return "a teacher that was trained elsewhere"
         case BundleTeacher():
-            return "a teacher of an earlier study"
+            return _of_an_earlier_study(Path(teacher.folder))
         case _:
             assert_never(teacher)
+
+
+def _of_an_earlier_study(folder: Path) -> str:
+    """A bundle's lineage says whose labels reached the encoder in it."""
+    said = "a teacher of an earlier study"
+    try:
+        supervision = read_card(folder).lineage.get("supervision", "")
+    except RegistryError:  # the folder was needed to train, and is not to register
+        return f"{said}, whose card is not there any more"
+    return f"{said} that learnt from {supervision}" if supervision else said
+
+
+def initial_supervision(backbone: ImageBackbone) -> str:
+    """The same of a backbone that trains on: of the file that it begins at."""
+    return "initial weights that were trained elsewhere" if begins_at_a_file(backbone) else ""
 
 
 def build_teacher(teacher: Teacher) -> Encoder:

@@ -47,7 +47,7 @@ def assemble(plan: PackPlan, parts: Parts, refused: Sequence[Problem], folder: P
         OSError: the disk is full.
     """
     made = [item for _, record in parts for item in record.objects]
-    objects = _numbered(made, plan.config.val_fraction)
+    objects = _numbered(made, plan)
     whole = _joined_files(plan, parts, folder)
     with ThreadPoolExecutor(len(whole)) as pool:  # copying and hashing both leave the interpreter free
         facts = list(pool.map(Joined.write, whole))
@@ -155,9 +155,11 @@ def validation_keys(objects: Sequence[PackObject], fraction: float) -> set[str]:
     return held
 
 
-def _numbered(made: Sequence[PartObject], val_fraction: float) -> tuple[PackObject, ...]:
-    """Facts of all objects with their places in the whole, and who is held out."""
-    held = validation_keys([item.facts for item in made], val_fraction)
+def _numbered(made: Sequence[PartObject], plan: PackPlan) -> tuple[PackObject, ...]:
+    """Facts of all objects with their places in the whole, and who is held out: whom lists name, else a share."""
+    listed = {entry.item.key: entry.item.validation for entry in plan.entries}
+    open_ones = [item.facts for item in made if listed[item.facts.key] is None]
+    held = validation_keys(open_ones, plan.config.val_fraction) | {key for key, each in listed.items() if each}
     objects, row, view = [], 0, 0
     for item in made:
         places = {"first_row": row, "first_view": view, "validation": item.facts.key in held}

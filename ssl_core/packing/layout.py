@@ -7,6 +7,8 @@
     IMAGES/<class>/<split>/<object>/masks/000.png ... and cameras.json        optional, beside the views
     POINTS/<class>/<split>/<object>.pcd                                       plain points or Gaussians, of any ending
     POINTS/<class>/<object>.txt with modelnet40_train.txt ..., or .h5 files   ModelNet40, ScanObjectNN (layout_modelnet)
+    POINTS/<synset>/<model>/pcl_1024_fps_trimesh.npy and
+    IMAGES/<synset>/<model>/{render_0.png, mask_0.png, ..., view.txt}         renders of ShapeNet (layout_renders)
     MESHES/<class>/<split>/<name>.off                                         ModelNet; also .obj, .stl, .ply
 
 POINTS, IMAGES and MESHES are folders, .zip archives, or folders of .zip archives, which are read in place (`listing`).
@@ -23,6 +25,7 @@ from ssl_core.gaussians.gaussian_cloud import SUFFIXES
 from ssl_core.meshes.mesh_file import MESH_SUFFIXES
 from ssl_core.packing.layout_modelnet import h5_files, h5_objects, has_class_lists, listed_objects
 from ssl_core.packing.layout_reference import ViewFiles, has_splits, places, reference_objects
+from ssl_core.packing.layout_renders import has_renders, list_lists, rendered_objects
 from ssl_core.packing.layout_shapesplat import has_flat_files, shapesplat_objects
 from ssl_core.packing.listing import Listing, list_tree
 from ssl_core.packing.objects import SAFE_NAME as SAFE_NAME
@@ -60,7 +63,9 @@ def cameras_path(images: Path, class_name: str, split: str, name: str) -> Path:
     return images / class_name / split / name / "cameras.json"
 
 
-def find_objects(points: Path, images: Path | None) -> tuple[list[SplatObject], list[Problem]]:
+def find_objects(
+    points: Path, images: Path | None, splits: Path | None = None
+) -> tuple[list[SplatObject], list[Problem]]:
     """All objects under `points` with their views under `images`, sorted by key, and what cannot be used.
 
     Without `images` every object has no views and that is no problem. No file of Gaussians and no picture is opened.
@@ -68,13 +73,20 @@ def find_objects(points: Path, images: Path | None) -> tuple[list[SplatObject], 
     Args:
         points: folder or .zip archive; of an archive that holds `points/` beside others, that folder.
         images: the same for views, and `images/`.
+        splits: folder, archive or file of split lists, of renders with view.txt alone.
 
     Raises:
-        LayoutError: a folder is missing, an archive is damaged, split lists are missing, or no object is found.
+        LayoutError: a folder is missing, an archive is damaged, split lists are missing, or no object is found; lists
+            are given for a set that is read without.
     """
     listing = _listed(Path(points), "points")
     views = None if images is None else ViewFiles(_listed(Path(images), "images"))
-    if not has_splits(listing) and has_class_lists(listing):
+    renders = views is not None and not has_splits(listing) and has_renders(views.listing)
+    if splits is not None and not renders:
+        raise LayoutError(f"{splits}: lists are given for renders with view.txt alone (--images); leave --splits out")
+    if views is not None and renders:
+        objects, problems = rendered_objects(listing, views.listing, None if splits is None else list_lists(splits))
+    elif not has_splits(listing) and has_class_lists(listing):
         objects, problems = listed_objects(listing, views)
     elif not has_splits(listing) and h5_files(listing):
         objects, problems = h5_objects(listing, views)

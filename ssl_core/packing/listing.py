@@ -11,6 +11,7 @@ in Unicode form NFC; sources keep the names that disk and archive have.
 """
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from ssl_core.files.source import FileSource, Source
 from ssl_core.files.unicode_names import nfc
 from ssl_core.packing.archive import Members, is_hidden, list_members, parents
 from ssl_core.packing.objects import SPLITS, Problem, summed, unsafe_name
+
+_SYNSET = re.compile(r"[0-9]{8}")
 
 MAX_DEPTH = 16
 """Folders below this level are not looked into."""
@@ -135,7 +138,7 @@ def _around(members: Members) -> str:
         if len(tops) != 1 or any("/" not in path and _is_data(path) for path in files):
             return found
         (top,) = tops
-        is_class = top in SPLITS or any(f"{top}/{split}" in folders for split in SPLITS)
+        is_class = top in SPLITS or any(f"{top}/{split}" in folders for split in SPLITS) or _is_synset(top, files)
         if is_class or f"{top}/point_cloud" in folders or any(_is_object_file(path, top) for path in files):
             return found
         found = f"{found}{top}/"
@@ -144,6 +147,11 @@ def _around(members: Members) -> str:
 def _is_data(path: str) -> bool:
     endings = (ending for ending in (*POINT_SUFFIXES, ".h5", *IMAGE_SUFFIXES) if ending != ".txt")
     return path.lower().endswith(tuple(endings))
+
+
+def _is_synset(top: str, files: list[str]) -> bool:
+    """Whether a folder is a class of ShapeNet with a folder for each model."""
+    return _SYNSET.fullmatch(top) is not None and any(path.count("/") == 2 for path in files)
 
 
 def _is_object_file(path: str, top: str) -> bool:

@@ -23,7 +23,9 @@ class SplatObject:
     """One object: its Gaussians, points or mesh and, where there are any, its views in order, a mask for each or none.
 
     `cameras` is a cameras.json that may name the views; `part_labels` an .npy with an integer per Gaussian; `beside`
-    holds the files that the Gaussians are read with (`gaussian_file.companions`).
+    holds the files that the Gaussians are read with (`gaussian_file.companions`). `view_angles`, a view.txt, makes it a
+    model of the renders' layout (`layout_renders`). `validation` is what a list says of a train object; None leaves it
+    to the pack.
     """
 
     class_name: str
@@ -35,6 +37,8 @@ class SplatObject:
     cameras: Source | None = None
     part_labels: Source | None = None
     beside: tuple[Source, ...] = ()
+    view_angles: Source | None = None
+    validation: bool | None = None
 
     @property
     def is_drawn(self) -> bool:
@@ -45,8 +49,13 @@ class SplatObject:
     @property
     def sources(self) -> tuple[Source, ...]:
         """All its files, in the order in which they count for its digest."""
-        more = (source for source in (self.cameras, self.part_labels) if source is not None)
+        more = (source for source in (self.cameras, self.part_labels, self.view_angles) if source is not None)
         return (self.gaussians, *self.views, *self.masks, *more, *self.beside)
+
+    @property
+    def listed(self) -> str:
+        """What a list says of it beside its split, for digests; empty for nothing."""
+        return "" if self.validation is None else f"validation {self.validation}\n"
 
     @property
     def key(self) -> str:
@@ -85,7 +94,7 @@ def stamp_of(item: SplatObject) -> str:
     Raises:
         DataError: a source is gone.
     """
-    digest = hashlib.sha256(item.key.encode())
+    digest = hashlib.sha256(f"{item.listed}{item.key}".encode())
     for source in item.sources:
         digest.update(f"\n{source.name}\n{source.stamp}".encode())
     return digest.hexdigest()[:16]

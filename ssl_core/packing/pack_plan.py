@@ -103,15 +103,18 @@ class PackPlan:
         )
 
 
-def plan_pack(points: Path, images: Path | None, config: PackConfig, *, drop_bad_rows: bool = False) -> PackPlan:
-    """Look at names, sizes and times of all files; open only as many images as it takes to find the image size.
+def plan_pack(
+    points: Path, images: Path | None, config: PackConfig, *, drop_bad_rows: bool = False, splits: Path | None = None
+) -> PackPlan:
+    """Look at names, sizes and times of all files; open only split lists, and images until the image size is known.
 
     Raises:
         LayoutError: a folder is missing, or no object is found.
         PackError: two objects of one key.
     """
     # absolute: the plan travels to processes elsewhere, and refusals must read the same from every place
-    objects, problems = _found(points.absolute(), None if images is None else images.absolute(), config)
+    images, splits = (None if place is None else place.absolute() for place in (images, splits))
+    objects, problems = _found(points.absolute(), images, splits, config)
     objects = sorted(objects, key=lambda item: item.key)
     entries = []
     for item in objects:
@@ -126,10 +129,12 @@ def plan_pack(points: Path, images: Path | None, config: PackConfig, *, drop_bad
     return PackPlan(config, tuple(entries), tuple(problems), _image_size(objects, config), rendered, drop_bad_rows)
 
 
-def _found(points: Path, images: Path | None, config: PackConfig) -> tuple[list[SplatObject], list[Problem]]:
+def _found(
+    points: Path, images: Path | None, splits: Path | None, config: PackConfig
+) -> tuple[list[SplatObject], list[Problem]]:
     """What `points` holds: files of Gaussians or points, or meshes where their surfaces are asked for."""
     if config.surface_points is None:
-        return find_objects(points, images)
+        return find_objects(points, images, splits)
     meshes, problems = find_meshes(points)
     return [SplatObject(mesh.class_name, mesh.split, mesh.name, mesh.source, ()) for mesh in meshes], problems
 

@@ -49,6 +49,7 @@ class PackJob:
     skip_bad: bool = False  # leave unusable objects out, recorded in the manifest, instead of stopping
     update: bool = False  # bring an older pack at `out` up to date: what did not change is copied from it
     drop_bad_rows: bool = False  # leave single Gaussians out that cannot be used (`usable_rows`), with their count
+    splits: Path | None = None  # lists of the splits (`split_lists`), where they do not lie among points or images
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def make_pack(job: PackJob, build: Build) -> tuple[Pack, PackStats]:
     """
     started = time.perf_counter()
     out = real_place(job.out)
-    plan = plan_pack(job.points, job.images, job.config, drop_bad_rows=job.drop_bad_rows)
+    plan = plan_pack(job.points, job.images, job.config, drop_bad_rows=job.drop_bad_rows, splits=job.splits)
     seen = _version(out)
     if (current := _up_to_date(out, plan, job)) is not None:
         clear_leftovers(out)

@@ -29,8 +29,7 @@ _DRAWN_AT_MOST = 16
 def read_surface(source: Source, config: PackConfig, rng: np.random.Generator) -> tuple[Mesh, ReadPoints]:
     """The mesh in the unit sphere, and points of it, uniform in area over what can be seen from outside.
 
-    CAD meshes are full of faces inside closed bodies, which no picture shows: of 20
-    ModelNet10 meshes a fifth of the
+    CAD meshes are full of faces inside closed bodies, which no picture shows: of 20 ModelNet10 meshes a fifth of the
     area. Where hardly anything is seen (a sheet edge-on) all faces count.
 
     Raises MeshError.

@@ -83,8 +83,8 @@ class ObjectViews:
 
 
 def source_digest(item: SplatObject) -> str:
-    """Digest of the bytes of all files of an object, 16 hex digits. Raises DataError."""
-    digest = hashlib.sha256()
+    """Digest of the bytes of all files of an object and of what a list says of it, 16 hex digits. Raises DataError."""
+    digest = hashlib.sha256(item.listed.encode())
     buffer = memoryview(bytearray(_READ_BYTES))
     for source in item.sources:
         try:
@@ -199,7 +199,7 @@ def read_views(item: SplatObject, config: PackConfig, size: int) -> ObjectViews:
     cameras = _cameras_of_file(item, size)
     carried: Carried = {
         **({"masks": (np.stack(masks),)} if masks else {}),
-        **({"cameras": _camera_arrays(cameras)} if cameras else {}),
+        **({"cameras": camera_arrays(cameras)} if cameras else {}),
     }
     unused = item.cameras is not None and not cameras
     return ObjectViews(stored, carried, ("cameras.json names other pictures, so it was not used",) if unused else ())
@@ -230,8 +230,8 @@ def resized_camera(camera: Camera, width: int, height: int) -> Camera:
     return Camera(camera.viewmat, scale @ camera.K, width, height)
 
 
-def _camera_arrays(cameras: Sequence[Camera]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """[V, 4, 4] world -> camera and [V, 3, 3] intrinsics."""
+def camera_arrays(cameras: Sequence[Camera]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """As a pack has them: [V, 4, 4] world -> camera and [V, 3, 3] intrinsics."""
     return np.stack([camera.viewmat for camera in cameras]), np.stack([camera.K for camera in cameras])
 
 
@@ -253,7 +253,7 @@ def rendered_views(cloud: GaussianCloud, config: PackConfig, size: int) -> Objec
         views = render(cloud, config.rendered_views, size, device=device)
     finally:
         torch.set_num_threads(before)
-    carried: Carried = {"masks": (views.masks,), "cameras": _camera_arrays(views.cameras)}
+    carried: Carried = {"masks": (views.masks,), "cameras": camera_arrays(views.cameras)}
     return ObjectViews([stored_form(image, config) for image in views.images], carried)
 
 
@@ -265,7 +265,7 @@ def views_of_arrays(
 ) -> ObjectViews:
     """Views [H, W, 3] and masks [H, W] in [0, 1] with their cameras, in stored form."""
     masks = np.stack([as_bytes(alpha) for alpha in alphas])
-    carried: Carried = {"masks": (masks,), "cameras": _camera_arrays(cameras)}
+    carried: Carried = {"masks": (masks,), "cameras": camera_arrays(cameras)}
     return ObjectViews([stored_form(as_bytes(image), config) for image in images], carried)
 
 

@@ -30,6 +30,7 @@ from ssl_core.packing.packed_object import (
     rendered_views,
     source_digest,
 )
+from ssl_core.packing.packed_render import read_cloud, read_renders
 from ssl_core.packing.part_files import EXTRAS, FILE_NAMES, ExtraName, PartFiles
 
 RECORD = "part.json"
@@ -114,23 +115,10 @@ def build_part(plan: PartPlan, on_object: Callable[[], None] | None = None) -> N
 
 def _made(plan: PartPlan, entry: Entry, files: PartFiles, clock: PackTimes) -> PartObject:
     """The object from its files, appended only when all of them can be used. Raises DataError."""
-    item, config, size = entry.item, plan.config, plan.image_size
+    item = entry.item
     with clock("parse"):
         digest = source_digest(item)
-    if config.surface_points is not None:
-        with clock("parse"):
-            mesh, read = read_surface(item.gaussians, config, generator(item.key, config, 2))
-        ordered = ordered_points(item, read, config, clock)
-        with clock("render"):
-            views = mesh_views(mesh, item.gaussians, config, size)
-    else:
-        with clock("parse"):
-            read = read_points(
-                item.gaussians, spz_axes=config.spz_axes, beside=item.beside, drop_bad_rows=plan.drop_bad_rows
-            )
-        ordered = ordered_points(item, read, config, clock)
-        with clock("decode" if item.views else "render"):
-            views = _views(item, ordered, config, size)
+    ordered, views = _read(plan, item, clock)
     carried = {**views.carried, **ordered.carried}
     with clock("write"):
         files.write("gaussians.f32", ordered.geometry)
@@ -158,6 +146,28 @@ def _made(plan: PartPlan, entry: Entry, files: PartFiles, clock: PackTimes) -> P
         dropped=ordered.dropped,
         groups=ordered.groups,
     )
+
+
+def _read(plan: PartPlan, item: SplatObject, clock: PackTimes) -> tuple[Ordered, ObjectViews]:
+    """Rows and views of an object of whichever kind. Raises DataError."""
+    config, size, drop = plan.config, plan.image_size, plan.drop_bad_rows
+    if config.surface_points is not None:
+        with clock("parse"):
+            mesh, read = read_surface(item.gaussians, config, generator(item.key, config, 2))
+        ordered = ordered_points(item, read, config, clock)
+        with clock("render"):
+            return ordered, mesh_views(mesh, item.gaussians, config, size)
+    if item.view_angles is not None:
+        with clock("parse"):
+            read = read_cloud(item, drop_bad_rows=drop)
+        ordered = ordered_points(item, read, config, clock)
+        with clock("decode"):
+            return ordered, read_renders(item, read.cloud.xyz, config, size)
+    with clock("parse"):
+        read = read_points(item.gaussians, spz_axes=config.spz_axes, beside=item.beside, drop_bad_rows=drop)
+    ordered = ordered_points(item, read, config, clock)
+    with clock("decode" if item.views else "render"):
+        return ordered, _views(item, ordered, config, size)
 
 
 def _views(item: SplatObject, ordered: Ordered, config: PackConfig, size: int) -> ObjectViews:
@@ -226,5 +236,5 @@ def _check_unchanged(entry: Entry) -> None:
 def _with_file(error: DataError, entry: Entry) -> str:
     """Errors of readers name the file; those about an object in memory cannot."""
     text = str(error)
-    named = any(str(source) in text for source in (entry.item.gaussians, *entry.item.views))
+    named = any(str(source) in text for source in entry.item.sources)
     return text if named else f"{entry.item.gaussians}: {text}"

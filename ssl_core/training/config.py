@@ -4,7 +4,7 @@ Schedules count iterations, so a learning rate follows from a step number.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Literal, assert_never
 
 import torch
@@ -186,7 +186,12 @@ class RecipeConfig(Config):
 
     training: TrainingConfig = TrainingConfig()
 
-    @property
-    def supervision(self) -> str:
-        """Whose labels reached the models by another way than the pack: for model cards, empty for nobody's."""
+    def supervision(self, output: str) -> str:
+        """Whose labels reached an output's model by another way than the pack: for model cards, empty for nobody's."""
         return ""
+
+
+def supervision_of_outputs(config: Config, outputs: Iterable[str]) -> str:
+    """Whose labels reached any of these outputs' models; empty for nobody's, and where the config does not say."""
+    found = [config.supervision(output) for output in outputs] if isinstance(config, RecipeConfig) else []
+    return " and ".join(dict.fromkeys(filter(None, found)))

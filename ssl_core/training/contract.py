@@ -228,7 +228,8 @@ class Trial(Protocol):
         """How many samples a batch holds; for the speed that is told."""
 
     def losses(self, batch: Batch) -> Mapping[str, LossTerms]:
-        """One loss per optimiser, usually one. Each changes its own optimiser's parameters only."""
+        """One loss per optimiser, usually one; an optimiser without one makes no step. Each changes its own optimiser's
+        parameters only."""
 
     def parameters(self) -> Mapping[str, Sequence[ParameterGroup]]:
         """Groups of each optimiser, under the names of `losses`."""

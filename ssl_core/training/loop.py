@@ -36,7 +36,8 @@ class Training:
 
 
 def train_epoch(training: Training, batches: Iterable[Batch]) -> dict[str, float]:
-    """Run one epoch and return its metrics: the mean of each loss term, rate, samples/s, seconds waiting for data.
+    """Run one epoch and return its metrics: the mean of each loss term over the batches that have it, rate, samples/s,
+    seconds waiting for data.
 
     `train/data_wait_share` is the share of the epoch's time for which no batch was there to train on. Several losses
     are `train/<optimiser>_loss`; all are taken at the same weights, before any optimiser steps. An epoch without any
@@ -46,8 +47,8 @@ def train_epoch(training: Training, batches: Iterable[Batch]) -> dict[str, float
     """
     trial = training.trial
     trial.module.train()
-    totals: dict[str, float] = defaultdict(float)
-    samples, count, waited, began = 0, 0, 0.0, time.perf_counter()
+    totals, counts = defaultdict[str, float](float), defaultdict[str, int](int)
+    samples, waited, began = 0, 0.0, time.perf_counter()
     for batch, seconds in _timed(batches):
         waited += seconds
         factor = training.factor(training.iteration)
@@ -57,14 +58,14 @@ def train_epoch(training: Training, batches: Iterable[Batch]) -> dict[str, float
             losses = trial.losses(batch)
         for name, value in _step(training, losses, lr).items():
             totals[name] += float(value.detach())
+            counts[name] += 1
         training.iteration += 1
         samples += trial.samples(batch)
-        count += 1
-    if count == 0:
+    if not counts:
         return {}
     elapsed = time.perf_counter() - began
     return {
-        **{f"train/{name}": total / count for name, total in totals.items()},
+        **{f"train/{name}": total / counts[name] for name, total in totals.items()},
         "train/lr": lr,
         "train/samples_per_second": samples / elapsed,
         "train/data_wait_seconds": waited,
@@ -79,7 +80,7 @@ def _step(training: Training, losses: Mapping[str, LossTerms], lr: float) -> dic
             raise DivergedError(_diagnosis(training.iteration, lr, loss.terms))
     for optimizer in training.optimizers.values():
         optimizer.optimizer.zero_grad(set_to_none=True)
-    several, told = len(losses) > 1, dict[str, Tensor]()
+    several, told = len(training.optimizers) > 1, dict[str, Tensor]()
     for left, (name, loss) in zip(reversed(range(len(losses))), losses.items(), strict=True):
         # a loss that passes through another optimiser's parameters leaves no gradient there
         inputs = training.optimizers[name].trained

@@ -8,6 +8,7 @@ The digest covers the stage's settings and version, the data, and the source of 
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,18 +41,15 @@ class Stages:
         """The folder of each stage that is needed, made now by whoever comes first. Raises what making raises."""
         folders: dict[str, Path] = {}
         for stage in self.recipe.stages_of(config, data):
-            device = choose_device(config.training.device if isinstance(config, RecipeConfig) else "auto")
-
             address = self.folder(stage, config, data).name
-
-            def make(
-                folder: Path, stage: Stage[Any, Any] = stage, device: Any = device, address: str = address
-            ) -> None:
-                with telling(self.root, address, stage.name, data.digest):
-                    stage.make(config, data, folder, device)
-
+            make = partial(self._make, stage, config, data, address)
             folders[stage.name] = derived_folder(self.root, address, make, say=self.say)
         return folders
+
+    def _make(self, stage: Stage[Any, Any], config: Config, data: Data, address: str, folder: Path) -> None:
+        device = choose_device(config.training.device if isinstance(config, RecipeConfig) else "auto")
+        with telling(self.root, address, stage.name, data.digest):
+            stage.make(config, data, folder, device)
 
     def open(self, config: Config, data: Data, seed: int) -> Session:
         """A fresh trial.

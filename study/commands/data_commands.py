@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def sample(
     out: Annotated[Path, typer.Option(help="folder to write points/ and images/ into")],
     train_per_class: Annotated[int, typer.Option(min=1)] = 24,
-    test_per_class: Annotated[int, typer.Option(min=1)] = 12,
+    test_per_class: Annotated[int, typer.Option(min=1)] = 24,
     views: Annotated[int, typer.Option(min=1)] = 8,
     image_size: Annotated[int, typer.Option(min=16)] = 64,
     gaussians: Annotated[int, typer.Option(min=64)] = 1500,
@@ -78,6 +78,10 @@ def pack(
         Path | None,
         typer.Option(help="folder of views; without it views are rendered, but of plain points there are none"),
     ] = None,
+    splits: Annotated[
+        Path | None,
+        typer.Option(help="of renders with view.txt: lists of train, val and test, where they do not lie beside these"),
+    ] = None,
     meshes: Annotated[
         Path | None, typer.Option(help="instead: folder or archive of meshes; points of their surfaces, and views")
     ] = None,
@@ -112,6 +116,10 @@ def pack(
 
     if sum(each is not None for each in (points, meshes, scene)) != 1 or (points is None and images is not None):
         raise ConfigError("pack takes either --points (and --images), --meshes or --scene; give one of them")
+    if splits is not None and images is None:
+        raise ConfigError(
+            "--splits are lists for renders with view.txt: give these as --images and the clouds as --points"
+        )
     if scene is not None:
         from ssl_core.data.scene_pack import ScenePackConfig
 
@@ -138,7 +146,8 @@ def pack(
         **({"surface_points": surface_points, "rendered_size": MESH_VIEW_SIZE} if meshes else {}),
     }
     config = validated(PackConfig, values)
-    made, stats = pack_data(PackJob(source, images, out, config, skip_bad, update, drop_bad_rows), workers)
+    job = PackJob(source, images, out, config, skip_bad, update, drop_bad_rows, splits)
+    made, stats = pack_data(job, workers)
     facts, run = describe_pack(made), describe_packing(stats)
     answer(json, {**facts, "run": run}, f"{format_pack(facts)}\n{format_packing(run)}")
 

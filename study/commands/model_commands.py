@@ -55,7 +55,7 @@ def models(
     elif not found:
         say("no encoder is registered yet; `make sweep` makes the first")
     else:
-        verdicts = [EncoderVerdict.of(version, (version.fine_tuning,) * bool(version.fine_tuning)) for version in found]
+        verdicts = [EncoderVerdict.of(version, (version.fine_tuning,)) for version in found]
         for line in bought_lines(verdicts):
             say(line)
         console.print(verdict_rows("registered models", verdicts, decisions=False), markup=True)

@@ -99,6 +99,7 @@ def train(
     from ssl_core.config import override
     from ssl_core.recipes import preset_named
     from ssl_core.recipes.recipe_source import recipe_source
+    from ssl_core.training.config import supervision_of_outputs
     from ssl_core.training.session import train_single
     from ssl_core.training.stages import Stages
     from study.datasets.pack_storage import needed_files, open_data
@@ -121,6 +122,7 @@ def train(
         aside(f"epoch {epoch}/{session.epochs}  {values}  {speed}{seconds_left:.0f} s left")
 
     lineage = {"pack_digest": data.digest, "config_digest": config.digest(), "seed": str(seed), "recipe": chosen.name}
+    lineage["supervision"] = supervision_of_outputs(config, [each.name for each in chosen.outputs_of(config, data)])
     written = train_single(session, out, report, config=config.to_json(), lineage=lineage)
     say(f"metrics: {out / 'metrics.jsonl'}")
     for output, folder in written.items():

@@ -22,6 +22,7 @@ from ssl_core.errors import SplatsweepError
 from study.cluster.cluster import ray_cluster
 from study.cluster.pending_starts import PendingStarts
 from study.cluster.ray_tasks import pending_tasks, task_of
+from study.reports.console import LinedProgress
 from study.spec.outcome import one_line
 
 T = TypeVar("T")
@@ -173,7 +174,7 @@ class SpeedColumn(ProgressColumn):
 
 def object_bar(console: Console | None, *, speed: bool = False) -> Progress:
     """A bar that counts objects; with `speed` it also says how fast."""
-    return Progress(
+    return LinedProgress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from registry.champions.evaluation_claims import work_key
 from registry.champions.promote import promote_best
@@ -29,7 +28,7 @@ from ssl_core.evaluation.report import TaskConfig
 from ssl_core.evaluation.task import task_named
 from ssl_core.evaluation.tasks.fine_tuned import with_fine_tuning
 from ssl_core.models.bundle import add_onnx
-from ssl_core.training.config import RecipeConfig, choose_device
+from ssl_core.training.config import choose_device, supervision_of_outputs
 from ssl_core.training.contract import AnyRecipe
 from study.engine.cost_report import trial_receipt
 from study.record.metrics_file import Curves, read_metrics
@@ -226,16 +225,18 @@ def register_trial(
     }
     if len(known) == len(outputs):
         return list(known.values())
-    lineage, receipt = _lineage(plan, record, run_id), trial_receipt(record, plan.folder)
+    receipt = trial_receipt(record, plan.folder)
     folder = plan.folder / "trials" / f"{record.number:04d}"
-    bundles = _export(opener, record, folder, lineage.model_dump())
+    bundles = _export(opener, record, folder, _lineage(plan, record, run_id, [each.name for each in outputs]))
     for bundle in bundles.values():
         try:
             add_onnx(bundle)
         except (RegistryError, MissingDependencyError) as error:
             say(f"{bundle.name} is registered without encoder.onnx: {error}")
     return [
-        store.register(bundle, recipe.model_name(output), lineage, run_id, receipt.model_dump())
+        store.register(
+            bundle, recipe.model_name(output), _lineage(plan, record, run_id, [output]), run_id, receipt.model_dump()
+        )
         for output, bundle in bundles.items()
     ]
 
@@ -253,16 +254,17 @@ def _run_of(plan: StudyPlan, record: TrialRecord, run_log: RunLog) -> str:
     return run_id
 
 
-def _export(opener: TrialOpener, record: TrialRecord, folder: Path, lineage: Mapping[str, Any]) -> Mapping[str, Path]:
+def _export(opener: TrialOpener, record: TrialRecord, folder: Path, lineage: Lineage) -> Mapping[str, Path]:
     best = folder / "best"
     if not best.is_dir():
         raise StudyError(f"trial {record.number} has lost its checkpoint {best}; it cannot be registered any more")
     session = opener.open(record.values or {}, record.seed or 0)
     session.load(best, transfer=record.redirected)  # its best may be from before
-    return session.export(folder / "encoders", {key: str(value) for key, value in lineage.items()})
+    return session.export(folder / "encoders", {key: str(value) for key, value in lineage.model_dump().items()})
 
 
-def _lineage(plan: StudyPlan, record: TrialRecord, run_id: str) -> Lineage:
+def _lineage(plan: StudyPlan, record: TrialRecord, run_id: str, outputs: Iterable[str]) -> Lineage:
+    """Of these outputs of a trial."""
     config = plan.space.configure(record.values or {})
     return Lineage(
         study=plan.name,
@@ -271,7 +273,7 @@ def _lineage(plan: StudyPlan, record: TrialRecord, run_id: str) -> Lineage:
         seed=record.seed or 0,
         recipe=plan.space.recipe_of(record.values or {}).name,
         config_digest=config.digest(),
-        supervision=config.supervision if isinstance(config, RecipeConfig) else "",
+        supervision=supervision_of_outputs(config, outputs),
         space_digest=plan.space.digest,
         pack_digest=plan.pack_digest,
         code_revision=plan.facts.get("code_revision", ""),

@@ -74,21 +74,40 @@ def printable(text: str) -> str:
     return "".join(c if c == "\n" or c.isprintable() else "?" for c in text)
 
 
+LINE_SECONDS = 20.0
+"""between two lines about what is under way, where there is no terminal"""
+
+
+class LinedProgress(Progress):
+    """Bars on a terminal; elsewhere a line now and then, as a log shows a bar only when all is over."""
+
+    _said: float | None = None
+
+    def update(self, task_id: TaskID, **changes: Any) -> None:
+        """As `rich.progress.Progress.update`."""
+        super().update(task_id, **changes)
+        if self.console.is_terminal or self.disable:
+            return
+        now = time.monotonic()
+        self._said = now if self._said is None else self._said
+        task = self._tasks[task_id]
+        if now - self._said >= LINE_SECONDS and task.total and task.completed < task.total:
+            self._said, left = now, task.time_remaining
+            words = f"{task.description}: {task.completed:,.0f} of {task.total:,.0f}"
+            self.console.print(printable(words if left is None else f"{words}, about {duration(left)} left"))
+
+
 @contextmanager
 def progress_bar(label: str, *, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
     """A bar with counts, elapsed and remaining time; yields a function of (done, total)."""
     columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=errors, disable=quiet, transient=not errors.is_terminal) as bar:
+    with LinedProgress(*columns, console=errors, disable=quiet, transient=not errors.is_terminal) as bar:
         task = bar.add_task(label, total=None)
 
         def update(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
 
         yield update
-
-
-LINE_SECONDS = 20.0
-"""between two lines about an evaluation where there is no terminal"""
 
 
 @contextmanager

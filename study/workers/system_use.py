@@ -15,8 +15,6 @@ import time
 from pathlib import Path
 
 MEGA = 1e6
-
-
 BETWEEN_SECONDS = 2.0
 """between two samples: shorter epochs share one, so that they do not send more of these than of their own metrics"""
 

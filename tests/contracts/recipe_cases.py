@@ -75,6 +75,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "teacher.network.kind": "trained",
         "teacher.network.backbone": {"kind": "small_cnn", "channels": [8, 12]},
         "teacher.network.epochs": 2,
+        "image.steps": 3,
     },
     "image_to_points": {
         "poses.source": "search",

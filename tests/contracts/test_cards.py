@@ -81,7 +81,7 @@ def test_a_page_says_whose_labels_a_teacher_had() -> None:
         render_card(
             "a-model", next(iter(CARDS.values())), LINEAGE.model_copy(update={"recipe": "r", "supervision": whose})
         )
-        for whose in ("", MultiviewContrastConfig().supervision)
+        for whose in ("", MultiviewContrastConfig().supervision("points"))
     ]
     assert [said in page for page in pages] == [False, True]
     assert ["without labels" in page for page in pages] == [True, False]

@@ -70,9 +70,9 @@ def _image(folder: Path) -> Any:
 
 
 def _mesh(folder: Path) -> Any:
-    from ssl_core.meshes.mesh import read_off
+    from ssl_core.meshes.mesh_file import read_mesh
 
-    return read_off(folder / "mesh.off")
+    return read_mesh(folder / "mesh.off")
 
 
 def _scene(folder: Path) -> Any:

@@ -52,6 +52,7 @@ class FineTuningRow(Config):
     gain: Interval
     """fine-tuned minus from scratch, over the same labels and seeds"""
     over: Literal["label draws", "seeds", "test objects"]
+    """seeds: reports of before"""
     trained: Trained = "encoder"
 
 
@@ -179,9 +180,9 @@ def _row(trainings: _Trainings, planned_row: PlannedRow) -> FineTuningRow:
     }
     shape = (setting.draws, len(seeds), len(subject.labels.test))
     a, b = np.reshape(tuned, shape), np.reshape([controls[place] for place in places], shape)
-    # over draws of labels, else over seeds, else over test objects
-    over = "label draws" if len(a) > 1 else "seeds" if a.shape[1] > 1 else "test objects"
-    mine, control = (each.reshape(len(each), -1) if len(each) > 1 else each[0] for each in (a, b))
+    # with one draw over test objects: two or three seeds alone say ±0 where they happen to agree, and ±50 where not
+    over = "label draws" if len(a) > 1 else "test objects"
+    mine, control = (each.reshape(len(each), -1) if len(each) > 1 else each.mean(axis=1) for each in (a, b))
     accuracy, from_scratch, gain = paired_intervals(mine, control, subject.config.confidence)
     return FineTuningRow.model_validate(
         {"labels": setting.name, "runs": len(tuned), "epochs": training.epochs, "trained": compared.trained}

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
+from torch import nn
 
 from ssl_core.config import Config
 from ssl_core.contracts import Background, ImageContract
@@ -124,14 +125,14 @@ def _novel(subject: Subject, count: int, contract: ImageContract) -> Features:
     seed, device = subject.config.draw_seed, device_of(subject.encoder)
     behind = contract.background
 
-    def compute() -> Features:
+    def compute(encoder: nn.Module) -> Features:
         pictures = novel_views(
             subject.pack, subject.test, views=count, image_size=size, seed=seed, background=behind, device=device
         )
         whole = (whole_images(torch.from_numpy(stored), contract.image_size).to(device) for stored in pictures)
-        return encoded(subject.encoder, whole).reshape(len(subject.test), count, -1)
+        return encoded(encoder, whole).reshape(len(subject.test), count, -1)
 
-    return source.recall(f"novel views {count} of {size} px, {seed}", subject.encoder, subject.identity, compute)
+    return source.of_images(f"novel views {count} of {size} px, {seed}", subject.encoder, subject.identity, compute)
 
 
 def _row(

@@ -159,11 +159,12 @@ def _probed(
 ) -> dict[str, object]:
     """What the probes found: rows of every pooling, the rest of the maximum."""
     grids: dict[Pooling | None, Grid] = {}
+    everywhere = {one.name for one in baselines if one.everywhere}
     for pooling, some in cells.items():
         draws = {views: len(draws) for views, draws in some.items()}
         with steps.block("probes", _fits(draws, report.config, pooling, baselines)):
             there = {name: [one[pooling] for one in members if pooling in one] for name, members in others.items()}
-            grids[pooling] = probe_grid(some, there, labels, report.config, pooling, steps)
+            grids[pooling] = probe_grid(some, there, labels, report.config, pooling, steps, everywhere)
     grid = grids["max"] if "max" in grids else grids[None]
     return {
         "rows": tuple(row for one in grids.values() for row in one.rows),

@@ -84,8 +84,6 @@ def reference_table() -> EvaluationConfig:
 
 MIN_RELATIVE_STD, MIN_EFFECTIVE_RANK = 1e-3, 1.5
 """Below: all objects look alike, or one direction is left."""
-
-
 HIDDEN = 0.1
 """Difference of the two SVMs, in shares, that a report speaks of."""
 
@@ -179,9 +177,7 @@ class ProbingReport(Report):
                 "views": "-" if row.views is None else row.views,
                 "pooling": row.pooling or "-",
                 "accuracy": row.accuracy.percent(),
-                "strongest baseline": "-"
-                if row.baseline is None
-                else f"{row.baseline.percent()} ({row.baseline_name})",
+                "strongest baseline": _baseline(row, "-"),
                 "difference": "-" if row.difference is None else row.difference.percent(signed=True),
                 "over": row.over,
             }
@@ -302,11 +298,10 @@ def defects_of(health: FeatureHealth, full_labels: Scores | None, classes: int) 
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    baseline = _baseline(row, "–")
     difference = row.difference.percent(signed=True) if row.difference is not None else "–"
     views = "–" if row.views is None else f"{row.views}{', mean' if row.pooling == 'mean' else ''}"
     probe = "linear, by gradient" if row.probe == "linear" else PROBES[row.probe]
-    return (probe, row.labels, views, row.accuracy.percent(), baseline, difference, row.over, _single(row))
+    return (probe, row.labels, views, row.accuracy.percent(), _baseline(row, "–"), difference, row.over, _single(row))
 
 
 def _baseline(row: Row, none: str) -> str:

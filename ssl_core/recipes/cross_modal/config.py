@@ -14,7 +14,7 @@ from ssl_core.models.build import ImageBackbone, PointBackbone, has_feature_tran
 from ssl_core.models.image import ResNetConfig
 from ssl_core.models.pointnet import PointNetConfig
 from ssl_core.models.pointnet2 import PointNet2MSGConfig
-from ssl_core.models.teachers import PackagedTeacher, Teacher, supervision_of
+from ssl_core.models.teachers import PackagedTeacher, Teacher, initial_supervision, supervision_of
 from ssl_core.training.config import (
     AdamWConfig,
     CosineSchedule,
@@ -101,7 +101,7 @@ class TrainableWeights(Config):
 
 class FrozenWeights(Config):
     """The image backbone is another's trained network as it is; its head trains. `image` and `image_backbone` are not
-    read."""
+    read. It runs in every step: each step has crops of its own, of which no stage can hold the features."""
 
     kind: Literal["frozen"] = "frozen"
     network: Teacher = PackagedTeacher()
@@ -140,11 +140,11 @@ class CrossModalConfig(RecipeConfig):
     validation: ValidationConfig = ValidationConfig()
     training: TrainingConfig = TrainingConfig()
 
-    @property
-    def supervision(self) -> str:
+    def supervision(self, output: str) -> str:
+        """Both outputs learn from the image weights."""
         match self.image_weights:
             case RandomWeights():
-                return ""
+                return initial_supervision(self.image_backbone)
             case TrainableWeights() | FrozenWeights():
                 return supervision_of(self.image_weights.network)
             case _:

@@ -190,8 +190,8 @@ class ImageToPointsConfig(RecipeConfig):
     validation: ValidationConfig = ValidationConfig()
     training: TrainingConfig = TrainingConfig()
 
-    @property
-    def supervision(self) -> str:
+    def supervision(self, output: str) -> str:
+        """The cameras, where they take the pose network's place."""
         return "cameras of the pack" if self.poses.source == "true_pose" else ""
 
     @model_validator(mode="after")

@@ -9,9 +9,10 @@ from ssl_core.models.cards import ImageEncoderCard, PointEncoderCard
 from ssl_core.recipes.multiview_contrast.config import MultiviewContrastConfig, paper, quick
 from ssl_core.recipes.multiview_contrast.pairs import PAIRS
 from ssl_core.recipes.multiview_contrast.points_alone import PointsAloneTrial
+from ssl_core.recipes.multiview_contrast.points_trial import check
 from ssl_core.recipes.multiview_contrast.teacher import TEACHER, has_views
 from ssl_core.recipes.multiview_contrast.teacher_maps import MAPS
-from ssl_core.recipes.multiview_contrast.trial import MultiviewContrastTrial, check
+from ssl_core.recipes.multiview_contrast.trial import MultiviewContrastTrial
 from ssl_core.training.config import choose_device
 from ssl_core.training.contract import Output, Recipe, Score, Trial
 from ssl_core.training.session import TrainedSession, trained

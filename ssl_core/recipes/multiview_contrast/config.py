@@ -15,7 +15,13 @@ from ssl_core.models.image import ResNetConfig
 from ssl_core.models.pointnet import PointNetConfig
 from ssl_core.models.readout import Part
 from ssl_core.models.small_cnn import SmallCnnConfig
-from ssl_core.models.teachers import BundleTeacher, FileTeacher, PackagedTeacher, supervision_of
+from ssl_core.models.teachers import (
+    BundleTeacher,
+    FileTeacher,
+    PackagedTeacher,
+    initial_supervision,
+    supervision_of,
+)
 from ssl_core.recipes.multiview_contrast.pair_settings import PairsConfig
 from ssl_core.training.config import (
     AdamConfig,
@@ -87,6 +93,10 @@ class AdapterConfig(Config):
         default=4, ge=1, description="per object and step; pooled in the hidden layer, as when it is read"
     )
     rate: float = Field(default=2.0, gt=0, description="factor on training.optimizer.lr")
+    steps: int = Field(default=1, ge=1, description="gradient steps per training step, each on other views")
+    learns: Literal["read", "hidden"] = Field(
+        default="read", description="of the point network: the exported parts, or its head's hidden layer in any case"
+    )
 
 
 class StudentConfig(Config):
@@ -134,10 +144,25 @@ class MultiviewContrastConfig(RecipeConfig):
     validation: FewShotConfig = FewShotConfig()
     training: TrainingConfig = TrainingConfig()
 
+    def supervision(self, output: str) -> str:
+        """Points that learn from two samplings alone have no teacher; the image output always has."""
+        network, loss = self.teacher.network, self.loss
+        ridge = "ridge" in self.heads.read_points
+        if output == "points" and loss.global_weight == loss.local_weight == 0 and not ridge:
+            return ""
+        teacher = (
+            initial_supervision(network.backbone) if isinstance(network, TrainedTeacher) else supervision_of(network)
+        )
+        student = ""
+        if output == "image" and isinstance(self.image, StudentConfig):
+            student = initial_supervision(self.image.backbone)
+        return " and ".join(filter(None, (teacher, student)))
+
     @property
-    def supervision(self) -> str:
-        network = self.teacher.network
-        return "" if isinstance(network, TrainedTeacher) else supervision_of(network)
+    def taught(self) -> tuple[Part, ...]:
+        """Parts of the point network that the image output hears of."""
+        hidden = isinstance(self.image, AdapterConfig) and self.image.learns == "hidden" and self.heads.kind == "mlp"
+        return ("hidden",) if hidden else self.heads.read_points
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -150,6 +175,8 @@ class MultiviewContrastConfig(RecipeConfig):
             raise ValueError(
                 "loss.global_weight, loss.agreement_weight and loss.local_weight are all 0; nothing would be learnt"
             )
+        if self.heads.kind == "ridge":
+            _check_no_gradients(loss)
         if loss.local_weight > 0 and not has_point_features(self.point_backbone):
             raise ValueError(
                 f"loss.local_weight > 0 needs features of single points, and {self.point_backbone.kind} keeps none; "
@@ -159,11 +186,21 @@ class MultiviewContrastConfig(RecipeConfig):
         return self
 
 
+def _check_no_gradients(loss: DistillationConfig) -> None:
+    """Raises ValueError for a term that only gradient steps would follow."""
+    for name in ("local_weight", "agreement_weight", "transform_weight"):
+        if getattr(loss, name) > 0:
+            raise ValueError(
+                f"heads.kind=ridge makes no gradient step, so loss.{name} > 0 teaches nothing; set it to 0"
+            )
+
+
 def quick() -> MultiviewContrastConfig:
     """A minute on two cores: PointNet without T-Nets on 256 points, distilled for 20 epochs."""
     return MultiviewContrastConfig(
         points=PointsContract(features=("xyz", "normal_tensor"), num_points=256, sampling="uniform"),
         teacher=TeacherConfig(network=PackagedTeacher(image_size=96)),
+        image=AdapterConfig(learns="hidden"),
         training=TrainingConfig(
             epochs=20, batch_size=32, optimizer=AdamWConfig(lr=2e-3), schedule=CosineSchedule(warmup=0.1)
         ),

@@ -62,10 +62,16 @@ class MultiviewContrastModels(HeadedPoints):
 
     def __init__(self, config: MultiviewContrastConfig, pack: ObjectPack, teacher: TeacherFeatures, seed: int) -> None:
         super().__init__(config, teacher.dim, seed)
-        width = self.readout.width(config.point_backbone.feature_dim)
+        self._taught = config.taught
+        taught = self.readout.model_copy(update={"parts": self._taught})
+        width = taught.width(config.point_backbone.feature_dim)
         with seeded_weights(seed + 3):
             self.image = self._image(config, pack, teacher, width, seed)
         self.local: LocalHeads | None = None
+
+    def taught(self, parts: Mapping[Part, Tensor]) -> Tensor:
+        """What the image output hears of the parts, [B, width]."""
+        return torch.cat([parts[part] for part in self._taught], dim=1)
 
     @staticmethod
     def _image(

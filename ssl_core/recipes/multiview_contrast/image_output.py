@@ -32,14 +32,14 @@ class Adapter(nn.Module):
 
     Args:
         settings: `config.image`.
-        width: of the point encoder's features, which it learns to predict.
+        width: of what it learns to predict, `config.taught` of the point network.
     """
 
     def __init__(
         self, config: MultiviewContrastConfig, settings: AdapterConfig, teacher: TeacherFeatures, width: int
     ) -> None:
         super().__init__()
-        self.config, self.settings, self.teacher = config, settings, teacher
+        self.config, self.settings, self.teacher, self.steps = config, settings, teacher, settings.steps
         self.readout = ReadoutConfig(hidden=config.heads.hidden, output=width, parts=config.heads.read_image)
         self.head = Head(teacher.dim, self.readout)
         self._regression: RidgeRegression | None = None
@@ -105,7 +105,7 @@ class Student(nn.Module):
         seed: int,
     ) -> None:
         super().__init__()
-        (self.pack, teacher), self.config, self.settings = sources, config, settings
+        (self.pack, teacher), self.config, self.settings, self.steps = sources, config, settings, 1
         output = teacher.dim if settings.target == "teacher" else width
         self.readout = ReadoutConfig(hidden=config.heads.hidden, output=output, parts=config.heads.read_image)
         self.contract = ImageContract(image_size=settings.image_size)

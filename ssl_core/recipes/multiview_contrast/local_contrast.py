@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ssl_core.data.batches import Indices
 from ssl_core.data.object_pack import Pack as ObjectPack
 from ssl_core.data.point_sampler import PointSampler
 from ssl_core.errors import InfeasibleError
@@ -32,7 +33,6 @@ from ssl_core.recipes.multiview_contrast.pairs import VisiblePairs
 from ssl_core.recipes.multiview_contrast.teacher_maps import TeacherMaps
 from ssl_core.training.contract import Batch
 
-Indices = NDArray[np.int64]
 Embed = Callable[[Tensor, Batch], tuple[Tensor, Tensor]]
 """points [B, N, D] and a batch's pairs -> u and w of `LocalHeads.embed`"""
 

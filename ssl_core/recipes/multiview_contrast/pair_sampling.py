@@ -13,10 +13,10 @@ from typing import Literal, assert_never
 import numpy as np
 from numpy.typing import NDArray
 
+from ssl_core.data.batches import Indices
 from ssl_core.data.sampling import farthest_point_order
 
 PairSampler = Literal["random", "fps", "sps"]
-Indices = NDArray[np.int64]
 
 
 def draw_pairs(

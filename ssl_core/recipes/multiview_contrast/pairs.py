@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from ssl_core.config import Config
+from ssl_core.data.batches import Indices
 from ssl_core.data.object_pack import Pack as ObjectPack
 from ssl_core.data.pack_arrays import COLUMNS
 from ssl_core.data.point_columns import sigmoid
@@ -30,13 +31,12 @@ from ssl_core.errors import InfeasibleError
 from ssl_core.evaluation.extract import spaced_views
 from ssl_core.recipes.multiview_contrast.config import MultiviewContrastConfig
 from ssl_core.recipes.multiview_contrast.pair_settings import BallDepth, DepthSource, GaussianDepth
-from ssl_core.recipes.multiview_contrast.stage_facts import check_facts, write_facts
+from ssl_core.recipes.multiview_contrast.stage_facts import rows_of_objects, write_facts
 from ssl_core.render.gaussian_depth import Ellipsoids, depth_map, pixels_in, projected, projection_matrix, visible
 from ssl_core.scenes.cameras import Camera
 from ssl_core.training.contract import Stage
 from ssl_core.training.stage_progress import tell_stage
 
-Indices = NDArray[np.int64]
 _FRAMED = 0.99
 """Share of an object's points that its radius holds: floaters must not loosen the test of depth."""
 
@@ -73,7 +73,6 @@ def _make(config: MultiviewContrastConfig, pack: ObjectPack, folder: Path, devic
         tell_stage(number + 1, len(objects))
     np.save(folder / "visible.npy", np.concatenate(bits))
     np.save(folder / "matrices.npy", matrices)
-    np.save(folder / "objects.npy", objects)
     rows = int(pack.num_rows[objects].sum())
     write_facts(folder, pack, views.shape[1], began, points_seen=round(seen_points / rows, 4))
 
@@ -133,12 +132,9 @@ class VisiblePairs:
     @classmethod
     def of(cls, folder: Path, pack: ObjectPack, views: int) -> "VisiblePairs":
         """Open a made stage. Raises ConfigError: it is another pack's or of another number of views."""
-        check_facts(folder, pack, views)
-        objects = np.load(folder / "objects.npy")
-        row, first = (np.full(len(pack.manifest.objects), -1, dtype=np.int64) for _ in range(2))
-        row[objects] = np.arange(len(objects))
-        counts = pack.num_rows[objects]
-        first[objects] = np.cumsum(counts) - counts
+        row = rows_of_objects(folder, pack, views)
+        counts = np.where(row < 0, 0, pack.num_rows)  # rows of the stage's objects lie in the pack's order
+        first = np.where(row < 0, -1, np.cumsum(counts) - counts)
         bits, matrices = (np.load(folder / name, mmap_mode="r") for name in ("visible.npy", "matrices.npy"))
         return cls(pack, bits, matrices, row, first)
 

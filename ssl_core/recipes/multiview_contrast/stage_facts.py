@@ -1,24 +1,33 @@
-"""What a stage says of itself: `facts.json`, by which a trial that is given another's stage notices."""
+"""What a stage says of itself: the objects that its arrays are of, and `facts.json`, by which a trial that is given
+another's stage notices."""
 
 import json
 import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from ssl_core.data.batches import Indices
 from ssl_core.data.object_pack import Pack as ObjectPack
 from ssl_core.errors import ConfigError
 
 
 def write_facts(folder: Path, pack: ObjectPack, views: int, began: float, **more: Any) -> None:
-    """Pack, views per object, objects and seconds since `began` (`time.perf_counter`), and what else is told."""
-    seconds, objects = time.perf_counter() - began, len(pack.objects("train"))
-    facts = {"pack": pack.digest, "objects": objects, "views": views, "seconds": round(seconds, 3)}
-    text = json.dumps({**facts, "objects_per_second": round(objects / seconds, 2), **more})
+    """`objects.npy`, the training objects; pack, views per object, objects, seconds since `began`
+    (`time.perf_counter`), and what else is told."""
+    seconds, objects = time.perf_counter() - began, pack.objects("train")
+    np.save(folder / "objects.npy", objects)
+    facts = {"pack": pack.digest, "objects": len(objects), "views": views, "seconds": round(seconds, 3)}
+    text = json.dumps({**facts, "objects_per_second": round(len(objects) / seconds, 2), **more})
     (folder / "facts.json").write_text(text)
 
 
-def check_facts(folder: Path, pack: ObjectPack, views: int | None = None) -> None:
-    """Raises ConfigError: the stage was made of another pack, or of another number of views where one is given."""
+def rows_of_objects(folder: Path, pack: ObjectPack, views: int | None = None) -> Indices:
+    """Of each object of the pack, its row in the stage's arrays; -1 for none.
+
+    Raises ConfigError: the stage was made of another pack, or of another number of views where one is given.
+    """
     facts = json.loads((folder / "facts.json").read_text())
     made_of = facts.get("pack", pack.digest)
     if made_of != pack.digest:
@@ -30,3 +39,7 @@ def check_facts(folder: Path, pack: ObjectPack, views: int | None = None) -> Non
             f"{folder} was made of {facts['views']} views per object, and the teacher's features are of {views}; make "
             "both with one setting of teacher.views"
         )
+    objects = np.load(folder / "objects.npy")
+    rows = np.full(len(pack.manifest.objects), -1, dtype=np.int64)
+    rows[objects] = np.arange(len(objects))
+    return rows

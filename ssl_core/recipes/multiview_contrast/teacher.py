@@ -16,12 +16,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ssl_core.data.batches import Indices
 from ssl_core.data.object_pack import Pack as ObjectPack
 from ssl_core.evaluation.extract import Features, image_features, view_batch_count
 from ssl_core.evaluation.report import Steps, Tell
 from ssl_core.models.teachers import build_teacher, teacher_card
 from ssl_core.recipes.multiview_contrast.config import MultiviewContrastConfig, TeacherConfig
-from ssl_core.recipes.multiview_contrast.stage_facts import check_facts, write_facts
+from ssl_core.recipes.multiview_contrast.stage_facts import rows_of_objects, write_facts
 from ssl_core.recipes.multiview_contrast.trained_teacher import given_network
 from ssl_core.training.contract import Stage
 from ssl_core.training.stage_progress import tell_stage
@@ -36,7 +37,6 @@ def _make(config: MultiviewContrastConfig, pack: ObjectPack, folder: Path, devic
     views = image_features(teacher, pack, objects, size, views=config.teacher.views, steps=steps)
     np.save(folder / "views.npy", views)
     np.save(folder / "pooled.npy", np.stack([views.max(axis=1), views.mean(axis=1)], axis=1))
-    np.save(folder / "objects.npy", objects)
     write_facts(folder, pack, views.shape[1], began)
 
 
@@ -62,30 +62,27 @@ class TeacherFeatures:
 
     views: NDArray[np.float32]
     pooled: NDArray[np.float32]
-    row: NDArray[np.int64]  # of each object of the pack; -1 for none
+    row: Indices  # of each object of the pack; -1 for none
 
     @classmethod
     def of(cls, folder: Path, pack: ObjectPack) -> "TeacherFeatures":
         """Open a made stage. Raises ConfigError: it is another pack's."""
-        check_facts(folder, pack)
-        objects = np.load(folder / "objects.npy")
-        row = np.full(len(pack.manifest.objects), -1, dtype=np.int64)
-        row[objects] = np.arange(len(objects))
-        return cls(np.load(folder / "views.npy", mmap_mode="r"), np.load(folder / "pooled.npy", mmap_mode="r"), row)
+        views, pooled = (np.load(folder / name, mmap_mode="r") for name in ("views.npy", "pooled.npy"))
+        return cls(views, pooled, rows_of_objects(folder, pack))
 
     @property
     def dim(self) -> int:
         """F, the width of the teacher's features."""
         return int(self.views.shape[2])
 
-    def of_views(self, objects: NDArray[np.int64], count: int) -> Features:
+    def of_views(self, objects: Indices, count: int) -> Features:
         """[objects, min(count, V), F] of views evenly spaced over those that the stage has."""
         available = self.views.shape[1]
         count = min(count, available)
         found: Features = np.array(self.views[self.row[objects]][:, np.arange(count) * available // count])
         return found
 
-    def targets(self, objects: NDArray[np.int64]) -> "Targets":
+    def targets(self, objects: Indices) -> "Targets":
         """Maxima over views, brought to mean 0 and deviation 1 over these objects."""
         pooled = np.array(self.pooled[self.row[objects], 0])
         return Targets(self, pooled.mean(axis=0), np.maximum(pooled.std(axis=0), 1e-6))
@@ -99,7 +96,7 @@ class Targets:
     mean: Features  # [F]
     deviation: Features  # [F]
 
-    def __getitem__(self, objects: NDArray[np.int64]) -> Features:
+    def __getitem__(self, objects: Indices) -> Features:
         """[len(objects), F]."""
         found: Features = (self.features.pooled[self.features.row[objects], 0] - self.mean) / self.deviation
         return found

@@ -19,18 +19,18 @@ from numpy.typing import NDArray
 
 from ssl_core.config import Config
 from ssl_core.data.augment import whole_images
+from ssl_core.data.batches import Indices
 from ssl_core.data.object_pack import Pack as ObjectPack
 from ssl_core.evaluation.extract import spaced_views
 from ssl_core.models.dense_maps import dense_features
 from ssl_core.models.modes import evaluating
 from ssl_core.models.teachers import build_teacher, teacher_card
 from ssl_core.recipes.multiview_contrast.config import MultiviewContrastConfig, TeacherConfig
-from ssl_core.recipes.multiview_contrast.stage_facts import check_facts, write_facts
+from ssl_core.recipes.multiview_contrast.stage_facts import rows_of_objects, write_facts
 from ssl_core.recipes.multiview_contrast.trained_teacher import given_network
 from ssl_core.training.contract import Stage
 from ssl_core.training.stage_progress import tell_stage
 
-Indices = NDArray[np.int64]
 _LARGEST = float(np.finfo(np.float16).max)
 
 
@@ -69,7 +69,6 @@ def _make(config: MultiviewContrastConfig, pack: ObjectPack, folder: Path, devic
     mean, square = total / fit.sum()
     deviation = np.sqrt(np.maximum(square - mean * mean, 1e-12))
     np.save(folder / "statistics.npy", np.stack([mean, deviation]).astype(np.float32))
-    np.save(folder / "objects.npy", objects)
     write_facts(folder, pack, views.shape[1], began, map=list(maps.shape[2:]))
 
 
@@ -89,10 +88,7 @@ class TeacherMaps:
     @classmethod
     def of(cls, folder: Path, pack: ObjectPack, views: int) -> "TeacherMaps":
         """Open a made stage. Raises ConfigError: it is another pack's or of another number of views."""
-        check_facts(folder, pack, views)
-        objects = np.load(folder / "objects.npy")
-        row = np.full(len(pack.manifest.objects), -1, dtype=np.int64)
-        row[objects] = np.arange(len(objects))
+        row = rows_of_objects(folder, pack, views)
         return cls(np.load(folder / "maps.npy", mmap_mode="r"), np.load(folder / "statistics.npy"), row)
 
     @property

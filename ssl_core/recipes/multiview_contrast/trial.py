@@ -2,8 +2,9 @@
 (`ssl_core.recipes.multiview_contrast.image_output`). One trial of it, on one device.
 
 A batch holds `points` [B, N, D], a second sampling `again` where agreement is asked for, `target` [B, F], the teacher's
-features of the object, what the image output reads of two of its `views`, and where local contrast is asked for, pairs
-of points and pixels (`local_contrast`). Everything random follows from (seed, epoch). The test split is never read
+features of the object, what the image output reads of some of its `views`, and where local contrast is asked for, pairs
+of points and pixels (`local_contrast`). After it may come batches of other `views` of its objects alone: further steps
+of the image output (`image.steps`). Everything random follows from (seed, epoch). The test split is never read
 here, and the teacher is no part of what is trained or kept.
 """
 
@@ -12,64 +13,30 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ssl_core.data.batches import batches_of
 from ssl_core.data.object_pack import Pack as ObjectPack
-from ssl_core.data.point_augment import augment_points
-from ssl_core.data.point_sampler import PointSampler, check_contract
-from ssl_core.errors import InfeasibleError
-from ssl_core.evaluation.extract import Features, point_batches
-from ssl_core.evaluation.few_shot import FewShotProbe
-from ssl_core.losses.contrast import global_distillation, nt_xent
+from ssl_core.losses.contrast import global_distillation
 from ssl_core.models.cards import Card
 from ssl_core.models.modes import evaluating
-from ssl_core.models.pointnet import transform_regulariser
 from ssl_core.models.readout import Part
 from ssl_core.models.ridge import RidgeRegression
 from ssl_core.recipes.multiview_contrast.config import MultiviewContrastConfig
 from ssl_core.recipes.multiview_contrast.headed_networks import MultiviewContrastModels
 from ssl_core.recipes.multiview_contrast.local_contrast import LocalHeads, LocalPairs
-from ssl_core.recipes.multiview_contrast.pairs import camera_of
-from ssl_core.recipes.multiview_contrast.teacher import TeacherFeatures, has_views
+from ssl_core.recipes.multiview_contrast.points_trial import PointsTrial, numbers, summed
+from ssl_core.recipes.multiview_contrast.teacher import TeacherFeatures
 from ssl_core.recipes.multiview_contrast.trained_teacher import given_network
 from ssl_core.training.contract import Batch, LossTerms, ParameterGroup
 from ssl_core.training.loop import prefetched
 
 
-def check(config: MultiviewContrastConfig, pack: ObjectPack) -> None:
-    """Raises InfeasibleError when the pack cannot serve the config."""
-    check_contract(pack, config.points)
-    fit = pack.objects("fit")
-    if len(fit) < 2 or len(pack.objects("val")) == 0:
-        raise InfeasibleError(
-            f"the pack has {len(fit)} training and {len(pack.objects('val'))} validation objects; at least 2 and 1 are "
-            "needed: give each class at least 2 training objects"
-        )
-    if len(np.unique(pack.labels[fit])) < 2:
-        raise InfeasibleError("probes need objects of at least 2 classes")
-    if has_views(config, pack):
-        if int(pack.num_views[pack.objects("train")].min()) < 1:
-            raise InfeasibleError("an object of the pack has no view, and the teacher reads views; pack images too")
-        if config.loss.local_weight > 0:
-            camera_of(pack, int(pack.first_view[fit[0]]))
-    elif config.loss.local_weight > 0:
-        raise InfeasibleError("the pack has no views, and loss.local_weight asks for their pixels; set it to 0")
-    elif config.loss.global_weight > 0 or config.loss.agreement_weight == 0:
-        raise InfeasibleError(
-            "the pack has no views, and loss.global_weight asks for what the teacher says of them; pack images too, or "
-            "set loss.global_weight to 0 and loss.agreement_weight to 1"
-        )
-    elif only := {"head", "ridge"} & set(config.heads.read_points):
-        raise InfeasibleError(
-            f"heads.points names '{min(only)}', which only a teacher gives a meaning; without views use [hidden]"
-        )
-
-
-class MultiviewContrastTrial:
+class MultiviewContrastTrial(PointsTrial):
     """One trial on one device, over the folders of its stages: `teacher`, and `local` (pairs, maps) where it has local
     contrast. Raises InfeasibleError when the pack cannot serve the config, ConfigError for stages of something else."""
+
+    networks: MultiviewContrastModels
 
     def __init__(
         self,
@@ -80,18 +47,15 @@ class MultiviewContrastTrial:
         device: torch.device,
         local: tuple[Path, Path] | None = None,
     ) -> None:
-        check(config, pack)
-        self.config, self.pack, self.seed, self.device = config, pack, seed, device
-        self.fit = pack.objects("fit")
-        self.probe = FewShotProbe(pack, config.validation)
-        self.sampler = PointSampler(pack, config.points, np.concatenate([self.fit, pack.objects("val")]))
-        self.batch_size = min(config.training.batch_size, len(self.fit))
+        super().__init__(config, pack, seed, device)
         self.learns = config.heads.kind == "mlp"
-        self.steps_per_epoch = len(self.fit) // self.batch_size if self.learns else 0
         self.teacher = TeacherFeatures.of(teacher, pack)
         self.teacher_network = given_network(config.teacher.network, pack, teacher.parent, device)
         self._targets = self.teacher.targets(self.fit)
         self.networks = MultiviewContrastModels(config, pack, self.teacher, seed)
+        self.image_steps = self.networks.image.steps if self.networks.image.trained() else 1
+        self.steps_per_epoch = len(self.fit) // self.batch_size * self.image_steps if self.learns else 0
+        self._seen: tuple[Tensor, Tensor] | None = None
         self.local: LocalPairs | None = None
         if local is not None:
             self.local = LocalPairs.opened(config.pairs, local, self.sampler, self.teacher.views.shape[1])
@@ -108,48 +72,43 @@ class MultiviewContrastTrial:
         """Points and views are augmented on the device, after they travelled as they are. None where nothing learns."""
         if not self.learns:
             return
-        rng = np.random.default_rng([self.seed, 1, epoch])
-        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        rng, generator = self._generators(epoch)
         for batch in prefetched(self._gathered(rng), self.device):
-            points = {"points": self._augmented(batch["points"], generator, batch.get("in_pairs"))}
+            points = {}
+            if "points" in batch:
+                points["points"] = self._augmented(batch["points"], generator, batch.get("in_pairs"))
             if "again" in batch:
                 points["again"] = self._augmented(batch["again"], generator)
             yield {**batch, **points, "views": self.networks.image.augmented(batch["views"], generator)}
 
     def samples(self, batch: Batch) -> int:
-        """Objects."""
-        return len(batch["points"])
+        """Objects, each once."""
+        return len(batch["points"]) if "points" in batch else 0
 
     def losses(self, batch: Batch) -> Mapping[str, LossTerms]:
         """Of the point network, and of the image output, which the point network does not hear of."""
-        settings = self.config.loss
-        twice = settings.agreement_weight > 0
+        if "points" not in batch:
+            assert self._seen is not None, "such a batch follows one with the points of its objects"
+            return {"image": self.networks.image.loss(batch["views"], *self._seen)}
+        settings, networks, target = self.config.loss, self.networks, batch["target"]
+        twice, told = "again" in batch, dict[str, Tensor]()
         points = torch.cat([batch["points"], batch["again"]]) if twice else batch["points"]
-        local, rows = self.networks.local, None
-        if local is None:
-            parts, transform = self.networks.parts(points)
+        if networks.local is None:
+            parts, transform = networks.parts(points)
         else:
-            parts, transform, rows = self.networks.parts_and_rows(points)
-        target = batch["target"]
-        distilled = global_distillation(
-            parts["head"], torch.cat([target, target]) if twice else target, settings.global_loss
-        )
-        terms, total = {"global": distilled}, settings.global_weight * distilled
-        if twice:
-            first, second = parts["hidden"].chunk(2)
-            terms["agreement"] = nt_xent(first, second, settings.agreement_temperature)
-            total = total + settings.agreement_weight * terms["agreement"]
-        if settings.transform_weight > 0 and transform is not None:
-            terms["transform"] = transform_regulariser(transform)
-            total = total + settings.transform_weight * terms["transform"]
-        if local is not None and rows is not None:
-            terms["local"] = local.loss(rows[: len(target)], batch, settings.local_temperature)
-            terms["pairs_repeated"] = batch["pairs_repeated"].mean()
-            total = total + settings.local_weight * terms["local"]
-        losses = {"points": LossTerms(total, terms)}
-        if self.networks.image.trained():
-            seen = self.networks.read({name: part[: len(target)] for name, part in parts.items()})
-            losses["image"] = self.networks.image.loss(batch["views"], seen, target)
+            parts, transform, rows = networks.parts_and_rows(points)
+        targets = torch.cat([target, target]) if twice else target
+        distilled = global_distillation(parts["head"], targets, settings.global_loss)
+        terms = {"global": (settings.global_weight, distilled), **self._point_terms(parts, transform, twice)}
+        if networks.local is not None:
+            local = networks.local.loss(rows[: len(target)], batch, settings.local_temperature)
+            terms["local"] = settings.local_weight, local
+            told["pairs_repeated"] = batch["pairs_repeated"].mean()
+        losses = {"points": summed(terms, **told)}
+        if networks.image.trained():
+            seen = networks.taught({name: part[: len(target)] for name, part in parts.items()})
+            losses["image"] = networks.image.loss(batch["views"], seen, target)
+            self._seen = seen.detach(), target
         return losses
 
     def parameters(self) -> Mapping[str, tuple[ParameterGroup, ...]]:
@@ -160,10 +119,6 @@ class MultiviewContrastTrial:
         local = () if networks.local is None else networks.local.parameters()
         groups = {"points": (ParameterGroup((*networks.points.parameters(), *networks.head.trained(), *local)),)}
         return {**groups, "image": (ParameterGroup(image, rate=self.config.image.rate),)} if image else groups
-
-    def models(self) -> Mapping[str, tuple[nn.Module, Card]]:
-        """The point encoder, and the image output's."""
-        return self._models
 
     def _exported(self) -> Mapping[str, tuple[nn.Module, Card]]:
         image = self.networks.image.exported(self.device, self.teacher_network)
@@ -181,9 +136,8 @@ class MultiviewContrastTrial:
             if self.local is not None:
                 batch |= self.local.draw(objects, picked, points[..., :3], rng)
             yield {**batch, "again": torch.from_numpy(self.sampler.sample(objects, rng))} if twice else batch
-
-    def _augmented(self, points: Tensor, generator: torch.Generator, staying: Tensor | None = None) -> Tensor:
-        return augment_points(points, self.config.points, self.config.augment, generator, staying)
+            for _ in range(self.image_steps - 1):
+                yield self.networks.image.batch(objects, rng)
 
     # ---- validation
 
@@ -199,10 +153,10 @@ class MultiviewContrastTrial:
             draws = [self._point_parts(self.probe.objects, draw) for draw in range(self.config.validation.point_draws)]
             image = self._image_parts()
         exported = {
-            "points": [_numbers(self.networks.read(draw)) for draw in draws],
-            "image": [_numbers(torch.cat([image[part] for part in self.config.heads.read_image], dim=1))],
+            "points": [numbers(self.networks.read(draw)) for draw in draws],
+            "image": [numbers(torch.cat([image[part] for part in self.config.heads.read_image], dim=1))],
         }
-        parts = {f"points_{part}": [_numbers(draw[part]) for draw in draws] for part in draws[0]}
+        parts = {f"points_{part}": [numbers(draw[part]) for draw in draws] for part in draws[0]}
         frozen = self.teacher.of_views(self.probe.objects, self.config.validation.views).max(axis=1)
         metrics = self.probe.metrics({**exported, **parts, "teacher": [frozen]})
         metrics["val/probe"] = 0.5 * (metrics["val/points_probe"] + metrics["val/image_probe"])
@@ -232,12 +186,7 @@ class MultiviewContrastTrial:
             regression.solve_into(head.ridge, target)
             parts["ridge"] = head.ridge(features.to(self.device)).cpu()
         if image.head.ridge is not None:
-            image.solve(self.fit, self.networks.read(parts), target)
-
-    def _point_parts(self, objects: NDArray[np.int64], draw: int) -> dict[Part, Tensor]:
-        """[objects, F] on the CPU, of one draw of points."""
-        rows = [self.networks.parts(batch.to(self.device))[0] for batch in point_batches(self.sampler, objects, draw)]
-        return {part: torch.cat([row[part] for row in rows]).float().cpu() for part in rows[0]}
+            image.solve(self.fit, self.networks.taught(parts), target)
 
     def _image_parts(self) -> dict[Part, Tensor]:
         """Of the probe's objects: evenly spaced views, pooled by their maximum."""
@@ -245,8 +194,3 @@ class MultiviewContrastTrial:
         views = image.view_features(self.probe.objects, self.config.validation.views)
         parts = image.head(views.flatten(0, 1).to(self.device))
         return {part: value.unflatten(0, views.shape[:2]).amax(dim=1).float().cpu() for part, value in parts.items()}
-
-
-def _numbers(features: Tensor) -> Features:
-    found: Features = features.numpy()
-    return found

@@ -27,6 +27,7 @@ from tests.reference.single_view_pack import POINTS, SIZE, single_view_pack
 CARD = ReconstructorCard(image_size=SIZE, num_points=64, bottleneck=16, width=0.15)
 CONFIG = ReconstructionConfig(points=POINTS, twin_seeds=(0,), matched=1, shown=1)
 NAME = "image-to-points-reconstructor"
+pytestmark = pytest.mark.slow  # the task and the gate have quick tests of their own
 
 
 @pytest.fixture(scope="module")

@@ -80,7 +80,7 @@ def test_a_report_gets_the_section_and_stays_what_it_was(bench):
     rows = after.sections.fine_tuning
     assert [(row.labels, row.runs, row.over) for row in rows] == [
         ("2 per class", 4, "label draws"),
-        ("all", 2, "seeds"),
+        ("all", 2, "test objects"),
     ]
     assert (after.deciding, after.baseline, after.rows) == (before.deciding, before.baseline, before.rows)
     assert after.config.covers(FROZEN)

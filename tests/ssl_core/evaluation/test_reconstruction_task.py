@@ -17,7 +17,7 @@ from ssl_core.evaluation.constant_clouds import constant_clouds
 from ssl_core.evaluation.reconstruction_data import SingleViews
 from ssl_core.evaluation.task import parse_report, task_of
 from ssl_core.evaluation.task_contract import Companion, Context
-from ssl_core.evaluation.tasks.reconstruction import MEAN, MEDOID, UNTRAINED, evaluate_reconstructor
+from ssl_core.evaluation.tasks.reconstructing import MEAN, MEDOID, UNTRAINED, evaluate_reconstructor
 from ssl_core.evaluation.tasks.reconstruction_report import MODEL, ReconstructionConfig
 from ssl_core.models.cards import encoder_card
 from ssl_core.models.pointnet import PointNetConfig
@@ -26,7 +26,8 @@ from tests.reference.single_view_pack import POINTS, SIZE, Remembering, single_v
 
 torch.set_num_threads(1)
 CARD = ReconstructorCard(image_size=SIZE, num_points=POINTS // 2, bottleneck=8, width=0.05)
-CONFIG = ReconstructionConfig(points=POINTS, twin_seeds=(0,), matched=2, shown=2)
+CONFIG = ReconstructionConfig(points=POINTS, twin_seeds=(), matched=0, shown=0)
+WHOLE = ReconstructionConfig(points=POINTS, twin_seeds=(0,), matched=2, shown=2)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def turn(seed: int) -> Tensor:
 
 def test_what_sees_beats_every_constant_cloud_whatever_its_frame_and_its_scale(pack):
     told = []
-    found = task_of(CARD).evaluate(oracle(pack, 3 * turn(1)), CARD, pack, CONFIG, Context(tell=told.append))
+    found = task_of(CARD).evaluate(oracle(pack, 3 * turn(1)), CARD, pack, WHOLE, Context(tell=told.append))
     report, straight = found.report, evaluate_reconstructor(oracle(pack, torch.eye(3)), CARD, pack, CONFIG).report
     assert report.deciding.shape == report.baseline.shape == (1, 6)
     assert report.deciding.measure == "chamfer distance"
@@ -104,6 +105,7 @@ def test_the_mean_shape_is_nearer_to_the_training_objects_than_any_of_them(pack)
     assert means["mean"] < means["medoid"] <= means["first"] + 1e-6
 
 
+@pytest.mark.slow
 def test_a_point_encoder_is_asked_about_the_clouds(pack):
     asked = CONFIG.model_copy(update={"point_encoder": "points@champion"})
     assert asked.companions == ("points@champion",)
@@ -125,6 +127,7 @@ def test_a_point_encoder_is_asked_about_the_clouds(pack):
     assert "scale" in refused.transfer_left_out
 
 
+@pytest.mark.slow
 def test_classes_of_the_card_alone_are_read(pack):
     card = CARD.model_copy(update={"classes": ("low",)})
     report = evaluate_reconstructor(oracle(pack, torch.eye(3)), card, pack, CONFIG).report
@@ -145,6 +148,7 @@ def test_a_pack_without_masks_views_or_test_objects_is_refused(tmp_path: Path):
             evaluate_reconstructor(model, CARD, made, CONFIG)
 
 
+@pytest.mark.slow
 def test_without_cameras_and_parts_their_numbers_are_left_out(tmp_path: Path):
     made = single_view_pack(tmp_path / "pack", cameras=False, parts=False)
     report = evaluate_reconstructor(oracle(made, torch.eye(3)), CARD, made, CONFIG).report

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssl_core.errors import MeshError
-from ssl_core.meshes.mesh import GREY, Mesh, face_areas, read_off, sample_surface
+from ssl_core.meshes.mesh import GREY, Mesh, face_areas, sample_surface
+from ssl_core.meshes.mesh_file import read_mesh
 
 TETRAHEDRON = ["4 4 6", "0 0 0", "1 0 0", "0 1 0", "0 0 1", "3 0 2 1", "3 0 1 3", "3 0 3 2", "3 1 2 3"]
 
@@ -19,7 +20,7 @@ def write(tmp_path, *lines: str):
 
 def refusal(path) -> str:
     with pytest.raises(MeshError) as caught:
-        read_off(path)
+        read_mesh(path)
     text = str(caught.value)
     assert str(path) in text
     assert "\n" not in text
@@ -30,7 +31,7 @@ def refusal(path) -> str:
 def test_the_tetrahedron(tmp_path, glue):
     path = tmp_path / "mesh.off"
     path.write_text(glue + "\n".join(TETRAHEDRON) + "\n")
-    mesh = read_off(path)
+    mesh = read_mesh(path)
     assert mesh.vertices.shape == (4, 3)
     assert mesh.faces.tolist() == [[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]]
     np.testing.assert_allclose(mesh.face_colours, GREY)
@@ -45,7 +46,7 @@ def test_the_tetrahedron(tmp_path, glue):
 def test_windows_line_ends_and_spaces(tmp_path):
     path = tmp_path / "mesh.off"
     path.write_bytes(("OFF\r\n" + "\r\n".join("  " + line + " " for line in TETRAHEDRON)).encode())
-    assert len(read_off(path).faces) == 4
+    assert len(read_mesh(path).faces) == 4
 
 
 @given(corners=st.integers(3, 12), seed=st.integers(0, 99))
@@ -58,14 +59,14 @@ def test_a_polygon_keeps_its_area(corners, seed, scratch):
         return
     lines = [f"{a:.9f} {b:.9f} 0" for a, b in zip(x, y, strict=True)]
     face = " ".join(map(str, range(corners)))
-    mesh = read_off(write(scratch, "OFF", f"{corners} 1 0", *lines, f"{corners} {face}"))
+    mesh = read_mesh(write(scratch, "OFF", f"{corners} 1 0", *lines, f"{corners} {face}"))
     assert len(mesh.faces) <= corners - 2
     np.testing.assert_allclose(face_areas(mesh).sum(), expected, rtol=1e-4)
 
 
 def test_mixed_polygons_and_face_colours(tmp_path):
     square = ["OFF", "4 3 0", "0 0 0", "1 0 0", "1 1 0", "0 1 0"]
-    mesh = read_off(write(tmp_path, *square, "4 0 1 2 3 255 0 51", "3 0 1 2", "3 0 2 3 0 0 255 255"))
+    mesh = read_mesh(write(tmp_path, *square, "4 0 1 2 3 255 0 51", "3 0 1 2", "3 0 2 3 0 0 255 255"))
     assert len(mesh.faces) == 4
     colours = {tuple(np.round(colour, 3).tolist()) for colour in mesh.face_colours.astype(float)}
     assert colours == {(1.0, 0.0, 0.2), (0.7, 0.7, 0.7), (0.0, 0.0, 1.0)}
@@ -74,7 +75,7 @@ def test_mixed_polygons_and_face_colours(tmp_path):
 def test_degenerate_faces_are_dropped(tmp_path):
     lines = ["OFF", "5 5 0", "0 0 0", "1 0 0", "0 1 0", "2 0 0", "0 0 0"]
     faces = ["3 0 1 1", "3 0 1 3", "2 0 1", "3 0 4 1", "3 0 1 2"]
-    assert read_off(write(tmp_path, *lines, *faces)).faces.tolist() == [[0, 1, 2]]
+    assert read_mesh(write(tmp_path, *lines, *faces)).faces.tolist() == [[0, 1, 2]]
     assert "no face with an area" in refusal(write(tmp_path, *lines, *faces[:4], faces[0]))
 
 
@@ -113,7 +114,7 @@ def test_missing_and_binary_files(tmp_path):
 
 
 def test_normalised_touches_the_unit_sphere(tmp_path):
-    mesh = read_off(write(tmp_path, "OFF", *TETRAHEDRON))
+    mesh = read_mesh(write(tmp_path, "OFF", *TETRAHEDRON))
     far = Mesh(mesh.vertices * (3, 5, 70) + (100, -30, 7), mesh.faces, mesh.face_colours)
     # A vertex that no face uses does not count.
     far = Mesh(np.concatenate([far.vertices, [[1e4, 0, 0]]]).astype(np.float32), far.faces, far.face_colours)
@@ -125,7 +126,7 @@ def test_normalised_touches_the_unit_sphere(tmp_path):
 
 
 def test_samples_lie_on_their_faces_in_proportion_to_area(tmp_path):
-    mesh = read_off(write(tmp_path, "OFF", *TETRAHEDRON))
+    mesh = read_mesh(write(tmp_path, "OFF", *TETRAHEDRON))
     n = 20_000
     points, index = sample_surface(mesh, n, np.random.default_rng(0))
     a, b, c = np.moveaxis(mesh.triangles()[index], 1, 0)
@@ -143,7 +144,7 @@ def test_samples_lie_on_their_faces_in_proportion_to_area(tmp_path):
 
 
 def test_sampling_is_reproducible(tmp_path):
-    mesh = read_off(write(tmp_path, "OFF", *TETRAHEDRON))
+    mesh = read_mesh(write(tmp_path, "OFF", *TETRAHEDRON))
     first, second = (sample_surface(mesh, 50, np.random.default_rng(4))[0] for _ in range(2))
     np.testing.assert_array_equal(first, second)
 
@@ -152,7 +153,7 @@ def test_real_meshes(shared_data):
     files = sorted((shared_data / "modelnet10_off").glob("*/test/*.off"))[::6]
     assert len(files) > 30
     for file in files:
-        mesh = read_off(file).normalised()
+        mesh = read_mesh(file).normalised()
         assert np.isfinite(mesh.vertices).all()
         assert (face_areas(mesh) > 0).all()
         points, _ = sample_surface(mesh, 64, np.random.default_rng(0))

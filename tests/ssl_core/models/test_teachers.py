@@ -21,6 +21,8 @@ from ssl_core.models.teachers import (
     PackagedTeacher,
     _packaged,
     build_teacher,
+    initial_supervision,
+    supervision_of,
     teacher_card,
 )
 from ssl_core.models.weights_file import read_weights_file
@@ -142,3 +144,23 @@ def test_a_bundle_that_was_changed_or_is_none_does_not_teach(tmp_path: Path, mon
     save_bundle(points.build(0).eval(), points, tmp_path / "points", name="some-points", lineage={})
     with pytest.raises(ConfigError, match="point_encoder; name an image encoder"):
         build_teacher(config.model_copy(update={"folder": str(tmp_path / "points")}))
+
+
+def test_an_encoder_hands_on_whose_labels_reached_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ssl_core.models.bundle.export_program", lambda module, card, file: file.touch())
+    card = ImageEncoderCard(contract=ImageContract(image_size=24), backbone=SmallCnnConfig(channels=(4, 6)))
+    encoder, learnt = card.build(3).eval(), supervision_of(PackagedTeacher())
+    for name, lineage in (("plain", {"study": "s"}), ("distilled", {"study": "s", "supervision": learnt})):
+        save_bundle(encoder, card, tmp_path / name, name="some-image", lineage=lineage)
+    said = {
+        name: supervision_of(BundleTeacher(folder=str(tmp_path / name), sha256="0" * 64))
+        for name in ("plain", "distilled", "gone")
+    }
+    assert said["plain"] == "a teacher of an earlier study"
+    assert said["distilled"] == "a teacher of an earlier study that learnt from an ImageNet-supervised teacher"
+    assert said["gone"].endswith("whose card is not there any more")
+
+
+def test_weights_that_training_begins_at_are_somebodys(tmp_path: Path) -> None:
+    assert initial_supervision(ResNetConfig()) == initial_supervision(TimmConfig()) == ""
+    assert "trained elsewhere" in initial_supervision(ResNetConfig(weights_file=str(tmp_path / "resnet18.pth")))

@@ -22,7 +22,6 @@ from tests.reference.projection import project
 from tests.ssl_core.camera_writers import opengl_pose, write_json
 
 RAW = ScenePackConfig()
-SCENES = Path(__file__).resolve().parents[4] / "shared/data/scenes"
 
 
 def make_scene(folder: Path, counts: dict[str, int] | None = None, *, alpha: bool = False) -> Path:
@@ -58,11 +57,10 @@ def test_a_pack_gives_back_what_the_scene_has(tmp_path):
     assert again.files == pack.files
 
 
-def test_colmaps_points_and_pictures_of_any_size(tmp_path):
-    if not SCENES.is_dir():
-        pytest.skip("needs shared/data/scenes")
-    pack = write_scene_pack(SCENES / "colmap_fox9", tmp_path / "pack", ScenePackConfig(max_side=96, codec="webp"))
-    scene = read_scene(SCENES / "colmap_fox9")
+def test_colmaps_points_and_pictures_of_any_size(shared_data, tmp_path):
+    folder = shared_data / "scenes" / "colmap_fox9"
+    pack = write_scene_pack(folder, tmp_path / "pack", ScenePackConfig(max_side=96, codec="webp"))
+    scene = read_scene(folder)
     assert scene.points is not None
     assert pack.points is not None
     np.testing.assert_array_equal(pack.points.xyz, scene.points.xyz)

@@ -265,8 +265,8 @@ def test_trained_image_weights_train_on_at_a_rate_of_their_own(tiny_pack, tiny_c
     trial = trial_of(override(tiny_config, weights), tiny_pack)
     groups = trial.parameters()["all"]
     assert [group.rate for group in groups] == [1.0, 0.25]
-    assert trial.config.supervision == "an ImageNet-supervised teacher"
-    assert tiny_config.supervision == ""
+    assert trial.config.supervision("points") == "an ImageNet-supervised teacher"
+    assert tiny_config.supervision("points") == ""
     assert {id(p) for p in groups[1].parameters} == {id(p) for p in trial.networks.image.parameters()}
     assert sum(len(group.parameters) for group in groups) == len(list(trial.module.parameters()))
     wanted = build_teacher(PackagedTeacher(image_size=32)).state_dict()

@@ -24,8 +24,9 @@ from ssl_core.packing.pack_writer import write_pack
 from ssl_core.recipes.multiview_contrast import MULTIVIEW_CONTRAST
 from ssl_core.recipes.multiview_contrast.config import MultiviewContrastConfig, quick
 from ssl_core.recipes.multiview_contrast.pairs import PAIRS, VisiblePairs
+from ssl_core.recipes.multiview_contrast.points_trial import check
 from ssl_core.recipes.multiview_contrast.teacher_maps import TeacherMaps
-from ssl_core.recipes.multiview_contrast.trial import MultiviewContrastTrial, check
+from ssl_core.recipes.multiview_contrast.trial import MultiviewContrastTrial
 from ssl_core.render.gaussian_depth import Ellipsoids, depth_map
 from ssl_core.splatting.household_set import write_household
 from ssl_core.training.stages import Stages

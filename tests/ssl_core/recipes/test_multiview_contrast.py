@@ -15,9 +15,10 @@ from ssl_core.models.ridge import RidgeRegression
 from ssl_core.models.teachers import build_teacher
 from ssl_core.recipes.multiview_contrast import MULTIVIEW_CONTRAST
 from ssl_core.recipes.multiview_contrast.config import MultiviewContrastConfig, paper, quick
+from ssl_core.recipes.multiview_contrast.points_trial import check
 from ssl_core.recipes.multiview_contrast.stage_facts import write_facts
 from ssl_core.recipes.multiview_contrast.teacher import TEACHER, TeacherFeatures
-from ssl_core.recipes.multiview_contrast.trial import MultiviewContrastTrial, check
+from ssl_core.recipes.multiview_contrast.trial import MultiviewContrastTrial
 from ssl_core.training.stages import Stages
 
 torch.set_num_threads(1)
@@ -82,7 +83,6 @@ def test_fifty_trials_share_one_copy_of_the_stage(tiny_pack: Pack, tmp_path: Pat
     views = rng.random((len(train), 120, 1280), dtype=np.float32)  # 15 MB
     np.save(tmp_path / "views.npy", views)
     np.save(tmp_path / "pooled.npy", np.stack([views.max(axis=1), views.mean(axis=1)], axis=1))
-    np.save(tmp_path / "objects.npy", train)
     write_facts(tmp_path, tiny_pack, views.shape[1], time.perf_counter())
     size = views.nbytes
     first = TeacherFeatures.of(tmp_path, tiny_pack)
@@ -194,6 +194,42 @@ def test_the_adapter_predicts_standardised_points_from_the_maximum_over_views(ti
     np.testing.assert_allclose(float(found), 1 - cosines.mean(), rtol=1e-5)
 
 
+def test_further_steps_of_the_adapter_see_other_views_of_the_same_objects_and_move_it_alone(
+    tiny_pack: Pack, stage: Path
+) -> None:
+    once, trial = (trial_of(tiny_pack, stage, **{"image.steps": steps}) for steps in (1, 3))
+    batches, plain = list(trial.batches(0)), list(once.batches(0))
+    assert len(batches) == trial.steps_per_epoch == 3 * once.steps_per_epoch == 3 * len(plain)
+    assert [trial.samples(batch) for batch in batches[:3]] == [once.samples(plain[0]), 0, 0]
+    torch.testing.assert_close(batches[0]["points"], plain[0]["points"], rtol=0, atol=0)
+    for batch in batches[1:3]:
+        assert batch.keys() == {"views"}
+        assert not torch.equal(batch["views"], batches[0]["views"])
+    trial.losses(batches[0])
+    with torch.no_grad():
+        seen = trial.networks.read(trial.networks.parts(batches[0]["points"])[0])
+        wanted = trial.networks.image.loss(batches[1]["views"], seen, batches[0]["target"]).total
+    losses = trial.losses(batches[1])
+    assert losses.keys() == {"image"}
+    torch.testing.assert_close(losses["image"].total.detach(), wanted)
+    trial.networks.zero_grad()
+    losses["image"].total.backward()
+    assert all(p.grad is None for p in (*trial.networks.points.parameters(), *trial.networks.head.trained()))
+    assert all(p.grad is not None for p in trial.networks.image.trained())
+
+
+def test_the_adapter_may_learn_the_hidden_layer_whatever_is_exported(tiny_pack: Pack, stage: Path) -> None:
+    """But not where nothing is trained: an untrained layer says nothing of an object."""
+    exported = {"heads.points": ["head"], "image.learns": "hidden"}
+    trial = trial_of(tiny_pack, stage, **exported)
+    parts = trial.networks.parts(next(iter(trial.batches(0)))["points"])[0]
+    torch.testing.assert_close(trial.networks.taught(parts), parts["hidden"], rtol=0, atol=0)
+    assert trial.networks.image.head.output.out_features == parts["hidden"].shape[1] != parts["head"].shape[1]
+    assert trial.config.taught == ("hidden",)
+    assert small(**{**exported, "image.learns": "read"}).taught == ("head",)
+    assert small(**{**exported, "heads.kind": "ridge"}).taught == ("ridge",)
+
+
 @pytest.mark.parametrize("target", ["teacher", "points"])
 def test_a_student_learns_from_views_and_the_points_do_not_hear_of_it(
     target: str, tiny_pack: Pack, stage: Path
@@ -221,8 +257,33 @@ def test_what_cannot_be_is_refused(tiny_pack: Pack) -> None:
         small(**{"loss.global_weight": 0})
     with pytest.raises(ConfigError, match="feature_transform"):
         small(**{"loss.transform_weight": 0.1})
+    for term in ("local_weight", "agreement_weight"):
+        with pytest.raises(ConfigError, match=rf"heads\.kind=ridge makes no gradient step, so loss\.{term} > 0"):
+            small(**{"heads.kind": "ridge", f"loss.{term}": 0.5})
     with pytest.raises(ConfigError, match="normal_tensor"):
         small(**{"augment.yaw": 15})
     with pytest.raises(InfeasibleError, match="num_points 9000"):
         check(small(**{"points.num_points": 9000}), tiny_pack)
     assert paper().loss.global_loss == "mse"
+
+
+@pytest.mark.parametrize(
+    ("values", "points", "image"),
+    [
+        ({}, True, True),
+        ({"loss.global_weight": 0, "loss.local_weight": 1}, True, True),
+        ({"loss.global_weight": 0, "loss.agreement_weight": 1}, False, True),
+        ({"loss.global_weight": 0, "loss.agreement_weight": 1, "heads.points": ["ridge"]}, True, True),
+        ({"teacher.network.kind": "trained"}, False, False),
+    ],
+)
+def test_a_card_names_labels_where_they_reached_the_output(
+    values: dict[str, object], points: bool, image: bool
+) -> None:
+    config = override(quick(), values)
+    said = {output: config.supervision(output) for output in ("points", "image")}
+    assert {output: text == "an ImageNet-supervised teacher" for output, text in said.items()} == {
+        "points": points,
+        "image": image,
+    }
+    assert set(said.values()) <= {"", "an ImageNet-supervised teacher"}

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from small_sets import put
 from typer.testing import CliRunner
 
@@ -91,6 +92,30 @@ def test_pack_reads_meshes_and_plain_points(tmp_path):
     assert facts["groups"] == ["xyz"]
     assert facts["views"]["total"] == 0
     assert "90" in run("inspect", tmp_path / "p")
+
+
+def test_pack_reads_renders_with_split_lists(tmp_path):
+    picture = np.zeros((16, 16, 4), np.uint8)
+    picture[4:12, 4:12] = 200
+    for i, split in enumerate(("train", "val", "test")):
+        model = f"03001627/abc{i}"
+        for folder in (tmp_path / "images" / model, tmp_path / "points" / model, tmp_path / "splits"):
+            folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(tmp_path / "images" / model / "render_0.png")
+        (tmp_path / "images" / model / "view.txt").write_text("0 0 0 2\n")
+        cloud = np.random.default_rng(i).uniform(-0.2, 0.2, (30, 3))
+        np.save(tmp_path / "points" / model / "pcl_1024_fps_trimesh.npy", cloud)
+        names = np.array([[f"abc{i}_0"]], dtype=object)
+        np.save(tmp_path / "splits" / f"images_list_03001627_{split}.npy", names)
+    words = ["pack", "--workers", 1, "--cached-points", 16, "--json", "--out", tmp_path / "p"]
+    words += ["--points", tmp_path / "points", "--images", tmp_path / "images", "--splits"]
+    facts = json.loads(run(*words, tmp_path / "splits"))
+    assert (facts["views"]["total"], facts["views"]["cameras"], facts["views"]["masks"]) == (3, True, True)
+    manifest = json.loads((tmp_path / "p/manifest.json").read_text())
+    assert [item["validation"] for item in manifest["objects"]] == [False, False, True]
+    assert manifest["notes"] == {}
+    with pytest.raises(ConfigError, match="--splits are lists for renders"):
+        run("pack", "--out", tmp_path / "q", "--points", tmp_path / "points", "--splits", tmp_path / "splits")
 
 
 @pytest.mark.parametrize("words", [(), ("--points", "a", "--meshes", "b"), ("--meshes", "b", "--images", "c")])

@@ -8,20 +8,11 @@ import yaml
 from agreement import assert_agreement
 from study_process import study_process
 from test_crash_exact import assert_rungs, assert_same, kill_often
+from tiny_recipe import TINY
 
 from registry.tracking.run_log import open_run_log
 from ssl_core.data.object_pack import Pack
 from study.engine.ledger import read_ledger
-
-TINY = {
-    "points.num_points": 64,
-    "image.image_size": 24,
-    "training.epochs": 4,
-    "training.batch_size": 6,
-    "validation.label_draws": 3,
-    "validation.labels_per_class": 2,
-    "validation.views": 2,
-}
 
 
 def space_file(folder: Path, trials: int) -> Path:

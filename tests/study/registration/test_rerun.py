@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 from inline_driver import run_inline
-from test_crash_recipe import TINY
+from tiny_recipe import TINY
 from typer.testing import CliRunner
 
 from registry.tracking.run_log import RunLog, open_run_log
