@@ -33,7 +33,7 @@ class NetworksConfig(Config):
     bottleneck: int = Field(default=128, ge=8, le=4096)
     width: float = Field(default=1.0, ge=0.05, le=4.0, description="factor on the networks' channels")
     spread: float = Field(
-        default=0.1, ge=0, description="radius at which the points begin, a camera's distance being 2"
+        default=0.5, ge=0, description="radius of the ball that the points begin in, a camera's distance being 2"
     )
     pose: PoseRepresentation = "sincos"
 

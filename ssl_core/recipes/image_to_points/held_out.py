@@ -15,7 +15,7 @@ from ssl_core.evaluation.few_shot import FewShotProbe, few_shot
 from ssl_core.losses.chamfer import chamfer
 from ssl_core.losses.silhouette import mask_iou
 from ssl_core.recipes.image_to_points.config import ImageToPointsConfig
-from ssl_core.recipes.image_to_points.image_set import UNIT_DISTANCE, SharedCamera, image_set
+from ssl_core.recipes.image_to_points.image_set import SharedCamera, image_set
 from ssl_core.recipes.image_to_points.shape_and_pose import ShapeAndPose
 from ssl_core.render.point_splatting import OrbitLens, orbit_rotation, project_points, splat_colour, splat_mask
 
@@ -33,6 +33,8 @@ class HeldOut:
         self.config, self.pack, self.lens, self.camera = config, pack, lens, camera
         self.images = image_set(config, pack, "val").first(config.validation.objects)
         self.truth = torch.stack([_points(pack, index) for index in self.images.objects.tolist()])
+        # as the reference, which clips at the box that its true clouds fill: one stray point must not scale a cloud
+        self.reach = float(self.truth.abs().max())
         several = len(np.unique(pack.labels[pack.objects("fit")])) > 1
         self.probe = FewShotProbe(pack, few_shot(config.validation)) if several else None
 
@@ -48,7 +50,7 @@ class HeldOut:
         points, colours, poses = (torch.cat([part[i] for part in parts]).float().cpu() for i in range(3))
         rotation = fit_rotation(points, self.truth, _upright_turns()).rotation
         networks.set_alignment(self.camera.unit * rotation)
-        turned = unit_cube(points @ rotation.T, reach=0.5 * UNIT_DISTANCE / self.lens.focal * self.lens.size)
+        turned = unit_cube(self.camera.unit * points @ rotation.T, reach=self.reach)
         distances = chamfer(turned, unit_cube(self.truth))
         return {
             "val/chamfer": float(distances.mean()),

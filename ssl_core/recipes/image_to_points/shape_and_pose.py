@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import assert_never
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssl_core.errors import ConfigError
@@ -96,8 +97,9 @@ def opened(key: str, folder: str, sha256: str) -> nn.Module:
 
 
 def _spread(reconstructor: Reconstructor, radius: float, seed: int) -> None:
-    """Points begin apart: drawn from one place, all would be moved alike for long."""
+    """Points begin anywhere in a ball: those that begin in the middle stay there, since no outline asks for them."""
     if radius > 0:
         bias = reconstructor.network.points.bias
         with torch.no_grad(), seeded_weights(seed):
-            bias.copy_(radius * torch.randn(bias.shape))
+            points = F.normalize(torch.randn(len(bias) // 3, 3), dim=1)
+            bias.copy_((radius * torch.rand(len(points), 1) ** (1 / 3) * points).flatten())
