@@ -70,7 +70,7 @@ class PosesConfig(Config):
 MaskLossKind = Literal["bce_prob", "l1", "dice"]
 
 
-class LossConfig(Config):
+class CycleLossConfig(Config):
     """L_shape = colour |I - J0|^2 + mask L(M, M0) + affinity A(M, x0) + cycle sum_k CD(P_k, P0) + symmetry S(P0) and
     L_pose = pose_colour |I - J0|^2 + pose_mask L(M, M0) + pose |theta - g(J_theta)| +
     elevation |g(I) beyond its range| + searched |found - g(I)|."""
@@ -168,7 +168,7 @@ class BundleStart(Config):
 Start = Annotated[RandomStart | BundleStart, Field(discriminator="kind")]
 
 
-class ValidationConfig(FewShotConfig):
+class CloudValidationConfig(FewShotConfig):
     """What is measured on held-out objects after each epoch."""
 
     objects: int = Field(default=64, ge=2, description="validation objects whose clouds are compared, at most")
@@ -181,13 +181,13 @@ class ImageToPointsConfig(RecipeConfig):
     camera: CameraConfig = CameraConfig()
     networks: NetworksConfig = NetworksConfig()
     poses: PosesConfig = PosesConfig()
-    loss: Annotated[LossConfig, LIVE] = LossConfig()
+    loss: Annotated[CycleLossConfig, LIVE] = CycleLossConfig()
     curriculum: Annotated[CurriculumConfig, LIVE] = CurriculumConfig()
     released: ReleasedConfig = ReleasedConfig()
     neighbours: NeighboursConfig = NeighboursConfig()
     start: Start = RandomStart()
     pose_rate: float = Field(default=1.0, gt=0, description="factor on training.optimizer.lr, of the pose network")
-    validation: ValidationConfig = ValidationConfig()
+    validation: CloudValidationConfig = CloudValidationConfig()
     training: TrainingConfig = TrainingConfig()
 
     def supervision(self, output: str) -> str:
@@ -210,7 +210,7 @@ def quick() -> ImageToPointsConfig:
         networks=NetworksConfig(image_size=32, num_points=256, width=0.5),
         poses=PosesConfig(elevations=(10.0, 50.0)),
         # wider splats: few points have to cover an outline, or they leave the surface to fill it
-        loss=LossConfig(projections=3, variance=1.2, cycle=10.0),
+        loss=CycleLossConfig(projections=3, variance=1.2, cycle=10.0),
         curriculum=CurriculumConfig(cycle_factor=100.0),
         training=TrainingConfig(
             epochs=20, batch_size=8, optimizer=AdamConfig(lr=2e-3), schedule=CosineSchedule(warmup=0.05)
@@ -224,7 +224,7 @@ def paper() -> ImageToPointsConfig:
     return ImageToPointsConfig(
         networks=NetworksConfig(spread=0.0),
         poses=PosesConfig(),
-        loss=LossConfig(elevation=0.0),
+        loss=CycleLossConfig(elevation=0.0),
         training=TrainingConfig(
             epochs=84, batch_size=2, optimizer=AdamConfig(lr=5e-4), schedule=ConstantSchedule(), amp=False
         ),
