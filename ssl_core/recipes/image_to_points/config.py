@@ -70,9 +70,9 @@ class PosesConfig(Config):
 MaskLossKind = Literal["bce_prob", "l1", "dice"]
 
 
-class LossConfig(Config):
-    """L_shape = colour |I - J0|^2 + mask L(M, M0) + affinity A(M, x0) + cycle sum_k CD(P_k, P0) + symmetry S(P0) and
-    L_pose = pose_colour |I - J0|^2 + pose_mask L(M, M0) + pose |theta - g(J_theta)| +
+class CycleLossConfig(Config):
+    """L_shape = colour |I - J0|^2 + mask L(M, M0) + affinity A(M, x0) + cycle sum_k CD(P_k, P0) + repulsion R(P0) +
+    symmetry S(P0) and L_pose = pose_colour |I - J0|^2 + pose_mask L(M, M0) + pose |theta - g(J_theta)| +
     elevation |g(I) beyond its range| + searched |found - g(I)|."""
 
     projections: Annotated[int, FIXED] = Field(default=4, ge=2, le=32, description="of a cloud: its own pose's first")
@@ -85,6 +85,9 @@ class LossConfig(Config):
     cycle: float = Field(default=1e4, ge=0, description="of the cloud that a rendered view gives and its own")
     pairing: Literal["init_model", "adj_model"] = Field(
         default="init_model", description="clouds of rendered views against the first one, or each against the next"
+    )
+    repulsion: float = Field(
+        default=30.0, ge=0, description="of points nearer to another than an even spread over a surface"
     )
     symmetry: float = Field(default=0.0, ge=0, description="of the cloud and its mirror image at the plane y = 0")
     pose: float = Field(default=1.0, ge=0)
@@ -168,7 +171,7 @@ class BundleStart(Config):
 Start = Annotated[RandomStart | BundleStart, Field(discriminator="kind")]
 
 
-class ValidationConfig(FewShotConfig):
+class HeldOutConfig(FewShotConfig):
     """What is measured on held-out objects after each epoch."""
 
     objects: int = Field(default=64, ge=2, description="validation objects whose clouds are compared, at most")
@@ -181,13 +184,13 @@ class ImageToPointsConfig(RecipeConfig):
     camera: CameraConfig = CameraConfig()
     networks: NetworksConfig = NetworksConfig()
     poses: PosesConfig = PosesConfig()
-    loss: Annotated[LossConfig, LIVE] = LossConfig()
+    loss: Annotated[CycleLossConfig, LIVE] = CycleLossConfig()
     curriculum: Annotated[CurriculumConfig, LIVE] = CurriculumConfig()
     released: ReleasedConfig = ReleasedConfig()
     neighbours: NeighboursConfig = NeighboursConfig()
     start: Start = RandomStart()
     pose_rate: float = Field(default=1.0, gt=0, description="factor on training.optimizer.lr, of the pose network")
-    validation: ValidationConfig = ValidationConfig()
+    validation: HeldOutConfig = HeldOutConfig()
     training: TrainingConfig = TrainingConfig()
 
     def supervision(self, output: str) -> str:
@@ -210,7 +213,7 @@ def quick() -> ImageToPointsConfig:
         networks=NetworksConfig(image_size=32, num_points=256, width=0.5),
         poses=PosesConfig(elevations=(10.0, 50.0)),
         # wider splats: few points have to cover an outline, or they leave the surface to fill it
-        loss=LossConfig(projections=3, variance=1.2, cycle=10.0),
+        loss=CycleLossConfig(projections=3, variance=1.2, cycle=10.0),
         curriculum=CurriculumConfig(cycle_factor=100.0),
         training=TrainingConfig(
             epochs=20, batch_size=8, optimizer=AdamConfig(lr=2e-3), schedule=CosineSchedule(warmup=0.05)
@@ -224,7 +227,7 @@ def paper() -> ImageToPointsConfig:
     return ImageToPointsConfig(
         networks=NetworksConfig(spread=0.0),
         poses=PosesConfig(),
-        loss=LossConfig(elevation=0.0),
+        loss=CycleLossConfig(elevation=0.0, repulsion=0.0),
         training=TrainingConfig(
             epochs=84, batch_size=2, optimizer=AdamConfig(lr=5e-4), schedule=ConstantSchedule(), amp=False
         ),
