@@ -71,8 +71,8 @@ MaskLossKind = Literal["bce_prob", "l1", "dice"]
 
 
 class CycleLossConfig(Config):
-    """L_shape = colour |I - J0|^2 + mask L(M, M0) + affinity A(M, x0) + cycle sum_k CD(P_k, P0) + symmetry S(P0) and
-    L_pose = pose_colour |I - J0|^2 + pose_mask L(M, M0) + pose |theta - g(J_theta)| +
+    """L_shape = colour |I - J0|^2 + mask L(M, M0) + affinity A(M, x0) + cycle sum_k CD(P_k, P0) + repulsion R(P0) +
+    symmetry S(P0) and L_pose = pose_colour |I - J0|^2 + pose_mask L(M, M0) + pose |theta - g(J_theta)| +
     elevation |g(I) beyond its range| + searched |found - g(I)|."""
 
     projections: Annotated[int, FIXED] = Field(default=4, ge=2, le=32, description="of a cloud: its own pose's first")
@@ -85,6 +85,9 @@ class CycleLossConfig(Config):
     cycle: float = Field(default=1e4, ge=0, description="of the cloud that a rendered view gives and its own")
     pairing: Literal["init_model", "adj_model"] = Field(
         default="init_model", description="clouds of rendered views against the first one, or each against the next"
+    )
+    repulsion: float = Field(
+        default=0.0, ge=0, description="of points nearer to another than an even spread over a surface"
     )
     symmetry: float = Field(default=0.0, ge=0, description="of the cloud and its mirror image at the plane y = 0")
     pose: float = Field(default=1.0, ge=0)
@@ -168,7 +171,7 @@ class BundleStart(Config):
 Start = Annotated[RandomStart | BundleStart, Field(discriminator="kind")]
 
 
-class CloudValidationConfig(FewShotConfig):
+class HeldOutConfig(FewShotConfig):
     """What is measured on held-out objects after each epoch."""
 
     objects: int = Field(default=64, ge=2, description="validation objects whose clouds are compared, at most")
@@ -187,7 +190,7 @@ class ImageToPointsConfig(RecipeConfig):
     neighbours: NeighboursConfig = NeighboursConfig()
     start: Start = RandomStart()
     pose_rate: float = Field(default=1.0, gt=0, description="factor on training.optimizer.lr, of the pose network")
-    validation: CloudValidationConfig = CloudValidationConfig()
+    validation: HeldOutConfig = HeldOutConfig()
     training: TrainingConfig = TrainingConfig()
 
     def supervision(self, output: str) -> str:

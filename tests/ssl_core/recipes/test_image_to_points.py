@@ -21,7 +21,7 @@ from ssl_core.packing.layout import ply_path, view_path
 from ssl_core.packing.pack_writer import write_pack
 from ssl_core.recipes.image_to_points import IMAGE_TO_POINTS
 from ssl_core.recipes.image_to_points.config import ImageToPointsConfig, paper, quick
-from ssl_core.recipes.image_to_points.cycle_losses import geometric_cycle, symmetry
+from ssl_core.recipes.image_to_points.cycle_losses import geometric_cycle, repulsion, symmetry
 from ssl_core.recipes.image_to_points.image_set import UNIT_DISTANCE, image_set, shared_camera
 from ssl_core.recipes.image_to_points.pose_search import PoseSearch
 from ssl_core.recipes.image_to_points.shape_and_pose import ShapeAndPose
@@ -186,6 +186,17 @@ def test_symmetry_keeps_mirrored_pairs_and_as_released_flattens_them() -> None:
     assert float(symmetry(whole)) == pytest.approx(0, abs=1e-9)
     assert float(symmetry(half)) > 0.1
     assert float(symmetry(whole, shrinks=True)) == pytest.approx(float(2 * half[..., 1].mean() / 3), rel=1e-5)
+
+
+def test_points_in_one_place_are_driven_apart_and_an_even_spread_is_left_alone() -> None:
+    generator = torch.Generator().manual_seed(0)
+    heap = (1e-3 * torch.randn(1, 64, 3, generator=generator)).requires_grad_()
+    told = repulsion(heap)
+    assert told.item() > 0.9
+    told.backward()
+    assert ((heap.grad * heap).sum() < 0).item()  # downhill is outwards
+    even = torch.cartesian_prod(*[torch.arange(4.0)] * 3)[None]
+    assert repulsion(even).item() == 0
 
 
 # ---- poses
