@@ -31,9 +31,10 @@ from ssl_core.evaluation.task_contract import Context
 from ssl_core.evaluation.tasks.fine_tuned import fine_tuned, fine_tuning_words, with_fine_tuning
 from ssl_core.evaluation.tasks.probing_report import EvaluationConfig
 from ssl_core.files.whole import atomic_write
-from ssl_core.models.bundle import load_bundle, read_card, save_bundle
+from ssl_core.models.bundle import WEIGHTS, load_bundle, read_card, save_bundle
 from ssl_core.models.cards import Card, ImageEncoderCard, PointEncoderCard
 from ssl_core.models.pointnet import PointNetConfig
+from ssl_core.models.weights_file import file_sha256
 from ssl_core.recipes import preset_named
 from ssl_core.recipes.recipe_source import recipe_source
 from ssl_core.training.session import train_single
@@ -120,9 +121,7 @@ def evaluate(run: Run) -> str:
         target = run.folder / f"test-{folder.name}-{run.draw_seed}.json"
         if not target.is_file():
             card = read_card(folder)
-            context = Context(
-                cache=FeatureCache(run.out / "features"), identity=f"{run.folder.name} {folder.name} {card.digest()}"
-            )
+            context = Context(cache=FeatureCache(run.out / "features"), identity=file_sha256(folder / WEIGHTS))
             found = probing(load_bundle(folder), card.card, data, _asked(card.card, run.draw_seed), context)
             with atomic_write(target) as stream:
                 stream.write(found.report.to_json().encode())
@@ -139,9 +138,7 @@ def tune(run: Run) -> str:
         if not target.is_file():
             card = read_card(folder)
             asked = with_fine_tuning(_asked(card.card, run.draw_seed), FINE_TUNING)
-            context = Context(
-                cache=FeatureCache(run.out / "features"), identity=f"{run.folder.name} {folder.name} {card.digest()}"
-            )
+            context = Context(cache=FeatureCache(run.out / "features"), identity=file_sha256(folder / WEIGHTS))
             before = parse_report((run.folder / f"test-{folder.name}-{run.draw_seed}.json").read_bytes())
             assert asked is not None, "encoders can be fine-tuned"
             report = fine_tuned(load_bundle(folder), card.card, data, asked, context, before).report
