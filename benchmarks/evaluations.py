@@ -31,7 +31,7 @@ from study.registration.job_pools import ProcessPool, finished
 SPREAD_BAR, BUSY_BAR = 1.6, 3.0
 
 
-OBJECTS = Made(classes=6, train=20, test=10, gaussians=2000, opaque=0.9, views=8, image=64)
+OBJECTS = Made(classes=6, train=12, test=6, gaussians=2000, opaque=0.9, views=4, image=64)
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Sizes:
     made: Made = OBJECTS
     points: int = 256
     of_each: int = 3
-    repetitions: int = 3
+    repetitions: int = 2
 
 
 QUICK = Sizes(
