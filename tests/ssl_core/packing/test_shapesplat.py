@@ -193,6 +193,7 @@ def directory_only(names: list[str]) -> bytes:
     return made + struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, len(names), len(names), len(made), 0, 0)
 
 
+@pytest.mark.slow
 def test_fifty_thousand_objects(tmp_path):
     names = [f"{number % 55:08d}-{number:032x}" for number in range(50_000)]
     (tmp_path / "all.zip").write_bytes(directory_only([f"shapesplat_ply/{name}.ply" for name in names]))

@@ -33,6 +33,7 @@ def test_an_empty_registry_is_left_at_once(app: typer.Typer, tiny_pack: Any) -> 
     assert last == {"kind": "stopped", "reference": "", "reason": "0 judged, 0 refused, 0 fine-tuned", "seconds": None}
 
 
+@pytest.mark.slow
 def test_packs_at_home_are_found_and_strange_names_cannot_write_to_the_terminal(
     app: typer.Typer, tiny_pack: Any, tmp_path: Path
 ) -> None:

@@ -67,6 +67,7 @@ def marked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Marked]:
     found.signal(signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_a_signal_to_every_process_leaves_a_study_that_is_whole(tmp_path: Path, marked: Marked) -> None:
     folder = fake_plan(tmp_path, 9, 0.3).folder
     with study_process("run_fake_study.py", tmp_path, 9, 0.3) as process:

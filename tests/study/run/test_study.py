@@ -209,6 +209,7 @@ def test_a_trial_that_ran_out_of_memory_gets_larger_shares_of_the_cluster(make_p
     assert [record.share for record in read_ledger(plan.folder).records()] == [4.0, 4.0]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_two")
 def test_the_receipt_is_what_an_outside_clock_says(make_plan: MakePlan) -> None:
     plan = make_plan(base={"pace": 0.2}, trials=6)
