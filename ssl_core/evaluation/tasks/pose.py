@@ -47,6 +47,7 @@ _LEAST_SPREAD = 1e-3
 class PoseConfig(TaskConfig):
     """What is asked of a pose estimator."""
 
+    task: Literal["pose"] = Field(default="pose", description="tells protocols apart, whose other keys may be alike")
     protocol: Literal["1"] = Field(default="1", description="version of the rules")
     view_seed: int = Field(default=0, description="which view of each object is read")
     twin_seeds: tuple[int, ...] = Field(default=(0, 1, 2), description="of the untrained networks")

@@ -27,6 +27,9 @@ def _empty(text: str) -> bool:
 class ReconstructionConfig(TaskConfig):
     """What is asked of a reconstructor."""
 
+    task: Literal["reconstruction"] = Field(
+        default="reconstruction", description="tells protocols apart, whose other keys may be alike"
+    )
     protocol: Literal["1"] = Field(default="1", description="version of the rules")
     points: int = Field(default=1024, ge=8, le=16384, description="of a true cloud, farthest points first")
     view_seed: int = Field(default=0, description="which view of each object is read")
