@@ -9,6 +9,7 @@
 import json
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from ssl_core.evaluation.features import FeatureSource
 from ssl_core.evaluation.fine_tune import FineTuningConfig, fine_tune
 from ssl_core.evaluation.fine_tuning_plan import FineTuningSettings
 from ssl_core.evaluation.protocol import LabelSetting
+from ssl_core.evaluation.report import Report
 from ssl_core.evaluation.sections.all_sections import NO_SECTIONS
 from ssl_core.evaluation.supervised_data import supervised_data
 from ssl_core.evaluation.task import parse_report, probing
@@ -115,37 +117,40 @@ def train_supervised(run: Run) -> str:
 
 def evaluate(run: Run) -> str:
     """Its encoders on the test split, unless that was done."""
-    torch.set_num_threads(1)
-    data, told = ObjectPack.open(run.pack), []
-    for folder in [run.folder / "encoders" / output for output in run.row.outputs]:
-        target = run.folder / f"test-{folder.name}-{run.draw_seed}.json"
-        if not target.is_file():
-            card = read_card(folder)
-            context = Context(cache=FeatureCache(run.out / "features"), identity=file_sha256(folder / WEIGHTS))
-            found = probing(load_bundle(folder), card.card, data, _asked(card.card, run.draw_seed), context)
-            with atomic_write(target) as stream:
-                stream.write(found.report.to_json().encode())
-        told.append(f"{folder.name} done")
-    return ", ".join(told)
+
+    def measured(folder: Path, card: Card, data: ObjectPack, context: Context) -> Report:
+        return probing(load_bundle(folder), card, data, _asked(card, run.draw_seed), context).report
+
+    return ", ".join(f"{folder.name} done" for folder in _reported(run, "test", measured))
 
 
 def tune(run: Run) -> str:
     """Its encoders fine-tuned on the test split's labels, beside training from scratch, unless that was done."""
+
+    def measured(folder: Path, card: Card, data: ObjectPack, context: Context) -> Report:
+        asked = with_fine_tuning(_asked(card, run.draw_seed), FINE_TUNING)
+        before = parse_report((run.folder / f"test-{folder.name}-{run.draw_seed}.json").read_bytes())
+        assert asked is not None, "encoders can be fine-tuned"
+        return fine_tuned(load_bundle(folder), card, data, asked, context, before).report
+
+    reports = _reported(run, "tuned", measured)
+    return ", ".join(
+        f"{folder.name} {fine_tuning_words(parse_report(reports[folder].read_bytes()))}" for folder in reports
+    )
+
+
+def _reported(run: Run, what: str, measured: Callable[[Path, Card, ObjectPack, Context], Report]) -> dict[Path, Path]:
+    """Bundle of each output -> the file of its report, which is measured where it is not there."""
     torch.set_num_threads(1)
-    data, told = ObjectPack.open(run.pack), []
+    data, found = ObjectPack.open(run.pack), dict[Path, Path]()
     for folder in [run.folder / "encoders" / output for output in run.row.outputs]:
-        target = run.folder / f"tuned-{folder.name}-{run.draw_seed}.json"
-        if not target.is_file():
-            card = read_card(folder)
-            asked = with_fine_tuning(_asked(card.card, run.draw_seed), FINE_TUNING)
+        found[folder] = run.folder / f"{what}-{folder.name}-{run.draw_seed}.json"
+        if not found[folder].is_file():
             context = Context(cache=FeatureCache(run.out / "features"), identity=file_sha256(folder / WEIGHTS))
-            before = parse_report((run.folder / f"test-{folder.name}-{run.draw_seed}.json").read_bytes())
-            assert asked is not None, "encoders can be fine-tuned"
-            report = fine_tuned(load_bundle(folder), card.card, data, asked, context, before).report
-            with atomic_write(target) as stream:
+            report = measured(folder, read_card(folder).card, data, context)
+            with atomic_write(found[folder]) as stream:
                 stream.write(report.to_json().encode())
-        told.append(f"{folder.name} {fine_tuning_words(parse_report(target.read_bytes()))}")
-    return ", ".join(told)
+    return found
 
 
 FINE_TUNING = FineTuningSettings(label_settings=(LabelSetting(per_class=5, draws=5), LabelSetting()), seeds=(0, 1))
