@@ -61,6 +61,7 @@ ROWS: tuple[Row, ...] = (
         image__kind="student",
         heads__image=["ridge"],
         heads__image_penalty=30,
+        training__epochs=40,
     ),
     Row("supervised, all labels", "lines", "supervised", {"points.features": ["xyz"], "points.num_points": 512}),
 )
