@@ -8,7 +8,6 @@ names what it must offer), a member of `Card`, and a task in `ssl_core.evaluatio
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, assert_never
 
-import torch
 from pydantic import Field, field_validator
 from torch import Tensor
 

@@ -128,7 +128,7 @@ class SceneFieldCard(ModelCard):
                 "for viewing, and as a source of labels for training others."
             ),
             takes=(
-                f"- columns 0–11: the upper three rows of the {'`viewmat`'} (world to camera, OpenCV axes), row by row\n"
+                "- columns 0–11: the upper three rows of `viewmat` (world to camera, OpenCV axes), row by row\n"
                 f"- columns 12–15: fx, fy, cx, cy in pixels of a picture of {self.width} x {self.height}\n\n"
                 "Channels of a view: 0–2 RGB in [0, 1]; 3 depth along z in world units; 4 coverage; 5 label "
                 f"(255 where coverage is below 0.5){scores}. Larger pictures: shift cx and cy and draw tile by tile, "
