@@ -1,18 +1,23 @@
 """The card of a scene field: Gaussians with class scores, of one scene."""
 
 import math
+from colorsys import hsv_to_rgb
 from typing import Literal, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from ssl_core.gaussians.formats.gaussian_properties import INRIA_PROPERTIES
 from ssl_core.models.build import seeded_weights
 from ssl_core.models.card_contract import CardText, ModelCard
 from ssl_core.models.gaussian_field import FIXED_OUTPUTS, LABEL, Activation, FieldShape, GaussianField
 from ssl_core.render.projection import NEAR
 from ssl_core.render.spherical_harmonics import COUNTS
 from ssl_core.render.traced_raster import CAMERA
+from ssl_core.scenes.cameras import GOLDEN_FRACTION
 
 CameraNumbers = tuple[
     float, float, float, float, float, float, float, float, float, float, float, float, float, float, float, float
@@ -30,6 +35,7 @@ class SceneFieldCard(ModelCard):
     gaussians: int = Field(default=256, ge=1, le=5_000_000)
     sh_degree: int = Field(default=0, ge=0, le=3)
     classes: tuple[str, ...] = Field(default=(), max_length=255, description="names, in the order of the scores")
+    palette: tuple[tuple[int, int, int], ...] = Field(default=(), description="RGB of each class; empty: made up")
     channels: int = Field(
         default=0, ge=0, le=4096, description="blended ones of a Gaussian; with no decoder the scores"
     )
@@ -51,6 +57,8 @@ class SceneFieldCard(ModelCard):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if self.palette and len(self.palette) != len(self.classes):
+            raise ValueError(f"palette has {len(self.palette)} colours for {len(self.classes)} classes")
         if self.embedding == 0 and self.channels != len(self.classes):
             raise ValueError(f"channels {self.channels} are no scores of {len(self.classes)} classes")
         if self.embedding and not self.decodes and self.channels != self.embedding:
@@ -58,6 +66,20 @@ class SceneFieldCard(ModelCard):
         if not 0 < self.depths[0] <= self.depths[1] < math.inf:
             raise ValueError(f"depths {list(self.depths)} are no range in front of a camera")
         return self
+
+    @property
+    def colours(self) -> NDArray[np.uint8]:
+        """[C, 3] that classes are drawn in."""
+        made = [[round(255 * part) for part in hsv_to_rgb(GOLDEN_FRACTION * i % 1, 0.65, 0.95)]
+                for i in range(len(self.classes))]  # fmt: skip
+        return np.array(self.palette or made, np.uint8).reshape(-1, 3)
+
+    @property
+    def bytes_per_gaussian(self) -> float:
+        """Of the .ply that it is exported as, whose colours have degree 3, and of its decoder and embeddings."""
+        beside = 4 * len(self.classes) * self.embedding
+        beside += 4 * (self.channels + 1) * self.embedding if self.decodes else 0
+        return 4.0 * (len(INRIA_PROPERTIES) + self.channels) + beside / self.gaussians
 
     @property
     def input_shape(self) -> tuple[int, ...]:

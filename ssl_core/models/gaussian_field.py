@@ -109,7 +109,7 @@ class GaussianField(nn.Module):
         scores = self.scores(sums[..., COLOURS + 1 :], coverage)
         label = self._label(scores, coverage)
         parts = (sums[..., :COLOURS] + behind, mean_depth[..., None], coverage[..., None], label[..., None], scores)
-        return torch.cat(parts, dim=2).mT.unflatten(2, (shape.size[1], shape.size[0]))
+        return torch.cat(parts, dim=2).transpose(1, 2).unflatten(2, (shape.size[1], shape.size[0]))
 
     def draw(self, camera: Camera) -> FieldView:
         """The view of any camera, by the tile rasteriser: pictures of any size at the price of what is in them."""
@@ -131,7 +131,7 @@ class GaussianField(nn.Module):
         if self.shape.embedding == 0:
             return blended
         decoded = blended if self.decoder is None else self.decoder(blended)
-        return F.normalize(decoded, dim=-1) @ self.get_buffer("embeddings").mT
+        return F.normalize(decoded, dim=-1) @ self.get_buffer("embeddings").transpose(0, 1)
 
     def _blended(self) -> Tensor:
         """[N, d] as they are blended."""
@@ -145,7 +145,7 @@ class GaussianField(nn.Module):
     def _batch_colours(self, cameras: Tensor) -> Tensor:
         """[B, N, 3] as `sh_colours` gives them for one camera."""
         view = cameras[:, :12].reshape(-1, 3, 4)
-        eyes = -(view[:, :, :3].mT @ view[:, :, 3:])[..., 0]
+        eyes = -(view[:, :, :3].transpose(1, 2) @ view[:, :, 3:])[..., 0]
         directions = F.normalize(self.xyz - eyes[:, None], dim=-1)
         basis = sh_basis(directions, self.shape.coefficients)
         return ((basis[..., None] * self.sh).sum(2) + 0.5).clamp_min(0)

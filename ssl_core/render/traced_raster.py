@@ -27,7 +27,7 @@ def project_batch(
     [B, N, 5], and depths [B, N] along each camera's z axis; infinite where a Gaussian is nearer than `near`."""
     view = cameras[:, :POSE].reshape(-1, 3, 4)
     fx, fy, cx, cy = (cameras[:, POSE + i, None] for i in range(4))
-    points = xyz @ view[:, :, :3].mT + view[:, None, :, 3]
+    points = xyz @ view[:, :, :3].transpose(1, 2) + view[:, None, :, 3]
     depth = points[..., 2]
     inverse = 1 / torch.where(depth > near, depth, 1.0)
     x, y = points[..., 0] * inverse, points[..., 1] * inverse
