@@ -31,7 +31,8 @@ class ShownView:
 def coloured_labels(labels: NDArray[np.integer], colours: Pixels) -> Pixels:
     """[H, W] ids -> [H, W, 3]; what is no class is black."""
     table = np.array([*colours.reshape(-1, 3).tolist(), VOID_COLOUR], np.uint8)
-    return table[np.minimum(labels, len(colours))]
+    found: Pixels = table[np.minimum(labels, len(colours))]
+    return found
 
 
 def coloured_depth(depth: NDArray[np.float32], span: tuple[float, float] | None = None) -> Pixels:

@@ -26,7 +26,8 @@ from ssl_core.evaluation.tasks.reconstructing import evaluate_reconstructor
 from ssl_core.evaluation.tasks.reconstruction_report import ReconstructionConfig, ReconstructionReport
 from ssl_core.evaluation.tasks.scene_field import evaluate_field
 from ssl_core.evaluation.tasks.scene_field_report import SceneFieldConfig, SceneFieldReport
-from ssl_core.models.cards import Card, CardKind, ImageEncoderCard, PointEncoderCard, SceneFieldCard
+from ssl_core.models.cards import Card, CardKind, ImageEncoderCard, PointEncoderCard
+from ssl_core.models.field_card import SceneFieldCard
 from ssl_core.models.modes import device_of, threads
 from ssl_core.models.reconstruction_cards import PoseEstimatorCard, ReconstructorCard
 

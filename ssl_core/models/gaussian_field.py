@@ -13,9 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssl_core.errors import ConfigError
-from ssl_core.render.gaussian_raster import GaussianTensors, render_gaussians
+from ssl_core.render.gaussian_raster import render_channels
+from ssl_core.render.gaussian_tensors import GaussianTensors
 from ssl_core.render.projection import NEAR
-from ssl_core.render.spherical_harmonics import sh_basis, sh_colours
+from ssl_core.render.spherical_harmonics import sh_basis
 from ssl_core.render.traced_raster import CAMERA, composite, project_batch
 from ssl_core.scenes.cameras import Camera
 
@@ -109,20 +110,22 @@ class GaussianField(nn.Module):
         scores = self.scores(sums[..., COLOURS + 1 :], coverage)
         label = self._label(scores, coverage)
         parts = (sums[..., :COLOURS] + behind, mean_depth[..., None], coverage[..., None], label[..., None], scores)
-        return torch.cat(parts, dim=2).transpose(1, 2).unflatten(2, (shape.size[1], shape.size[0]))
+        views: Tensor = torch.cat(parts, dim=2).transpose(1, 2).unflatten(2, (shape.size[1], shape.size[0]))
+        return views
 
     def draw(self, camera: Camera) -> FieldView:
         """The view of any camera, by the tile rasteriser: pictures of any size at the price of what is in them."""
-        eye = torch.as_tensor(camera.position, dtype=self.xyz.dtype, device=self.xyz.device)
-        colours = torch.cat((sh_colours(self.sh, self.xyz, eye), self._blended()), dim=1)
-        drawn = render_gaussians(
-            GaussianTensors(self.xyz, self.opacity_logits, self.log_scales, self.quaternions, colours=colours),
+        shape = self.shape
+        drawn = render_channels(
+            GaussianTensors(self.xyz, self.opacity_logits, self.log_scales, self.quaternions, sh=self.sh),
+            self._blended(),
             camera,
-            background=(*self.shape.background, *([0.0] * self.shape.channels)),
+            background=shape.background,
+            near=shape.near,
         )
-        scores = self.scores(drawn.image[..., COLOURS:], drawn.alpha)
+        scores = self.scores(drawn.channels, drawn.alpha)
         label = self._label(scores, drawn.alpha).to(torch.uint8)
-        return FieldView(drawn.image[..., :COLOURS], drawn.depth, drawn.alpha, label, scores)
+        return FieldView(drawn.image, drawn.depth, drawn.alpha, label, scores)
 
     def scores(self, blended: Tensor, coverage: Tensor) -> Tensor:
         """Blended channels [..., d] and coverage [...] -> scores [..., C]."""

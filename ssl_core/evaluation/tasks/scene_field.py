@@ -254,7 +254,7 @@ def _row(name: str, labels: Sequence[Labels], reference: _Reference, classes: in
         name=name,
         miou=found.miou,
         accuracy=found.accuracy,
-        precision=_known(np.nanmean(precise)) if np.isfinite(precise).any() else None,
+        precision=_known(float(np.nanmean(precise))) if np.isfinite(precise).any() else None,
         recall=float(np.nanmean(found.recall)),
         image_miou=reference.image_miou(labels, classes),
         void=found.void,

@@ -141,13 +141,13 @@ class SceneFieldReport(Report):
             ]  # fmt: skip
             found.append((f"Labels of the test views against {self._reference}, %", heads, cells))
         if self.classes:
-            heads = ("class", "pixels", "IoU", "precision", "recall", "IoU of its teacher")
+            by_class = ("class", "pixels", "IoU", "precision", "recall", "IoU of its teacher")
             cells = [
                 [row.class_name, f"{row.pixels:,}", _percent(row.iou), _percent(row.precision), _percent(row.recall),
                  _percent(row.teacher_iou)]
                 for row in self.classes
             ]  # fmt: skip
-            found.append(("By class, %", heads, cells))
+            found.append(("By class, %", by_class, cells))
         found.append(("The field", ("", "value"), [[name, value] for name, value in self._facts()]))
         return found
 

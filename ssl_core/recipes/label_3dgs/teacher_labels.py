@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import assert_never
+from typing import Any, assert_never
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
 from ssl_core.config import parse_json
-from ssl_core.data.scene_pack import VOID, SceneClass, ScenePack
+from ssl_core.data.scene_pack import VOID, SceneClass, ScenePack, ViewSplit
 from ssl_core.errors import InfeasibleError
 from ssl_core.packing.label_maps import CLASSES, ENDINGS, LabelClasses, decode_labels, read_classes
 from ssl_core.recipes.label_3dgs.config import FolderTeacher, Label3dgsConfig, OracleTeacher, TeacherConfig
@@ -67,7 +67,8 @@ def check_teacher(config: TeacherConfig, pack: ScenePack) -> None:
                 )
         case FolderTeacher(folder=folder):
             _classes_of(pack, Path(folder))
-            for split in ("train", "val"):
+            splits: tuple[ViewSplit, ...] = ("train", "val")
+            for split in splits:
                 views = pack.views(split, scene).tolist()
                 if not any(_map_file(Path(folder), pack, view) for view in views):
                     name = pack.manifest.views[views[0]].name if views else "none"
@@ -118,13 +119,15 @@ def corrupted(labels: Pixels, oracle: OracleTeacher, classes: int, view: int) ->
     of_rank[rank] = np.array([*range(classes), VOID], np.uint8)
     found = of_rank[ranks]
     grid = tuple(-(-side // oracle.block) for side in labels.shape)
-    hit, drawn = rng.random(grid) < oracle.noise, rng.integers(0, classes, grid, dtype=np.uint8)
-    hit, drawn = (
-        each.repeat(oracle.block, 0).repeat(oracle.block, 1)[: labels.shape[0], : labels.shape[1]]
-        for each in (hit, drawn)
-    )
+    hit = _enlarged(rng.random(grid) < oracle.noise, oracle.block, labels.shape)
+    drawn = _enlarged(rng.integers(0, classes, grid), oracle.block, labels.shape)
     answer: Pixels = np.where(labels == VOID, VOID, np.where(hit, drawn, found)).astype(np.uint8)
     return answer
+
+
+def _enlarged(blocks: NDArray[Any], side: int, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Each of [h, w] as a square of `side` pixels, cut to a shape."""
+    return blocks.repeat(side, 0).repeat(side, 1)[: shape[0], : shape[1]]
 
 
 def _true(pack: ScenePack, views: list[int]) -> list[tuple[int, Pixels]]:

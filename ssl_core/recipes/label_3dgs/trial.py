@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ssl_core.data.scene_pack import VOID, ScenePack
+from ssl_core.data.scene_pack import VOID, ScenePack, ViewSplit
 from ssl_core.errors import CheckpointError, InfeasibleError
 from ssl_core.evaluation.label_metrics import Confusion
 from ssl_core.losses.photometric import psnr
@@ -39,7 +39,8 @@ def check(config: Label3dgsConfig, pack: ScenePack) -> None:
     """Cheap: no picture is read. Raises InfeasibleError, PackError."""
     check_teacher(config.teacher, pack)
     scene = scene_number(pack, config.teacher.scene)
-    for split, least in (("train", 2), ("val", 1)):
+    needed: tuple[tuple[ViewSplit, int], ...] = (("train", 2), ("val", 1))
+    for split, least in needed:
         if (found := len(pack.views(split, scene))) < least:
             raise InfeasibleError(
                 f"scene '{pack.scenes[scene].name}' of {pack.path} has {found} {split} views, at least {least} are "
