@@ -1,4 +1,4 @@
-"""A model with its preprocessing: files in, features (or colours, clouds, poses) out.
+"""A model with its preprocessing: files in, features (or clouds, poses, views of a scene) out.
 
     encoder = registry.pull.load("cross-modal-points@champion")
     features = encoder.encode_ply(["chair.ply", "lamp.splat"])         # float32 [2, F]
@@ -24,9 +24,11 @@ from ssl_core.errors import ConfigError
 from ssl_core.gaussians.formats.spz_axes import SpzAxes
 from ssl_core.gaussians.gaussian_cloud import GaussianCloud
 from ssl_core.models.bundle import BundleCard
-from ssl_core.models.cards import Card, ImageEncoderCard, PointEncoderCard, SceneFieldCard
+from ssl_core.models.cards import Card, ImageEncoderCard, PointEncoderCard
+from ssl_core.models.gaussian_field import FieldView, GaussianField
 from ssl_core.models.modes import device_of
 from ssl_core.models.reconstruction_cards import PoseEstimatorCard, ReconstructorCard
+from ssl_core.scenes.cameras import Camera
 
 Features = NDArray[np.float32]
 BATCH = 32
@@ -136,16 +138,17 @@ class LoadedModel:
             case _:
                 raise self._reads_other("images", "poses")
 
-    def render(self, rays: NDArray[np.float32] | Tensor, *, batch: int = 2**16) -> Features:
-        """[R, 3] colours in [0, 1] of rays [R, 6]: origin and direction in the scene's coordinates.
+    def render(self, cameras: Camera | Iterable[Camera]) -> list[FieldView]:
+        """Views of a scene field, one for each camera, of the camera's own picture size, on the model's device.
 
-        Raises ConfigError: this model is no scene, or rays are of another shape.
+        Raises ConfigError: this model is no scene.
         """
-        match self.card:
-            case SceneFieldCard():
-                return self.encode(rays, batch=batch)
+        match self.module:
+            case GaussianField() as field:
+                with torch.inference_mode():
+                    return [field.draw(camera) for camera in ([cameras] if isinstance(cameras, Camera) else cameras)]
             case _:
-                raise self._reads_other("rays")
+                raise self._reads_other("cameras", "views")
 
     def encode(self, prepared: NDArray[np.float32] | Tensor, *, batch: int = BATCH) -> Features:
         """[B, F] of input that already is as the card says, in any precision. Raises ConfigError where its shape is

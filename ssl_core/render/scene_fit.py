@@ -76,6 +76,7 @@ class Fit:
         points: where to begin; None: at random ones, see `random_points`.
         channels: how many numbers each Gaussian carries besides colour.
         decoder: what a channel loss passes the channels' picture through; trained along, and part of the state.
+        blended: channels [N, C] -> [N, D] as they are drawn, for example their softmax; None: as they are.
         seed: of order, start and splits.
         device: where everything happens.
 
@@ -90,6 +91,7 @@ class Fit:
         *,
         channels: int = 0,
         decoder: nn.Module | None = None,
+        blended: Callable[[Tensor], Tensor] | None = None,
         seed: int = 0,
         device: str | torch.device = "cpu",
     ) -> None:
@@ -99,6 +101,7 @@ class Fit:
         self.iteration = 0
         self.channel_iteration = 0
         self.decoder = decoder
+        self._blended = blended
         self._cameras = list(views.cameras)
         self._images = [torch.tensor(image, device=device) for image in views.images]
         masks = views.masks if views.masks is not None else [None] * len(self._images)
@@ -277,7 +280,7 @@ class Fit:
     def _draw(self, gaussians: GaussianTensors, camera: Camera) -> ChannelRendering:
         return render_channels(
             gaussians,
-            self.channels,
+            self.channels if self._blended is None else self._blended(self.channels),
             camera,
             background=self.config.background,
             detach_geometry=self.config.detach_geometry,

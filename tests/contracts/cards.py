@@ -1,10 +1,14 @@
 """Cards to test what every card must do: each encoder of the kit, and one of each further kind."""
 
-from ssl_core.models.cards import Card, SceneFieldCard
+from ssl_core.models.cards import Card
+from ssl_core.models.field_card import SceneFieldCard
 from ssl_core.models.reconstruction_cards import PoseEstimatorCard, ReconstructorCard
 from tests.contracts import encoders as kit
 
-FIELD = SceneFieldCard(hidden=16, layers=2, frequencies=3)
+FIELD = SceneFieldCard(
+    gaussians=90, classes=("wall", "chair"), channels=4, embedding=8, decodes=True, sh_degree=1, width=16, height=12,
+    examples=((1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 14, 14, 8, 6), (0, 0, -1, 0, 0, 1, 0, 0, 1, 0, 0, 4, 14, 14, 8, 6)),
+)  # fmt: skip
 RECONSTRUCTOR = ReconstructorCard(image_size=32, num_points=48, bottleneck=16, width=0.1, classes=("chair",))
 POSE = PoseEstimatorCard(image_size=32, width=0.1)
 CARDS: dict[str, Card] = {case.name: case.card for case in kit.CASES} | {

@@ -9,6 +9,8 @@ import pytest
 
 from ssl_core.config import Config, override
 from ssl_core.data.dataset import Dataset
+from ssl_core.data.object_pack import Pack
+from ssl_core.data.scene_pack import ScenePack
 from ssl_core.recipes import RECIPES
 from ssl_core.recipes.multiview_contrast import MULTIVIEW_CONTRAST
 from ssl_core.recipes.recipe_source import recipe_source
@@ -51,7 +53,8 @@ SMALL: dict[str, dict[str, Any]] = {
     },
     "agreement": {"points.num_points": 32, "training.batch_size": 6, "training.epochs": 3},
     "codebook": {"codes": 4, "epochs": 3},
-    "mock_recipe": {"field.hidden": 8, "epochs": 3},
+    "label_3dgs": {"fit.iterations": 30, "chunk": 10, "start_points": 60, "fit.sh_degree": 0, "picture": 16},
+    "mock_recipe": {"field.gaussians": 16, "epochs": 3},
 }
 """Overrides of a preset with which an epoch of a tiny data set takes well under a second, by name of the recipe."""
 OTHER: dict[str, dict[str, Any]] = {
@@ -59,6 +62,7 @@ OTHER: dict[str, dict[str, Any]] = {
     "multiview_contrast": {"loss.global_loss": "mse", "training.optimizer.lr": 0.003},
     "image_to_points": {"loss.cycle": 10.0, "training.optimizer.lr": 0.003},
     "agreement": {"temperature": 0.5},
+    "label_3dgs": {"loss.weight": 0.2, "fit.channel_travel": 10.0},
     "mock_recipe": {"rate": 0.003},
 }
 """Values of another trial whose checkpoint a transfer takes."""
@@ -84,6 +88,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "loss.pairing": "adj_model",
         "loss.symmetry": 10.0,
         "loss.mask_loss": "dice",
+    },
+    "label_3dgs": {
+        "variant": {"kind": "feature", "embedding": 8},
+        "loss.normalise_alpha": True,
+        "fit.densify.enabled": True,
+        "labelled_views": 2,
     },
 }
 """Of recipes with options that change what is trained and kept, a second case for the kit of sessions."""
@@ -142,7 +152,13 @@ def case_of(recipe: AnyRecipe, data: tuple[Dataset, ...], derived: Path, **value
 
 def reads(recipe: AnyRecipe, data: Dataset) -> bool:
     """Whether it is of the recipe's kind and has what that one asks for besides."""
-    return isinstance(data, recipe.reads) and (recipe.name != "image_to_points" or data.masks is not None)
+    match recipe.name:
+        case "image_to_points":
+            return isinstance(data, Pack) and data.masks is not None
+        case "label_3dgs":
+            return isinstance(data, ScenePack) and bool(data.classes)
+        case _:
+            return isinstance(data, recipe.reads)
 
 
 OWN = [recipe_source(f"{EXAMPLES / name}:RECIPE").load() for name in ("own_recipe.py", "own_session.py")]
