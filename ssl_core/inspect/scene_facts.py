@@ -53,7 +53,7 @@ def describe_scene_pack(pack: ScenePack) -> dict[str, Any]:
     """`describe_scene`, and `digest`, `codec`, `masks`, `files` (name -> bytes), `bytes` and `refused`."""
     files = {name: facts.bytes for name, facts in pack.files.items()}
     return {
-        **describe_scene(pack.scene()),
+        **describe_scene(pack.cameras_of()),
         "images_found": len(pack),
         "digest": pack.digest,
         "codec": pack.manifest.config.codec,

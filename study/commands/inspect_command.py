@@ -98,7 +98,11 @@ def _scene_pack(pack: "ScenePack") -> Found:
 
     facts = describe_scene_pack(pack)
     pictures = ((pack.image(i), pack.manifest.views[i].name) for i in _spread(range(len(pack))))
-    return facts, format_scene_pack(facts), lambda thumbnails: _scene_page(pack.scene(), facts, pictures, thumbnails)
+    return (
+        facts,
+        format_scene_pack(facts),
+        lambda thumbnails: _scene_page(pack.cameras_of(), facts, pictures, thumbnails),
+    )
 
 
 def _scene(path: Path) -> Found:
