@@ -21,7 +21,7 @@ from ssl_core.models.modes import device_of, evaluating
 BATCH = 8
 """images through an encoder at a time"""
 FINER = 4
-"""Probes are fitted, and depth is predicted, on maps so many times finer than the tokens (the reference's upsampling)"""
+"""Probes are fitted, and depth is told, on maps so many times finer than the tokens (as the reference upsamples)"""
 
 
 def views_of(pack: ScenePack, split: ViewSplit) -> NDArray[np.int64]:
@@ -106,9 +106,7 @@ class TokenMaps:
     def rows(self, some: NDArray[np.bool_]) -> "TokenMaps":
         """Of some of the views."""
         chosen = torch.from_numpy(some)
-        return TokenMaps(
-            self.original[chosen], None if self.fine is None else self.fine[chosen], self.whole[chosen]
-        )
+        return TokenMaps(self.original[chosen], None if self.fine is None else self.fine[chosen], self.whole[chosen])
 
 
 def token_maps(encoder: DenseEncoder, pack: ScenePack, views: NDArray[np.int64], size: tuple[int, int]) -> TokenMaps:
@@ -123,9 +121,7 @@ def token_maps(encoder: DenseEncoder, pack: ScenePack, views: NDArray[np.int64],
             if found.fine is not None:
                 fine.append(found.fine.float().cpu())
     # tensors that were made in inference mode cannot be trained on
-    return TokenMaps(
-        torch.cat(original).clone(), torch.cat(fine).clone() if fine else None, torch.cat(whole).clone()
-    )
+    return TokenMaps(torch.cat(original).clone(), torch.cat(fine).clone() if fine else None, torch.cat(whole).clone())
 
 
 def batches(views: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:

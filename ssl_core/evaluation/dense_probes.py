@@ -129,6 +129,7 @@ def _fitted(tokens: Tensor, outputs: int, loss: Loss, config: DenseProbeConfig, 
     standard = (tokens - mean[:, None, None]) / deviation[:, None, None]
     with seeded_weights(seed):
         layer = nn.Conv2d(tokens.shape[1], outputs, 1)
+    assert layer.bias is not None
     optimiser = torch.optim.AdamW(layer.parameters(), lr=config.lr, weight_decay=config.weight_decay)
     generator = torch.Generator().manual_seed(seed)
     order = torch.empty(0, dtype=torch.int64)

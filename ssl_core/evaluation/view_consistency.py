@@ -91,7 +91,7 @@ def _shared(
     if len(rows) == 0:
         return None
     some = generator.integers(0, len(rows), size=pixels)
-    v, u = rows[some] + 0.5, columns[some] + 0.5
+    v, u = rows[some].astype(np.float64) + 0.5, columns[some].astype(np.float64) + 0.5
     here, z = _seen(pack.camera(views[1]), _lifted(pack.camera(views[0]), u, v, first[rows[some], columns[some]]))
     inside = (z > 0) & (here >= 0).all(axis=1) & (here < (second.shape[1], second.shape[0])).all(axis=1)
     their = np.zeros(len(z))

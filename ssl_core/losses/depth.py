@@ -5,7 +5,6 @@ scales: Li, Snavely, MegaDepth, CVPR 2018, arXiv 1804.00607, equation 3. Both as
 them, where the second takes batch and channel for height and width.
 """
 
-import torch
 from torch import Tensor
 
 EPSILON = 1e-3

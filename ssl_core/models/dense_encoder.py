@@ -31,7 +31,7 @@ class NetworkTuning(Config):
 
 
 class LoraTuning(Config):
-    """W + B A / rank in place of W, in linear layers and convolutions of one pixel (Hu et al. 2021, arXiv 2106.09685)."""
+    """W + B A / rank for W, in linear layers and convolutions of one pixel (Hu et al. 2021, arXiv 2106.09685)."""
 
     kind: Literal["lora"] = "lora"
     rank: int = Field(default=8, ge=1, le=512)
@@ -159,10 +159,12 @@ class FineHead(FineTokens):
         self.inner = nn.Conv2d(channels, hidden, 3, padding=1)
         self.outer = nn.Conv2d(hidden, channels, 1)
         nn.init.zeros_(self.outer.weight)
-        nn.init.zeros_(self.outer.bias)
+        if self.outer.bias is not None:
+            nn.init.zeros_(self.outer.bias)
 
     def forward(self, inputs: Tensor, original: Tensor) -> Tensor:
-        return original + self.outer(F.gelu(self.inner(original)))
+        found: Tensor = original + self.outer(F.gelu(self.inner(original)))
+        return found
 
 
 def fine_tokens(tuning: Tuning, network: DenseNetwork, channels: int) -> FineTokens:

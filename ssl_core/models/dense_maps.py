@@ -54,8 +54,9 @@ def map_of(network: nn.Module, stride: int) -> Callable[[Tensor], Tensor]:
 def cut_after(network: nn.Module, stride: int) -> None:
     """Take away, in place, the layers that the map of a stride does not need. Raises ConfigError as `map_of`."""
     map_of(network, stride)  # whether there is such a map
-    if hasattr(network, "prune_intermediate_layers"):
-        network.prune_intermediate_layers([_level(network, stride)], prune_norm=True, prune_head=True)
+    prune: Any = getattr(network, "prune_intermediate_layers", None)
+    if prune is not None:
+        prune([_level(network, stride)], prune_norm=True, prune_head=True)
     elif isinstance(network, SmallCnn):
         network.layers = network.layers[: _small_cnn_strides(network).index(stride) + 1]
     else:

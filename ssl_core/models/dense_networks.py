@@ -117,10 +117,12 @@ class PatchTokens(DenseNetwork):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         network: Any = self.network
         height, width = (side // self.multiple for side in images.shape[2:])
-        if (height, width) == tuple(network.patch_embed.grid_size):
+        mine = tuple(network.patch_embed.grid_size)
+        if (height, width) == mine:
             found = network(images)
         else:
-            found = functional_call(network, {"pos_embed": _positions(network, (height, width))}, (images,))
+            resampled = self._resampled(network.pos_embed, (height, width), mine)
+            found = functional_call(network, {"pos_embed": resampled}, (images,))
         prefix, flat = found[:, : network.num_prefix_tokens], found[:, network.num_prefix_tokens :]
         tokens = flat.transpose(1, 2).unflatten(2, (height, width))
         return tokens, prefix[:, 0] if network.num_prefix_tokens else flat.mean(dim=1)
@@ -128,6 +130,24 @@ class PatchTokens(DenseNetwork):
     def blocks(self) -> list[nn.Module]:
         network: Any = self.network
         return list(network.blocks)
+
+    def positions_from(self, positions: Tensor, grid: tuple[int, int] | None) -> Tensor:
+        """Position embeddings [1, prefix + n, D] of a `grid`, a square one where none is given, at this network's."""
+        network: Any = self.network
+        mine = tuple(network.patch_embed.grid_size)
+        if grid == mine or (grid is None and mine[0] == mine[1] and positions.shape == network.pos_embed.shape):
+            return positions
+        return self._resampled(positions, mine, grid)
+
+    def _resampled(self, positions: Tensor, wanted: tuple[int, int], grid: tuple[int, int] | None) -> Tensor:
+        """As timm does it (bicubic, antialiased), so that images of other sizes give the tokens they give there."""
+        from timm.layers.pos_embed import resample_abs_pos_embed
+
+        network: Any = self.network
+        prefix = 0 if network.no_embed_class else network.num_prefix_tokens
+        old = None if grid is None else list(grid)
+        found: Tensor = resample_abs_pos_embed(positions, list(wanted), old, num_prefix_tokens=prefix)
+        return found
 
 
 def build_dense_network(backbone: DenseBackbone, size: tuple[int, int]) -> DenseNetwork:
@@ -142,29 +162,6 @@ def build_dense_network(backbone: DenseBackbone, size: tuple[int, int]) -> Dense
             return PatchTokens(_transformer(backbone, size), backbone.patch)
         case _:
             assert_never(backbone)
-
-
-def positions_at(positions: Tensor, grid: tuple[int, int], prefix: int) -> Tensor:
-    """Position embeddings [1, prefix + n, D] of any square or named grid, resampled to another one.
-
-    As timm does it (bicubic, antialiased), so that networks of other image sizes give the tokens that they give there.
-    """
-    from timm.layers import resample_abs_pos_embed
-
-    found: Tensor = resample_abs_pos_embed(positions, list(grid), num_prefix_tokens=prefix)
-    return found
-
-
-def _positions(network: Any, grid: tuple[int, int]) -> Tensor:
-    from timm.layers import resample_abs_pos_embed
-
-    found: Tensor = resample_abs_pos_embed(
-        network.pos_embed,
-        list(grid),
-        list(network.patch_embed.grid_size),
-        num_prefix_tokens=0 if network.no_embed_class else network.num_prefix_tokens,
-    )
-    return found
 
 
 def _convolutional(backbone: DenseMapConfig) -> nn.Module:
