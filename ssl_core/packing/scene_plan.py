@@ -122,7 +122,8 @@ def scene_splits(
     """
     found: list[ViewSplit | None] = list(given)
     asked = {"val": config.val_scenes, "test": config.test_scenes}
-    listed = [(split, name) for split in _HELD_OUT if not isinstance(asked[split], float) for name in asked[split]]
+    lists = {split: names for split, names in asked.items() if not isinstance(names, float)}
+    listed = [(split, name) for split in _HELD_OUT for name in lists.get(split, ())]
     for split, name in listed:
         if name not in names:
             raise PackError(f"--{split}-scenes names {name!a}, which is none of {', '.join(map(ascii, names))[:200]}")
@@ -198,10 +199,10 @@ def _listed_splits(root: Path, views: Sequence[CameraView]) -> list[ViewSplit | 
     """
     found: list[ViewSplit | None] = [None] * len(views)
     numbers: dict[str, int] = {}
-    for number, view in enumerate(views):
+    for i, view in enumerate(views):
         path = Path(view.name)
         for name in (view.name, path.name, path.stem, str(path.with_suffix(""))):
-            numbers.setdefault(name, number)
+            numbers.setdefault(name, i)
     for split in SPLITS:
         file = next(
             (place for place in (root / f"{split}.txt", root / f"sparse/0/{split}.txt") if place.is_file()), None

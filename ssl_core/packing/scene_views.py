@@ -142,8 +142,8 @@ def undistorted(picture: Pixels, maps: Maps, camera: Camera, lens: Distortion) -
     mask = np.full(picture.shape[:2], 255, np.uint8) if maps.mask is None else maps.mask
     planes = np.dstack([picture, mask])
     found = np.empty_like(planes)
-    nearest = [(values, np.empty_like(values), void) for values, void in ((maps.labels, VOID), (maps.depth, 0.0))
-               if values is not None]  # fmt: skip
+    labels = None if maps.labels is None else np.empty_like(maps.labels)
+    depth = None if maps.depth is None else np.empty_like(maps.depth)
     step = max(1, _STRIP // camera.width)
     for top in range(0, camera.height, step):
         rows = np.arange(top, min(top + step, camera.height))
@@ -152,14 +152,13 @@ def undistorted(picture: Pixels, maps: Maps, camera: Camera, lens: Distortion) -
             values = map_coordinates(planes[..., plane], where, output=np.float64, order=1, mode="nearest")
             values[~seen] = 0 if plane == 3 else 255
             found[rows, :, plane] = np.rint(values).reshape(len(rows), camera.width)
-        pixel = tuple(
+        nearest = tuple(
             np.clip(np.rint(at), 0, side - 1).astype(np.int64) for at, side in zip(where, mask.shape, strict=True)
         )
-        for given, straight, void in nearest:
-            straight[rows] = np.where(seen, given[pixel], void).reshape(len(rows), camera.width)
-    straight_maps = iter([straight for _, straight, _ in nearest])
-    labels = None if maps.labels is None else next(straight_maps)
-    depth = None if maps.depth is None else next(straight_maps)
+        if maps.labels is not None and labels is not None:
+            labels[rows] = np.where(seen, maps.labels[nearest], VOID).reshape(len(rows), camera.width)
+        if maps.depth is not None and depth is not None:
+            depth[rows] = np.where(seen, maps.depth[nearest], 0.0).reshape(len(rows), camera.width)
     return np.ascontiguousarray(found[..., :3]), Maps(np.ascontiguousarray(found[..., 3]), labels, depth)
 
 
@@ -194,7 +193,8 @@ def _fitted(camera: Camera, picture: Pixels, file: Path) -> Camera:
 def _nearest(values: NDArray[Any], width: int, height: int) -> NDArray[Any]:
     rows = ((np.arange(height) + 0.5) * values.shape[0] / height).astype(np.int64)
     columns = ((np.arange(width) + 0.5) * values.shape[1] / width).astype(np.int64)
-    return values[rows[:, None], columns]
+    found: NDArray[Any] = values[rows[:, None], columns]
+    return found
 
 
 def _size(pixels: NDArray[Any]) -> str:

@@ -14,8 +14,8 @@ from ssl_core.data.scene_pack import VOID, ScenePack, ScenePackConfig
 from ssl_core.errors import PackError
 from ssl_core.files.image_files import read_image
 from ssl_core.packing import scene_writer
-from ssl_core.packing.scene_views import Maps, undistorted
 from ssl_core.packing.scene_plan import assign_splits
+from ssl_core.packing.scene_views import Maps, undistorted
 from ssl_core.packing.scene_writer import write_scene_pack
 from ssl_core.scenes.camera_files import read_scene
 from ssl_core.scenes.cameras import Camera, CameraView, Distortion, orbit_cameras

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ssl_core.errors import MissingDependencyError
 from ssl_core.render import gaussian_raster
-from ssl_core.render.gaussian_raster import GaussianTensors, render_gaussians
+from ssl_core.render.gaussian_raster import render_gaussians
+from ssl_core.render.gaussian_tensors import GaussianTensors
 from ssl_core.scenes.cameras import orbit_cameras
 
 BACKGROUND = (1.0, 0.5, 0.2)
