@@ -89,7 +89,7 @@ def make_rooms(
 
 def room_jobs(out: Path, config: RoomsConfig, objects: Sequence[MeshObject] = ()) -> list[RoomJob]:
     """All rooms, each to be made by `write_room`; their settings and splits are written. Raises: as `make_rooms`."""
-    out = Path(out)
+    out = Path(out).absolute()  # workers stand elsewhere
     _claim(out, config, objects)
     names = [room_name(number) for number in range(config.rooms)]
     splits = scene_splits(names, [None] * len(names), ScenePackConfig())
