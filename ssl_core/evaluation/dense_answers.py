@@ -40,11 +40,13 @@ class DenseTruth:
     Args:
         pack, views: of which; V of them.
         grid: (h, w) of their tokens.
+        depth_finer: of the probe.
     """
 
     pack: ScenePack
     views: NDArray[np.int64]
     grid: tuple[int, int]
+    depth_finer: int = 2
 
     @cached_property
     def labels(self) -> Tensor | None:
@@ -53,8 +55,8 @@ class DenseTruth:
 
     @cached_property
     def depth(self) -> Tensor | None:
-        """[V, 4 h, 4 w]; None where no view has any."""
-        return depth_grid(self.pack, self.views, finer(self.grid))
+        """[V, depth_finer h, depth_finer w]; None where no view has any."""
+        return depth_grid(self.pack, self.views, finer(self.grid, self.depth_finer))
 
     def view(self, place: int) -> int:
         """Its index in the pack."""

@@ -21,7 +21,7 @@ from ssl_core.models.modes import device_of, evaluating
 BATCH = 8
 """images through an encoder at a time"""
 FINER = 4
-"""Probes are fitted, and depth is told, on maps so many times finer than the tokens (as the reference upsamples)"""
+"""Labels are told on maps so many times finer than the tokens"""
 
 
 def views_of(pack: ScenePack, split: ViewSplit) -> NDArray[np.int64]:
@@ -129,6 +129,6 @@ def batches(views: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
     yield from (views[start : start + BATCH] for start in range(0, len(views), BATCH))
 
 
-def finer(grid: tuple[int, int]) -> tuple[int, int]:
-    """The grid that probes are fitted on."""
-    return FINER * grid[0], FINER * grid[1]
+def finer(grid: tuple[int, int], times: int = FINER) -> tuple[int, int]:
+    """A grid of so many points per token and side."""
+    return times * grid[0], times * grid[1]

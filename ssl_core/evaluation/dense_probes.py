@@ -3,12 +3,12 @@
 As FiT3D evaluates (Yue et al., ECCV 2024, section 4.1; after DINOv2, arXiv 2304.07193, section 7.4):
 
     segmentation   normalised tokens -> 1 x 1 convolution to classes -> bilinear to the label map's size; cross-entropy
-    depth          tokens beside the image's vector -> 1 x 1 convolution to bins -> 4 x bilinear -> relu + 0.1,
+    depth          tokens beside the image's vector -> 1 x 1 convolution to bins -> bilinear, finer -> relu + 0.1,
                    normalised over bins -> expectation over depths; scale-invariant log loss + 0.5 gradients
 
 Differences: statistics of all fitted tokens take the place of batch normalisation's, for both heads, so they cannot
-depend on the order of batches; a head is fitted on maps four times as fine as the tokens; a few hundred AdamW steps,
-warm-up and linear decay for both.
+depend on the order of batches; labels are read at maps four times as fine as the tokens, depth at twice as fine ones
+(the bins of finer ones are most of the time); a few hundred AdamW steps, warm-up and linear decay for both.
 """
 
 from collections.abc import Callable
@@ -35,10 +35,11 @@ class DenseProbeConfig(Config):
     """How both heads are fitted."""
 
     steps: int = Field(default=300, ge=1)
-    batch: int = Field(default=16, ge=1, description="views of a step")
+    batch: int = Field(default=8, ge=1, description="views of a step")
     lr: float = Field(default=5e-3, gt=0)
     weight_decay: float = Field(default=1e-2, ge=0)
-    bins: int = Field(default=64, ge=2, le=1024, description="of depth")
+    bins: int = Field(default=32, ge=2, le=1024, description="of depth; the reference has 256")
+    depth_finer: int = Field(default=2, ge=1, le=8, description="points of depth per token and side; reference: 4")
     gradient: float = Field(default=0.5, ge=0, description="weight of the gradient loss of depth")
     released_gradient: bool = Field(
         default=False, description="the gradient loss as released, which is 0 for batches of two images"
@@ -87,26 +88,28 @@ class DepthHead:
 
     bins: LinearMap
     depths: Tensor  # [K] of the bins
+    finer: int
 
     def __call__(self, tokens: Tensor, size: tuple[int, int]) -> Tensor:
         """[V, *size]."""
-        found = _expected(self.bins(tokens), self.depths, finer(_grid(tokens)))
+        found = _expected(self.bins(tokens), self.depths, finer(_grid(tokens), self.finer))
         return F.interpolate(found[:, None], size, mode="bilinear", align_corners=False)[:, 0]
 
 
 def fit_depth(tokens: Tensor, depth: Tensor, config: DenseProbeConfig, seed: int) -> DepthHead:
-    """Tokens [V, C, h, w] and depths [V, 4 h, 4 w], 0 where unknown. Bins lie between the nearest and the farthest."""
+    """Tokens [V, C, h, w] and depths [V, depth_finer h, depth_finer w], 0 where unknown. Bins lie between the nearest
+    and the farthest."""
     known = depth[depth > 0]
     depths = torch.linspace(float(known.min()), float(known.max()), config.bins)
     gradients = gradient_loss_as_released if config.released_gradient else gradient_loss
 
     def loss(bins: Tensor, views: Tensor, progress: float) -> Tensor:
         truth = depth[views]
-        predicted = _expected(bins, depths, finer(_grid(tokens)))
+        predicted = _expected(bins, depths, (depth.shape[1], depth.shape[2]))
         total = scale_invariant_log_loss(predicted, truth, warm=progress < _WARM)
         return total + config.gradient * gradients(predicted, truth) if config.gradient else total
 
-    return DepthHead(_fitted(tokens, config.bins, loss, config, seed), depths)
+    return DepthHead(_fitted(tokens, config.bins, loss, config, seed), depths, config.depth_finer)
 
 
 def _expected(bins: Tensor, depths: Tensor, size: tuple[int, int]) -> Tensor:

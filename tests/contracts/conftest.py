@@ -8,6 +8,7 @@ from ssl_core.data.object_pack import Pack
 from ssl_core.data.scene_pack import ScenePack, ScenePackConfig
 from ssl_core.packing.scene_writer import write_scene_pack
 from tests.reference.single_view_pack import single_view_pack
+from tests.small_rooms import small_rooms
 from tests.small_sets import write_scene
 
 
@@ -24,8 +25,14 @@ def masked_pack(tmp_path_factory) -> Pack:
     return single_view_pack(tmp_path_factory.mktemp("masked") / "pack")
 
 
+@pytest.fixture(scope="session")
+def room_pack(tmp_path_factory) -> ScenePack:
+    """Three rooms with labels and depth: one each for training, test and val."""
+    return small_rooms(tmp_path_factory.mktemp("rooms"))
+
+
 @pytest.fixture(params=CASES)
-def case(request, tiny_pack: Pack, masked_pack: Pack, tiny_scene: ScenePack, tmp_path) -> Case:
+def case(request, tiny_pack: Pack, masked_pack: Pack, tiny_scene: ScenePack, room_pack: ScenePack, tmp_path) -> Case:
     torch.set_num_threads(1)
     recipe, kinds = request.param
-    return case_of(recipe, (tiny_pack, masked_pack, tiny_scene), tmp_path / "derived", **kinds)
+    return case_of(recipe, (tiny_pack, masked_pack, tiny_scene, room_pack), tmp_path / "derived", **kinds)

@@ -49,6 +49,16 @@ SMALL: dict[str, dict[str, Any]] = {
         "validation.labels_per_class": 2,
         "validation.views": 1,
     },
+    "fit3d": {
+        "backbone": {"kind": "vit", "patch": 8, "channels": 16, "depth": 2, "heads": 2, "steps": 2, "batch": 2},
+        "views.side": 32,
+        "lift.geometry.iterations": 2,
+        "probe.steps": 3,
+        "probe.bins": 4,
+        "tuning.head_hidden": 8,
+        "training.batch_size": 4,
+        "training.epochs": 3,
+    },
     "agreement": {"points.num_points": 32, "training.batch_size": 6, "training.epochs": 3},
     "codebook": {"codes": 4, "epochs": 3},
     "mock_recipe": {"field.hidden": 8, "epochs": 3},
@@ -58,6 +68,7 @@ OTHER: dict[str, dict[str, Any]] = {
     "cross_modal": {"loss.beta": 0.7, "training.optimizer.lr": 0.003},
     "multiview_contrast": {"loss.global_loss": "mse", "training.optimizer.lr": 0.003},
     "image_to_points": {"loss.cycle": 10.0, "training.optimizer.lr": 0.003},
+    "fit3d": {"tuning.loss": "l2", "training.optimizer.lr": 0.003},
     "agreement": {"temperature": 0.5},
     "mock_recipe": {"rate": 0.003},
 }
@@ -85,6 +96,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "loss.symmetry": 10.0,
         "loss.mask_loss": "dice",
     },
+    "fit3d": {"tuning.trainable": "lora", "tuning.lora_rank": 2, "assembly": "add"},
 }
 """Of recipes with options that change what is trained and kept, a second case for the kit of sessions."""
 
@@ -119,7 +131,7 @@ class Case:
         return self.open(seed=4, **OTHER.get(self.recipe.name, {}))
 
 
-SLOW = {"image_to_points": pytest.mark.slow}
+SLOW = {"image_to_points": pytest.mark.slow, "fit3d": pytest.mark.slow}
 """Of recipes whose variant shares its code with the first case but for single terms, which have tests of their own."""
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -142,7 +154,11 @@ def case_of(recipe: AnyRecipe, data: tuple[Dataset, ...], derived: Path, **value
 
 def reads(recipe: AnyRecipe, data: Dataset) -> bool:
     """Whether it is of the recipe's kind and has what that one asks for besides."""
-    return isinstance(data, recipe.reads) and (recipe.name != "image_to_points" or data.masks is not None)
+    if not isinstance(data, recipe.reads):
+        return False
+    if recipe.name == "fit3d":
+        return bool(data.classes)
+    return recipe.name != "image_to_points" or data.masks is not None
 
 
 OWN = [recipe_source(f"{EXAMPLES / name}:RECIPE").load() for name in ("own_recipe.py", "own_session.py")]

@@ -5,7 +5,7 @@
     val/original_probe      the original tokens: the same at every epoch
     val/lift_probe          the rendered features themselves: what fine-tuning could reach
     val/gain                assembled less original
-    val/lift_loss           of the fine-tuned tokens to the rendered ones; says how much was learnt, not whether it helps
+    val/lift_loss           of fine-tuned tokens to the rendered ones; says how much was learnt, not whether it helps
 
 Depth, where there is any, as val/rmse, val/original_rmse. The loss decides nothing: of an identity target, which
 teaches nothing, it would be 0.
@@ -33,7 +33,9 @@ class ValidationScenes:
         self.config, self.pack, self.card = config, pack, card
         self.views = views_of(pack, "val")
         self.targets, self.weights = lifted.of_views(self.views)
-        self.truth = DenseTruth(pack, self.views, (self.targets.shape[2], self.targets.shape[3]))
+        self.truth = DenseTruth(
+            pack, self.views, (self.targets.shape[2], self.targets.shape[3]), config.probe.depth_finer
+        )
 
     def metrics(self, encoder: DenseEncoder) -> dict[str, float]:
         """Of an encoder whose tokens are fine-tuned."""

@@ -61,7 +61,8 @@ def _make(config: Fit3dConfig, pack: ScenePack, folder: Path, device: torch.devi
     identity = token_maps(original, pack, wanted, (card.height, card.width)).original
     targets, weights = identity, torch.ones(len(wanted), *identity.shape[2:])
     if found:
-        shown = [_shown(pack, view, _source_of(pack, view, scenes, config), found, identity) for view in wanted.tolist()]
+        sources = [(view, found[_source_of(pack, view, scenes, config)]) for view in wanted.tolist()]
+        shown = [_shown(pack, view, source, identity) for view, source in sources]
         targets, weights = (torch.stack(parts) for parts in zip(*shown, strict=True))
     if not bool(torch.isfinite(targets).all()):
         raise DivergedError("lifted features are not finite; lower the rates of lift.geometry")
@@ -83,10 +84,8 @@ def _source_of(pack: ScenePack, view: int, scenes: list[int], config: Fit3dConfi
     return own if config.lift.target == "lift" else scenes[(scenes.index(own) + 1) % len(scenes)]
 
 
-def _shown(
-    pack: ScenePack, view: int, scene: int, found: dict[int, LiftedScene], tokens: Tensor
-) -> tuple[Tensor, Tensor]:
-    target, weight = found[scene].target(pack.camera(view), (tokens.shape[2], tokens.shape[3]))
+def _shown(pack: ScenePack, view: int, source: LiftedScene, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    target, weight = source.target(pack.camera(view), (tokens.shape[2], tokens.shape[3]))
     return target.float().cpu(), weight.float().cpu()
 
 

@@ -58,7 +58,9 @@ def original_network(
     return encoder.to(device).eval().requires_grad_(False), card
 
 
-def _pretrain(source: OwnVitSource, card: DenseEncoderCard, pack: ScenePack, device: torch.device, folder: Path) -> None:
+def _pretrain(
+    source: OwnVitSource, card: DenseEncoderCard, pack: ScenePack, device: torch.device, folder: Path
+) -> None:
     views = views_of(pack, "train")
     if len(views) == 0:
         raise InfeasibleError(f"{pack.path} has no training views to train a network on; pack scenes for training")
@@ -105,4 +107,5 @@ class MaskedPatches(nn.Module):
         wanted = F.unfold(images, self.patch, stride=self.patch).transpose(1, 2)
         spread, mean = torch.std_mean(wanted, dim=2, keepdim=True)
         error = (told - (wanted - mean) / (spread + 1e-3)).abs().mean(dim=2)
-        return (error * masked).sum() / masked.sum().clamp_min(1)
+        loss: Tensor = (error * masked).sum() / masked.sum().clamp_min(1)
+        return loss

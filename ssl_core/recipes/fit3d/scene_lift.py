@@ -164,7 +164,8 @@ def _optimised(given: SceneViews, config: LiftConfig, lift: OptimisedLift) -> Li
         mask = masks[view]
         if mask is not None:  # counted in the mean, without a gradient, as in the reference
             wanted = torch.where(mask, wanted, told.detach())
-        return lift.weight * (told - wanted).abs().mean()
+        error: Tensor = lift.weight * (told - wanted).abs().mean()
+        return error
 
     fit.advance(config.geometry.iterations, loss)
     return LiftedScene(

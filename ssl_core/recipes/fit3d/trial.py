@@ -6,7 +6,6 @@ validation alone, test scenes never.
 """
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 import numpy as np
 import torch
