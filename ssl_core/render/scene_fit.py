@@ -97,8 +97,6 @@ class Fit:
         self.schedule = FitSchedule(config)
         self.extent = scene_extent(views.cameras)
         self.iteration = 0
-        self.channel_iteration = 0
-        self.decoder = decoder
         self._cameras = list(views.cameras)
         self._images = [torch.tensor(image, device=device) for image in views.images]
         masks = views.masks if views.masks is not None else [None] * len(self._images)
@@ -107,9 +105,18 @@ class Fit:
         start = points if points is not None else random_points(views.cameras, config.random_points, rng)
         table = table_of(starting_gaussians(start, config.sh_degree), device)
         self._geometry = Adam(table, self._rates(table.shape[1]))
-        self._channels = self._channel_table(len(table), channels)
-        self._decoder = [] if decoder is None else self._decoder_optimisers(decoder)
+        self.begin_channels(channels, decoder)
         self._pulls = Pulls.none(len(table), self.device)
+
+    def begin_channels(self, channels: int, decoder: nn.Module | None = None) -> None:
+        """Other channels and another decoder, from their start, on the Gaussians that there are.
+
+        Fits of the same views share their Gaussians so: fitted once without channels, saved, loaded and begun on.
+        """
+        self.channel_iteration = 0
+        self.decoder = decoder
+        self._channels = self._channel_table(len(self), channels)
+        self._decoder = [] if decoder is None else self._decoder_optimisers(decoder)
 
     def advance(self, iterations: int, channel_loss: ChannelLoss | None = None) -> FitProgress:
         """Go on by some iterations, not beyond the config's.
@@ -122,7 +129,7 @@ class Fit:
         iterations = min(iterations, self.config.iterations - self.iteration)
         losses = np.zeros((2, max(0, iterations)), dtype=np.float32)
         for i in range(iterations):
-            losses[:, i] = self._step(self._view(self.iteration, _ORDER), channel_loss)
+            losses[:, i] = self._step(self.view_at(self.iteration), channel_loss)
         return FitProgress(losses[0], losses[1], len(self))
 
     def advance_channels(self, iterations: int, channel_loss: ChannelLoss) -> FitProgress:
@@ -133,7 +140,7 @@ class Fit:
         iterations = min(iterations, self.config.iterations - self.channel_iteration)
         losses = np.zeros(max(0, iterations), dtype=np.float32)
         for i in range(iterations):
-            view = self._view(self.channel_iteration, _CHANNEL_ORDER)
+            view = self.view_at(self.channel_iteration, _CHANNEL_ORDER)
             with torch.no_grad():
                 gaussians = self.gaussians()
             drawn = self._draw(gaussians, self._cameras[view])
@@ -143,6 +150,11 @@ class Fit:
             self._move_channels(torch.autograd.grad(loss, leaves, allow_unused=True))
             self.channel_iteration += 1
         return FitProgress(np.zeros_like(losses), losses, len(self))
+
+    def view_at(self, iteration: int, purpose: int = _ORDER) -> int:
+        """Index of the view that an iteration, counted from zero, looks at: all in random order, again and again."""
+        turn, place = divmod(iteration, len(self._cameras))
+        return int(np.random.default_rng([self.seed, purpose, turn]).permutation(len(self._cameras))[place])
 
     def __len__(self) -> int:
         return len(self._geometry.parameters)
@@ -290,17 +302,13 @@ class Fit:
             raise DivergedError(f"the fit's loss is {value} at iteration {self.iteration}; lower its learning rates")
         return value
 
-    def _view(self, iteration: int, purpose: int) -> int:
-        """All views in random order, again and again."""
-        turn, place = divmod(iteration, len(self._cameras))
-        return int(np.random.default_rng([self.seed, purpose, turn]).permutation(len(self._cameras))[place])
-
     def _rates(self, columns: int) -> Tensor:
         """[D] learning rates of a table; those of centres are set each iteration."""
         config = self.config
         rates = [0.0] * 3 + [config.quaternion_lr] * 4 + [config.log_scale_lr] * 3 + [config.opacity_lr]
         rates += [config.sh_dc_lr] * 3
-        return torch.tensor(rates + [config.sh_rest_lr] * (columns - len(rates)), device=self.device)
+        rates += [config.sh_rest_lr] * (columns - len(rates))
+        return config.rates * torch.tensor(rates, device=self.device)
 
     def _channel_table(self, count: int, channels: int) -> Adam:
         values = np.zeros((count, channels), dtype=np.float32)
