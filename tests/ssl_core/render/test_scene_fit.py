@@ -142,6 +142,22 @@ def test_a_fit_resumes_bit_for_bit(tmp_path: Path) -> None:
     assert not torch.equal(decoders[0].weight, decoders[1].weight)
 
 
+def test_a_decoder_waits_for_channels_that_are_not_zero() -> None:
+    """At the first iteration it has no gradient at all, while the channels have one."""
+    decoder = nn.Conv2d(3, 2, 3, padding=1, bias=False)
+    before = decoder.weight.detach().clone()
+    trained = fit(channels=3, decoder=decoder)
+
+    def decoded(view: int, drawn: Tensor) -> Tensor:
+        return brightness(view, decoder(drawn.permute(2, 0, 1)[None])[0].permute(1, 2, 0))
+
+    trained.advance(1, decoded)
+    assert torch.equal(decoder.weight, before)
+    assert trained.channels.abs().max() > 0
+    trained.advance(1, decoded)
+    assert not torch.equal(decoder.weight, before)
+
+
 def test_channels_alone_are_trained_on_gaussians_that_stay() -> None:
     trained = fit()
     trained.advance(8)
@@ -261,5 +277,5 @@ def test_wrong_fits_are_refused() -> None:
     refused(lambda: Fit(CONFIG, views, points(3, 0)), DataError, "3 points are too few")
     spoilt = FitViews([image * np.nan for image in views.images], views.cameras)
     refused(lambda: Fit(CONFIG, spoilt, points()).advance(1), DivergedError, "iteration 1")
-    refused(lambda: fit(channels=2).load(fit(channels=3).state()), CheckpointError, "has channels")
+    refused(lambda: fit(channels=2).load(fit(channels=3).state()), CheckpointError, r"channels.* \[3\], this fit \[2\]")
     refused(lambda: fit(channels=2, decoder=nn.Linear(2, 2)).load(fit(channels=2).state()), CheckpointError, "decoder")
