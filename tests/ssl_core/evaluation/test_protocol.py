@@ -10,8 +10,8 @@ from ssl_core.evaluation.protocol import PROTOCOL_VERSION, LabelSetting
 from ssl_core.evaluation.sections.all_sections import NO_SECTIONS, Sections
 from ssl_core.evaluation.sections.retrieval import RetrievalSettings
 from ssl_core.evaluation.sections.robustness import RobustnessSettings, light_disturbances
-from ssl_core.evaluation.tasks.scene_field_report import SceneFieldConfig
 from ssl_core.evaluation.tasks.probing_report import EvaluationConfig, full_protocol, reference_table
+from ssl_core.evaluation.tasks.scene_field_report import SceneFieldConfig
 
 DEFAULT = EvaluationConfig()
 

@@ -7,8 +7,8 @@ from registry.champions.evaluation_claims import Claim, work_key
 from registry.champions.pending import PendingVersion
 from ssl_core.evaluation.fine_tuning_plan import automatic_settings
 from ssl_core.evaluation.tasks.fine_tuned import with_fine_tuning
-from ssl_core.evaluation.tasks.scene_field_report import SceneFieldConfig
 from ssl_core.evaluation.tasks.probing_report import EvaluationConfig
+from ssl_core.evaluation.tasks.scene_field_report import SceneFieldConfig
 from study.registration.open_work import OpenWork, find_open_work
 
 PACK, OTHER, PROTOCOL = "a" * 16, "b" * 16, EvaluationConfig(draw_seed=3)
