@@ -129,7 +129,7 @@ class Case:
         return self.open(seed=4, **OTHER.get(self.recipe.name, {}))
 
 
-SLOW = {"image_to_points": pytest.mark.slow}
+SLOW = {"image_to_points": pytest.mark.slow, "label_3dgs": pytest.mark.slow}
 """Of recipes whose variant shares its code with the first case but for single terms, which have tests of their own."""
 
 KINDS: dict[str, dict[str, Any]] = {
