@@ -19,12 +19,13 @@ from torch import Tensor, nn
 
 from ssl_core.clouds.points_file import read_points
 from ssl_core.contracts import ImageContract, PointsContract
-from ssl_core.encode.model_inputs import Picture, image_input, points_input
+from ssl_core.encode.model_inputs import Picture, dense_input, image_input, points_input
 from ssl_core.errors import ConfigError
 from ssl_core.gaussians.formats.spz_axes import SpzAxes
 from ssl_core.gaussians.gaussian_cloud import GaussianCloud
 from ssl_core.models.bundle import BundleCard
 from ssl_core.models.cards import Card, ImageEncoderCard, PointEncoderCard
+from ssl_core.models.dense_cards import DenseEncoderCard
 from ssl_core.models.gaussian_field import FieldView, GaussianField
 from ssl_core.models.modes import device_of
 from ssl_core.models.reconstruction_cards import PoseEstimatorCard, ReconstructorCard
@@ -114,6 +115,25 @@ class LoadedModel:
         match self.card:
             case ImageEncoderCard(contract=contract):
                 return self._pictures(pictures, contract, batch)
+            case _:
+                raise self._reads_other("images", "features")
+
+    def encode_dense(self, pictures: Picture | Sequence[Picture]) -> list[tuple[Features, Features]]:
+        """Of each image file or uint8 [H, W, 3] array its tokens [C, h, w] and the vector of the whole image [G].
+
+        A picture keeps its size but for what its sides are more than multiples of the patch (squeezed, as in FiT3D); a
+        large one is made smaller first, to `card.height` x `card.width` pixels or so.
+
+        Raises ImageError as `encode_images`; ConfigError: this model makes something else.
+        """
+        match self.card:
+            case DenseEncoderCard() as card:
+                given = [pictures] if isinstance(pictures, Path | str | np.ndarray) else pictures
+                found = (
+                    self.encode(dense_input(picture, card, f"picture {i}")[None]) for i, picture in enumerate(given)
+                )
+                c = card.token_dim
+                return [(features[0, :c], features[0, c:, 0, 0]) for features in found]
             case _:
                 raise self._reads_other("images", "features")
 

@@ -21,6 +21,7 @@ from ssl_core.models.build import (
     build_point_encoder,
 )
 from ssl_core.models.card_contract import CardText, ModelCard
+from ssl_core.models.dense_cards import DenseEncoderCard
 from ssl_core.models.dgcnn import DGCNNConfig
 from ssl_core.models.field_card import SceneFieldCard
 from ssl_core.models.image import ResNetConfig, TimmConfig
@@ -153,10 +154,10 @@ class ImageEncoderCard(_EncoderCard):
 
 
 Card = Annotated[
-    PointEncoderCard | ImageEncoderCard | SceneFieldCard | ReconstructorCard | PoseEstimatorCard,
+    PointEncoderCard | ImageEncoderCard | DenseEncoderCard | SceneFieldCard | ReconstructorCard | PoseEstimatorCard,
     Field(discriminator="kind"),
 ]
-CardKind = Literal["point_encoder", "image_encoder", "scene_field", "reconstructor", "pose_estimator"]
+CardKind = Literal["point_encoder", "image_encoder", "dense_encoder", "scene_field", "reconstructor", "pose_estimator"]
 
 
 _IMAGE_BACKBONES = ResNetConfig | TimmConfig | SmallCnnConfig | ReconCnnConfig

@@ -21,8 +21,8 @@ def tiny_scene(tmp_path_factory) -> ScenePack:
 
 @pytest.fixture(scope="session")
 def tiny_rooms(tmp_path_factory) -> ScenePack:
-    """Two rooms of 16 pixels with labels and depth, eight views each."""
-    return small_rooms(tmp_path_factory.mktemp("rooms"), rooms=2, image_size=16)
+    """Three rooms of 16 pixels with labels and depth, eight views each: one for training, one for test, one for val."""
+    return small_rooms(tmp_path_factory.mktemp("rooms"), image_size=16)
 
 
 @pytest.fixture(scope="session")

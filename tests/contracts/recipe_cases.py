@@ -51,6 +51,16 @@ SMALL: dict[str, dict[str, Any]] = {
         "validation.labels_per_class": 2,
         "validation.views": 1,
     },
+    "fit3d": {
+        "backbone": {"kind": "vit", "patch": 8, "channels": 16, "depth": 2, "heads": 2, "steps": 2, "batch": 2},
+        "views.side": 32,
+        "lift.geometry.iterations": 2,
+        "probe.steps": 3,
+        "probe.bins": 4,
+        "tuning.head_hidden": 8,
+        "training.batch_size": 4,
+        "training.epochs": 3,
+    },
     "agreement": {"points.num_points": 32, "training.batch_size": 6, "training.epochs": 3},
     "codebook": {"codes": 4, "epochs": 3},
     "label_3dgs": {"fit.iterations": 30, "chunk": 10, "start_points": 60, "fit.sh_degree": 0, "picture": 16},
@@ -61,6 +71,7 @@ OTHER: dict[str, dict[str, Any]] = {
     "cross_modal": {"loss.beta": 0.7, "training.optimizer.lr": 0.003},
     "multiview_contrast": {"loss.global_loss": "mse", "training.optimizer.lr": 0.003},
     "image_to_points": {"loss.cycle": 10.0, "training.optimizer.lr": 0.003},
+    "fit3d": {"tuning.loss": "l2", "training.optimizer.lr": 0.003},
     "agreement": {"temperature": 0.5},
     "label_3dgs": {"loss.weight": 0.2, "fit.channel_travel": 10.0},
     "mock_recipe": {"rate": 0.003},
@@ -95,6 +106,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "fit.densify.enabled": True,
         "labelled_views": 2,
     },
+    "fit3d": {"tuning.trainable": "lora", "tuning.lora_rank": 2, "assembly": "add"},
 }
 """Of recipes with options that change what is trained and kept, a second case for the kit of sessions."""
 
@@ -129,7 +141,7 @@ class Case:
         return self.open(seed=4, **OTHER.get(self.recipe.name, {}))
 
 
-SLOW = {"image_to_points": pytest.mark.slow, "label_3dgs": pytest.mark.slow}
+SLOW = dict.fromkeys(("image_to_points", "label_3dgs", "fit3d"), pytest.mark.slow)
 """Of recipes whose variant shares its code with the first case but for single terms, which have tests of their own."""
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -155,7 +167,7 @@ def reads(recipe: AnyRecipe, data: Dataset) -> bool:
     match recipe.name:
         case "image_to_points":
             return isinstance(data, Pack) and data.masks is not None
-        case "label_3dgs":
+        case "label_3dgs" | "fit3d":
             return isinstance(data, ScenePack) and bool(data.classes)
         case _:
             return isinstance(data, recipe.reads)

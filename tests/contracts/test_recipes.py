@@ -12,10 +12,12 @@ from registry.versions.store import EncoderStore
 from ssl_core.config_roles import keys_of, role
 from ssl_core.data.scene_pack import ScenePack
 from ssl_core.errors import InfeasibleError
+from ssl_core.evaluation.dense_probes import DenseProbeConfig
 from ssl_core.evaluation.protocol import LabelSetting
 from ssl_core.evaluation.report import TaskConfig
 from ssl_core.evaluation.sections.all_sections import NO_SECTIONS
 from ssl_core.evaluation.task import task_of
+from ssl_core.evaluation.tasks.dense_report import DenseProbingConfig
 from ssl_core.evaluation.tasks.probing_report import EvaluationConfig
 from ssl_core.evaluation.tasks.reconstruction_report import ReconstructionConfig
 from ssl_core.evaluation.tasks.scene_field_report import SceneFieldConfig
@@ -32,6 +34,7 @@ SHORT: dict[type[TaskConfig], TaskConfig] = {
         twin_seeds=(5,),
         sections=NO_SECTIONS,
     ),
+    DenseProbingConfig: DenseProbingConfig(probe=DenseProbeConfig(steps=3, bins=4), probe_seeds=(0,)),
     ReconstructionConfig: ReconstructionConfig(points=64, twin_seeds=(0,), matched=1, shown=1),
     SceneFieldConfig: SceneFieldConfig(twin_seeds=(0,)),
 }
