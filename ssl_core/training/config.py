@@ -181,7 +181,7 @@ class TrainingConfig(Config):
     device: str = "auto"
 
 
-class SupervisedConfig(Config):
+class RecipeBase(Config):
     """Base of a recipe's config that can say whose labels it learns from."""
 
     def supervision(self, output: str) -> str:
@@ -189,7 +189,7 @@ class SupervisedConfig(Config):
         return ""
 
 
-class RecipeConfig(SupervisedConfig):
+class RecipeConfig(RecipeBase):
     """Base of a recipe's config that `ssl_core.training.session.trained` trains."""
 
     training: TrainingConfig = TrainingConfig()
@@ -197,5 +197,5 @@ class RecipeConfig(SupervisedConfig):
 
 def supervision_of_outputs(config: Config, outputs: Iterable[str]) -> str:
     """Whose labels reached any of these outputs' models; empty for nobody's, and where the config does not say."""
-    found = [config.supervision(output) for output in outputs] if isinstance(config, SupervisedConfig) else []
+    found = [config.supervision(output) for output in outputs] if isinstance(config, RecipeBase) else []
     return " and ".join(dict.fromkeys(filter(None, found)))

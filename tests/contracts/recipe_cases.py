@@ -141,7 +141,7 @@ class Case:
         return self.open(seed=4, **OTHER.get(self.recipe.name, {}))
 
 
-SLOW = {"image_to_points": pytest.mark.slow, "fit3d": pytest.mark.slow}
+SLOW = dict.fromkeys(("image_to_points", "label_3dgs", "fit3d"), pytest.mark.slow)
 """Of recipes whose variant shares its code with the first case but for single terms, which have tests of their own."""
 
 KINDS: dict[str, dict[str, Any]] = {

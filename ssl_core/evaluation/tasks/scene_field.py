@@ -19,7 +19,6 @@ from torch import nn
 
 from ssl_core.data.scene_pack import ScenePack
 from ssl_core.errors import InfeasibleError
-from ssl_core.evaluation.field_pictures import ShownView, views_png
 from ssl_core.evaluation.label_metrics import Confusion, Labels, image_miou
 from ssl_core.evaluation.report import Scores, Steps, beside, strongest
 from ssl_core.evaluation.task_contract import Context, Evaluation
@@ -34,6 +33,7 @@ from ssl_core.evaluation.tasks.scene_field_report import (
     SceneFieldConfig,
     SceneFieldReport,
 )
+from ssl_core.inspect.field_pictures import ShownView, views_png
 from ssl_core.losses.photometric import ssim
 from ssl_core.models.field_card import SceneFieldCard
 from ssl_core.models.gaussian_field import GaussianField

@@ -9,7 +9,7 @@ from ssl_core.config_roles import LIVE
 from ssl_core.losses.label_field import LabelLossKind
 from ssl_core.render.densify import DensifyConfig
 from ssl_core.render.scene_fit_config import SceneFitConfig
-from ssl_core.training.config import SupervisedConfig
+from ssl_core.training.config import RecipeBase
 
 
 class OracleTeacher(Config):
@@ -42,7 +42,7 @@ class FolderTeacher(Config):
 LabelTeacher = Annotated[OracleTeacher | FolderTeacher, Field(discriminator="kind")]
 
 
-class TeacherConfig(Config):
+class SceneTeacherConfig(Config):
     """Whose labels are learnt, and of which scene: what the stage depends on."""
 
     source: LabelTeacher = OracleTeacher()
@@ -96,10 +96,10 @@ class LabelLossConfig(Config):
     normalise_alpha: bool = Field(default=False, description="blended scores are divided by coverage")
 
 
-class Label3dgsConfig(SupervisedConfig):
+class Label3dgsConfig(RecipeBase):
     """All settings of one trial: one scene. An epoch is `chunk` iterations of the fit, each of one view."""
 
-    teacher: TeacherConfig = TeacherConfig()
+    teacher: SceneTeacherConfig = SceneTeacherConfig()
     labelled_views: int | None = Field(
         default=None, ge=1, description="training views that have labels, evenly spread; None: all"
     )

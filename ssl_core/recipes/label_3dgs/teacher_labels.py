@@ -19,7 +19,7 @@ from ssl_core.config import parse_json
 from ssl_core.data.scene_pack import VOID, SceneClass, ScenePack, ViewSplit
 from ssl_core.errors import InfeasibleError
 from ssl_core.packing.label_maps import CLASSES, ENDINGS, LabelClasses, decode_labels, read_classes
-from ssl_core.recipes.label_3dgs.config import FolderTeacher, Label3dgsConfig, OracleTeacher, TeacherConfig
+from ssl_core.recipes.label_3dgs.config import FolderTeacher, Label3dgsConfig, OracleTeacher, SceneTeacherConfig
 from ssl_core.training.contract import Stage
 from ssl_core.training.stage_progress import tell_stage
 
@@ -55,7 +55,7 @@ def scene_number(pack: ScenePack, name: str) -> int:
     return names.index(name) if name else (*pack.scenes_of("train"), 0)[0]
 
 
-def check_teacher(config: TeacherConfig, pack: ScenePack) -> None:
+def check_teacher(config: SceneTeacherConfig, pack: ScenePack) -> None:
     """Cheap: no label map is decoded. Raises InfeasibleError, PackError."""
     scene = scene_number(pack, config.scene)
     match config.source:
@@ -174,7 +174,7 @@ def _read_map(file: Path, classes: LabelClasses, pack: ScenePack, view: int) -> 
     return labels
 
 
-def _settings(config: Label3dgsConfig) -> TeacherConfig:
+def _settings(config: Label3dgsConfig) -> SceneTeacherConfig:
     return config.teacher
 
 
