@@ -50,7 +50,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "validation.views": 1,
     },
     "fit3d": {
-        "backbone": {"kind": "vit", "patch": 8, "channels": 16, "depth": 2, "heads": 2, "steps": 2, "batch": 2},
+        "backbone": {"kind": "vit", "patch": 8, "channels": 8, "depth": 1, "heads": 1, "steps": 2, "batch": 2},
         "views.side": 32,
         "lift.geometry.iterations": 2,
         "probe.steps": 3,
