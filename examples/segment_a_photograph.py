@@ -44,7 +44,9 @@ def main(folder: str, picture: str, out: str, groups: str = "6") -> None:
     height, width = features.shape[1:]
     labels = grouped(features.flatten(1).T, int(groups)).view(1, 1, height, width)
     shown = torch.nn.functional.interpolate(labels.float(), (card["height"], card["width"]), mode="nearest")[0]
-    colours = torch.tensor([[230, 25, 75], [60, 180, 75], [255, 225, 25], [0, 130, 200], [245, 130, 48], [145, 30, 180]])
+    colours = torch.tensor(
+        [[230, 25, 75], [60, 180, 75], [255, 225, 25], [0, 130, 200], [245, 130, 48], [145, 30, 180]]
+    )
     from torchvision.io import write_png
 
     write_png(colours[shown[0].long() % len(colours)].permute(2, 0, 1).to(torch.uint8), out)

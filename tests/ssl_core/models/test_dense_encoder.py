@@ -151,7 +151,9 @@ def test_a_file_s_transformer_keeps_its_positions_in_its_own_size_and_is_checked
     square = DenseEncoderCard(height=32, width=32, backbone=VIT).build(3).eval()
     torch.save(square.original.network.state_dict(), tmp_path / "vit.pth")
     sha256 = file_sha256(tmp_path / "vit.pth")
-    source = FileSource(backbone=VIT, weights_file=str(tmp_path / "vit.pth"), sha256=sha256, mean=(0, 0, 0), std=(1, 1, 1))
+    source = FileSource(
+        backbone=VIT, weights_file=str(tmp_path / "vit.pth"), sha256=sha256, mean=(0, 0, 0), std=(1, 1, 1)
+    )
     assert multiple_of(source) == 8
     wide = source_card(source, (16, 48)).build(0).eval()
     load_source(source, wide)

@@ -193,9 +193,7 @@ def test_masked_patches_alone_are_learnt(pack: ScenePack, root: Path) -> None:
     assert float(first.detach()) > 0
     assert float(model(images, torch.zeros_like(masked)).detach()) == 0
     assert not torch.equal(first, second)
-    pretrained = original_network(
-        chosen.backbone.model_copy(update={"steps": 3, "batch": 2}), pack, 32, root, CPU
-    )[0]
+    pretrained = original_network(chosen.backbone.model_copy(update={"steps": 3, "batch": 2}), pack, 32, root, CPU)[0]
     before, after = original.state_dict(), pretrained.state_dict()
     assert any(not torch.equal(before[name], after[name]) for name in before)
 
