@@ -189,9 +189,9 @@ def test_bundles_of_ours_are_sources(tmp_path: Path) -> None:
 
 
 def test_what_a_network_lacks_is_said_before_anything_is_loaded() -> None:
-    with pytest.raises(ConfigError, match="has 24 channels, not 25; set backbone.channels to 24"):
+    with pytest.raises(ConfigError, match=r"has 24 channels, not 25; set backbone\.channels to 24"):
         DenseEncoderCard(height=8, width=8, backbone=DenseMapConfig(stride=4, channels=25)).build(0)
-    with pytest.raises(ConfigError, match="timm .* has no network 'vit_nothing'"):
+    with pytest.raises(ConfigError, match=r"timm .* has no network 'vit_nothing'"):
         DenseEncoderCard(height=16, width=16, backbone=DenseVitConfig(network="vit_nothing")).build(0)
     card = source_card(OwnVitSource(channels=16, depth=1, heads=2), (16, 24))
     assert (card.backbone.channels, card.output_shape) == (16, (32, 2, 3))
