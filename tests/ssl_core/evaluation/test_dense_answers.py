@@ -173,8 +173,8 @@ def test_answers_join_and_a_pack_without_any_truth_is_refused(pack: ScenePack) -
             return None
 
     fit = np.array([True, False])
+    truth = DenseTruth(Bare(), np.arange(2), (2, 2))  # type: ignore[arg-type]
     with pytest.raises(InfeasibleError, match="neither labels nor depth"):
-        truth = DenseTruth(Bare(), np.arange(2), (2, 2))  # type: ignore[arg-type]
         probed((torch.rand(2, 3, 2, 2), torch.rand(2, 1)), truth, (fit, ~fit), QUICK, (0,))
 
 
