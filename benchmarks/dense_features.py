@@ -77,7 +77,7 @@ def lift_row(pack: ScenePack, root: Path, given: Mapping[str, Any]) -> dict[str,
         field = lifted(SceneViews(pack, scene, mine, seen), config.lift, root)
         rendered.append(torch.stack([field.target(pack.camera(view), tokens.grid)[0] for view in mine.tolist()]))
     probe = asked()
-    truth = DenseTruth(pack, views, tokens.grid, probe.probe.depth_finer)
+    truth = DenseTruth(pack, views, tokens.grid, probe.probe.finer)
     chosen = np.arange(len(views)) < len(fit), np.arange(len(views)) >= len(fit)
     parts = {"original": tokens.original, "lift": torch.cat(rendered)}
     answers = {k: probed((v, tokens.whole), truth, chosen, probe.probe, probe.probe_seeds) for k, v in parts.items()}

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ssl_core.data.scene_pack import ScenePack
 from ssl_core.errors import InfeasibleError
-from ssl_core.evaluation.dense_data import depth_grid, finer, known_depth, label_grid
+from ssl_core.evaluation.dense_data import depth_grid, known_depth, label_grid
 from ssl_core.evaluation.dense_metrics import (
     DEPTH_METRICS,
     Confusion,
@@ -40,23 +40,27 @@ class DenseTruth:
     Args:
         pack, views: of which; V of them.
         grid: (h, w) of their tokens.
-        depth_finer: of the probe.
+        finer: points per token and side that probes are fitted on.
     """
 
     pack: ScenePack
     views: NDArray[np.int64]
     grid: tuple[int, int]
-    depth_finer: int = 2
+    finer: int = 2
 
     @cached_property
     def labels(self) -> Tensor | None:
-        """[V, 4 h, 4 w] int64; None in a pack without classes."""
-        return label_grid(self.pack, self.views, finer(self.grid))
+        """[V, finer h, finer w] int64; None in a pack without classes."""
+        return label_grid(self.pack, self.views, self._points)
 
     @cached_property
     def depth(self) -> Tensor | None:
-        """[V, depth_finer h, depth_finer w]; None where no view has any."""
-        return depth_grid(self.pack, self.views, finer(self.grid, self.depth_finer))
+        """[V, finer h, finer w]; None where no view has any."""
+        return depth_grid(self.pack, self.views, self._points)
+
+    @property
+    def _points(self) -> tuple[int, int]:
+        return self.finer * self.grid[0], self.finer * self.grid[1]
 
     def view(self, place: int) -> int:
         """Its index in the pack."""

@@ -33,9 +33,7 @@ class ValidationScenes:
         self.config, self.pack, self.card = config, pack, card
         self.views = views_of(pack, "val")
         self.targets, self.weights = lifted.of_views(self.views)
-        self.truth = DenseTruth(
-            pack, self.views, (self.targets.shape[2], self.targets.shape[3]), config.probe.depth_finer
-        )
+        self.truth = DenseTruth(pack, self.views, (self.targets.shape[2], self.targets.shape[3]), config.probe.finer)
 
     def metrics(self, encoder: DenseEncoder) -> dict[str, float]:
         """Of an encoder whose tokens are fine-tuned."""

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from ssl_core.data.scene_pack import VOID, ScenePack
 from ssl_core.errors import InfeasibleError
 from ssl_core.evaluation.dense_answers import DenseAnswer, DenseTruth, joined, probed
-from ssl_core.evaluation.dense_data import depth_grid, finer, label_grid, picture_batch, scene_of, views_of
+from ssl_core.evaluation.dense_data import depth_grid, label_grid, picture_batch, scene_of, views_of
 from ssl_core.evaluation.dense_gains import depth_gain, iou_gain
 from ssl_core.evaluation.dense_metrics import (
     DEPTH_METRICS,
@@ -94,11 +94,11 @@ def test_truth_at_tokens_is_that_of_the_pixels_there(pack: ScenePack) -> None:
 def test_a_head_finds_classes_that_are_in_the_tokens_and_gives_bilinear_logits() -> None:
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randn(6, 5, 4, 6, generator=generator)
-    labels = F.interpolate(tokens, finer((4, 6)), mode="bilinear").argmax(dim=1)
+    labels = F.interpolate(tokens, (16, 24), mode="bilinear").argmax(dim=1)
     head = fit_segmentation(tokens, labels, 5, DenseProbeConfig(steps=200, lr=0.02), 0)
-    told = segmented(head, tokens, finer((4, 6)))
+    told = segmented(head, tokens, (16, 24))
     assert float((told == labels).float().mean()) > 0.9
-    assert torch.equal(told, F.interpolate(head(tokens), finer((4, 6)), mode="bilinear").argmax(dim=1))
+    assert torch.equal(told, F.interpolate(head(tokens), (16, 24), mode="bilinear").argmax(dim=1))
     void = torch.full_like(labels, VOID)
     assert torch.equal(  # nothing to learn from: the weights of the seed
         fit_segmentation(tokens, void, 5, DenseProbeConfig(steps=5, weight_decay=0), 1).weight,
