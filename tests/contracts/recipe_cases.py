@@ -131,7 +131,7 @@ class Case:
         return self.open(seed=4, **OTHER.get(self.recipe.name, {}))
 
 
-SLOW = {"image_to_points": pytest.mark.slow, "fit3d": pytest.mark.slow}
+SLOW = {"image_to_points": pytest.mark.slow}
 """Of recipes whose variant shares its code with the first case but for single terms, which have tests of their own."""
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -164,7 +164,9 @@ def reads(recipe: AnyRecipe, data: Dataset) -> bool:
 OWN = [recipe_source(f"{EXAMPLES / name}:RECIPE").load() for name in ("own_recipe.py", "own_session.py")]
 ALL: list[AnyRecipe] = [*RECIPES, MOCK_RECIPE, *OWN]
 
-CASES = [pytest.param((recipe, {}), id=recipe.name) for recipe in ALL]
+SLOW_RECIPES = {"fit3d": pytest.mark.slow}
+"""Recipes whose data, stage and exports take half a minute; their parts have tests of their own."""
+CASES = [pytest.param((recipe, {}), id=recipe.name, marks=SLOW_RECIPES.get(recipe.name, ())) for recipe in ALL]
 CASES += [
     pytest.param((MULTIVIEW_CONTRAST, kinds), id=f"{MULTIVIEW_CONTRAST.name}-{name}", marks=pytest.mark.slow)
     for name, kinds in KINDS.items()
@@ -173,7 +175,9 @@ CASES += [
 SESSION_CASES = [
     *CASES,
     *(
-        pytest.param((one, VARIANTS[one.name]), id=f"{one.name}-variant", marks=SLOW.get(one.name, ()))
+        pytest.param(
+            (one, VARIANTS[one.name]), id=f"{one.name}-variant", marks={**SLOW, **SLOW_RECIPES}.get(one.name, ())
+        )
         for one in RECIPES
         if one.name in VARIANTS
     ),
