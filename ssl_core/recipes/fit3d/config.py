@@ -5,7 +5,6 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from ssl_core.config import Config
-from ssl_core.config_roles import LIVE
 from ssl_core.evaluation.dense_probes import DenseProbeConfig
 from ssl_core.models.dense_encoder import Assembly, HeadTuning, LoraTuning, NetworkTuning, Tuning
 from ssl_core.models.dense_sources import DenseSource, PackagedSource, source_supervision
@@ -86,7 +85,7 @@ class Fit3dConfig(RecipeConfig):
     tuning: TuningSettings = TuningSettings()
     assembly: Assembly = Field(default="concat", description="of original and fine-tuned tokens in the output `dense`")
     probe: DenseProbeConfig = DenseProbeConfig(steps=150)
-    training: Annotated[TrainingConfig, LIVE] = TrainingConfig(
+    training: TrainingConfig = TrainingConfig(
         epochs=1, batch_size=2, optimizer=AdamWConfig(lr=1e-5, weight_decay=1e-4), schedule=ConstantSchedule()
     )
 
