@@ -84,7 +84,7 @@ class Fit3dConfig(RecipeConfig):
     lift: LiftConfig = LiftConfig()
     tuning: TuningSettings = TuningSettings()
     assembly: Assembly = Field(default="concat", description="of original and fine-tuned tokens in the output `dense`")
-    probe: DenseProbeConfig = DenseProbeConfig(steps=150)
+    probe: DenseProbeConfig = DenseProbeConfig(steps=120)
     training: TrainingConfig = TrainingConfig(
         epochs=1, batch_size=2, optimizer=AdamWConfig(lr=1e-5, weight_decay=1e-4), schedule=ConstantSchedule()
     )
