@@ -4,7 +4,7 @@
         --backbone '{"kind": "efficientnet_lite0", "stride": 16}' --seeds 0 1 2 head lora last_k all lift
 
 Each trial appends one line; those that are there are not run again. `lift` renders the lifted features of test scenes,
-too, and probes those: what fine-tuning could reach at best. `identity` and `wrong_scene` are controls of `head`.
+too, and probes those: what fine-tuning could reach at best. `identity` and `wrong_scene` are controls of `all`.
 """
 
 import argparse
@@ -33,12 +33,12 @@ from ssl_core.training.session import TrainedSession
 from ssl_core.training.stages import Stages
 
 CONTROLS = ("identity", "wrong_scene")
-RATES = {"head": 1e-3, "lora": 1e-3, "last_k": 1e-4, "all": 1e-4}
+RATES = {"head": 1e-3, "lora": 1e-3, "last_k": 3e-4, "all": 3e-4}
 
 
 def config_of(row: str, given: Mapping[str, Any]) -> Fit3dConfig:
     """Of a row's trial: `quick()` with what is given."""
-    trainable = "head" if row in CONTROLS else row
+    trainable = "all" if row in CONTROLS else row
     own = {"tuning.trainable": trainable, "training.optimizer.lr": RATES[trainable]}
     target = {"lift.target": row} if row in CONTROLS else {}
     found = override(FIT3D.presets["quick"](), {**own, **target, **given})

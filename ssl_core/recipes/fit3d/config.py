@@ -104,11 +104,10 @@ def quick() -> Fit3dConfig:
     geometry = SceneFitConfig(iterations=200, sh_degree=0, densify=DensifyConfig(enabled=False), random_points=4000)
     return Fit3dConfig(
         lift=LiftConfig(geometry=geometry),
-        tuning=TuningSettings(trainable="head"),
         training=TrainingConfig(
-            epochs=8,
+            epochs=4,
             batch_size=8,
-            optimizer=AdamWConfig(lr=1e-3, weight_decay=1e-4),
+            optimizer=AdamWConfig(lr=3e-4, weight_decay=1e-4),
             schedule=CosineSchedule(warmup=0.1),
             clip_norm=1.0,
         ),
