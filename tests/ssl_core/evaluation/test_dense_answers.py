@@ -26,7 +26,7 @@ from ssl_core.evaluation.view_consistency import agreement, shared_points
 from tests.small_rooms import small_rooms
 
 torch.set_num_threads(1)
-QUICK = DenseProbeConfig(steps=60, bins=8)
+QUICK = DenseProbeConfig(steps=40, bins=8)
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,7 @@ def test_a_head_tells_depth_that_is_in_the_tokens_better_than_their_mean() -> No
     generator = torch.Generator().manual_seed(0)
     tokens = torch.rand(6, 3, 4, 4, generator=generator)
     depth = F.interpolate(1 + tokens[:, :1], (8, 8), mode="bilinear")[:, 0]
-    head = fit_depth(tokens, depth, DenseProbeConfig(steps=200, lr=0.02), 0)
+    head = fit_depth(tokens, depth, DenseProbeConfig(steps=100, lr=0.03), 0)
     told = head(tokens, (8, 8))
     assert float((told - depth).square().mean()) < 0.3 * float(depth.var())
     assert float(depth.min()) - 1e-4 <= float(told.min()) <= float(told.max()) <= float(depth.max()) + 1e-4

@@ -22,7 +22,7 @@ from tests.small_sets import write_scene
 torch.set_num_threads(1)
 MAP = DenseMapConfig(network=SmallCnnConfig(channels=(6, 8)), stride=4, channels=8)
 CARD = DenseEncoderCard(height=32, width=32, backbone=MAP, tuning=HeadTuning(hidden=8))
-ASKED = DenseProbingConfig(probe=DenseProbeConfig(steps=20, bins=4), probe_seeds=(0, 1), twin_seeds=(0,))
+ASKED = DenseProbingConfig(probe=DenseProbeConfig(steps=4, bins=4), probe_seeds=(0, 1), twin_seeds=(0,))
 
 
 @pytest.fixture(scope="module")

@@ -102,6 +102,7 @@ def test_the_geometry_of_a_scene_is_fitted_once_for_all_networks(pack: ScenePack
     assert sorted(place.name for place in root.glob("fit3d-geometry-*") if place.is_dir()) == before
 
 
+@pytest.mark.slow
 def test_the_optimised_lift_learns_the_features_and_moves_no_gaussian(pack: ScenePack, root: Path) -> None:
     views = views_of(pack, "train")
     tokens = torch.randn(1, 6, 1, 1).expand(len(views), 6, 8, 8) + 1
