@@ -37,10 +37,10 @@ SCENES = Path(__file__).resolve().parents[2] / "shared" / "data" / "scenes"
 class Sizes:
     """How much is measured."""
 
-    compared_side: int = 112
-    compared_iterations: int = 100
-    side: int = 232
-    iterations: int = 300
+    compared_side: int = 96
+    compared_iterations: int = 60
+    side: int = 160
+    iterations: int = 150
     feature_size: int = 256
     coded: int = 32
     gaussians: int = 20_000
@@ -123,8 +123,8 @@ def packed(path: Path, out: Path, side: int) -> Scene:
 
 
 def views(pack: ScenePack, chosen: np.ndarray) -> FitViews:
-    """At most 24 of the views, evenly."""
-    some = chosen[np.linspace(0, len(chosen) - 1, min(24, len(chosen))).astype(int)]
+    """At most 12 of the views, evenly."""
+    some = chosen[np.linspace(0, len(chosen) - 1, min(12, len(chosen))).astype(int)]
     return FitViews([np.array(pack.image(i)) for i in some], [pack.camera(i) for i in some])
 
 
