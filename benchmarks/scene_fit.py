@@ -37,7 +37,7 @@ SCENES = Path(__file__).resolve().parents[2] / "shared" / "data" / "scenes"
 class Sizes:
     """How much is measured."""
 
-    compared_side: int = 96
+    compared_side: int = 64
     compared_iterations: int = 60
     side: int = 160
     iterations: int = 150
@@ -140,7 +140,7 @@ def household(side: int) -> Scene:
 def compared(scene: Scene, sizes: Sizes) -> list[Comparison]:
     """Seconds an iteration and held-out error, ours and plain."""
     total = sizes.compared_iterations
-    every, until, reset = max(1, total // 4), total * 3 // 4, total
+    every, until, reset = total // 2, total * 3 // 4, total
     densify = DensifyConfig(
         every=every, after=1, until=until, reset_opacity_every=reset, every_at_least=1, after_at_least=0
     )
