@@ -6,7 +6,7 @@ import warnings
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, TypeVar, assert_never
+from typing import Any, Literal, TypeVar, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,6 +74,28 @@ def decode_image(content: bytes, what: str) -> Pixels:
 def decode_with_mask(content: bytes, what: str) -> tuple[Pixels, Pixels | None]:
     """The same with the picture's alpha, uint8 [H, W], as its mask; None for a picture that knows no transparency."""
     return _decoded(content, what, lambda image: (_rgb(image), _alpha(image)))
+
+
+def decode_map(content: bytes, what: str) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """The stored numbers of a picture that is a map: [H, W], uint8 of indices into a palette or of 8 bits, uint16 of
+    more; of coloured pixels [H, W, 3] uint8. Raises ImageError: as `read_image`, and for numbers above 65,535."""
+    return _decoded(content, what, _numbers)
+
+
+def _numbers(image: Image.Image) -> NDArray[Any]:
+    image.load()
+    if image.mode in ("P", "L"):
+        return np.array(image)
+    if image.mode.startswith("I"):
+        values = np.asarray(image).astype(np.int64)
+        if values.size and not 0 <= values.min() <= values.max() <= 65535:
+            raise ValueError(f"its numbers are {values.min()} to {values.max()}, not 0 to 65535")
+        return values.astype(np.uint16)
+    if image.mode == "F":
+        raise _FloatingPointError
+    if image.mode == "LA":
+        return np.array(image.getchannel("L"))
+    return np.array(image.convert("RGB"))
 
 
 def _decoded(content: bytes, what: str, convert: Callable[[Image.Image], T]) -> T:
@@ -206,8 +228,8 @@ def write_image(path: Path, image: Pixels) -> None:
         Image.fromarray(np.ascontiguousarray(image)).save(stream, format=kind, quality=95)
 
 
-def write_mask(path: Path, mask: Pixels) -> None:
-    """Write uint8 [H, W] atomically as a grey PNG. Raises StorageError."""
+def write_mask(path: Path, mask: NDArray[np.uint8] | NDArray[np.uint16]) -> None:
+    """Write uint8 or uint16 [H, W] atomically as a grey PNG. Raises StorageError."""
     with atomic_write(path) as stream:
         Image.fromarray(mask).save(stream, format="PNG")
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssl_core.data.scene_pack import ScenePack
+from ssl_core.data.scene_pack import VOID, ScenePack
 from ssl_core.inspect.gaussian_facts import aligned, bounds_of, quantiles, vector_text
 from ssl_core.scenes.cameras import CameraScene
 
@@ -50,11 +50,25 @@ def describe_scene(scene: CameraScene) -> dict[str, Any]:
 
 
 def describe_scene_pack(pack: ScenePack) -> dict[str, Any]:
-    """`describe_scene`, and `digest`, `codec`, `masks`, `files` (name -> bytes), `bytes` and `refused`."""
+    """`describe_scene` of the first scene, with views, splits and sizes of all; and `scenes` (name, split, views and
+    points of each), `classes` (name -> share of the labelled pixels), `unlabelled` and `without_depth` (shares of the
+    pixels, None without labels or depth), `digest`, `codec`, `masks`, `files` (name -> bytes), `bytes` and `refused`.
+    """
     files = {name: facts.bytes for name, facts in pack.files.items()}
+    views = pack.manifest.views
+    sizes = Counter(f"{view.width}x{view.height}" for view in views)
     return {
-        **describe_scene(pack.scene()),
+        **describe_scene(pack.cameras_of()),
+        "views": len(pack),
+        "splits": dict(Counter(view.split for view in views)),
+        "image_sizes": dict(sizes.most_common()),
         "images_found": len(pack),
+        "scenes": [
+            {"name": scene.name, "split": scene.split, "views": len(pack.views(scene=i)), "points": scene.points}
+            for i, scene in enumerate(pack.scenes)
+        ],
+        **_label_facts(pack),
+        "without_depth": _share_without_depth(pack),
         "digest": pack.digest,
         "codec": pack.manifest.config.codec,
         "masks": pack.mask(0) is not None,
@@ -68,8 +82,44 @@ def format_scene_pack(facts: dict[str, Any]) -> str:
     """The same for people."""
     masks = "with masks" if facts["masks"] else "no masks"
     head = f"pack {facts['path']} (digest {facts['digest']}, {facts['bytes'] / 2**20:.1f} MiB)"
-    lines = [head, f"stored {facts['codec']}, {masks}", format_scene(facts)]
+    lines = [head, f"stored {facts['codec']}, {masks}", *content_lines(facts), format_scene(facts)]
     return "\n".join([*lines, *(f"refused {item['path']}: {item['reason']}" for item in facts["refused"][:SHOWN])])
+
+
+def _label_facts(pack: ScenePack) -> dict[str, Any]:
+    if not pack.classes:
+        return {"classes": {}, "unlabelled": None}
+    counts = np.zeros(VOID + 1, dtype=np.int64)
+    for index in range(len(pack)):
+        labels = pack.labels(index)
+        assert labels is not None
+        counts += np.bincount(labels.ravel(), minlength=VOID + 1)
+    shares = counts / max(1, counts[:VOID].sum())
+    classes = {name: round(float(share), 5) for name, share in zip(pack.classes, shares, strict=False)}
+    return {"classes": classes, "unlabelled": round(float(counts[VOID] / counts.sum()), 5)}
+
+
+def _share_without_depth(pack: ScenePack) -> float | None:
+    depths = [pack.depth(index) for index in range(len(pack))]
+    unknown = [float((depth == 0).mean()) for depth in depths if depth is not None]
+    return round(float(np.mean(unknown)), 5) if unknown else None
+
+
+def content_lines(facts: Mapping[str, Any]) -> list[str]:
+    """Scenes, classes and depth, as far as there are any."""
+    lines = []
+    scenes = facts["scenes"]
+    if len(scenes) > 1:
+        splits = _counts(Counter(scene["split"] for scene in scenes))
+        lines.append(f"{len(scenes)} scenes ({splits}); places and points below are those of {scenes[0]['name']!a}")
+    if facts["classes"]:
+        shares = sorted(facts["classes"].items(), key=lambda item: -item[1])
+        shown = ", ".join(f"{name} {share:.1%}" for name, share in shares[:SHOWN])
+        more = f" and {len(shares) - SHOWN} more" if len(shares) > SHOWN else ""
+        lines.append(f"{len(shares)} classes: {shown}{more}; {facts['unlabelled']:.1%} of the pixels have none")
+    if facts["without_depth"] is not None:
+        lines.append(f"with depth; of {facts['without_depth']:.1%} of the pixels it is not known")
+    return lines
 
 
 def nearest_point(positions: NDArray[np.float64], axes: NDArray[np.float64]) -> NDArray[np.float64] | None:

@@ -86,9 +86,16 @@ def mesh_bytes(source: Source) -> bytes:
 
 def decode_off(content: bytes) -> Mesh:
     """The mesh of an OFF file's bytes. Raises MeshError."""
+    return decode_off_faces(content)[0]
+
+
+def decode_off_faces(content: bytes) -> tuple[Mesh, NDArray[np.int64], int]:
+    """The same; of which face of the file, counted from 0, each triangle is, [F]; and how many faces the file has."""
     counts, lines = _read_lines(content)
-    vertices = _vertices(lines[: counts[0]])
-    return checked_mesh(vertices, *_faces(lines[counts[0] : counts[0] + counts[1]]))
+    faces, colours, of = _faces(lines[counts[0] : counts[0] + counts[1]])
+    mesh = _checked(_vertices(lines[: counts[0]]), faces, colours)
+    keep = _with_area(mesh)
+    return _chosen(mesh, keep), of[keep], counts[1]
 
 
 def checked_mesh(
@@ -98,6 +105,11 @@ def checked_mesh(
 
     Raises MeshError: a face names a vertex that is not there, a vertex is not finite, or no face has an area.
     """
+    mesh = _checked(vertices, faces, colours)
+    return _chosen(mesh, _with_area(mesh))
+
+
+def _checked(vertices: NDArray[np.float64], faces: NDArray[np.int64], colours: NDArray[np.float32] | None) -> Mesh:
     if faces.size and (faces.min() < 0 or faces.max() >= len(vertices)):
         bad = faces.max() if faces.max() >= len(vertices) else faces.min()
         raise MeshError(f"a face names vertex {bad} of {len(vertices)} (counted from 0); export it again")
@@ -106,7 +118,7 @@ def checked_mesh(
         raise MeshError(f"{int((~finite).sum())} vertices are NaN or infinite; export it again")
     if colours is None:
         colours = np.full((len(faces), 3), GREY, np.float32)
-    return _without_degenerate(Mesh(vertices.astype(np.float32), faces.astype(np.int64), colours))
+    return Mesh(vertices.astype(np.float32), faces.astype(np.int64), colours)
 
 
 def _read_lines(content: bytes) -> tuple[tuple[int, int], list[str]]:
@@ -140,24 +152,25 @@ def _vertices(lines: list[str]) -> NDArray[np.float64]:
         raise MeshError(f"a vertex is not three numbers: {error}; export it again") from None
 
 
-def _faces(lines: list[str]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Triangles [F, 3] and colours [F, 3]; polygons with the same number of corners are read together."""
-    groups: dict[tuple[int, bool], list[str]] = {}
-    for line in lines:
+def _faces(lines: list[str]) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]:
+    """Triangles [F, 3], colours [F, 3] and the line of each [F]; polygons with as many corners are read together."""
+    groups: dict[tuple[int, bool], list[int]] = {}
+    for number, line in enumerate(lines):
         fields = line.split()
         corners = int(fields[0]) if fields[0].isdecimal() and len(fields[0]) < 6 else -1
         if not 0 <= corners <= MAX_CORNERS or len(fields) < corners + 1:
             raise MeshError(f"this is not a face: {line[:60]!r}; the file is damaged, copy it again")
-        groups.setdefault((corners, len(fields) >= corners + 4), []).append(line)
-    faces, colours = [np.empty((0, 3), np.int64)], [np.empty((0, 3), np.float32)]
+        groups.setdefault((corners, len(fields) >= corners + 4), []).append(number)
+    faces, colours, of = [np.empty((0, 3), np.int64)], [np.empty((0, 3), np.float32)], [np.empty(0, np.int64)]
     for (corners, coloured), members in groups.items():
         if corners < 3:
             continue
-        polygons, tints = _polygons(members, corners, coloured)
+        polygons, tints = _polygons([lines[number] for number in members], corners, coloured)
         fans = [polygons[:, [0, i, i + 1]] for i in range(1, corners - 1)]
         faces.append(np.concatenate(fans))
         colours.append(np.tile(tints, (corners - 2, 1)))
-    return np.concatenate(faces), np.concatenate(colours)
+        of.append(np.tile(np.array(members, np.int64), corners - 2))
+    return np.concatenate(faces), np.concatenate(colours), np.concatenate(of)
 
 
 def _polygons(lines: list[str], corners: int, coloured: bool) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -173,12 +186,17 @@ def _polygons(lines: list[str], corners: int, coloured: bool) -> tuple[NDArray[n
     return indices, np.nan_to_num(np.clip(tints / scale, 0, 1), nan=GREY).astype(np.float32)
 
 
-def _without_degenerate(mesh: Mesh) -> Mesh:
+def _with_area(mesh: Mesh) -> NDArray[np.int64]:
+    """Numbers of the faces that have an area. Raises MeshError: none has."""
+    keep = np.empty(0, np.int64)
     if len(mesh.faces):
         corners = mesh.triangles().reshape(-1, 3)
         extent = float(np.linalg.norm(corners.max(axis=0) - corners.min(axis=0)))
-        keep = face_areas(mesh) > DEGENERATE * extent**2
-        mesh = replace(mesh, faces=mesh.faces[keep], face_colours=mesh.face_colours[keep])
-    if not len(mesh.faces):
+        keep = np.flatnonzero(face_areas(mesh) > DEGENERATE * extent**2)
+    if not len(keep):
         raise MeshError("has no face with an area; replace it")
-    return mesh
+    return keep
+
+
+def _chosen(mesh: Mesh, faces: NDArray[np.int64]) -> Mesh:
+    return replace(mesh, faces=mesh.faces[faces], face_colours=mesh.face_colours[faces])

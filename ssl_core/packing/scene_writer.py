@@ -3,10 +3,9 @@
 import hashlib
 import os
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from ssl_core.config import Config
 from ssl_core.data.manifest import FileFacts, Refused
-from ssl_core.data.scene_pack import SceneManifest, ScenePack, ScenePackConfig, SceneView, ViewSplit
+from ssl_core.data.scene_pack import VOID, SceneFacts, SceneManifest, ScenePack, ScenePackConfig, SceneView
 from ssl_core.errors import DataError, PackError
 from ssl_core.files.source import FileSource
 from ssl_core.files.whole import storage_errors
@@ -29,15 +28,13 @@ from ssl_core.packing.pack_folder import (
     unusable,
     write_sidecar,
 )
+from ssl_core.packing.scene_plan import SPLITS, ScenePlan, plan_scenes
 from ssl_core.packing.scene_views import StoredView, ViewEntry, stored_view
-from ssl_core.scenes.camera_files import read_scene
-from ssl_core.scenes.cameras import Camera, CameraScene, CameraView
-from ssl_core.scenes.scene_images import SceneImages
+from ssl_core.scenes.cameras import Camera
 
 Progress = Callable[[int, int], None]
 
-MASKS = "masks"
-"""Folder of a scene with a mask per picture, of the picture's name, or that and an image's ending (COLMAP's habit)."""
+_MAPS = ("masks.bin", "labels.bin", "depth.bin")
 
 
 class SceneSources(Config):
@@ -49,31 +46,8 @@ class SceneSources(Config):
     """of cameras and the bytes of all files"""
 
 
-@dataclass(frozen=True)
-class ScenePlan:
-    """The views of a scene in order, and those that cannot be used."""
-
-    scene: CameraScene
-    entries: tuple[ViewEntry, ...]
-    refused: tuple[Refused, ...]
-
-    def digest(self, of_file: Callable[[Path], str]) -> str:
-        """16 hex digits over all cameras, points and files, each of these by `of_file`."""
-        digest = hashlib.sha256()
-        for entry in self.entries:
-            view = entry.view
-            files = [of_file(file) for file in entry.files]
-            digest.update(f"{view.name}\n{entry.split}\n{view.distortion}\n{files}\n".encode())
-            digest.update(np.array([view.camera.width, view.camera.height, *view.camera.K.flat]).tobytes())
-            digest.update(view.camera.viewmat.tobytes())
-        if self.scene.points is not None:
-            digest.update(self.scene.points.xyz.tobytes() + self.scene.points.colours.tobytes())
-        digest.update(repr(self.refused).encode())
-        return digest.hexdigest()[:16]
-
-
 def write_scene_pack(
-    scene: Path,
+    scenes: Path | Sequence[Path],
     out: Path,
     config: ScenePackConfig,
     *,
@@ -82,10 +56,10 @@ def write_scene_pack(
     update: bool = False,
     progress: Progress | None = None,
 ) -> ScenePack:
-    """Pack a scene, or find its pack up to date.
+    """Pack one scene or several, or find their pack up to date.
 
     Args:
-        scene: folder or camera file (`read_scene`).
+        scenes: folder or camera file of each (`read_scene`), or a folder of scenes (`plan_scenes`).
         out: pack folder to make.
         config: how.
         workers: views at a time; 0 is one per core.
@@ -95,71 +69,53 @@ def write_scene_pack(
 
     Raises:
         CameraError: the cameras cannot be read.
-        PackError: views are unusable (all are listed), no view is left for a split, `out` holds something else, or
-            another packer is at work there.
+        PackError: views are unusable (all are listed), no view is left for a split, scenes do not go together, `out`
+            holds something else, or another packer is at work there.
         StorageError: the disk is full.
     """
     out = real_place(Path(out))
-    plan = plan_scene(Path(scene), config)
-    stamp = plan.digest(lambda file: FileSource(file).stamp)
-    if (current := _up_to_date(out, plan, stamp, config, update=update)) is not None:
+    plans = plan_scenes([scenes] if isinstance(scenes, Path) else scenes, config)
+    stamp = _digest(plans, lambda file: FileSource(file).stamp)
+    if (current := _up_to_date(out, plans, stamp, config, update=update)) is not None:
         return current
-    if plan.refused and not skip_bad:
-        raise PackError(_listing(plan.refused))
+    before = [item for plan in plans for item in plan.refused]
+    if before and not skip_bad:
+        raise PackError(_listing(before))
     with building(out) as folder, storage_errors(folder.path):
         folder.forget_assembly()
         folder.new.mkdir()
-        manifest = _write(plan, config, folder.new, workers, progress)
-        if len(manifest.refused) > len(plan.refused) and not skip_bad:
+        manifest = _Writing(plans, config, folder.new).run(workers, progress)
+        if len(manifest.refused) > len(before) and not skip_bad:
             raise PackError(_listing(manifest.refused))
-        _check_splits(manifest, plan.scene.path)
-        write_sidecar(folder.new, SceneSources(stamp=stamp, inputs=plan.digest(_digest_of_file)))
+        _check_splits(manifest, plans)
+        write_sidecar(folder.new, SceneSources(stamp=stamp, inputs=_digest(plans, _digest_of_file)))
         (folder.new / "manifest.json").write_text(manifest.model_dump_json(indent=1))
         folder.move_into_place()
     return ScenePack.open(out)
 
 
-def plan_scene(scene: Path, config: ScenePackConfig) -> ScenePlan:
-    """Read the cameras, find pictures and masks, settle the splits. Raises CameraError."""
-    found = read_scene(scene)
-    masks = SceneImages(scene if scene.is_dir() else scene.parent, (MASKS,))
-    splits = assign_splits(found.views, config.holdout)
-    entries, refused = [], []
-    for view, split in zip(found.views, splits, strict=True):
-        if view.image is None:
-            refused.append(Refused(path=view.name, reason=f"its picture is not under {scene}; add it"))
-        else:
-            entries.append(ViewEntry(view, view.image, masks.find(view.name), split))
-    return ScenePlan(found, tuple(entries), tuple(refused))
+def _digest(plans: Sequence[ScenePlan], of_file: Callable[[Path], str]) -> str:
+    digests = [plan.digest(of_file) for plan in plans]
+    if len(plans) == 1:
+        return digests[0]
+    facts = [f"{plan.name} {plan.split} {digest}" for plan, digest in zip(plans, digests, strict=True)]
+    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
 
 
-def assign_splits(views: Sequence[CameraView], holdout: int) -> list[ViewSplit]:
-    """The split of each view: what files say; where they name no test or no val, every `holdout`-th of the rest.
-
-    In the order of names, the first included, test before val: the convention of LLFF's scenes (Mildenhall et al.
-    2019), which Gaussian splatting's trainer follows.
-    """
-    found: list[ViewSplit] = [view.split or "train" for view in views]
-    order = sorted(range(len(views)), key=lambda i: views[i].name)
-    held_out: tuple[ViewSplit, ...] = ("test", "val")
-    for split in held_out:
-        if split not in found:
-            for i in [i for i in order if found[i] == "train"][::holdout]:
-                found[i] = split
-    return found
+def _check_splits(manifest: SceneManifest, plans: Sequence[ScenePlan]) -> None:
+    counts = Counter((view.scene, view.split) for view in manifest.views)
+    for number, plan in enumerate(plans):
+        if empty := [split for split in SPLITS if not counts[number, split]]:
+            usable = sum(counts[number, split] for split in SPLITS)
+            raise PackError(
+                f"{plan.scene.path}: no view is left for {' and '.join(empty)} of {usable} usable ones; add views, or "
+                "choose another --holdout"
+            )
 
 
-def _check_splits(manifest: SceneManifest, scene: Path) -> None:
-    counts = Counter(view.split for view in manifest.views)
-    splits: tuple[ViewSplit, ...] = ("train", "val", "test")
-    if empty := [split for split in splits if not counts[split]]:
-        raise PackError(
-            f"{scene}: no view is left for {' and '.join(empty)} of {len(manifest.views)} usable ones; add views, or "
-            "choose another --holdout"
-        )
-
-
-def _up_to_date(out: Path, plan: ScenePlan, stamp: str, config: ScenePackConfig, *, update: bool) -> ScenePack | None:
+def _up_to_date(
+    out: Path, plans: Sequence[ScenePlan], stamp: str, config: ScenePackConfig, *, update: bool
+) -> ScenePack | None:
     """The pack at `out` when it is what would be made; None when it is to be made."""
     pack = pack_at(out, ScenePack, config)
     if pack is None:
@@ -167,7 +123,7 @@ def _up_to_date(out: Path, plan: ScenePlan, stamp: str, config: ScenePackConfig,
     sources = read_sidecar(out, SceneSources)
     if sources is not None and sources.stamp == stamp:
         return pack
-    inputs = plan.digest(_digest_of_file)
+    inputs = _digest(plans, _digest_of_file)
     if sources is not None and sources.inputs == inputs:  # touched or moved, not changed
         write_sidecar(out, SceneSources(stamp=stamp, inputs=inputs))
         return pack
@@ -176,78 +132,112 @@ def _up_to_date(out: Path, plan: ScenePlan, stamp: str, config: ScenePackConfig,
     return None
 
 
-def _write(
-    plan: ScenePlan, config: ScenePackConfig, folder: Path, workers: int, progress: Progress | None
-) -> SceneManifest:
-    """All files but the manifest. Raises OSError."""
-    views: list[SceneView] = []
-    cameras: list[Camera] = []
-    refused, notes, ends = list(plan.refused), Counter[str](), [0]
-    with ExitStack() as stack:
-        images = stack.enter_context(BlockWriter(folder / "images.bin"))
-        masks = stack.enter_context(BlockWriter(folder / "masks.bin"))
-        any_mask = False
-        for done, (entry, stored) in enumerate(_stored_views(plan.entries, config, workers), start=1):
-            if isinstance(stored, DataError):
-                refused.append(Refused(path=entry.view.name, reason=str(stored)))
+class _Writing:
+    """All files of a pack but its manifest, written view by view."""
+
+    def __init__(self, plans: Sequence[ScenePlan], config: ScenePackConfig, folder: Path) -> None:
+        self.plans, self.config, self.folder = plans, config, folder
+        self.views: list[SceneView] = []
+        self.cameras: list[Camera] = []
+        self.ends = [0]
+        self.refused = [item for plan in plans for item in plan.refused]
+        self.notes = Counter[str]()
+        for plan in plans:
+            self.notes.update(plan.notes)
+        self.used: set[str] = set()
+
+    def run(self, workers: int, progress: Progress | None) -> SceneManifest:
+        """Write them. Raises OSError; PackError when no view is usable."""
+        entries = [(number, entry) for number, plan in enumerate(self.plans) for entry in plan.entries]
+        with ExitStack() as stack:
+            files = {name: stack.enter_context(BlockWriter(self.folder / name)) for name in ("images.bin", *_MAPS)}
+            stored_views = _stored_views([entry for _, entry in entries], self.config, workers)
+            for done, ((number, entry), stored) in enumerate(zip(entries, stored_views, strict=True), start=1):
+                if isinstance(stored, DataError):
+                    self.refused.append(Refused(path=entry.view.name, reason=str(stored)))
+                else:
+                    self._write_view(number, entry, stored, files)
+                if progress is not None:
+                    progress(done, len(entries))
+        if not self.views:
+            raise PackError("no view is usable: " + _listing(self.refused))
+        facts = {"images.bin": files["images.bin"].facts, **self._arrays()}
+        for name in _MAPS:
+            if name in self.used:
+                facts[name] = files[name].facts
             else:
-                camera = stored.camera
-                images.write(stored.content)
-                any_mask |= stored.mask is not None and bool((stored.mask < 255).any())
-                masks.write(b"\xff" * (camera.width * camera.height) if stored.mask is None else stored.mask.tobytes())
-                ends.append(ends[-1] + len(stored.content))
-                cameras.append(camera)
-                views.append(
-                    SceneView(
-                        name=entry.view.name,
-                        split=entry.split,
-                        width=camera.width,
-                        height=camera.height,
-                        source_digest=stored.source_digest,
-                    )
+                (self.folder / name).unlink()
+        return self._manifest(facts)
+
+    def _write_view(self, number: int, entry: ViewEntry, stored: StoredView, files: Mapping[str, BlockWriter]) -> None:
+        camera, maps = stored.camera, stored.maps
+        pixels = camera.width * camera.height
+        files["images.bin"].write(stored.content)
+        files["masks.bin"].write(b"\xff" * pixels if maps.mask is None else maps.mask.tobytes())
+        files["labels.bin"].write(bytes([VOID]) * pixels if maps.labels is None else maps.labels.tobytes())
+        files["depth.bin"].write(bytes(4 * pixels) if maps.depth is None else maps.depth.astype("<f4").tobytes())
+        # a mask that takes nothing away is none
+        self.used |= {"masks.bin"} if maps.mask is not None and bool((maps.mask < 255).any()) else set()
+        self.used |= {"labels.bin"} if maps.labels is not None else set()
+        self.used |= {"depth.bin"} if maps.depth is not None else set()
+        self.ends.append(self.ends[-1] + len(stored.content))
+        self.cameras.append(camera)
+        self.views.append(
+            SceneView(
+                name=entry.view.name,
+                split=entry.split,
+                width=camera.width,
+                height=camera.height,
+                source_digest=stored.source_digest,
+                scene=number,
+            )
+        )
+        self.notes.update(stored.notes)
+
+    def _arrays(self) -> dict[str, FileFacts]:
+        points = [plan.scene.points for plan in self.plans if plan.scene.points is not None and len(plan.scene.points)]
+        arrays: dict[str, NDArray[Any]] = {
+            "image_offsets.npy": np.array(self.ends, dtype=np.int64),
+            "viewmats.npy": np.stack([camera.viewmat for camera in self.cameras]),
+            "intrinsics.npy": np.stack([camera.K for camera in self.cameras]),
+        }
+        if points:
+            arrays["points_xyz.npy"] = np.concatenate([each.xyz for each in points])
+            arrays["points_colours.npy"] = np.concatenate([each.colours for each in points])
+        return {name: write_array(self.folder / name, values) for name, values in arrays.items()}
+
+    def _manifest(self, files: Mapping[str, FileFacts]) -> SceneManifest:
+        classes = next((plan.classes.classes for plan in self.plans if plan.classes is not None), ())
+        return SceneManifest(
+            config=self.config,
+            format=self.plans[0].scene.format,
+            views=tuple(self.views),
+            scenes=tuple(
+                SceneFacts(
+                    name=plan.name,
+                    split=plan.split,
+                    format=plan.scene.format,
+                    points=0 if plan.scene.points is None else len(plan.scene.points),
                 )
-                notes.update(stored.notes)
-            if progress is not None:
-                progress(done, len(plan.entries))
-    if not views:
-        raise PackError("no view is usable: " + _listing(refused))
-    files = {"images.bin": images.facts, **_arrays(plan, cameras, ends, folder)}
-    if any_mask:
-        files["masks.bin"] = masks.facts
-    else:
-        (folder / "masks.bin").unlink()
-    return SceneManifest(
-        config=config,
-        format=plan.scene.format,
-        views=tuple(views),
-        refused=tuple(refused),
-        notes=dict(sorted(notes.items())),
-        files=dict(sorted(files.items())),
-    ).sealed()
-
-
-def _arrays(plan: ScenePlan, cameras: Sequence[Camera], ends: Sequence[int], folder: Path) -> dict[str, FileFacts]:
-    arrays: dict[str, NDArray[Any]] = {
-        "image_offsets.npy": np.array(ends, dtype=np.int64),
-        "viewmats.npy": np.stack([camera.viewmat for camera in cameras]),
-        "intrinsics.npy": np.stack([camera.K for camera in cameras]),
-    }
-    if plan.scene.points is not None and len(plan.scene.points):
-        arrays["points_xyz.npy"] = plan.scene.points.xyz
-        arrays["points_colours.npy"] = plan.scene.points.colours
-    return {name: write_array(folder / name, values) for name, values in arrays.items()}
+                for plan in self.plans
+            ),
+            classes=classes if "labels.bin" in self.used else (),
+            refused=tuple(self.refused),
+            notes=dict(sorted(self.notes.items())),
+            files=dict(sorted(files.items())),
+        ).sealed()
 
 
 def _stored_views(
     entries: Sequence[ViewEntry], config: ScenePackConfig, workers: int
-) -> Iterator[tuple[ViewEntry, StoredView | DataError]]:
+) -> Iterator[StoredView | DataError]:
     """In order, a few ahead: decoders leave the interpreter free, and a scene need not fit in memory."""
 
-    def attempt(entry: ViewEntry) -> tuple[ViewEntry, StoredView | DataError]:
+    def attempt(entry: ViewEntry) -> StoredView | DataError:
         try:
-            return entry, stored_view(entry, config)
+            return stored_view(entry, config)
         except DataError as error:
-            return entry, error
+            return error
 
     workers = workers or os.cpu_count() or 1
     with ThreadPoolExecutor(workers) as pool:

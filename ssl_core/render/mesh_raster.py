@@ -7,6 +7,7 @@ subdivision. 1/z is affine on the screen, so interpolating it along edges and sp
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,8 +49,7 @@ def render_mesh_views(
 ) -> list[MeshView]:
     """Views of `mesh` (world units) with its light baked into the faces, before a grey `background`.
 
-    `supersample` subsamples per pixel and axis are averaged. A face with a corner behind the camera is left out (no
-    near clipping).
+    `supersample` subsamples per pixel and axis are averaged. Faces end NEAR in front of the camera.
     """
     colours = np.concatenate([baked_colours(mesh), np.full((1, 3), background, dtype=np.float32)])
     return [_view(mesh, camera, colours, supersample) for camera in cameras]
@@ -91,16 +91,48 @@ def _screen_triangles(mesh: Mesh, camera: Camera, s: int) -> tuple[NDArray[np.fl
     """[M, 3 corners, (x, y, 1/z)] in subsamples, corners sorted by y, and their face indices [M]."""
     points = mesh.vertices @ camera.viewmat[:3, :3].T + camera.viewmat[:3, 3]
     in_front = points[:, 2] > NEAR
-    inverse = 1 / np.where(in_front, points[:, 2], 1.0)
-    pixels = points @ (camera.K * np.array([[s], [s], [1.0]])).T
-    screen = np.stack([pixels[:, 0] * inverse, pixels[:, 1] * inverse, inverse], axis=1)
-    corners = screen[mesh.faces]
+    to_pixels = (camera.K * np.array([[s], [s], [1.0]])).T
+    corners = _on_screen(points, np.where(in_front, points[:, 2], 1.0), to_pixels)[mesh.faces]
+    ahead = in_front[mesh.faces].sum(axis=1)
+    whole, crossing = np.flatnonzero(ahead == 3), np.flatnonzero((ahead == 1) | (ahead == 2))
+    corners, index = corners[whole], whole
+    if len(crossing):
+        pieces, of = _clipped(points[mesh.faces[crossing]])
+        corners = np.concatenate([corners, _on_screen(pieces, pieces[..., 2], to_pixels)])
+        index = np.concatenate([index, crossing[of]])
     rows = corners[:, :, 1]
     first, last = np.ceil(rows.min(axis=1) - 0.5), np.floor(rows.max(axis=1) - 0.5)
-    seen = in_front[mesh.faces].all(axis=1) & (first <= last) & (last >= 0) & (first < camera.height * s)
-    index = np.flatnonzero(seen)
-    order = np.argsort(rows[index], axis=1, kind="stable")[:, :, None]
-    return np.take_along_axis(corners[index], order, 1), index
+    seen = np.flatnonzero((first <= last) & (last >= 0) & (first < camera.height * s))
+    order = np.argsort(rows[seen], axis=1, kind="stable")[:, :, None]
+    return np.take_along_axis(corners[seen], order, 1), index[seen]
+
+
+def _on_screen(points: NDArray[Any], z: NDArray[Any], to_pixels: NDArray[np.float64]) -> NDArray[np.float64]:
+    """[..., (x, y, 1/z)] of points [..., 3] before the camera."""
+    inverse = 1 / z
+    pixels = points @ to_pixels
+    return np.stack([pixels[..., 0] * inverse, pixels[..., 1] * inverse, inverse], axis=-1)
+
+
+def _clipped(corners: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """What lies beyond z = NEAR of triangles [M, 3, 3] with one or two corners there: triangles [N, 3, 3], and of which
+    of the M each is a part, [N]."""
+    ahead = corners[..., 2] > NEAR
+    one = ahead.sum(axis=1) == 1
+    lone = np.where(one[:, None], ahead, ~ahead).argmax(axis=1)  # the corner that is alone on its side comes first
+    a, b, c = np.moveaxis(np.take_along_axis(corners, ((lone[:, None] + np.arange(3)) % 3)[..., None], 1), 1, 0)
+    cuts = []
+    for other in (b, c):
+        share = (NEAR - a[:, 2:]) / (other[:, 2:] - a[:, 2:])
+        cut = a + share * (other - a)
+        cut[:, 2] = NEAR
+        cuts.append(cut)
+    ab, ac = cuts
+    tips = np.stack([a[one], ab[one], ac[one]], axis=1)
+    two = ~one
+    halves = [np.stack(three, axis=1) for three in ((b[two], c[two], ac[two]), (b[two], ac[two], ab[two]))]
+    rest = np.flatnonzero(two)
+    return np.concatenate([tips, *halves]), np.concatenate([np.flatnonzero(one), rest, rest])
 
 
 def _z_buffer(

@@ -78,6 +78,7 @@ class Fit:
         channels: how many numbers each Gaussian carries besides colour.
         decoder: what a channel loss passes the channels' picture through; trained along, and part of the state. It
             has no buffers.
+        blended: channels [N, C] -> [N, D] as they are drawn, for example their softmax; None: as they are.
         seed: of order, start and splits.
         device: where everything happens.
 
@@ -92,6 +93,7 @@ class Fit:
         *,
         channels: int = 0,
         decoder: nn.Module | None = None,
+        blended: Callable[[Tensor], Tensor] | None = None,
         seed: int = 0,
         device: str | torch.device = "cpu",
     ) -> None:
@@ -99,6 +101,7 @@ class Fit:
         self.schedule = FitSchedule(config)
         self.extent = scene_extent(views.cameras)
         self.iteration = 0
+        self._blended = blended
         self._cameras = list(views.cameras)
         self._images = [torch.tensor(image, device=device) for image in views.images]
         masks = views.masks if views.masks is not None else [None] * len(self._images)
@@ -287,7 +290,7 @@ class Fit:
     def _draw(self, gaussians: GaussianTensors, camera: Camera) -> ChannelRendering:
         return render_channels(
             gaussians,
-            self.channels,
+            self.channels if self._blended is None else self._blended(self.channels),
             camera,
             background=self.config.background,
             detach_geometry=self.config.detach_geometry,

@@ -99,6 +99,8 @@ class CameraView:
     image: Path | None = None  # its picture, inside the scene's folder, where there is one
     distortion: Distortion | None = None  # what the lens adds to the pinhole; None for nothing
     split: SceneSplit | None = None  # where files say it
+    mask: Path | None = None  # of its picture, where the file of cameras names one that is there
+    depth: Path | None = None  # the same of its depth
 
 
 @dataclass(frozen=True, eq=False)

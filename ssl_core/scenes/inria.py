@@ -16,6 +16,7 @@ from ssl_core.files.whole import atomic_write
 from ssl_core.scenes.cameras import MAX_VIEWS, Camera, CameraScene, CameraView
 from ssl_core.scenes.checked_values import from_camera_to_world, mapping, matrix, number, pinhole, quoted, text, vector
 from ssl_core.scenes.scene_images import SceneImages
+from ssl_core.scenes.scene_points import read_scene_points
 
 
 def read_inria(path: Path, content: list[Any]) -> CameraScene:
@@ -31,7 +32,9 @@ def read_inria(path: Path, content: list[Any]) -> CameraScene:
                 f"{path}: camera {i} has the img_name {quoted(view.name)} of one before it; name each once"
             )
         views[view.name] = view
-    return CameraScene(path, "inria", tuple(views.values()), notes=images.notes(len(views)))
+    started_from = path.parent / "input.ply"  # the trainer's copy of the points it began with
+    points = read_scene_points(started_from) if started_from.is_file() else None
+    return CameraScene(path, "inria", tuple(views.values()), points, images.notes(len(views)))
 
 
 def _view(entry: Any, where: str, images: SceneImages) -> CameraView:

@@ -24,8 +24,9 @@ class SceneImages:
     `outside` counts names, and links, that lead out of the folder: they are kept as names and not opened.
     """
 
-    def __init__(self, root: Path, folders: Sequence[str] = FOLDERS) -> None:
+    def __init__(self, root: Path, folders: Sequence[str] = FOLDERS, endings: Sequence[str] = _ENDINGS) -> None:
         self.root = root
+        self.endings = endings
         self.folders = [str(root / folder) for folder in folders]
         self.outside = 0
         self.missing = 0
@@ -51,6 +52,13 @@ class SceneImages:
             return next((place for place in inside if _fits(place, size)), inside[0])
         return inside[0]
 
+    def find_beside(self, name: str) -> Path | None:
+        """What belongs to the picture called `name`: of its name, or of that without its folder or its ending."""
+        plain = PurePosixPath(nfc(name.replace("\\", "/")))
+        inner = PurePosixPath(*plain.parts[1:]) if len(plain.parts) > 1 and plain.parts[0] in FOLDERS else plain
+        names = dict.fromkeys(map(str, (plain, inner, plain.with_suffix(""), inner.with_suffix(""))))
+        return next((found for each in names if (found := self.find(each)) is not None), None)
+
     def notes(self, views: int) -> tuple[str, ...]:
         """What was not found, for a person."""
         notes = []
@@ -68,7 +76,7 @@ class SceneImages:
         listing = self._listing(parent)
         if not listing:
             return None
-        found = next((listing[name + ending] for ending in _ENDINGS if name + ending in listing), None)
+        found = next((listing[name + ending] for ending in self.endings if name + ending in listing), None)
         return None if found is None else f"{parent}/{found}"
 
     def _as_listed(self, folder: str, inner: str) -> str:

@@ -3,11 +3,13 @@
 All have `frames` with `file_path` and `transform_matrix`, camera to world with OpenGL's camera axes (x right, y up,
 looking along -z). Intrinsics stand beside `frames` or in a frame, which then counts for that frame, in many spellings.
 Descriptions: bmild/nerf `load_blender.py`; docs.nerf.studio "Data conventions"; NVlabs/instant-ngp
-`docs/nerf_dataset_tips.md` and its `nerf_loader.cu` for what it accepts.
+`docs/nerf_dataset_tips.md` and its `nerf_loader.cu` for what it accepts. nerfstudio's `mask_path`, `depth_file_path`,
+`ply_file_path` and `train_filenames`, `val_filenames`, `test_filenames` count where they stand.
 """
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +17,16 @@ import numpy as np
 
 from ssl_core.errors import CameraError
 from ssl_core.files.unicode_names import nfc
-from ssl_core.scenes.cameras import MAX_VIEWS, CameraScene, CameraView, Distortion, SceneFormat, SceneSplit, distortion
+from ssl_core.scenes.cameras import (
+    MAX_VIEWS,
+    CameraScene,
+    CameraView,
+    Distortion,
+    SceneFormat,
+    ScenePoints,
+    SceneSplit,
+    distortion,
+)
 from ssl_core.scenes.checked_values import (
     FLIP_YZ,
     MAX_SIDE,
@@ -28,6 +39,7 @@ from ssl_core.scenes.checked_values import (
     text,
 )
 from ssl_core.scenes.scene_images import SceneImages, image_size
+from ssl_core.scenes.scene_points import read_scene_points
 
 PERSPECTIVE = ("PERSPECTIVE", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV")
 FISHEYE = ("FISHEYE", "OPENCV_FISHEYE", "SIMPLE_RADIAL_FISHEYE", "RADIAL_FISHEYE")
@@ -44,7 +56,8 @@ def read_transforms(path: Path, files: Sequence[tuple[Path, SceneSplit | None, A
 
     Raises CameraError: as `read_scene`; names the frame.
     """
-    images = SceneImages(files[0][0].parent)
+    images, beside = SceneImages(files[0][0].parent), SceneImages(files[0][0].parent, ("",))
+    points: ScenePoints | None = None
     views: dict[str, CameraView] = {}
     notes: dict[str, None] = {}
     formats: list[SceneFormat] = []
@@ -55,14 +68,49 @@ def read_transforms(path: Path, files: Sequence[tuple[Path, SceneSplit | None, A
             raise CameraError(f"{file}: has no list of frames; expected 1 to {MAX_VIEWS:,} of them")
         formats.append(_format(top, frames[0]))
         notes |= dict.fromkeys(_notes(top, frames))
+        splits = _listed_splits(top, str(file))
+        points = points or _points(top, file, beside)
         for i, frame in enumerate(frames):
             view = _view(top, frame, f"{file}: frames[{i}]", images, split)
+            view = _with_maps(replace(view, split=splits.get(view.name, split)), frame, beside)
             if view.name in views:
                 raise CameraError(
                     f"{file}: frames[{i}] has the file_path {quoted(view.name)} of one before it; name each once"
                 )
             views[view.name] = view
-    return CameraScene(path, formats[0], tuple(views.values()), notes=(*notes, *images.notes(len(views))))
+    if beside.missing or beside.outside:
+        notes[f"{beside.missing + beside.outside} masks, depths or point files that it names are not there"] = None
+    return CameraScene(path, formats[0], tuple(views.values()), points, (*notes, *images.notes(len(views))))
+
+
+def _with_maps(view: CameraView, frame: Values, beside: SceneImages) -> CameraView:
+    """The view with the mask and depth that its frame names, as far as they are there."""
+    mask, depth = (
+        beside.find(name) if isinstance(name := frame.get(key), str) and name else None
+        for key in ("mask_path", "depth_file_path")
+    )
+    return replace(view, mask=mask, depth=depth)
+
+
+def _listed_splits(top: Values, where: str) -> dict[str, SceneSplit]:
+    """The split of the views that a file's lists name. Raises CameraError: no lists of names, or a view in two."""
+    found: dict[str, SceneSplit] = {}
+    splits: tuple[SceneSplit, ...] = ("train", "val", "test")
+    for split in splits:
+        names = top.get(f"{split}_filenames", [])
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise CameraError(f"{where}: {split}_filenames is no list of names; mend it or leave it out")
+        for name in map(nfc, names):
+            if found.setdefault(name, split) != split:
+                raise CameraError(f"{where}: {quoted(name)} is in {found[name]}_filenames and {split}_filenames")
+    return found
+
+
+def _points(top: Values, file: Path, beside: SceneImages) -> ScenePoints | None:
+    """The points of the file's ply_file_path. Raises CameraError: they cannot be read."""
+    name = top.get("ply_file_path")
+    place = beside.find(name) if isinstance(name, str) and name else None
+    return None if place is None else read_scene_points(place)
 
 
 def _view(top: Values, frame: Any, where: str, images: SceneImages, split: SceneSplit | None) -> CameraView:

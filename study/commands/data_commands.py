@@ -85,7 +85,13 @@ def pack(
     meshes: Annotated[
         Path | None, typer.Option(help="instead: folder or archive of meshes; points of their surfaces, and views")
     ] = None,
-    scene: Annotated[Path | None, typer.Option(help="instead: one scene, a folder with cameras and pictures")] = None,
+    scene: Annotated[
+        list[Path] | None,
+        typer.Option(help="instead: scenes, each a folder with cameras and pictures, or a folder with scenes.json"),
+    ] = None,
+    more_scenes: Annotated[
+        list[Path] | None, typer.Argument(metavar="[SCENE]...", help="more of them, as --scene captures/* gives")
+    ] = None,
     image_size: Annotated[
         int | None,
         typer.Option(
@@ -93,6 +99,14 @@ def pack(
         ),
     ] = None,
     holdout: Annotated[int, typer.Option(min=2, help="of a scene: every so manyth view is for test, then val")] = 8,
+    downscale: Annotated[int, typer.Option(help="of scenes: sides of the pictures are divided by 1, 2, 4 or 8")] = 1,
+    depth_scale: Annotated[float, typer.Option(help="of scenes: world units per unit of depth pictures")] = 1e-3,
+    val_scenes: Annotated[
+        list[str] | None, typer.Option(help="of several scenes: one for validation, by name; or their share")
+    ] = None,
+    test_scenes: Annotated[
+        list[str] | None, typer.Option(help="of several scenes: one for test, by name; or their share")
+    ] = None,
     alpha_threshold: Annotated[float, typer.Option(help="drop Gaussians of lower alpha")] = 0.05,
     views: Annotated[
         int,
@@ -114,17 +128,31 @@ def pack(
     from ssl_core.config import validated
     from ssl_core.errors import ConfigError
 
-    if sum(each is not None for each in (points, meshes, scene)) != 1 or (points is None and images is not None):
+    scenes = [*(scene or ()), *(more_scenes or ())]
+    if (
+        sum(map(bool, (points, meshes, scene))) != 1
+        or (more_scenes and not scene)
+        or (points is None and images is not None)
+    ):
         raise ConfigError("pack takes either --points (and --images), --meshes or --scene; give one of them")
     if splits is not None and images is None:
         raise ConfigError(
             "--splits are lists for renders with view.txt: give these as --images and the clouds as --points"
         )
-    if scene is not None:
+    if scenes:
         from ssl_core.data.scene_pack import ScenePackConfig
+        from ssl_core.packing.scene_plan import checked_scene_lists
 
-        scene_config = validated(ScenePackConfig, {"max_side": image_size, "holdout": holdout, "codec": codec})
-        _pack_scene(scene, out, scene_config, workers=workers, update=update, skip_bad=skip_bad, json=json)
+        scene_values = {
+            "max_side": image_size,
+            "holdout": holdout,
+            "codec": codec,
+            "downscale": downscale,
+            "depth_scale": depth_scale,
+            **checked_scene_lists(val_scenes or (), test_scenes or ()),
+        }
+        scene_config = validated(ScenePackConfig, scene_values)
+        _pack_scenes(scenes, out, scene_config, workers=workers, update=update, skip_bad=skip_bad, json=json)
         return
     source = points or meshes
     assert source is not None
@@ -152,15 +180,15 @@ def pack(
     answer(json, {**facts, "run": run}, f"{format_pack(facts)}\n{format_packing(run)}")
 
 
-def _pack_scene(
-    scene: Path, out: Path, config: "ScenePackConfig", *, workers: int, update: bool, skip_bad: bool, json: bool
+def _pack_scenes(
+    scenes: list[Path], out: Path, config: "ScenePackConfig", *, workers: int, update: bool, skip_bad: bool, json: bool
 ) -> None:
     from ssl_core.inspect.scene_facts import describe_scene_pack, format_scene_pack
     from ssl_core.packing.scene_writer import write_scene_pack
 
     with progress_bar("packing views") as progress:
         made = write_scene_pack(
-            scene, out, config, workers=workers, skip_bad=skip_bad, update=update, progress=progress
+            scenes, out, config, workers=workers, skip_bad=skip_bad, update=update, progress=progress
         )
     facts = describe_scene_pack(made)
     answer(json, facts, format_scene_pack(facts))

@@ -51,8 +51,9 @@ def sweep(
 ) -> None:
     """Run a study; the same command continues it. Its best models are registered, evaluated, judged and fine-tuned.
 
-    It trains on --pack, or on a pack made of --data or --meshes; with none of them, of a procedural sample set. What
-    is done is not done again.
+    It trains on --pack, or on a pack made of --data or --meshes; with none of them, of a procedural sample set. Where
+    the recipe reads scenes, --data are scenes, and --meshes furnish rooms, as household objects do without. What is
+    done is not done again.
     """
     from registry.tracking.address import checked_address
     from study.registration.sweep import Request, print_study, run_and_assess, study_facts
@@ -104,10 +105,40 @@ def _of_data(
     named = replace(request, name=study_name(request.name, request.space, label))
     _checked(request.space, request.trials, request.concurrency, request.overrides)  # before hours of splatting
     out = packs() / label
-    if tell is not None:
+    if tell is not None and _reads_scenes(request.space, request.overrides):
+        _pack_scenes(data, meshes, label, out, tell)
+    elif tell is not None:
         surfaces = meshes if config.surface_points is not None else None
         _pack(surfaces or _data(data, meshes, label, tell), out, config, tell)
     return replace(named, pack=out) if tell is not None or (out / "manifest.json").is_file() else named
+
+
+def _reads_scenes(space: Path, overrides: Mapping[str, Any] | None) -> bool:
+    """Whether the space's recipes read a ScenePack."""
+    from search_spaces.space import load_space
+    from ssl_core.data.scene_pack import ScenePack
+    from ssl_core.recipes.recipe_source import preset_at, recipe_source
+
+    sections = load_space(space, preset_at, overrides).recipes.sections.values()
+    return all(recipe_source(section.place).load().reads is ScenePack for section in sections)
+
+
+def _pack_scenes(data: Path | None, meshes: Path | None, label: str, out: Path, tell: Say) -> None:
+    """A pack of the scenes in `data`, or of rooms made on the way."""
+    from ssl_core.data.scene_pack import ScenePackConfig
+    from ssl_core.packing.layout import find_meshes
+    from ssl_core.packing.scene_writer import write_scene_pack
+    from ssl_core.splatting.rooms import RoomsConfig
+    from study.datasets.room_jobs import make_rooms_in_parallel
+
+    if data and meshes:
+        raise ConfigError("give --data or --meshes, not both")
+    scenes = data or home() / "rooms" / label
+    if data is None:
+        make_rooms_in_parallel(scenes, RoomsConfig(), find_meshes(meshes)[0] if meshes else [])
+        tell(f"furnished rooms at {scenes}")
+    pack = write_scene_pack(scenes, out, ScenePackConfig())
+    tell(f"pack {out}: {len(pack.scenes)} scenes, {len(pack)} views, digest {pack.digest}")
 
 
 def _checked(

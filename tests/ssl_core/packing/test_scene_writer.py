@@ -10,12 +10,13 @@ from PIL import Image
 
 from ssl_core.data.dataset import open_dataset
 from ssl_core.data.object_pack import Pack
-from ssl_core.data.scene_pack import ScenePack, ScenePackConfig
+from ssl_core.data.scene_pack import VOID, ScenePack, ScenePackConfig
 from ssl_core.errors import PackError
 from ssl_core.files.image_files import read_image
 from ssl_core.packing import scene_writer
-from ssl_core.packing.scene_views import undistorted
-from ssl_core.packing.scene_writer import assign_splits, write_scene_pack
+from ssl_core.packing.scene_plan import assign_splits
+from ssl_core.packing.scene_views import Maps, undistorted
+from ssl_core.packing.scene_writer import write_scene_pack
 from ssl_core.scenes.camera_files import read_scene
 from ssl_core.scenes.cameras import Camera, CameraView, Distortion, orbit_cameras
 from tests.reference.projection import project
@@ -62,8 +63,8 @@ def test_colmaps_points_and_pictures_of_any_size(shared_data, tmp_path):
     pack = write_scene_pack(folder, tmp_path / "pack", ScenePackConfig(max_side=96, codec="webp"))
     scene = read_scene(folder)
     assert scene.points is not None
-    assert pack.points is not None
-    np.testing.assert_array_equal(pack.points.xyz, scene.points.xyz)
+    assert pack.points_of() is not None
+    np.testing.assert_array_equal(pack.points_of().xyz, scene.points.xyz)
     assert pack.mask(0) is None
     assert pack.image(0).shape == (96, 54, 3)
     pixels, _ = project(pack.camera(0), None, scene.points.xyz)
@@ -99,11 +100,13 @@ def test_a_scene_too_small_for_three_splits_is_refused(tmp_path):
     "lens", [Distortion("perspective", (-0.2, 0.05), (0.01, -0.02)), Distortion("fisheye", (0.1,))]
 )
 def test_undistorting_moves_each_pixel_to_where_the_lens_saw_it(lens):
-    """On a picture whose red is its column and green its row."""
+    """On a picture whose red is its column and green its row, as its depth is; its label says the half."""
     camera = Camera(np.eye(4), np.array([[90.0, 0, 60.0], [0, 80.0, 40.0], [0, 0, 1]]), 120, 80)
     rows, columns = np.mgrid[:80, :120]
     picture = np.dstack([columns, rows, columns]).astype(np.uint8)
-    found, mask = undistorted(picture, None, camera, lens)
+    depth, labels = (rows + 1.0).astype(np.float32), (columns >= 60).astype(np.uint8)
+    found, maps = undistorted(picture, Maps(None, labels, depth), camera, lens)
+    mask = maps.mask
     rays = (np.stack([columns, rows], axis=-1).reshape(-1, 2) + 0.5 - camera.K[:2, 2]) / np.diag(camera.K)[:2]
     expected, _ = project(camera, lens, np.column_stack([rays, np.ones(len(rays))]))
     seen = mask.ravel() == 255
@@ -111,14 +114,19 @@ def test_undistorting_moves_each_pixel_to_where_the_lens_saw_it(lens):
     inner = seen & ((expected >= 1) & (expected <= (119, 79))).all(axis=1)
     np.testing.assert_allclose(found.reshape(-1, 3)[inner, :2], expected[inner] - 0.5, atol=0.51)
     assert (found[mask == 0] == 255).all()
+    assert (maps.labels[mask == 0] == VOID).all()
+    assert (maps.depth[mask == 0] == 0).all()
+    np.testing.assert_allclose(maps.depth.ravel()[inner], expected[inner, 1] + 0.5, atol=0.51)
+    clear = inner & (np.abs(expected[:, 0] - 60) > 1e-6)
+    np.testing.assert_array_equal(maps.labels.ravel()[clear], expected[clear, 0] > 60)
 
 
 def test_a_lens_that_changes_nothing_changes_nothing():
     camera = orbit_cameras(1, 16)[0]
     picture = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
-    found, mask = undistorted(picture, None, camera, Distortion("perspective", (0.0,)))
+    found, maps = undistorted(picture, Maps(), camera, Distortion("perspective", (0.0,)))
     np.testing.assert_array_equal(found, picture)
-    assert (mask == 255).all()
+    assert (maps.mask == 255).all()
 
 
 def test_masks_beside_the_pictures_count_before_their_alpha(tmp_path):
@@ -163,7 +171,7 @@ def test_the_same_again_finds_it_made_and_other_input_needs_a_word(tmp_path, mon
     scene, out = make_scene(tmp_path / "scene"), tmp_path / "pack"
     made = write_scene_pack(scene, out, RAW)
     with monkeypatch.context() as patch:
-        patch.setattr(scene_writer, "_write", None)
+        patch.setattr(scene_writer, "_stored_views", None)
         assert write_scene_pack(scene, out, RAW).digest == made.digest
         (scene / "transforms_03.png").touch()
         assert write_scene_pack(scene, out, RAW).digest == made.digest

@@ -142,3 +142,18 @@ def test_pictures_need_not_be_square(size: tuple[int, int]) -> None:
     view = render_mesh(mesh_of(np.array([[[-9, 1, -9], [9, 1, -9], [0, 1, 19]]], float)), camera)
     assert view.rgb.shape == (height, width, 3)
     assert (view.face_index == 0).all()
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10**6))
+def test_faces_that_reach_behind_the_camera_are_cut_there(seed: int) -> None:
+    """From amid a heap of triangles: depth as by casting rays."""
+    rng = np.random.default_rng(seed)
+    mesh = mesh_of(rng.uniform(-2, 2, (30, 3, 3)))
+    camera = Camera(look_at([0, 0, 0], rng.normal(size=3)), intrinsics(32, 80), 32, 32)
+    view = render_mesh(mesh, camera, supersample=1)
+    nearest = cast_rays(mesh, camera).min(-1)
+    covered = np.isfinite(nearest)
+    assert (covered != (view.face_index >= 0)).mean() < 5e-3, "pixel centres on an edge may go either way"
+    both = covered & (view.face_index >= 0)
+    assert np.isclose(view.depth[both], nearest[both], rtol=1e-3).mean() > 0.99
