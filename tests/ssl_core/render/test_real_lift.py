@@ -129,7 +129,7 @@ def test_features_of_photographs_are_lifted_over_five_seeds(shared_data: Path, t
     scene = views(pack, ("train",)), views(pack, ("val", "test"))
     teacher = maps(scene[0]), maps(scene[1])
     for seed in range(5):
-        found = lift(scene, teacher, seed, points=pack.points)
+        found = lift(scene, teacher, seed, points=pack.points_of(0))
         print(found)
         assert found.after > found.before + 5
         assert found.share < 0.8
