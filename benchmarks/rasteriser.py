@@ -13,7 +13,8 @@ from benchmarks.table import Comparison, Section, ratio_table
 from benchmarks.timing import compare, one_thread
 from ssl_core.gaussians.gaussian_cloud import SH_C0
 from ssl_core.meshes.household import household_cloud, household_mesh
-from ssl_core.render.gaussian_raster import GaussianTensors, render_gaussians
+from ssl_core.render.gaussian_raster import render_gaussians
+from ssl_core.render.gaussian_tensors import GaussianTensors
 from ssl_core.render.projection import project
 from ssl_core.render.torch_raster import ALPHA_MAX, ALPHA_MIN, TRANSMITTANCE_MIN
 from ssl_core.scenes.cameras import Camera, orbit_cameras

@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ssl_core.evaluation.tasks.novel_view import camera_rays
 from ssl_core.files.image_files import write_image
 from ssl_core.gaussians.gaussian_cloud import GaussianCloud
 from ssl_core.gaussians.ply import write_gaussian_ply
 from ssl_core.packing.layout import ply_path, view_path
-from ssl_core.scenes.cameras import orbit_cameras
+from ssl_core.scenes.cameras import Camera, orbit_cameras
 from tests.ssl_core.camera_writers import opengl_pose, write_json
 
 
@@ -46,11 +45,18 @@ def pack_bytes(pack: Path) -> dict[str, str]:
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
+def ray_directions(camera: Camera) -> np.ndarray:
+    """[H * W, 3] unit directions in the world through the pixels' centres, row by row."""
+    v, u = np.mgrid[: camera.height, : camera.width].reshape(2, -1) + 0.5
+    directions = np.linalg.solve(camera.K, np.stack([u, v, np.ones_like(u)])).T @ camera.viewmat[:3, :3]
+    return directions / np.linalg.norm(directions, axis=1, keepdims=True)
+
+
 def write_scene(folder: Path, views: int = 24, size: int = 12) -> Path:
     """Pictures whose colours follow their rays' directions, with their cameras."""
     frames = []
     for number, camera in enumerate(orbit_cameras(views, size)):
-        directions = camera_rays(camera).numpy()[:, 3:]
+        directions = ray_directions(camera)
         colours = (0.5 + 0.45 * np.sin(3 * directions)).reshape(size, size, 3)
         name = f"{number:02d}.png"
         frames.append({"file_path": name, "transform_matrix": opengl_pose(camera)})

@@ -17,7 +17,7 @@ MAY_IMPORT = {
 ROOMS = {  # each imports only from rooms before it; a file that lies in no room is a room of its own
     "ssl_core": (
         "own_packages", "errors", "interrupt", "yaml_text", "config", "config_roles", "contracts", "files", "gaussians",
-        "clouds", "scenes", "meshes", "data", "losses", "models", "encode", "render", "packing", "splatting", "inspect",
+        "clouds", "scenes", "meshes", "data", "losses", "render", "models", "encode", "packing", "splatting", "inspect",
         "training", "evaluation", "recipes",
     ),
     "search_spaces": (

@@ -60,7 +60,8 @@ ROWS: tuple[Row, ...] = (
         outputs=("image",),
         image__kind="student",
         heads__image=["ridge"],
-        heads__image_penalty=100,
+        heads__image_penalty=30,
+        training__epochs=40,
     ),
     Row("supervised, all labels", "lines", "supervised", {"points.features": ["xyz"], "points.num_points": 512}),
 )

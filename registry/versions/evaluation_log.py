@@ -28,7 +28,7 @@ from ssl_core.evaluation.extract import ExtractionTimes, FeatureCache
 from ssl_core.evaluation.report import Report, TaskConfig, Tell, scale_of, silent
 from ssl_core.evaluation.task import parse_report, probing, task_of
 from ssl_core.evaluation.task_contract import Companion, Context, Evaluation
-from ssl_core.evaluation.tasks.fine_tuned import fine_tuned, fine_tuning_words
+from ssl_core.evaluation.tasks.fine_tuned import fine_tuned, fine_tuning_words, was_fine_tuned
 from ssl_core.evaluation.tasks.probing_report import ProbingReport, reference_table
 from ssl_core.models.bundle import load_bundle, read_card
 from ssl_core.models.cards import Card
@@ -141,7 +141,7 @@ def log_evaluation(
     log, text = store.run_log, report.to_json()
     run_id = log.start_nested(
         parent_run_id,
-        f"evaluate {version.name} v{version.version}{', fine-tuned' if fine_tuning_words(report) else ''}",
+        f"evaluate {version.name} v{version.version}{', fine-tuned' if was_fine_tuned(report) else ''}",
         {
             f"{PREFIX}kind": "evaluation",
             f"{PREFIX}encoder": version.reference,

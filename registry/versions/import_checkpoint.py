@@ -16,7 +16,9 @@ from registry.versions.store import EncoderStore
 from ssl_core.data.object_pack import Pack
 from ssl_core.data.point_sampler import check_contract
 from ssl_core.models.bundle import add_onnx, save_bundle
-from ssl_core.models.cards import ImageEncoderCard, PointEncoderCard, SceneFieldCard
+from ssl_core.models.cards import ImageEncoderCard, PointEncoderCard
+from ssl_core.models.dense_cards import DenseEncoderCard
+from ssl_core.models.field_card import SceneFieldCard
 from ssl_core.models.imported import Imported, ImportReport
 from ssl_core.models.reconstruction_cards import PoseEstimatorCard, ReconstructorCard
 
@@ -69,7 +71,7 @@ def check_pack(imported: Imported, pack: Pack) -> None:
         match made.card:
             case PointEncoderCard(contract=contract):
                 check_contract(pack, contract)
-            case ImageEncoderCard() | SceneFieldCard() | ReconstructorCard() | PoseEstimatorCard():
+            case ImageEncoderCard() | DenseEncoderCard() | SceneFieldCard() | ReconstructorCard() | PoseEstimatorCard():
                 pass
             case _:
                 assert_never(made.card)

@@ -33,8 +33,9 @@ from ssl_core.data.sampling import (
     weighted_keys,
 )
 from ssl_core.errors import ImageError, InfeasibleError
-from ssl_core.files.image_files import read_with_mask
+from ssl_core.files.image_files import read_image, read_with_mask
 from ssl_core.gaussians.gaussian_cloud import GAUSSIAN_GROUPS, GaussianCloud
+from ssl_core.models.dense_cards import DenseEncoderCard
 
 Array = NDArray[np.float32]
 _NEARLY_BLACK = 24
@@ -143,6 +144,22 @@ def image_input(picture: Picture, contract: ImageContract, what: str = "the pict
         case _:
             assert_never(contract.background)
     return whole_images(stored, contract.image_size)[0]
+
+
+def dense_input(picture: Picture, card: DenseEncoderCard, what: str = "the picture") -> Tensor:
+    """[3, H, W] float32 in [0, 1] whose sides are multiples of the card's patch: at most twice as many pixels as the
+    card's images have, in the picture's own proportions.
+
+    Raises ImageError as `image_input`.
+    """
+    pixels = read_image(picture) if isinstance(picture, Path | str) else _checked(picture, what)
+    stored = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None].float() / 255
+    height, width = pixels.shape[:2]
+    shrink = min(1.0, (2 * card.height * card.width / (height * width)) ** 0.5)
+    size = [max(1, int(shrink * side) // card.multiple) * card.multiple for side in (height, width)]
+    if list(stored.shape[2:]) != size:
+        stored = F.interpolate(stored, size, mode="bilinear", antialias=True, align_corners=False).clamp(0, 1)
+    return stored[0]
 
 
 def has_own_background(picture: Path | str) -> bool:

@@ -1,4 +1,4 @@
-"""A model with its preprocessing: files in, features (or colours, clouds, poses) out.
+"""A model with its preprocessing: files in, features (or clouds, poses, views of a scene) out.
 
     encoder = registry.pull.load("cross-modal-points@champion")
     features = encoder.encode_ply(["chair.ply", "lamp.splat"])         # float32 [2, F]
@@ -19,14 +19,17 @@ from torch import Tensor, nn
 
 from ssl_core.clouds.points_file import read_points
 from ssl_core.contracts import ImageContract, PointsContract
-from ssl_core.encode.model_inputs import Picture, image_input, points_input
+from ssl_core.encode.model_inputs import Picture, dense_input, image_input, points_input
 from ssl_core.errors import ConfigError
 from ssl_core.gaussians.formats.spz_axes import SpzAxes
 from ssl_core.gaussians.gaussian_cloud import GaussianCloud
 from ssl_core.models.bundle import BundleCard
-from ssl_core.models.cards import Card, ImageEncoderCard, PointEncoderCard, SceneFieldCard
+from ssl_core.models.cards import Card, ImageEncoderCard, PointEncoderCard
+from ssl_core.models.dense_cards import DenseEncoderCard
+from ssl_core.models.gaussian_field import FieldView, GaussianField
 from ssl_core.models.modes import device_of
 from ssl_core.models.reconstruction_cards import PoseEstimatorCard, ReconstructorCard
+from ssl_core.scenes.cameras import Camera
 
 Features = NDArray[np.float32]
 BATCH = 32
@@ -115,6 +118,25 @@ class LoadedModel:
             case _:
                 raise self._reads_other("images", "features")
 
+    def encode_dense(self, pictures: Picture | Sequence[Picture]) -> list[tuple[Features, Features]]:
+        """Of each image file or uint8 [H, W, 3] array its tokens [C, h, w] and the vector of the whole image [G].
+
+        A picture keeps its size but for what its sides are more than multiples of the patch (squeezed, as in FiT3D); a
+        large one is made smaller first, to `card.height` x `card.width` pixels or so.
+
+        Raises ImageError as `encode_images`; ConfigError: this model makes something else.
+        """
+        match self.card:
+            case DenseEncoderCard() as card:
+                given = [pictures] if isinstance(pictures, Path | str | np.ndarray) else pictures
+                inputs = (dense_input(picture, card, f"picture {i}") for i, picture in enumerate(given))
+                c, device = card.token_dim, device_of(self.module)
+                with torch.inference_mode():  # one at a time: their sizes differ
+                    found = [self.module(each[None].to(device))[0].float().cpu().numpy() for each in inputs]
+                return [(features[:c], features[c:, 0, 0]) for features in found]
+            case _:
+                raise self._reads_other("images", "features")
+
     def reconstruct(self, pictures: Picture | Sequence[Picture], *, batch: int = BATCH) -> Features:
         """[pictures, N, 6] clouds, xyz in the canonical frame and RGB in [0, 1], of image files or uint8 [H, W, 3]
         arrays of one object each. Transparency is laid over black, which is what an array has to have behind the
@@ -136,16 +158,17 @@ class LoadedModel:
             case _:
                 raise self._reads_other("images", "poses")
 
-    def render(self, rays: NDArray[np.float32] | Tensor, *, batch: int = 2**16) -> Features:
-        """[R, 3] colours in [0, 1] of rays [R, 6]: origin and direction in the scene's coordinates.
+    def render(self, cameras: Camera | Iterable[Camera]) -> list[FieldView]:
+        """Views of a scene field, one for each camera, of the camera's own picture size, on the model's device.
 
-        Raises ConfigError: this model is no scene, or rays are of another shape.
+        Raises ConfigError: this model is no scene.
         """
-        match self.card:
-            case SceneFieldCard():
-                return self.encode(rays, batch=batch)
+        match self.module:
+            case GaussianField() as field:
+                with torch.inference_mode():
+                    return [field.draw(camera) for camera in ([cameras] if isinstance(cameras, Camera) else cameras)]
             case _:
-                raise self._reads_other("rays")
+                raise self._reads_other("cameras", "views")
 
     def encode(self, prepared: NDArray[np.float32] | Tensor, *, batch: int = BATCH) -> Features:
         """[B, F] of input that already is as the card says, in any precision. Raises ConfigError where its shape is

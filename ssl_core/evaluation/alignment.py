@@ -74,7 +74,7 @@ def fit_rotation(
         starts: [S, 3, 3] rotations to begin with; None: those of a cube. One that is nearly right needs no others.
         look_for_mirror: whether the clouds' mirror images are turned too.
 
-    It is deterministic: of many objects and points some are taken, evenly spaced. Cost: 24 starts of 24 objects and 192
+    It is deterministic: of many objects and points some are taken, evenly spaced. Cost: 24 starts of 16 objects and 160
     points take about two seconds on a core.
     """
     clouds = clouds.detach()

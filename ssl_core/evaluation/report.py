@@ -22,9 +22,10 @@ from ssl_core.evaluation.statistics import Interval, in_percent, paired_interval
 REPORT_FORMAT: Literal[3] = 3
 Table = tuple[str, Sequence[str], Sequence[Sequence[str]]]
 """title, heads, rows of cells"""
-Measure = Literal["accuracy", "squared error", "chamfer distance", "angle"]
-"""accuracy: shares of right answers in [0, 1]. squared error: negated mean squared errors, of colours in [0, 1].
-chamfer distance: negated CD-L2 of clouds in a cube of side 1. angle: negated errors in radians"""
+Measure = Literal["accuracy", "mean iou", "squared error", "chamfer distance", "angle"]
+"""accuracy: shares of right answers in [0, 1]. mean iou: of label maps, in [0, 1]. squared error: negated mean squared
+errors, of colours in [0, 1]. chamfer distance: negated CD-L2 of clouds in a cube of side 1. angle: negated errors in
+radians"""
 
 
 class Scores(Config):
@@ -105,14 +106,13 @@ class ScoreScale:
 
 
 def scale_of(measure: Measure) -> ScoreScale:
-    """Accuracies in percent; squared errors as they are, their means as PSNR; distances times 1,000; angles in
+    """Accuracies and mIoU in percent; squared errors as they are, their means as PSNR; distances times 1,000; angles in
     degrees."""
     match measure:
-        case "accuracy":
+        case "accuracy" | "mean iou":
             percent = partial(in_percent, signed=True)
-            return ScoreScale(
-                100.0, "accuracy [%]", "points", in_percent, percent, lambda mean: f"{in_percent(mean)} %"
-            )
+            axis = "accuracy [%]" if measure == "accuracy" else "mIoU [%]"
+            return ScoreScale(100.0, axis, "points", in_percent, percent, lambda mean: f"{in_percent(mean)} %")
         case "squared error":
             axis, number, signed = "negated squared error", "{:.3g}".format, "{:+.3g}".format
             return ScoreScale(1.0, axis, f"in {axis}", number, signed, lambda mean: f"{psnr(-mean):.2f} dB")

@@ -18,20 +18,26 @@ from ssl_core.errors import InfeasibleError, RegistryError
 from ssl_core.evaluation.extract import ExtractionTimes
 from ssl_core.evaluation.report import Report, TaskConfig
 from ssl_core.evaluation.task_contract import Context, Evaluation, Task
-from ssl_core.evaluation.tasks.novel_view import NovelViewConfig, NovelViewReport, evaluate_field
+from ssl_core.evaluation.tasks.dense_probing import evaluate_dense
+from ssl_core.evaluation.tasks.dense_report import DenseProbingConfig, DenseProbingReport
 from ssl_core.evaluation.tasks.old_reports import report_of_format_2
 from ssl_core.evaluation.tasks.pose import PoseConfig, PoseReport, evaluate_pose
 from ssl_core.evaluation.tasks.probing import evaluate_encoder
 from ssl_core.evaluation.tasks.probing_report import EvaluationConfig, ProbingReport, full_protocol
 from ssl_core.evaluation.tasks.reconstructing import evaluate_reconstructor
 from ssl_core.evaluation.tasks.reconstruction_report import ReconstructionConfig, ReconstructionReport
-from ssl_core.models.cards import Card, CardKind, ImageEncoderCard, PointEncoderCard, SceneFieldCard
+from ssl_core.evaluation.tasks.scene_field import evaluate_field
+from ssl_core.evaluation.tasks.scene_field_report import SceneFieldConfig, SceneFieldReport
+from ssl_core.models.cards import Card, CardKind, ImageEncoderCard, PointEncoderCard
+from ssl_core.models.dense_cards import DenseEncoderCard
+from ssl_core.models.field_card import SceneFieldCard
 from ssl_core.models.modes import device_of, threads
 from ssl_core.models.reconstruction_cards import PoseEstimatorCard, ReconstructorCard
 
-AnyConfig = EvaluationConfig | NovelViewConfig | ReconstructionConfig | PoseConfig
-AnyReport = Annotated[ProbingReport | NovelViewReport | ReconstructionReport | PoseReport, Field(discriminator="kind")]
-_REPORT: TypeAdapter[ProbingReport | NovelViewReport | ReconstructionReport | PoseReport] = TypeAdapter(AnyReport)
+AnyConfig = EvaluationConfig | DenseProbingConfig | SceneFieldConfig | ReconstructionConfig | PoseConfig
+_Reports = ProbingReport | DenseProbingReport | SceneFieldReport | ReconstructionReport | PoseReport
+AnyReport = Annotated[_Reports, Field(discriminator="kind")]
+_REPORT: TypeAdapter[_Reports] = TypeAdapter(AnyReport)
 
 
 def task_of(card: Card) -> Task:
@@ -51,8 +57,10 @@ def _task(kind: CardKind) -> Task:
     match kind:
         case "point_encoder" | "image_encoder":
             return PROBING
+        case "dense_encoder":
+            return DENSE_PROBING
         case "scene_field":
-            return NOVEL_VIEW
+            return SCENE_FIELD
         case "reconstructor":
             return RECONSTRUCTION
         case "pose_estimator":
@@ -72,7 +80,7 @@ def class_names(data: Dataset) -> tuple[str, ...]:
             assert_never(data)
 
 
-def parse_report(content: str | bytes) -> ProbingReport | NovelViewReport | ReconstructionReport | PoseReport:
+def parse_report(content: str | bytes) -> _Reports:
     """A report from its JSON, also one that was written before reports knew of cards (format 2).
 
     Raises ValueError for anything else: the model has to be evaluated again.
@@ -102,11 +110,20 @@ def probing(
             raise InfeasibleError(_misfit(card, data, config, "objects"))
 
 
-def _novel_view(
+def _dense(model: nn.Module, card: Card, data: Dataset, config: TaskConfig, context: Context) -> Evaluation[Report]:
+    match card, data, config:
+        case DenseEncoderCard(), ScenePack(), DenseProbingConfig():
+            with _one_thread(model):
+                return evaluate_dense(model, card, data, config, context)
+        case _:
+            raise InfeasibleError(_misfit(card, data, config, "scenes"))
+
+
+def _scene_field(
     model: nn.Module, card: Card, data: Dataset, config: TaskConfig, context: Context
 ) -> Evaluation[Report]:
     match card, data, config:
-        case SceneFieldCard(), ScenePack(), NovelViewConfig():
+        case SceneFieldCard(), ScenePack(), SceneFieldConfig():
             return evaluate_field(model, card, data, config, context)
         case _:
             raise InfeasibleError(_misfit(card, data, config, "a scene"))
@@ -150,7 +167,12 @@ PROBING = Task(
     without_training=lambda: full_protocol(fine_tuning=False),
     evaluate=probing,
 )
-NOVEL_VIEW = Task(config=NovelViewConfig, full=NovelViewConfig, without_training=NovelViewConfig, evaluate=_novel_view)
+DENSE_PROBING = Task(
+    config=DenseProbingConfig, full=DenseProbingConfig, without_training=DenseProbingConfig, evaluate=_dense
+)
+SCENE_FIELD = Task(
+    config=SceneFieldConfig, full=SceneFieldConfig, without_training=SceneFieldConfig, evaluate=_scene_field
+)
 RECONSTRUCTION = Task(
     config=ReconstructionConfig,
     full=ReconstructionConfig,

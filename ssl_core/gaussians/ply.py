@@ -20,6 +20,7 @@ from ssl_core.config import nearest
 from ssl_core.errors import PlyError
 from ssl_core.files.source import Source
 from ssl_core.files.whole import atomic_write
+from ssl_core.gaussians.channel_ply import channel_names, check_channels
 from ssl_core.gaussians.formats.bounded_reading import columns_at, finish, naming, opened
 from ssl_core.gaussians.formats.compressed_ply import decode_compressed, is_compressed
 from ssl_core.gaussians.formats.gaussian_properties import (
@@ -63,14 +64,23 @@ def decode(source: Source, limit: int) -> GaussianFile:
     return GaussianFile(cloud, "ply", degree, (*notes, *dialect_notes(vertex.types.keys())))
 
 
-def write_gaussian_ply(path: Path, cloud: GaussianCloud) -> None:
+def write_gaussian_ply(
+    path: Path, cloud: GaussianCloud, *, prefix: str = "channel", channels: Floats | None = None
+) -> None:
     """Write INRIA's 62 float properties, binary little-endian, atomically.
 
     Normals are zero, as theirs; coefficients up to degree 3 are zero-padded, so that
     reading it gives `cloud.padded(3)`.
 
+    Args:
+        path: of the file.
+        cloud: at least one Gaussian.
+        prefix: of the names of channels, `label` for label_0, label_1 and so on.
+        channels: further numbers of each Gaussian, [N, C]; behind the others, where readers that do not know them
+            skip them. `channel_ply.read_channels` reads them.
+
     Raises:
-        PlyError: the cloud is empty or holds what the reader would refuse.
+        PlyError: the cloud is empty or holds what the reader would refuse, or the channels do.
         StorageError: the disk is full or not writable.
     """
     path = Path(path)
@@ -78,6 +88,8 @@ def write_gaussian_ply(path: Path, cloud: GaussianCloud) -> None:
         if len(cloud) == 0:
             raise PlyError("the cloud has no Gaussians; lower the threshold that emptied it")
         check_gaussians(cloud)
+        extra = np.zeros((len(cloud), 0), np.float32) if channels is None else channels
+        check_channels(extra, prefix, len(cloud))
     rest = cloud.padded(3).sh_rest.transpose(0, 2, 1).reshape(len(cloud), 45)
     columns = [
         cloud.xyz,
@@ -87,9 +99,11 @@ def write_gaussian_ply(path: Path, cloud: GaussianCloud) -> None:
         cloud.opacity_logits[:, None],
         cloud.log_scales,
         cloud.quaternions,
+        extra,
     ]
+    names = (*INRIA_PROPERTIES, *channel_names(prefix, extra.shape[1]))
     table = np.ascontiguousarray(np.concatenate(columns, axis=1), dtype="<f4")
-    rows = table.view([(name, "<f4") for name in INRIA_PROPERTIES])[:, 0]
+    rows = table.view([(name, "<f4") for name in names])[:, 0]
     with atomic_write(path) as stream:
         PlyData([PlyElement.describe(rows, "vertex")], byte_order="<").write(stream)
 

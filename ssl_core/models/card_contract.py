@@ -45,9 +45,14 @@ class ModelCard(Config):
         """Shape of one output, without the batch; channels first."""
 
     @property
-    def searches_features(self) -> bool:
-        """Whether neighbours are chosen by distances between computed features, where a last digit may decide."""
-        return False
+    def near_ties(self) -> float:
+        """Share of inputs for which a choice within the model may hang on a last digit, that another library rounds
+        otherwise."""
+        return 0.0
+
+    def comparable(self, outputs: Tensor) -> Tensor:
+        """What of outputs [B, ...] two libraries have to agree in: not a choice that is told as a number."""
+        return outputs
 
     @abstractmethod
     def build(self, seed: int) -> nn.Module:

@@ -8,7 +8,6 @@ names what it must offer), a member of `Card`, and a task in `ssl_core.evaluatio
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, assert_never
 
-import torch
 from pydantic import Field, field_validator
 from torch import Tensor
 
@@ -20,12 +19,12 @@ from ssl_core.models.build import (
     PointBackbone,
     build_image_encoder,
     build_point_encoder,
-    seeded_weights,
 )
 from ssl_core.models.card_contract import CardText, ModelCard
+from ssl_core.models.dense_cards import DenseEncoderCard
 from ssl_core.models.dgcnn import DGCNNConfig
+from ssl_core.models.field_card import SceneFieldCard
 from ssl_core.models.image import ResNetConfig, TimmConfig
-from ssl_core.models.light_field import RAY, LightField
 from ssl_core.models.readout import ReadoutConfig
 from ssl_core.models.reconstruction import ReconCnnConfig
 from ssl_core.models.reconstruction_cards import PoseEstimatorCard, ReconstructorCard
@@ -80,8 +79,9 @@ class PointEncoderCard(_EncoderCard):
     backbone: PointBackbone
 
     @property
-    def searches_features(self) -> bool:
-        return isinstance(self.backbone, DGCNNConfig)
+    def near_ties(self) -> float:
+        """DGCNN chooses neighbours by distances between computed features."""
+        return 1 / 3 if isinstance(self.backbone, DGCNNConfig) else 0.0
 
     def build(self, seed: int) -> Encoder:
         return build_point_encoder(self.contract, self.backbone, seed=seed, readout=self.readout)
@@ -153,56 +153,11 @@ class ImageEncoderCard(_EncoderCard):
         )
 
 
-class SceneFieldCard(ModelCard):
-    """Rays [R, 6], origin and direction -> colours [R, 3]: one scene (`ssl_core.models.light_field`)."""
-
-    input_name, output_name = "rays", "colours"
-    kind: Literal["scene_field"] = "scene_field"
-    hidden: int = Field(default=128, ge=1, le=4096)
-    layers: int = Field(default=4, ge=1, le=64)
-    frequencies: int = Field(default=6, ge=0, le=16)
-
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        return (RAY,)
-
-    @property
-    def output_shape(self) -> tuple[int, ...]:
-        return (3,)
-
-    def build(self, seed: int) -> LightField:
-        with seeded_weights(seed):
-            return LightField(self.hidden, self.layers, self.frequencies)
-
-    def example(self, batch: int) -> Tensor:
-        """Rays from around the origin towards it."""
-        generator = torch.Generator().manual_seed(batch)
-        origin = torch.randn((batch, 3), generator=generator)
-        aside = 0.3 * torch.randn((batch, 3), generator=generator)
-        return torch.cat((origin, aside - origin), dim=1)
-
-    def describe(self) -> CardText:
-        return CardText(
-            title="Scene field",
-            network="light field network",
-            does="gives the colour of any ray through one scene",
-            purpose="It renders the scene that it was trained on from new cameras, one evaluation per pixel.",
-            takes=(
-                "- columns 0–2: origin in the scene's coordinates\n- columns 3–5: direction, of any length but zero\n\n"
-                "Colours are RGB in [0, 1]."
-            ),
-            sample="torch.rand(4, 6)  # four rays: origin, direction",
-            reads="rays",
-            method="render",
-            limits=("One scene, seen from where the training cameras were: views far from them are guesses.",),
-        )
-
-
 Card = Annotated[
-    PointEncoderCard | ImageEncoderCard | SceneFieldCard | ReconstructorCard | PoseEstimatorCard,
+    PointEncoderCard | ImageEncoderCard | DenseEncoderCard | SceneFieldCard | ReconstructorCard | PoseEstimatorCard,
     Field(discriminator="kind"),
 ]
-CardKind = Literal["point_encoder", "image_encoder", "scene_field", "reconstructor", "pose_estimator"]
+CardKind = Literal["point_encoder", "image_encoder", "dense_encoder", "scene_field", "reconstructor", "pose_estimator"]
 
 
 _IMAGE_BACKBONES = ResNetConfig | TimmConfig | SmallCnnConfig | ReconCnnConfig

@@ -19,18 +19,7 @@ def dense_features(encoder: Encoder, stride: int) -> Callable[[Tensor], Tensor]:
 
     Raises ConfigError for a network that makes no such map, naming the strides that it has.
     """
-    network = encoder.backbone.backbone if isinstance(encoder.backbone, ReadOut) else encoder.backbone
-    if hasattr(network, "forward_intermediates"):
-        found = _of_timm(network, stride)
-    elif all(hasattr(network, name) for name in ("conv1", "bn1", "relu", "maxpool", "layer4")):
-        found = _of_resnet(network, stride)
-    elif isinstance(network, SmallCnn):
-        found = _of_small_cnn(network, stride)
-    else:
-        raise ConfigError(
-            f"the teacher ({type(network).__name__}) has no dense maps, which loss.local_weight > 0 needs; choose a "
-            "ResNet or a network of timm, or set loss.local_weight to 0"
-        )
+    found = map_of(encoder_network(encoder), stride)
 
     def features(images: Tensor) -> Tensor:
         encoder.contract.check(images)
@@ -39,20 +28,62 @@ def dense_features(encoder: Encoder, stride: int) -> Callable[[Tensor], Tensor]:
     return features
 
 
+def encoder_network(encoder: Encoder) -> nn.Module:
+    """The backbone itself, without what is read out over it."""
+    backbone = encoder.backbone
+    return backbone.backbone if isinstance(backbone, ReadOut) else backbone
+
+
+def map_of(network: nn.Module, stride: int) -> Callable[[Tensor], Tensor]:
+    """The function from normalised images [B, 3, H, W] to the network's last map of a stride, [B, C, h, w].
+
+    Raises ConfigError as `dense_features`.
+    """
+    if hasattr(network, "forward_intermediates"):
+        return _of_timm(network, stride)
+    if all(hasattr(network, name) for name in ("conv1", "bn1", "relu", "maxpool", "layer4")):
+        return _of_resnet(network, stride)
+    if isinstance(network, SmallCnn):
+        return _of_small_cnn(network, stride)
+    raise ConfigError(
+        f"the teacher ({type(network).__name__}) has no dense maps, which loss.local_weight > 0 needs; choose a "
+        "ResNet or a network of timm, or set loss.local_weight to 0"
+    )
+
+
+def cut_after(network: nn.Module, stride: int) -> None:
+    """Take away, in place, the layers that the map of a stride does not need. Raises ConfigError as `map_of`."""
+    map_of(network, stride)  # whether there is such a map
+    prune: Any = getattr(network, "prune_intermediate_layers", None)
+    if prune is not None:
+        prune([_level(network, stride)], prune_norm=True, prune_head=True)
+    elif isinstance(network, SmallCnn):
+        network.layers = network.layers[: _small_cnn_strides(network).index(stride) + 1]
+    else:
+        for number in range(_RESNET_LAYERS[stride] + 1, 5):
+            setattr(network, f"layer{number}", nn.Identity())
+
+
 def _of_timm(network: Any, stride: int) -> Callable[[Tensor], Tensor]:
-    info: list[Mapping[str, Any]] = list(network.feature_info)
-    levels = [i for i, level in enumerate(info) if level["reduction"] == stride]
-    if not levels:
-        raise _no_such_stride(network, stride, {int(level["reduction"]) for level in info})
+    level = _level(network, stride)
 
     def features(images: Tensor) -> Tensor:
         (maps,) = network.forward_intermediates(
-            images, indices=levels[-1:], output_fmt="NCHW", stop_early=True, intermediates_only=True
+            images, indices=[level], output_fmt="NCHW", stop_early=True, intermediates_only=True
         )
         found: Tensor = maps
         return found
 
     return features
+
+
+def _level(network: Any, stride: int) -> int:
+    """Number of timm's last map of a stride."""
+    info: list[Mapping[str, Any]] = list(network.feature_info)
+    levels = [i for i, level in enumerate(info) if level["reduction"] == stride]
+    if not levels:
+        raise _no_such_stride(network, stride, {int(level["reduction"]) for level in info})
+    return levels[-1]
 
 
 def _of_resnet(network: Any, stride: int) -> Callable[[Tensor], Tensor]:
@@ -69,7 +100,7 @@ def _of_resnet(network: Any, stride: int) -> Callable[[Tensor], Tensor]:
 
 
 def _of_small_cnn(network: SmallCnn, stride: int) -> Callable[[Tensor], Tensor]:
-    strides = [2 ** (number + 1) for number in range(len(network.layers))]
+    strides = _small_cnn_strides(network)
     if stride not in strides:
         raise _no_such_stride(network, stride, set(strides))
     layers = network.layers[: strides.index(stride) + 1]
@@ -79,6 +110,10 @@ def _of_small_cnn(network: SmallCnn, stride: int) -> Callable[[Tensor], Tensor]:
         return x
 
     return features
+
+
+def _small_cnn_strides(network: SmallCnn) -> list[int]:
+    return [2 ** (number + 1) for number in range(len(network.layers))]
 
 
 def _no_such_stride(network: nn.Module, stride: int, known: set[int]) -> ConfigError:

@@ -240,6 +240,7 @@ def check_program(module: nn.Module, card: Card, file: Path) -> None:
     for x, live in compared(module, card):
         with torch.no_grad():
             loaded = program(x)
+        loaded, live = card.comparable(loaded), card.comparable(live)
         if not torch.allclose(loaded, live, rtol=TOLERANCE, atol=TOLERANCE):
             worst = (loaded - live).abs().max().item()
             raise RegistryError(

@@ -113,10 +113,10 @@ def build_teacher(teacher: Teacher) -> Encoder:
     encoder = teacher_card(teacher).build(0)
     match teacher:
         case PackagedTeacher():
-            state = _renamed(_checked(_packaged(), _SHA256), encoder.backbone.state_dict())
+            state = _renamed(checked_state(_packaged(), _SHA256), encoder.backbone.state_dict())
             encoder.backbone.load_state_dict(state)
         case FileTeacher():
-            _fill(encoder, _checked(Path(teacher.weights_file), teacher.sha256), teacher.weights_file)
+            _fill(encoder, checked_state(Path(teacher.weights_file), teacher.sha256), teacher.weights_file)
         case BundleTeacher():
             folder = Path(teacher.folder)
             verify_checksums(folder)
@@ -138,7 +138,7 @@ def _packaged() -> Path:
         ) from None
 
 
-def _checked(file: Path, sha256: str) -> dict[str, Tensor]:
+def checked_state(file: Path, sha256: str) -> dict[str, Tensor]:
     """Its tensors. Raises ConfigError for another file."""
     content = read_weights_file(file)
     found = file_sha256(file)

@@ -3,11 +3,13 @@
 from ssl_core.config import Config, nearest
 from ssl_core.errors import ConfigError
 from ssl_core.recipes.cross_modal import CROSS_MODAL
+from ssl_core.recipes.fit3d import FIT3D
 from ssl_core.recipes.image_to_points import IMAGE_TO_POINTS
+from ssl_core.recipes.label_3dgs import LABEL_3DGS
 from ssl_core.recipes.multiview_contrast import MULTIVIEW_CONTRAST
 from ssl_core.training.contract import AnyRecipe
 
-RECIPES: tuple[AnyRecipe, ...] = (CROSS_MODAL, MULTIVIEW_CONTRAST, IMAGE_TO_POINTS)
+RECIPES: tuple[AnyRecipe, ...] = (CROSS_MODAL, MULTIVIEW_CONTRAST, IMAGE_TO_POINTS, LABEL_3DGS, FIT3D)
 
 
 def recipe_named(name: str) -> AnyRecipe:

@@ -16,12 +16,12 @@ from torch import Tensor
 from ssl_core.config import Config
 from ssl_core.errors import DataError, DivergedError
 from ssl_core.gaussians.gaussian_cloud import GaussianCloud
-from ssl_core.render.gaussian_raster import GaussianTensors, render_gaussians
+from ssl_core.losses.photometric import psnr
+from ssl_core.render.adam import Adam
+from ssl_core.render.gaussian_raster import render_gaussians
+from ssl_core.render.gaussian_table import cloud_of, table_of, tensors_of
+from ssl_core.render.gaussian_tensors import GaussianTensors
 from ssl_core.scenes.cameras import Camera
-
-BETAS = (0.9, 0.999)
-EPSILON = 1e-15
-"""As Kerbl et al. 2023: gradients of a mean over pixels are tiny, and a larger one would drown them."""
 
 
 class FitConfig(Config):
@@ -65,19 +65,19 @@ def fit_gaussians(
     """
     if len(images) == 0 or len(images) != len(cameras):
         raise DataError(f"{len(images)} images and {len(cameras)} cameras to fit; give one camera per image")
-    parameters = _flatten(init, device)
+    parameters = table_of(init, device)
     optimiser = Adam(parameters, _rates(init.sh_rest.shape[1], config, device))
     targets = torch.as_tensor(images, dtype=torch.float32, device=device)
     losses = np.zeros(config.steps, dtype=np.float32)
     for step, view in enumerate(_view_order(len(cameras), config)):
-        drawn = render_gaussians(_tensors(parameters), cameras[view])
+        drawn = render_gaussians(tensors_of(parameters), cameras[view])
         loss = (drawn.image - targets[view]).abs().mean()
         losses[step] = loss.item()
         if not math.isfinite(losses[step]):
             raise DivergedError(f"the fit's loss is {losses[step]} at step {step}; lower its learning rates")
         (gradient,) = torch.autograd.grad(loss, parameters)
         optimiser.step(gradient, _cosine(step, config))
-    return FitResult(_cloud(parameters), losses)
+    return FitResult(cloud_of(parameters), losses)
 
 
 def mean_psnr(
@@ -90,77 +90,15 @@ def mean_psnr(
         for image, camera in zip(images, cameras, strict=True):
             drawn = render_gaussians(gaussians, camera)
             target = torch.as_tensor(image, device=device)
-            error = (drawn.image.clamp(0, 1) - target).square().mean().item()
-            values.append(-10 * math.log10(max(error, 1e-12)))
+            values.append(psnr(drawn.image, target))
     return float(np.mean(values))
 
 
-class Adam:
-    """Adam with one learning rate per column: moves `parameters` [N, D] in place; `rates` [D] are the learning rates.
-
-    Kingma & Ba 2015, "Adam: A Method for Stochastic Optimization", algorithm 1. Why not torch.optim: its first use in a
-    process loads torch's compiler, which takes seconds, as long as fitting one object does.
-    """
-
-    def __init__(self, parameters: Tensor, rates: Tensor) -> None:
-        self.parameters = parameters
-        self.rates = rates
-        self.steps = 0
-        self._mean = torch.zeros_like(parameters, requires_grad=False)
-        self._square = torch.zeros_like(parameters, requires_grad=False)
-
-    @torch.no_grad()
-    def step(self, gradient: Tensor, share: float = 1.0) -> None:
-        """One update along `gradient` [N, D], with `share` of every rate."""
-        self.steps += 1
-        self._mean.lerp_(gradient, 1 - BETAS[0])
-        self._square.lerp_(gradient * gradient, 1 - BETAS[1])
-        mean = self._mean / (1 - BETAS[0] ** self.steps)
-        root = (self._square / (1 - BETAS[1] ** self.steps)).sqrt_().add_(EPSILON)
-        self.parameters.sub_(mean.div_(root).mul_(self.rates * share))
-
-
-def _flatten(cloud: GaussianCloud, device: str | torch.device) -> Tensor:
-    """All parameters in one leaf [N, 14 + 3K], so that one optimiser step is a handful of operations."""
-    columns = [
-        cloud.xyz,
-        cloud.quaternions,
-        cloud.log_scales,
-        cloud.opacity_logits[:, None],
-        cloud.sh_dc,
-        cloud.sh_rest.reshape(len(cloud), -1),
-    ]
-    return torch.tensor(np.concatenate(columns, axis=1), device=device).requires_grad_()
-
-
 def _rates(rest: int, config: FitConfig, device: str | torch.device) -> Tensor:
-    """[14 + 3K] learning rate of each column of `_flatten`."""
+    """[11 + 3K] learning rate of each column of `table_of`."""
     rates = [config.xyz_lr] * 3 + [config.quaternion_lr] * 4 + [config.log_scale_lr] * 3 + [config.opacity_lr]
     rates += [config.sh_dc_lr] * 3 + [config.sh_rest_lr] * (3 * rest)
     return torch.tensor(rates, device=device)
-
-
-def _tensors(parameters: Tensor) -> GaussianTensors:
-    return GaussianTensors(
-        xyz=parameters[:, :3],
-        quaternions=parameters[:, 3:7],
-        log_scales=parameters[:, 7:10],
-        opacity_logits=parameters[:, 10],
-        sh=parameters[:, 11:].reshape(len(parameters), -1, 3),
-    )
-
-
-def _cloud(parameters: Tensor) -> GaussianCloud:
-    fitted = _tensors(parameters.detach().cpu())
-    assert fitted.sh is not None
-    return GaussianCloud(
-        xyz=fitted.xyz.numpy(),
-        opacity_logits=fitted.opacity_logits.numpy(),
-        log_scales=fitted.log_scales.numpy(),
-        quaternions=fitted.quaternions.numpy(),
-        sh_dc=fitted.sh[:, 0].numpy(),
-        sh_rest=fitted.sh[:, 1:].numpy(),
-    )
 
 
 def _cosine(step: int, config: FitConfig) -> float:

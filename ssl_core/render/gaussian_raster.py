@@ -6,56 +6,20 @@ On CPU our own tile rasteriser draws; on CUDA gsplat where it is installed, else
 import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from ssl_core.errors import DataError
-from ssl_core.gaussians.gaussian_cloud import GaussianCloud
 from ssl_core.render import gsplat_raster
-from ssl_core.render.projection import project
-from ssl_core.render.spherical_harmonics import COUNTS, sh_colours
+from ssl_core.render.gaussian_tensors import GaussianTensors
+from ssl_core.render.projection import NEAR, project, screen_radii
+from ssl_core.render.spherical_harmonics import sh_colours
 from ssl_core.render.torch_raster import rasterise
 from ssl_core.scenes.cameras import Camera
 
 Backend = Literal["auto", "torch", "gsplat"]
-
-
-@dataclass(frozen=True)
-class GaussianTensors:
-    """N Gaussians on a device, in the parameters that are optimised. Exactly one of `colours` and `sh` is given."""
-
-    xyz: Tensor  # [N, 3] centres, world units
-    opacity_logits: Tensor  # [N]
-    log_scales: Tensor  # [N, 3]
-    quaternions: Tensor  # [N, 4] wxyz, any norm but zero
-    colours: Tensor | None = None  # [N, C] any channels, taken as they are
-    sh: Tensor | None = None  # [N, 1 | 4 | 9 | 16, 3] spherical-harmonic coefficients, the constant one first
-
-    def __post_init__(self) -> None:
-        if (self.colours is None) == (self.sh is None):
-            raise DataError("give either colours [N, C] or sh [N, K, 3] to draw, not both and not neither")
-        if self.sh is not None and self.sh.shape[1] not in COUNTS:
-            raise DataError(f"sh has {self.sh.shape[1]} coefficients per channel; expected one of {COUNTS}")
-
-    @classmethod
-    def from_cloud(
-        cls, cloud: GaussianCloud, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
-    ) -> Self:
-        """Copies of a cloud's arrays, spherical harmonics included."""
-
-        def tensor(array: object) -> Tensor:
-            return torch.tensor(array, device=device, dtype=dtype)
-
-        sh = torch.cat([tensor(cloud.sh_dc)[:, None], tensor(cloud.sh_rest)], dim=1)
-        return cls(
-            xyz=tensor(cloud.xyz),
-            opacity_logits=tensor(cloud.opacity_logits),
-            log_scales=tensor(cloud.log_scales),
-            quaternions=tensor(cloud.quaternions),
-            sh=sh,
-        )
 
 
 @dataclass(frozen=True)
@@ -65,6 +29,15 @@ class Rendering:
     image: Tensor  # [H, W, C], background included
     alpha: Tensor  # [H, W] in [0, 1], how much of the background is covered
     depth: Tensor  # [H, W] mean depth of what is seen, along the camera's z axis; 0 where nothing is
+
+
+@dataclass(frozen=True)
+class ChannelRendering(Rendering):
+    """One picture with extra channels, and where the Gaussians lie on it."""
+
+    channels: Tensor  # [H, W, C] sum of weight x channel: no background, not divided by alpha
+    means: Tensor  # [N, 2] (gsplat: [1, N, 2]) centres in pixels, of which the pictures are differentiable functions
+    radii: Tensor  # [N] pixels, three standard deviations of the longer axis rounded up; 0 where nothing can be drawn
 
 
 def render_gaussians(
@@ -83,26 +56,63 @@ def render_gaussians(
         DataError: as many background values as channels are needed.
         MissingDependencyError: gsplat was asked for and is not installed, or there is no CUDA device.
     """
+    none = gaussians.xyz.new_zeros(len(gaussians.xyz), 0)
+    drawn = render_channels(gaussians, none, camera, background=background, backend=backend)
+    return Rendering(drawn.image, drawn.alpha, drawn.depth)
+
+
+def render_channels(
+    gaussians: GaussianTensors,
+    channels: Tensor,
+    camera: Camera,
+    *,
+    background: Sequence[float] = (1.0, 1.0, 1.0),
+    backend: Backend = "auto",
+    detach_geometry: bool = True,
+    near: float = NEAR,
+) -> ChannelRendering:
+    """`render_gaussians` with `channels` [N, C], any number of them, composited by the same weights in the same pass.
+
+    Args:
+        gaussians: what is drawn.
+        channels: features or logits of each Gaussian; their picture has no background.
+        camera: who looks.
+        background: of the image, one value per channel of it.
+        backend: see `render_gaussians`.
+        detach_geometry: gradients of the channels' picture reach the channels alone, as in FiT3D (Yue et al. 2024,
+            section 3.1): image, its gradients and so a fit are bit for bit those without channels. False lets them
+            reach the Gaussians too.
+        near: Gaussians nearer to the camera's plane are not drawn, world units; Kerbl et al. 2023 take 0.2.
+
+    Raises:
+        DataError: channels that are not one row per Gaussian; else as `render_gaussians`.
+    """
     colours = _colours(gaussians, camera)
-    if len(background) != colours.shape[1]:
-        raise DataError(f"background has {len(background)} values for {colours.shape[1]} channels; give one each")
-    if _uses_gsplat(gaussians, backend):
-        image, alpha, depth = gsplat_raster.rasterise(
-            gaussians.xyz,
-            gaussians.quaternions,
-            gaussians.log_scales.exp(),
-            gaussians.opacity_logits.sigmoid(),
-            colours,
-            camera,
-        )
-    else:
-        projected = project(gaussians.xyz, gaussians.log_scales, gaussians.quaternions, camera)
-        features = torch.cat([colours, projected.depths[:, None]], dim=1)
-        log_alphas = torch.nn.functional.logsigmoid(gaussians.opacity_logits)
-        summed, alpha = rasterise(projected, log_alphas, features, camera.width, camera.height)
-        image, depth = summed[..., :-1], summed[..., -1] / alpha.clamp_min(1e-10)
-    image = image + (1 - alpha)[..., None] * image.new_tensor(tuple(background))
-    return Rendering(image, alpha, depth)
+    shown = colours.shape[1]
+    if len(background) != shown:
+        raise DataError(f"background has {len(background)} values for {shown} channels; give one each")
+    if channels.ndim != 2 or len(channels) != len(colours):
+        raise DataError(f"channels are {list(channels.shape)} for {len(colours)} Gaussians; give [Gaussians, channels]")
+    together = not detach_geometry
+    seen = torch.cat([colours, channels], dim=1) if together else colours
+    beside = channels[:, :0] if together else channels
+    draw = gsplat_raster.rasterise if _uses_gsplat(gaussians, backend) else _on_tiles
+    image, alpha, depth, others, means, radii = draw(gaussians, seen, beside, camera, near)
+    others = image[..., shown:] if together else others
+    image = image[..., :shown] + (1 - alpha)[..., None] * image.new_tensor(tuple(background))
+    return ChannelRendering(image, alpha, depth, others, means, radii)
+
+
+def _on_tiles(
+    gaussians: GaussianTensors, colours: Tensor, channels: Tensor, camera: Camera, near: float
+) -> tuple[Tensor, ...]:
+    """Colours without background, alpha, mean depth, channels, screen means and radii, by our rasteriser."""
+    projected = project(gaussians.xyz, gaussians.log_scales, gaussians.quaternions, camera, near=near)
+    features = torch.cat([colours, projected.depths[:, None]], dim=1)
+    log_alphas = torch.nn.functional.logsigmoid(gaussians.opacity_logits)
+    summed, alpha, others = rasterise(projected, log_alphas, features, camera.width, camera.height, channels)
+    depth = summed[..., -1] / alpha.clamp_min(1e-10)
+    return summed[..., :-1], alpha, depth, others, projected.means, screen_radii(projected, camera)
 
 
 def _colours(gaussians: GaussianTensors, camera: Camera) -> Tensor:

@@ -46,12 +46,15 @@ def rotation_matrices(quaternions: Tensor) -> Tensor:
     return torch.stack(entries, dim=-1).view(-1, 3, 3)
 
 
-def project(xyz: Tensor, log_scales: Tensor, quaternions: Tensor, camera: Camera) -> Projected:
-    """Centres [N, 3], log-scales [N, 3] and quaternions [N, 4] -> the Gaussians on `camera`'s screen."""
+def project(xyz: Tensor, log_scales: Tensor, quaternions: Tensor, camera: Camera, *, near: float = NEAR) -> Projected:
+    """Centres [N, 3], log-scales [N, 3] and quaternions [N, 4] -> the Gaussians on `camera`'s screen.
+
+    Those nearer to the camera's plane than `near` (world units) are not visible.
+    """
     view = torch.as_tensor(camera.viewmat, dtype=xyz.dtype, device=xyz.device)
     (fx, _, cx), (_, fy, cy), _ = camera.K.tolist()
     points = xyz @ view[:3, :3].T + view[:3, 3]
-    visible = points[:, 2] > NEAR
+    visible = points[:, 2] > near
     # one over a harmless depth where the Gaussian is dropped anyway: no inf or NaN reaches the gradients
     inverse = 1 / torch.where(visible, points[:, 2], 1.0)
     x, y = points[:, 0] * inverse, points[:, 1] * inverse
@@ -70,3 +73,19 @@ def project(xyz: Tensor, log_scales: Tensor, quaternions: Tensor, camera: Camera
         depths=points[:, 2],
         visible=visible,
     )
+
+
+@torch.no_grad()
+def screen_radii(projected: Projected, camera: Camera) -> Tensor:
+    """[N] pixels: three standard deviations of the longer axis, rounded up; 0 where that square misses the screen.
+
+    As the rasteriser of Kerbl et al. 2023 reports them.
+    """
+    xx, yy = projected.variances.unbind(1)
+    determinant = xx / projected.conics[:, 2]
+    middle = (xx + yy) / 2
+    longest = middle + (middle * middle - determinant).clamp_min(0.1).sqrt()
+    radii = (3 * longest.sqrt()).ceil()
+    size = torch.tensor([camera.width, camera.height], dtype=radii.dtype, device=radii.device)
+    reaches = (projected.means + radii[:, None] > 0) & (projected.means - radii[:, None] < size)
+    return torch.where(projected.visible & reaches.all(1), radii, 0)

@@ -28,6 +28,8 @@ PADDING = 1.5
 """A group holds tiles with at least 1 / PADDING of its largest tile's Gaussians."""
 GROUP_VOLUME = 2_000_000
 """Most alpha values (tiles x Gaussians x pixels) evaluated at a time: bounds the memory."""
+CHANNEL_CHUNK = 64
+"""Most extra channels composited at a time: bounds the memory too."""
 ROUNDING = 1e-3
 """Slack for the rounding of log alpha where a Gaussian is dropped from a whole tile."""
 TRANSPARENT = -1e4
@@ -49,20 +51,33 @@ class Bins:
 
 
 def rasterise(
-    projected: Projected, log_alphas: Tensor, features: Tensor, width: int, height: int
-) -> tuple[Tensor, Tensor]:
+    projected: Projected,
+    log_alphas: Tensor,
+    features: Tensor,
+    width: int,
+    height: int,
+    channels: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
     """Composite `features` [N, F] of N Gaussians on the screen front to back; `log_alphas` [N] are their log opacities.
 
-    Returns [H, W, F] sum of weight x feature (no background) and [H, W] sum of weights.
+    `channels` [N, C] are composited by the same weights, of which they are no function: their gradient reaches the
+    channels alone, and neither picture nor gradient of `features` depends on them in a single bit.
+
+    Returns [H, W, F] sum of weight x feature (no background), [H, W] sum of weights, [H, W, C] sum of weight x channel.
     """
     bins = bin_gaussians(projected, log_alphas.detach(), width, height)
     coefficients = _coefficients(projected, log_alphas, bins.gaussian, bins.tile, bins.columns)
     with_weight = torch.cat([features, torch.ones_like(features[:, :1])], dim=1)
-    tiles = _Composite.apply(coefficients, with_weight, bins)
-    channels = with_weight.shape[1]
-    image = tiles.view(bins.rows, bins.columns, TILE, TILE, channels).transpose(1, 2)
-    image = image.reshape(bins.rows * TILE, bins.columns * TILE, channels)[:height, :width]
-    return image[..., :-1], image[..., -1]
+    beside = features.new_zeros(len(features), 0) if channels is None else channels
+    tiles, channel_tiles = _Composite.apply(coefficients, with_weight, beside, bins)
+    image = _untiled(tiles, bins, width, height)
+    return image[..., :-1], image[..., -1], _untiled(channel_tiles, bins, width, height)
+
+
+def _untiled(tiles: Tensor, bins: Bins, width: int, height: int) -> Tensor:
+    """[tiles, P, F] -> [H, W, F]."""
+    image = tiles.view(bins.rows, bins.columns, TILE, TILE, tiles.shape[2]).transpose(1, 2)
+    return image.reshape(bins.rows * TILE, bins.columns * TILE, tiles.shape[2])[:height, :width]
 
 
 @torch.no_grad()
@@ -137,43 +152,71 @@ def _basis(like: Tensor) -> Tensor:
 
 
 class _Composite(torch.autograd.Function):
-    """Coefficients [M, 6] and features [N, F] -> tiles [tiles, P, F]. The backward pass is written out:
-    with w the weights and g the gradient of a pixel, d/dlog alpha_k = w_k (c_k . g) - alpha_k / (1 -
-    alpha_k) sum_{j>k} w_j (c_j . g).
+    """Coefficients [M, 6], features [N, F] and channels [N, C] -> tiles [tiles, P, F] and [tiles, P, C].
+
+    The backward pass is written out: with w the weights and g the gradient of a pixel's features,
+    d/dlog alpha_k = w_k (c_k . g) - alpha_k / (1 - alpha_k) sum_{j>k} w_j (c_j . g). Channels take no part in it.
     """
 
     @staticmethod
-    def forward(ctx: Any, coefficients: Tensor, features: Tensor, bins: Bins) -> Tensor:
+    def forward(
+        ctx: Any, coefficients: Tensor, features: Tensor, channels: Tensor, bins: Bins
+    ) -> tuple[Tensor, Tensor]:
         basis = _basis(coefficients)
         padded = torch.cat([coefficients, coefficients.new_zeros(1, 6)])
         padded[-1, 5] = TRANSPARENT
         gaussian = torch.cat([bins.gaussian, bins.gaussian.new_zeros(1)])
         tiles = features.new_zeros(bins.columns * bins.rows, TILE * TILE, features.shape[1])
+        channel_tiles = features.new_zeros(*tiles.shape[:2], channels.shape[1])
         saved = []
         for members, pairs in bins.groups:
             alpha, weight = _weights(padded[pairs], basis)
-            tiles[members] = weight.mT @ features[gaussian[pairs]]
-            saved += [alpha, weight]
+            ids = gaussian[pairs]
+            tiles[members] = weight.mT @ features[ids]
+            for some in _chunks(channels.shape[1]):
+                channel_tiles[members, :, some] = weight.mT @ channels[:, some][ids]
+            saved += [alpha] if ctx.needs_input_grad[0] else []
+            saved += [weight] if any(ctx.needs_input_grad) else []
         ctx.save_for_backward(features, gaussian, *saved)
         ctx.bins = bins
-        return tiles
+        ctx.channels = channels.shape[1]
+        ctx.set_materialize_grads(False)
+        return tiles, channel_tiles
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
         features, gaussian, *saved = ctx.saved_tensors
-        basis = _basis(features)
-        d_coefficients = features.new_zeros(len(gaussian), 6)
-        d_features = torch.zeros_like(features)
+        basis, (gradient, channel_gradient) = _basis(features), gradients
+        of_shape, of_features, of_channels = ctx.needs_input_grad[:3]
+        d_coefficients = features.new_zeros(len(gaussian), 6) if of_shape and gradient is not None else None
+        d_features = torch.zeros_like(features) if of_features and gradient is not None else None
+        wanted = of_channels and channel_gradient is not None
+        d_channels = features.new_zeros(len(features), ctx.channels) if wanted else None
         for i, (members, pairs) in enumerate(ctx.bins.groups):
-            alpha, weight = saved[2 * i], saved[2 * i + 1]
-            gradient = gradients[0][members]
+            alpha, weight = saved[2 * i : 2 * i + 2] if of_shape else (None, saved[i])
             ids = gaussian[pairs]
-            d_features.index_add_(0, ids.view(-1), (weight @ gradient).view(-1, features.shape[1]))
-            pull = weight * (features[ids] @ gradient.mT)
-            d_log_alpha = pull - alpha / (1 - alpha) * _sum_behind(pull)
-            d_log_alpha.masked_fill_(alpha >= ALPHA_MAX, 0)
-            d_coefficients[pairs] = d_log_alpha @ basis.T
-        return d_coefficients[:-1], d_features, None
+            if d_features is not None and gradient is not None:
+                _scatter(d_features, ids, weight @ gradient[members])
+            if d_channels is not None and channel_gradient is not None:
+                for some in _chunks(ctx.channels):
+                    _scatter(d_channels[:, some], ids, weight @ channel_gradient[members][..., some])
+            if d_coefficients is not None and gradient is not None:
+                assert alpha is not None
+                pull = weight * (features[ids] @ gradient[members].mT)
+                d_log_alpha = pull - alpha / (1 - alpha) * _sum_behind(pull)
+                d_log_alpha.masked_fill_(alpha >= ALPHA_MAX, 0)
+                d_coefficients[pairs] = d_log_alpha @ basis.T
+        return None if d_coefficients is None else d_coefficients[:-1], d_features, d_channels, None
+
+
+def _chunks(channels: int) -> list[slice]:
+    """Channels that are gathered at a time: one copy of them stands beside each pair of Gaussian and tile."""
+    return [slice(first, first + CHANNEL_CHUNK) for first in range(0, channels, CHANNEL_CHUNK)]
+
+
+def _scatter(sums: Tensor, ids: Tensor, values: Tensor) -> None:
+    """Add [B, K, F] to the rows [B, K] of [N, F]."""
+    sums.index_add_(0, ids.view(-1), values.view(-1, values.shape[2]))
 
 
 def _weights(coefficients: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ssl_core.errors import DataError
 from ssl_core.gaussians.gaussian_cloud import GaussianCloud
-from ssl_core.render.gaussian_raster import GaussianTensors, render_gaussians
+from ssl_core.render.gaussian_raster import render_gaussians
+from ssl_core.render.gaussian_tensors import GaussianTensors
 from ssl_core.scenes.cameras import Camera, orbit_cameras
 
 SOLID = 0.3

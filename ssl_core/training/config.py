@@ -181,17 +181,21 @@ class TrainingConfig(Config):
     device: str = "auto"
 
 
-class RecipeConfig(Config):
-    """Base of a recipe's config that `ssl_core.training.session.trained` trains."""
-
-    training: TrainingConfig = TrainingConfig()
+class RecipeBase(Config):
+    """Base of a recipe's config that can say whose labels it learns from."""
 
     def supervision(self, output: str) -> str:
         """Whose labels reached an output's model by another way than the pack: for model cards, empty for nobody's."""
         return ""
 
 
+class RecipeConfig(RecipeBase):
+    """Base of a recipe's config that `ssl_core.training.session.trained` trains."""
+
+    training: TrainingConfig = TrainingConfig()
+
+
 def supervision_of_outputs(config: Config, outputs: Iterable[str]) -> str:
     """Whose labels reached any of these outputs' models; empty for nobody's, and where the config does not say."""
-    found = [config.supervision(output) for output in outputs] if isinstance(config, RecipeConfig) else []
+    found = [config.supervision(output) for output in outputs] if isinstance(config, RecipeBase) else []
     return " and ".join(dict.fromkeys(filter(None, found)))

@@ -21,6 +21,7 @@ from study.commands.inspect_command import inspect
 from study.commands.lineage_commands import lineage, rerun
 from study.commands.model_commands import evaluate, import_checkpoint, models, pull, ui
 from study.commands.reconstruct_command import reconstruct
+from study.commands.render_command import render
 from study.commands.scene_commands import part_scenes, rooms, scene_from
 from study.commands.service_commands import backup, restore, serve, users_app
 from study.commands.study_commands import plan, replay, report, status, train, why
@@ -53,7 +54,7 @@ PANELS = {
     "Data": (sample, rooms, part_scenes, splat, scene_from, pack, inspect, push, fetch),
     "Study": (sweep, plan, status, report, why, replay, train, submit),
     "Registry": (
-        models, evaluate, pull, reconstruct, ui, promote, rollback, history, compare, watch, lineage, rerun,
+        models, evaluate, pull, reconstruct, render, ui, promote, rollback, history, compare, watch, lineage, rerun,
         import_checkpoint,
     ),
     "Service": (serve, backup, restore),

@@ -9,6 +9,8 @@ import pytest
 
 from ssl_core.config import Config, override
 from ssl_core.data.dataset import Dataset
+from ssl_core.data.object_pack import Pack
+from ssl_core.data.scene_pack import ScenePack
 from ssl_core.recipes import RECIPES
 from ssl_core.recipes.multiview_contrast import MULTIVIEW_CONTRAST
 from ssl_core.recipes.recipe_source import recipe_source
@@ -49,16 +51,29 @@ SMALL: dict[str, dict[str, Any]] = {
         "validation.labels_per_class": 2,
         "validation.views": 1,
     },
+    "fit3d": {
+        "backbone": {"kind": "vit", "patch": 8, "channels": 8, "depth": 1, "heads": 1, "steps": 2, "batch": 2},
+        "views.side": 32,
+        "lift.geometry.iterations": 2,
+        "probe.steps": 3,
+        "probe.bins": 4,
+        "tuning.head_hidden": 8,
+        "training.batch_size": 4,
+        "training.epochs": 3,
+    },
     "agreement": {"points.num_points": 32, "training.batch_size": 6, "training.epochs": 3},
     "codebook": {"codes": 4, "epochs": 3},
-    "mock_recipe": {"field.hidden": 8, "epochs": 3},
+    "label_3dgs": {"fit.iterations": 30, "chunk": 10, "start_points": 60, "fit.sh_degree": 0, "picture": 16},
+    "mock_recipe": {"field.gaussians": 16, "epochs": 3},
 }
 """Overrides of a preset with which an epoch of a tiny data set takes well under a second, by name of the recipe."""
 OTHER: dict[str, dict[str, Any]] = {
     "cross_modal": {"loss.beta": 0.7, "training.optimizer.lr": 0.003},
     "multiview_contrast": {"loss.global_loss": "mse", "training.optimizer.lr": 0.003},
     "image_to_points": {"loss.cycle": 10.0, "training.optimizer.lr": 0.003},
+    "fit3d": {"tuning.loss": "l2", "training.optimizer.lr": 0.003},
     "agreement": {"temperature": 0.5},
+    "label_3dgs": {"loss.weight": 0.2, "fit.channel_travel": 10.0},
     "mock_recipe": {"rate": 0.003},
 }
 """Values of another trial whose checkpoint a transfer takes."""
@@ -85,6 +100,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "loss.symmetry": 10.0,
         "loss.mask_loss": "dice",
     },
+    "label_3dgs": {
+        "variant": {"kind": "feature", "embedding": 8},
+        "loss.normalise_alpha": True,
+        "fit.densify.enabled": True,
+        "labelled_views": 2,
+    },
+    "fit3d": {"tuning.trainable": "lora", "tuning.lora_rank": 2, "assembly": "add"},
 }
 """Of recipes with options that change what is trained and kept, a second case for the kit of sessions."""
 
@@ -119,7 +141,7 @@ class Case:
         return self.open(seed=4, **OTHER.get(self.recipe.name, {}))
 
 
-SLOW = {"image_to_points": pytest.mark.slow}
+SLOW = dict.fromkeys(("image_to_points", "label_3dgs", "fit3d"), pytest.mark.slow)
 """Of recipes whose variant shares its code with the first case but for single terms, which have tests of their own."""
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -142,13 +164,21 @@ def case_of(recipe: AnyRecipe, data: tuple[Dataset, ...], derived: Path, **value
 
 def reads(recipe: AnyRecipe, data: Dataset) -> bool:
     """Whether it is of the recipe's kind and has what that one asks for besides."""
-    return isinstance(data, recipe.reads) and (recipe.name != "image_to_points" or data.masks is not None)
+    match recipe.name:
+        case "image_to_points":
+            return isinstance(data, Pack) and data.masks is not None
+        case "label_3dgs" | "fit3d":
+            return isinstance(data, ScenePack) and bool(data.classes)
+        case _:
+            return isinstance(data, recipe.reads)
 
 
 OWN = [recipe_source(f"{EXAMPLES / name}:RECIPE").load() for name in ("own_recipe.py", "own_session.py")]
 ALL: list[AnyRecipe] = [*RECIPES, MOCK_RECIPE, *OWN]
 
-CASES = [pytest.param((recipe, {}), id=recipe.name) for recipe in ALL]
+SLOW_RECIPES = {"fit3d": pytest.mark.slow}
+"""Recipes whose data, stage and exports take half a minute; their parts have tests of their own."""
+CASES = [pytest.param((recipe, {}), id=recipe.name, marks=SLOW_RECIPES.get(recipe.name, ())) for recipe in ALL]
 CASES += [
     pytest.param((MULTIVIEW_CONTRAST, kinds), id=f"{MULTIVIEW_CONTRAST.name}-{name}", marks=pytest.mark.slow)
     for name, kinds in KINDS.items()
@@ -157,7 +187,9 @@ CASES += [
 SESSION_CASES = [
     *CASES,
     *(
-        pytest.param((one, VARIANTS[one.name]), id=f"{one.name}-variant", marks=SLOW.get(one.name, ()))
+        pytest.param(
+            (one, VARIANTS[one.name]), id=f"{one.name}-variant", marks={**SLOW, **SLOW_RECIPES}.get(one.name, ())
+        )
         for one in RECIPES
         if one.name in VARIANTS
     ),

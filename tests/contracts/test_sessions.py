@@ -21,12 +21,17 @@ CLOCK = ("seconds/", "train/samples_per_second", "train/data_wait", "cost/")
 
 @pytest.fixture(params=SESSION_CASES)
 def case(
-    request: pytest.FixtureRequest, tiny_pack: Pack, masked_pack: Pack, tiny_scene: ScenePack, tmp_path: Path
+    request: pytest.FixtureRequest,
+    tiny_pack: Pack,
+    masked_pack: Pack,
+    tiny_scene: ScenePack,
+    tiny_rooms: ScenePack,
+    tmp_path: Path,
 ) -> Case:
     """Every recipe, and options of it that change what is trained and kept."""
     torch.set_num_threads(1)
     recipe, values = request.param
-    return case_of(recipe, (tiny_pack, masked_pack, tiny_scene), tmp_path / "derived", **values)
+    return case_of(recipe, (tiny_pack, masked_pack, tiny_scene, tiny_rooms), tmp_path / "derived", **values)
 
 
 def told(session: Session) -> dict[str, float]:

@@ -29,7 +29,8 @@ from ssl_core.gaussians.gaussian_cloud import GaussianCloud
 from ssl_core.inspect.thumbnails import cloud_of
 from ssl_core.models.cards import ImageEncoderCard, PointEncoderCard
 from ssl_core.models.modes import device_of
-from ssl_core.render.gaussian_raster import GaussianTensors, render_gaussians
+from ssl_core.render.gaussian_raster import render_gaussians
+from ssl_core.render.gaussian_tensors import GaussianTensors
 from ssl_core.render.views import framed
 from ssl_core.scenes.cameras import Camera, orbit_cameras
 

@@ -40,6 +40,11 @@ def without_fine_tuning(config: TaskConfig) -> EvaluationConfig | None:
     return config.model_copy(update={"sections": sections})
 
 
+def was_fine_tuned(report: Report) -> bool:
+    """Whether it says what fine-tuning gave; one for which there was no time says only that."""
+    return isinstance(report, ProbingReport) and bool(report.sections.fine_tuning)
+
+
 def fine_tuning_words(report: Report) -> str:
     """What fine-tuning gave, or why it gave nothing; empty where it was not asked for."""
     if not isinstance(report, ProbingReport):

@@ -108,7 +108,8 @@ class StudentConfig(Config):
     crop_min_scale: float = Field(default=0.65, gt=0, le=1, description="smallest share of a training crop's area")
     rate: float = Field(default=0.5, gt=0, description="factor on training.optimizer.lr")
     target: Literal["teacher", "points"] = Field(
-        default="teacher", description="the teacher's pooled features, or the point encoder's"
+        default="points",
+        description="the teacher's pooled features, or the point encoder's, which are better (docs/LOG.md)",
     )
 
 

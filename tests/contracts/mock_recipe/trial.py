@@ -1,4 +1,4 @@
-"""The stage, and a session that owes nothing to the one loop: rays in, colours out, by Adam."""
+"""The stage, and a session that owes nothing to the one loop: cameras in, pictures out, by Adam."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,8 +10,8 @@ from torch.nn import functional
 
 from ssl_core.data.scene_pack import ScenePack
 from ssl_core.errors import CheckpointError, DivergedError, InfeasibleError
-from ssl_core.evaluation.tasks.novel_view import camera_rays
 from ssl_core.models.bundle import save_bundle
+from ssl_core.models.gaussian_field import COLOURS, camera_vector
 from ssl_core.models.modes import evaluating
 from ssl_core.training.config import choose_device
 from tests.contracts.mock_recipe.config import MockConfig
@@ -26,16 +26,16 @@ def check(config: MockConfig, scene: ScenePack) -> None:
             raise InfeasibleError(f"{scene.path} has no {split} views; pack the scene again with more pictures")
 
 
-def make_rays(config: MockConfig, scene: ScenePack, folder: Path, device: torch.device) -> None:
-    """The stage: `rays.npy`, [rays, 9] float32: origin, direction, colour."""
-    np.save(folder / "rays.npy", table(scene, scene.views("train").tolist())[:: config.rays.every])
+def make_pictures(config: MockConfig, scene: ScenePack, folder: Path, device: torch.device) -> None:
+    """The stage: `pictures.npy`, see `table`."""
+    np.save(folder / "pictures.npy", table(scene, scene.views("train").tolist())[:: config.pictures.every])
 
 
 def table(scene: ScenePack, views: list[int]) -> np.ndarray:
-    """[rays, 9] of every pixel of some views."""
-    rays = np.concatenate([camera_rays(scene.camera(view)) for view in views])
-    colours = np.concatenate([scene.image(view).reshape(-1, 3) for view in views]) / 255
-    return np.concatenate([rays, colours], axis=1).astype(np.float32)
+    """[views, 16 + 3 H W] float32: each camera, and its picture's colours, channels first."""
+    cameras = np.stack([camera_vector(scene.camera(view)).numpy() for view in views])
+    colours = np.stack([scene.image(view).transpose(2, 0, 1).ravel() for view in views]) / 255
+    return np.concatenate([cameras, colours], axis=1).astype(np.float32)
 
 
 class MockSession:
@@ -45,7 +45,7 @@ class MockSession:
         self.config, self.seed, self.data = config, seed, scene.digest
         self.device = choose_device()
         self.epoch, self.epochs = 0, config.epochs
-        self.rays = torch.from_numpy(np.load(stages["rays"] / "rays.npy")).to(self.device)
+        self.pictures = torch.from_numpy(np.load(stages["pictures"] / "pictures.npy")).to(self.device)
         self.held_out = torch.from_numpy(table(scene, scene.views("val").tolist())).to(self.device)
         self.field = config.field.build(seed).to(self.device)
         self.adam = torch.optim.Adam(self.field.parameters(), lr=config.rate)
@@ -53,10 +53,10 @@ class MockSession:
         self.best_error = float("inf")
 
     def run_epoch(self) -> dict[str, float]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.rays))
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.pictures))
         total = 0.0
         for some in torch.from_numpy(order).split(self.config.batch):
-            loss = self._error(self.rays[some.to(self.device)])
+            loss = self._error(self.pictures[some.to(self.device)])
             if not torch.isfinite(loss):
                 raise DivergedError(f"the error of colours became {loss.item()} in epoch {self.epoch + 1}")
             self.adam.zero_grad()
@@ -95,8 +95,9 @@ class MockSession:
         save_bundle(field.eval(), self.config.field, folder / "field", name="mock-recipe-field", lineage=lineage)
         return {"field": folder / "field"}
 
-    def _error(self, rays: Tensor) -> Tensor:
-        return functional.mse_loss(self.field(rays[:, :6]), rays[:, 6:])
+    def _error(self, pictures: Tensor) -> Tensor:
+        drawn = self.field(pictures[:, :16])[:, :COLOURS]
+        return functional.mse_loss(drawn.flatten(1), pictures[:, 16:])
 
     def _whose(self) -> dict[str, str]:
         return {"recipe": "mock_recipe", "data": self.data, "config": self.config.digest(), "seed": str(self.seed)}

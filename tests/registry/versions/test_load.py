@@ -14,7 +14,9 @@ from ssl_core.errors import ConfigError, IntegrityError, RegistryError, Splatswe
 from ssl_core.gaussians.gaussian_cloud import GaussianCloud
 from ssl_core.gaussians.ply import write_gaussian_ply
 from ssl_core.models.bundle import load_bundle, save_bundle
-from ssl_core.models.cards import SceneFieldCard, encoder_card
+from ssl_core.models.cards import encoder_card
+from ssl_core.models.gaussian_field import camera_of
+from tests.contracts.cards import FIELD
 
 NAME = "cross-modal-points"
 
@@ -130,18 +132,20 @@ def test_prepared_input_of_any_precision_is_taken_and_no_device_is_an_error_that
 
 
 def test_a_scene_field_is_registered_pulled_and_rendered(store, lineage, trial, home, tmp_path):
-    card = SceneFieldCard(hidden=8, layers=1, frequencies=1)
+    card = FIELD
     save_bundle(card.build(2), card, tmp_path / "field", name="field", lineage={})
     version = store.register(tmp_path / "field", "toy-field", lineage, trial)
-    assert (version.kind, version.feature_dim) == ("scene_field", 3)
+    assert (version.kind, version.feature_dim) == ("scene_field", FIELD.output_shape[0])
     folder = pull(store, version.reference, tmp_path / "pulled")
-    rays = card.example(9)
+    camera = camera_of(card.example(1)[0], (card.width, card.height))
     with torch.no_grad():
-        wanted = load_bundle(folder)(rays).numpy()
+        wanted = load_bundle(folder).draw(camera)
     for loaded in (load("toy-field@candidate", home=home), load(folder)):
-        np.testing.assert_array_equal(loaded.render(rays), wanted)
-        with pytest.raises(ConfigError, match="reads rays, not Gaussians; use render"):
+        (drawn,) = loaded.render(camera)
+        assert torch.equal(drawn.image, wanted.image)
+        assert torch.equal(drawn.label, wanted.label)
+        with pytest.raises(ConfigError, match="reads cameras, not Gaussians; use render"):
             loaded.encode_ply([])
     page = (folder / "model_card.md").read_text()
-    assert "light field network" in page
-    assert "colours = model(rays)" in page
+    assert "3D Gaussians" in page
+    assert "views = model(cameras)" in page

@@ -22,10 +22,12 @@ from ssl_core.files.image_files import write_image
 from ssl_core.gaussians.gaussian_cloud import GaussianCloud
 from ssl_core.gaussians.ply import write_gaussian_ply
 from ssl_core.models.bundle import BundleCard
-from ssl_core.models.cards import SceneFieldCard, encoder_card
+from ssl_core.models.cards import encoder_card
+from ssl_core.models.gaussian_field import camera_of
 from ssl_core.models.image import ResNetConfig
 from ssl_core.models.pointnet import PointNetConfig
 from ssl_core.packing.pack_writer import write_pack
+from tests.contracts.cards import FIELD
 from tests.small_sets import put
 
 torch.set_num_threads(1)
@@ -207,17 +209,16 @@ def test_the_wrong_modality_is_said(tmp_path: Path) -> None:
         ready(ImageContract()).encode_ply([])
 
 
-def test_a_scene_is_asked_for_rays() -> None:
-    card = SceneFieldCard(hidden=8, layers=1, frequencies=1)
-    scene = LoadedModel(card.build(0).eval(), BundleCard(name="x", card=card), "x/1")
-    rays = card.example(5)
-    with torch.no_grad():
-        np.testing.assert_array_equal(scene.render(rays), scene.module(rays).numpy())
-    assert scene.render(rays.numpy(), batch=2).shape == (5, 3)
-    with pytest.raises(ConfigError, match="x/1 reads rays, not images; use render"):
+def test_a_scene_is_asked_for_cameras_of_any_size() -> None:
+    scene = LoadedModel(FIELD.build(0).eval(), BundleCard(name="x", card=FIELD), "x/1")
+    cameras = [camera_of(FIELD.example(1)[0], size) for size in ((16, 12), (20, 9))]
+    views = scene.render(cameras)
+    assert [(*view.image.shape, *view.scores.shape[2:]) for view in views] == [(12, 16, 3, 2), (9, 20, 3, 2)]
+    assert torch.equal(scene.render(cameras[1])[0].depth, views[1].depth)
+    with pytest.raises(ConfigError, match="x/1 reads cameras, not images; use render"):
         scene.encode_images([])
-    with pytest.raises(ConfigError, match="x/1 reads Gaussians, not rays; use encode_ply"):
-        ready(PointsContract()).render(rays)
+    with pytest.raises(ConfigError, match="x/1 reads Gaussians, not cameras; use encode_ply"):
+        ready(PointsContract()).render(cameras)
 
 
 def test_prepared_input_none_at_all_and_a_bad_batch() -> None:

@@ -13,7 +13,13 @@ from ssl_core.evaluation.protocol import LabelSetting
 from ssl_core.evaluation.sections import fine_tuning as section
 from ssl_core.evaluation.sections.all_sections import NO_SECTIONS
 from ssl_core.evaluation.task_contract import Context
-from ssl_core.evaluation.tasks.fine_tuned import fine_tuned, fine_tuning_words, with_fine_tuning, without_fine_tuning
+from ssl_core.evaluation.tasks.fine_tuned import (
+    fine_tuned,
+    fine_tuning_words,
+    was_fine_tuned,
+    with_fine_tuning,
+    without_fine_tuning,
+)
 from ssl_core.evaluation.tasks.probing import evaluate_encoder
 from ssl_core.evaluation.tasks.probing_report import EvaluationConfig
 from ssl_core.models.cards import ImageEncoderCard, PointEncoderCard
@@ -88,6 +94,7 @@ def test_a_report_gets_the_section_and_stays_what_it_was(bench):
     assert without_fine_tuning(after.config) == FROZEN
     assert without_fine_tuning(FROZEN) is None
     assert "from scratch" in fine_tuning_words(after)
+    assert was_fine_tuned(after)
     assert fine_tuning_words(before) == ""
 
 
@@ -138,6 +145,7 @@ def test_a_budget_cuts_and_says_so_or_leaves_it_out(bench):
     assert without.sections.fine_tuning is None
     assert "its budget is" in without.sections.left_out["fine_tuning"]
     assert fine_tuning_words(without).startswith("not fine-tuned: the least of it takes about")
+    assert not was_fine_tuned(without)
     assert bench.made == 0
     ample = SETTINGS.model_copy(update={"budget": FineTuningBudget(seconds=1e6)})
     _, whole, _ = bench.tune(POINT_CARD, 0, ample)

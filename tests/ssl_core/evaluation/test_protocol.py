@@ -10,8 +10,8 @@ from ssl_core.evaluation.protocol import PROTOCOL_VERSION, LabelSetting
 from ssl_core.evaluation.sections.all_sections import NO_SECTIONS, Sections
 from ssl_core.evaluation.sections.retrieval import RetrievalSettings
 from ssl_core.evaluation.sections.robustness import RobustnessSettings, light_disturbances
-from ssl_core.evaluation.tasks.novel_view import NovelViewConfig
 from ssl_core.evaluation.tasks.probing_report import EvaluationConfig, full_protocol, reference_table
+from ssl_core.evaluation.tasks.scene_field_report import SceneFieldConfig
 
 DEFAULT = EvaluationConfig()
 
@@ -45,9 +45,9 @@ def test_a_fuller_report_answers_a_smaller_question_and_not_the_reverse():
     assert not full.covers(changed(sections=Sections(retrieval=RetrievalSettings(ks=(50,)))))
     fewer = RobustnessSettings(disturbances=light_disturbances()[:1])
     assert DEFAULT.covers(changed(sections=Sections(robustness=fewer)))
-    assert all(config.covers(config) for config in (DEFAULT, full, reference_table(), NovelViewConfig()))
-    assert not full.covers(NovelViewConfig())
-    assert not NovelViewConfig().covers(full)
+    assert all(config.covers(config) for config in (DEFAULT, full, reference_table(), SceneFieldConfig()))
+    assert not full.covers(SceneFieldConfig())
+    assert not SceneFieldConfig().covers(full)
 
 
 def test_what_decides_must_be_the_same_to_compare_and_nothing_else():

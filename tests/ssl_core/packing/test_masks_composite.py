@@ -15,7 +15,8 @@ from ssl_core.meshes.mesh_file import read_mesh
 from ssl_core.packing.layout import find_meshes
 from ssl_core.packing.pack_writer import write_pack
 from ssl_core.packing.packed_object import resized_camera
-from ssl_core.render.gaussian_raster import GaussianTensors, render_gaussians
+from ssl_core.render.gaussian_raster import render_gaussians
+from ssl_core.render.gaussian_tensors import GaussianTensors
 from ssl_core.render.mesh_raster import render_mesh_views
 from ssl_core.render.views import rendered_views
 

@@ -10,7 +10,8 @@ import torch
 
 from ssl_core.errors import DataError, DivergedError
 from ssl_core.meshes.mesh import Mesh
-from ssl_core.render.fit import Adam, FitConfig, fit_gaussians, mean_psnr
+from ssl_core.render.adam import Adam
+from ssl_core.render.fit import FitConfig, fit_gaussians, mean_psnr
 from ssl_core.render.mesh_raster import render_mesh_views
 from ssl_core.scenes.cameras import orbit_cameras
 from ssl_core.splatting.surface_init import surface_gaussians, visible_points

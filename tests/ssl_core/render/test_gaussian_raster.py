@@ -8,7 +8,8 @@ from torch import Tensor
 
 from ssl_core.errors import DataError
 from ssl_core.render import torch_raster
-from ssl_core.render.gaussian_raster import GaussianTensors, Rendering, render_gaussians
+from ssl_core.render.gaussian_raster import Rendering, render_gaussians
+from ssl_core.render.gaussian_tensors import GaussianTensors
 from ssl_core.scenes.cameras import Camera, intrinsics, look_at, orbit_cameras
 
 BACKGROUND = (0.2, 0.5, 1.0)

@@ -6,7 +6,7 @@ import torch
 from scipy.special import sph_harm_y
 
 from ssl_core.gaussians.gaussian_cloud import SH_C0, GaussianCloud
-from ssl_core.render.gaussian_raster import GaussianTensors
+from ssl_core.render.gaussian_tensors import GaussianTensors
 from ssl_core.render.spherical_harmonics import C0, sh_basis, sh_colours
 
 

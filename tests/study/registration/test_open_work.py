@@ -7,8 +7,8 @@ from registry.champions.evaluation_claims import Claim, work_key
 from registry.champions.pending import PendingVersion
 from ssl_core.evaluation.fine_tuning_plan import automatic_settings
 from ssl_core.evaluation.tasks.fine_tuned import with_fine_tuning
-from ssl_core.evaluation.tasks.novel_view import NovelViewConfig
 from ssl_core.evaluation.tasks.probing_report import EvaluationConfig
+from ssl_core.evaluation.tasks.scene_field_report import SceneFieldConfig
 from study.registration.open_work import OpenWork, find_open_work
 
 PACK, OTHER, PROTOCOL = "a" * 16, "b" * 16, EvaluationConfig(draw_seed=3)
@@ -76,7 +76,7 @@ def test_each_kind_is_asked_what_the_gate_asks_of_it():
     kinds = ({"modality": "image"}, {"card": "point_encoder"}, {"card": "scene_field"}, {"card": "hologram"}, {})
     versions = [found(number, **tags) for number, tags in enumerate(kinds, start=1)]
     tasks = find_open_work(versions, [PACK], None).tasks
-    probing, drawing = (work_key(PACK, config.digest()) for config in (EvaluationConfig(), NovelViewConfig()))
+    probing, drawing = (work_key(PACK, config.digest()) for config in (EvaluationConfig(), SceneFieldConfig()))
     assert [task.work for task in tasks] == [probing, probing, drawing, probing, probing]
 
 
@@ -96,6 +96,6 @@ def test_fine_tuning_comes_after_the_judging_of_all_and_once():
 
 def test_a_scene_field_is_not_fine_tuned():
     field = found(
-        1, card="scene_field", evaluation="{}", **{f"judged.{work_key(PACK, NovelViewConfig().digest())}": DONE}
+        1, card="scene_field", evaluation="{}", **{f"judged.{work_key(PACK, SceneFieldConfig().digest())}": DONE}
     )
     assert find_open_work([field], [PACK], None, (), automatic_settings()).tasks == ()
