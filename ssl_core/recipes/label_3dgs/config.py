@@ -111,7 +111,10 @@ class Label3dgsConfig(RecipeBase):
     )
     chunk: int = Field(default=1000, ge=1, description="iterations of an epoch")
     picture: int = Field(
-        default=64, ge=16, le=512, description="longer side of the picture that the exported program draws"
+        default=64,
+        ge=16,
+        le=512,
+        description="longer side of the picture that the exported program draws; smaller where there are many Gaussians",
     )
     device: str = "auto"
 

@@ -1,5 +1,6 @@
 """A scene field made of a fit: its card, and the module that draws."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,9 @@ from ssl_core.render.scene_start import scene_extent
 from ssl_core.scenes.cameras import Camera
 
 EXAMPLES = 2
+MOST_WORK = 800_000_000
+"""Gaussians times pixels of the program's picture: it evaluates each at each, and is checked on 20 pictures."""
+LEAST_PICTURE = 16
 MAX_TEACHER_BYTES = 2**25
 """Of the teacher's labels of test views that a field holds: of so many views as fit."""
 
@@ -40,7 +44,7 @@ class FieldParts:
     def card(self, gaussians: int) -> SceneFieldCard:
         """Of a field of so many Gaussians."""
         config, cameras = self.config, self.cameras
-        size = _picture(cameras[0], config.picture)
+        size = _picture(cameras[0], min(config.picture, math.isqrt(MOST_WORK // gaussians)))
         held = self.teacher_maps()
         shape = np.max([each.shape for each in held.values()], axis=0).tolist() if held else [0, 0]
         variant = config.variant
@@ -130,7 +134,7 @@ def _stacked(maps: Sequence[Pixels], size: tuple[int, int]) -> Pixels:
 
 def _picture(camera: Camera, longer: int) -> tuple[int, int]:
     """Width and height with the camera's shape, not larger than its picture."""
-    share = min(1.0, longer / max(camera.width, camera.height))
+    share = min(1.0, max(LEAST_PICTURE, longer) / max(camera.width, camera.height))
     width, height = (max(4, round(share * side)) for side in (camera.width, camera.height))
     return width, height
 
