@@ -11,7 +11,13 @@ from torch import Tensor
 from ssl_core.data.scene_pack import VOID, ScenePack
 from ssl_core.models.field_card import CameraNumbers, SceneFieldCard
 from ssl_core.models.gaussian_field import GaussianField, camera_vector
-from ssl_core.recipes.label_3dgs.config import FeatureVariant, FolderTeacher, Label3dgsConfig, OracleTeacher
+from ssl_core.recipes.label_3dgs.config import (
+    FeatureVariant,
+    FolderTeacher,
+    Label3dgsConfig,
+    OracleTeacher,
+    ProbeTeacher,
+)
 from ssl_core.recipes.label_3dgs.field_channels import FieldChannels
 from ssl_core.recipes.label_3dgs.teacher_labels import Pixels, TeacherLabels
 from ssl_core.render.scene_fit import Fit
@@ -156,3 +162,5 @@ def _said(config: Label3dgsConfig) -> str:
             )
         case FolderTeacher():
             return "label maps of a teacher, as they lay in a folder"
+        case ProbeTeacher():
+            return "a linear probe over a dense encoder, fitted on labels of the pack's validation scenes"
