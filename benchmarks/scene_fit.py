@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.table import Comparison, Samples, Section, Table, digits, ratio_table
+from benchmarks.table import Comparison, Samples, Section, Table, digits, ratio_table, seconds
 from benchmarks.timing import one_thread
 from ssl_core.data.scene_pack import ScenePack, ScenePackConfig
 from ssl_core.errors import MissingDependencyError
@@ -43,9 +43,24 @@ class Sizes:
     iterations: int = 300
     feature_size: int = 256
     coded: int = 32
+    gaussians: int = 20_000
+    gaussians_side: int = 128
+    channels: tuple[int, ...] = (0, 1, 16, 64, 256)
+    repetitions: int = 3
 
 
-QUICK = Sizes(compared_side=16, compared_iterations=4, side=16, iterations=4, feature_size=64, coded=4)
+QUICK = Sizes(
+    compared_side=16,
+    compared_iterations=4,
+    side=16,
+    iterations=4,
+    feature_size=64,
+    coded=4,
+    gaussians=60,
+    gaussians_side=16,
+    channels=(0, 2),
+    repetitions=1,
+)
 
 
 @dataclass(frozen=True)
@@ -65,6 +80,7 @@ def measure(quick: bool = False) -> Section:
         small = scenes(sizes.compared_side, quick)
         beside = [row for scene in small for row in compared(scene, sizes)]
         lifted = [row for scene in scenes(sizes.side, quick) for row in lifts(scene, sizes)]
+        costs = tuple(cost_of_channels(count, sizes) for count in sizes.channels)
     return Section(
         title="Fit of scenes",
         shows=f"{sizes.compared_iterations} iterations at {sizes.compared_side} px, the longer side, on "
@@ -72,17 +88,19 @@ def measure(quick: bool = False) -> Section:
         f"{sizes.iterations} iterations at up to {sizes.side} px.",
         baseline="The baseline is the tests' plain restatement: every Gaussian at every pixel in whole-tensor "
         "operations and automatic gradients, with the same start, views, schedule and draws.",
-        tables=(ratio_table(beside, "plain"), Table(LIFT_HEADER, tuple(lifted))),
+        tables=(ratio_table(beside, "plain"), Table(LIFT_HEADER, tuple(lifted)), Table(COST_HEADER, costs)),
         notes=(
             "Errors are root mean squares over held-out views, so their ratio says how much worse the plain one is; "
             "beside them stand no repetitions, as a seed is a seed.",
             "Cosines are means over pixels of held-out views that Gaussians cover (alpha above 0.5), between features "
             "drawn and those of the photograph; the constant is the mean feature of the views fitted to. The network "
             "saw each view as a square, whatever its shape.",
+            f"The last table is of {sizes.gaussians:,} Gaussians in a cube at {sizes.gaussians_side} px.",
         ),
     )
 
 
+COST_HEADER = ("channels", "an iteration", "of the channels alone")
 LIFT_HEADER = ("scene, Gaussians, PSNR", "lift", "channels", "held-out cosine", "seconds")
 
 
@@ -238,6 +256,29 @@ def constant(fit: Fit, scene: Scene, train: list[Tensor], held: list[Tensor]) ->
     pairs = zip(scene.held.cameras, held, strict=True)
     seen = torch.cat([feature[fit.render(camera).alpha > 0.5] for camera, feature in pairs])
     return float(F.cosine_similarity(seen, mean[None], dim=1).mean())
+
+
+def cost_of_channels(count: int, sizes: Sizes) -> tuple[str, ...]:
+    """Seconds an iteration, with the geometry's and without."""
+    cameras = orbit_cameras(4, sizes.gaussians_side)
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 256, (sizes.gaussians_side, sizes.gaussians_side, 3), np.uint8) for _ in cameras]
+    config = SceneFitConfig(densify=DensifyConfig(enabled=False))
+    fit = Fit(config, FitViews(images, cameras), random_points(cameras, sizes.gaussians, rng), channels=count)
+
+    def loss(view: int, drawn: Tensor) -> Tensor:
+        return (drawn - 1).abs().mean()
+
+    whole, alone = [], []
+    fit.advance(1, loss if count else None)
+    for _ in range(sizes.repetitions):
+        started = time.perf_counter()
+        fit.advance(1, loss if count else None)
+        between = time.perf_counter()
+        fit.advance_channels(1 if count else 0, loss)
+        whole.append(between - started)
+        alone.append(time.perf_counter() - between)
+    return str(count), Samples(tuple(whole)).text(seconds), Samples(tuple(alone)).text(seconds) if count else ""
 
 
 def pictures(views: FitViews) -> list[Tensor]:

@@ -129,11 +129,11 @@ class LoadedModel:
         match self.card:
             case DenseEncoderCard() as card:
                 given = [pictures] if isinstance(pictures, Path | str | np.ndarray) else pictures
-                found = (
-                    self.encode(dense_input(picture, card, f"picture {i}")[None]) for i, picture in enumerate(given)
-                )
-                c = card.token_dim
-                return [(features[0, :c], features[0, c:, 0, 0]) for features in found]
+                inputs = (dense_input(picture, card, f"picture {i}") for i, picture in enumerate(given))
+                c, device = card.token_dim, device_of(self.module)
+                with torch.inference_mode():  # one at a time: their sizes differ
+                    found = [self.module(each[None].to(device))[0].float().cpu().numpy() for each in inputs]
+                return [(features[:c], features[c:, 0, 0]) for features in found]
             case _:
                 raise self._reads_other("images", "features")
 

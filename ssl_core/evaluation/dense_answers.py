@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ssl_core.data.scene_pack import ScenePack
 from ssl_core.errors import InfeasibleError
-from ssl_core.evaluation.dense_data import depth_grid, finer, known_depth, label_grid
+from ssl_core.evaluation.dense_data import depth_grid, known_depth, label_grid
 from ssl_core.evaluation.dense_metrics import (
     DEPTH_METRICS,
     Confusion,
@@ -40,23 +40,27 @@ class DenseTruth:
     Args:
         pack, views: of which; V of them.
         grid: (h, w) of their tokens.
-        depth_finer: of the probe.
+        finer: points per token and side that probes are fitted on.
     """
 
     pack: ScenePack
     views: NDArray[np.int64]
     grid: tuple[int, int]
-    depth_finer: int = 2
+    finer: int = 2
 
     @cached_property
     def labels(self) -> Tensor | None:
-        """[V, 4 h, 4 w] int64; None in a pack without classes."""
-        return label_grid(self.pack, self.views, finer(self.grid))
+        """[V, finer h, finer w] int64; None in a pack without classes."""
+        return label_grid(self.pack, self.views, self._points)
 
     @cached_property
     def depth(self) -> Tensor | None:
-        """[V, depth_finer h, depth_finer w]; None where no view has any."""
-        return depth_grid(self.pack, self.views, finer(self.grid, self.depth_finer))
+        """[V, finer h, finer w]; None where no view has any."""
+        return depth_grid(self.pack, self.views, self._points)
+
+    @property
+    def _points(self) -> tuple[int, int]:
+        return self.finer * self.grid[0], self.finer * self.grid[1]
 
     def view(self, place: int) -> int:
         """Its index in the pack."""
@@ -111,6 +115,8 @@ def probed(
     chosen: tuple[Chosen, Chosen],
     config: DenseProbeConfig,
     seeds: tuple[int, ...],
+    *,
+    labels_alone: bool = False,
 ) -> DenseAnswer:
     """Fit on some of the views, ask about others.
 
@@ -119,6 +125,7 @@ def probed(
         truth: of all views.
         chosen: which are fitted on, and which are asked about.
         config, seeds: of the probes.
+        labels_alone: leave depth out where there are labels.
 
     Raises InfeasibleError: no view to be fitted on has labels or depth.
     """
@@ -129,7 +136,7 @@ def probed(
     depth: dict[str, list[list[float]]] = {}
     heads: list[tuple[LinearMap | None, DepthHead | None]] = []
     for seed in seeds:
-        labels, depths = _fitted(tokens[0], both, truth, fit, (config, seed))
+        labels, depths = _fitted(tokens[0], None if labels_alone else both, truth, fit, (config, seed))
         heads.append((labels, depths))
         if labels is not None:
             counts.append(np.stack([_counted(labels, tokens[0], truth, place) for place in places]))
@@ -147,13 +154,15 @@ def probed(
 
 
 def _fitted(
-    tokens: Tensor, both: Tensor, truth: DenseTruth, fit: Chosen, how: tuple[DenseProbeConfig, int]
+    tokens: Tensor, both: Tensor | None, truth: DenseTruth, fit: Chosen, how: tuple[DenseProbeConfig, int]
 ) -> tuple[LinearMap | None, DepthHead | None]:
     config, seed = how
-    labels, depth = truth.labels, truth.depth
+    labels, depth = truth.labels, None if both is None else truth.depth
     head = None if labels is None else fit_segmentation(tokens[fit], labels[fit], len(truth.pack.classes), config, seed)
     known = depth is not None and int((depth[fit] > 0).sum()) > 1
-    return head, fit_depth(both[fit], depth[fit], config, seed) if depth is not None and known else None
+    if both is None or depth is None or not known:
+        return head, None
+    return head, fit_depth(both[fit], depth[fit], config, seed)
 
 
 def _counted(head: LinearMap, tokens: Tensor, truth: DenseTruth, place: int) -> Confusion:

@@ -20,8 +20,6 @@ from ssl_core.models.modes import device_of, evaluating
 
 BATCH = 8
 """images through an encoder at a time"""
-FINER = 4
-"""Labels are told on maps so many times finer than the tokens"""
 
 
 def views_of(pack: ScenePack, split: ViewSplit) -> NDArray[np.int64]:
@@ -127,8 +125,3 @@ def token_maps(encoder: DenseEncoder, pack: ScenePack, views: NDArray[np.int64],
 def batches(views: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
     """Of views, in their order."""
     yield from (views[start : start + BATCH] for start in range(0, len(views), BATCH))
-
-
-def finer(grid: tuple[int, int], times: int = FINER) -> tuple[int, int]:
-    """A grid of so many points per token and side."""
-    return times * grid[0], times * grid[1]

@@ -18,6 +18,8 @@ from ssl_core.files.image_files import as_bytes
 
 _SHOWN = 6
 """views, spread evenly"""
+_SIDE = 132
+"""of a picture, in pixels"""
 Pixels = NDArray[np.uint8]
 
 
@@ -44,16 +46,21 @@ def dense_pictures(pack: ScenePack, views: NDArray[np.int64], found: PicturedDen
         for i, place in enumerate(shown)
     ]
     heads = list(dict.fromkeys(name for row in rows for name in row))
-    figure = Figure(figsize=(1.6 * len(heads), 1.45 * len(rows)), layout="constrained")
-    axes = figure.subplots(len(rows), len(heads), squeeze=False)
-    for line, row in zip(axes, rows, strict=True):
-        for place, (cell, head) in enumerate(zip(line, heads, strict=True)):
-            cell.set_axis_off()
-            if head in row:
-                cell.imshow(row[head], interpolation="nearest")
-            if line is axes[0]:
-                cell.set_title(heads[place], fontsize=7, color=INK)
+    blank = np.full((_SIDE, _SIDE, 3), 255, np.uint8)
+    lines = [np.concatenate([_tile(row[head]) if head in row else blank for head in heads], axis=1) for row in rows]
+    figure = Figure(figsize=(1.2 * len(heads), 1.2 * len(rows) + 0.3))
+    axes = figure.add_axes((0, 0, 1, 1 - 0.3 / (1.2 * len(rows) + 0.3)))
+    axes.set_axis_off()
+    axes.imshow(np.concatenate(lines), interpolation="nearest", aspect="auto")
+    for place, head in enumerate(heads):
+        axes.text((place + 0.5) * _SIDE, -4, head, fontsize=7, color=INK, ha="center", va="bottom")
     return {"dense.png": png(figure)}
+
+
+def _tile(picture: Pixels) -> Pixels:
+    """[_SIDE, _SIDE, 3], of the nearest pixels, with a white border."""
+    rows, columns = (np.arange(_SIDE - 4) * side // (_SIDE - 4) for side in picture.shape[:2])
+    return np.pad(picture[np.ix_(rows, columns)], ((2, 2), (2, 2), (0, 0)), constant_values=255)
 
 
 def feature_colours(tokens: Tensor) -> Pixels:

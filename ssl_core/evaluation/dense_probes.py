@@ -3,12 +3,12 @@
 As FiT3D evaluates (Yue et al., ECCV 2024, section 4.1; after DINOv2, arXiv 2304.07193, section 7.4):
 
     segmentation   normalised tokens -> 1 x 1 convolution to classes -> bilinear to the label map's size; cross-entropy
-    depth          tokens beside the image's vector -> 1 x 1 convolution to bins -> bilinear, finer -> relu + 0.1,
+    depth          tokens beside the image's vector -> 1 x 1 convolution to bins -> bilinear, `finer` -> relu + 0.1,
                    normalised over bins -> expectation over depths; scale-invariant log loss + 0.5 gradients
 
 Differences: statistics of all fitted tokens take the place of batch normalisation's, for both heads, so they cannot
-depend on the order of batches; labels are read at maps four times as fine as the tokens, depth at twice as fine ones
-(the bins of finer ones are most of the time); a few hundred AdamW steps, warm-up and linear decay for both.
+depend on the order of batches; heads are fitted at twice as many points as tokens per side (the reference: labels at
+every pixel, depth at four times as many); a few hundred AdamW steps, warm-up and linear decay for both.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,6 @@ from torch import Tensor, nn
 
 from ssl_core.config import Config
 from ssl_core.data.scene_pack import VOID
-from ssl_core.evaluation.dense_data import finer
 from ssl_core.losses.depth import gradient_loss, gradient_loss_as_released, scale_invariant_log_loss
 from ssl_core.models.build import seeded_weights
 
@@ -39,7 +38,7 @@ class DenseProbeConfig(Config):
     lr: float = Field(default=5e-3, gt=0)
     weight_decay: float = Field(default=1e-2, ge=0)
     bins: int = Field(default=32, ge=2, le=1024, description="of depth; the reference has 256")
-    depth_finer: int = Field(default=2, ge=1, le=8, description="points of depth per token and side; reference: 4")
+    finer: int = Field(default=2, ge=1, le=8, description="points per token and side that heads are fitted on")
     gradient: float = Field(default=0.5, ge=0, description="weight of the gradient loss of depth")
     released_gradient: bool = Field(
         default=False, description="the gradient loss as released, which is 0 for batches of two images"
@@ -66,13 +65,13 @@ def with_whole(tokens: Tensor, whole: Tensor) -> Tensor:
 
 
 def fit_segmentation(tokens: Tensor, labels: Tensor, classes: int, config: DenseProbeConfig, seed: int) -> LinearMap:
-    """Tokens [V, C, h, w] and labels [V, 4 h, 4 w] with VOID -> logits of classes."""
+    """Tokens [V, C, h, w] and labels [V, H, W] with VOID, as fine as heads are fitted -> logits of classes."""
 
     def loss(logits: Tensor, views: Tensor, progress: float) -> Tensor:
         wanted = labels[views]
         if bool((wanted == VOID).all()):
             return logits.sum() * 0
-        return F.cross_entropy(_upsampled(logits, finer(_grid(tokens))), wanted, ignore_index=VOID)
+        return F.cross_entropy(_upsampled(logits, (labels.shape[1], labels.shape[2])), wanted, ignore_index=VOID)
 
     return _fitted(tokens, classes, loss, config, seed)
 
@@ -92,13 +91,14 @@ class DepthHead:
 
     def __call__(self, tokens: Tensor, size: tuple[int, int]) -> Tensor:
         """[V, *size]."""
-        found = _expected(self.bins(tokens), self.depths, finer(_grid(tokens), self.finer))
+        points = self.finer * tokens.shape[2], self.finer * tokens.shape[3]
+        found = _expected(self.bins(tokens), self.depths, points)
         return F.interpolate(found[:, None], size, mode="bilinear", align_corners=False)[:, 0]
 
 
 def fit_depth(tokens: Tensor, depth: Tensor, config: DenseProbeConfig, seed: int) -> DepthHead:
-    """Tokens [V, C, h, w] and depths [V, depth_finer h, depth_finer w], 0 where unknown. Bins lie between the nearest
-    and the farthest."""
+    """Tokens [V, C, h, w] and depths [V, H, W], 0 where unknown, as fine as heads are fitted. Bins lie between the
+    nearest and the farthest."""
     known = depth[depth > 0]
     depths = torch.linspace(float(known.min()), float(known.max()), config.bins)
     gradients = gradient_loss_as_released if config.released_gradient else gradient_loss
@@ -109,7 +109,7 @@ def fit_depth(tokens: Tensor, depth: Tensor, config: DenseProbeConfig, seed: int
         total = scale_invariant_log_loss(predicted, truth, warm=progress < _WARM)
         return total + config.gradient * gradients(predicted, truth) if config.gradient else total
 
-    return DepthHead(_fitted(tokens, config.bins, loss, config, seed), depths, config.depth_finer)
+    return DepthHead(_fitted(tokens, config.bins, loss, config, seed), depths, config.finer)
 
 
 def _expected(bins: Tensor, depths: Tensor, size: tuple[int, int]) -> Tensor:
@@ -119,10 +119,6 @@ def _expected(bins: Tensor, depths: Tensor, size: tuple[int, int]) -> Tensor:
 
 def _upsampled(maps: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(maps, size, mode="bilinear", align_corners=False)
-
-
-def _grid(tokens: Tensor) -> tuple[int, int]:
-    return tokens.shape[2], tokens.shape[3]
 
 
 def _fitted(tokens: Tensor, outputs: int, loss: Loss, config: DenseProbeConfig, seed: int) -> LinearMap:

@@ -52,7 +52,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "validation.views": 1,
     },
     "fit3d": {
-        "backbone": {"kind": "vit", "patch": 8, "channels": 16, "depth": 2, "heads": 2, "steps": 2, "batch": 2},
+        "backbone": {"kind": "vit", "patch": 8, "channels": 8, "depth": 1, "heads": 1, "steps": 2, "batch": 2},
         "views.side": 32,
         "lift.geometry.iterations": 2,
         "probe.steps": 3,
@@ -176,7 +176,9 @@ def reads(recipe: AnyRecipe, data: Dataset) -> bool:
 OWN = [recipe_source(f"{EXAMPLES / name}:RECIPE").load() for name in ("own_recipe.py", "own_session.py")]
 ALL: list[AnyRecipe] = [*RECIPES, MOCK_RECIPE, *OWN]
 
-CASES = [pytest.param((recipe, {}), id=recipe.name) for recipe in ALL]
+SLOW_RECIPES = {"fit3d": pytest.mark.slow}
+"""Recipes whose data, stage and exports take half a minute; their parts have tests of their own."""
+CASES = [pytest.param((recipe, {}), id=recipe.name, marks=SLOW_RECIPES.get(recipe.name, ())) for recipe in ALL]
 CASES += [
     pytest.param((MULTIVIEW_CONTRAST, kinds), id=f"{MULTIVIEW_CONTRAST.name}-{name}", marks=pytest.mark.slow)
     for name, kinds in KINDS.items()
@@ -185,7 +187,9 @@ CASES += [
 SESSION_CASES = [
     *CASES,
     *(
-        pytest.param((one, VARIANTS[one.name]), id=f"{one.name}-variant", marks=SLOW.get(one.name, ()))
+        pytest.param(
+            (one, VARIANTS[one.name]), id=f"{one.name}-variant", marks={**SLOW, **SLOW_RECIPES}.get(one.name, ())
+        )
         for one in RECIPES
         if one.name in VARIANTS
     ),

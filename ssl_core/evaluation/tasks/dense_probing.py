@@ -110,9 +110,7 @@ def _protocol(card: DenseEncoderCard, pack: ScenePack, config: DenseProbingConfi
     views, size = np.concatenate((fit, test)), (card.height, card.width)
     grid = size[0] // card.multiple, size[1] // card.multiple
     shared = shared_points(pack, test, partners=config.partners)
-    return _Protocol(
-        pack, config, views, len(fit), size, DenseTruth(pack, views, grid, config.probe.depth_finer), shared
-    )
+    return _Protocol(pack, config, views, len(fit), size, DenseTruth(pack, views, grid, config.probe.finer), shared)
 
 
 def _features(card: DenseEncoderCard, tokens: TokenMaps) -> dict[str, Tensor]:

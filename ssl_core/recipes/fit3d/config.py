@@ -5,7 +5,6 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from ssl_core.config import Config
-from ssl_core.config_roles import LIVE
 from ssl_core.evaluation.dense_probes import DenseProbeConfig
 from ssl_core.models.dense_encoder import Assembly, HeadTuning, LoraTuning, NetworkTuning, Tuning
 from ssl_core.models.dense_sources import DenseSource, PackagedSource, source_supervision
@@ -85,8 +84,8 @@ class Fit3dConfig(RecipeConfig):
     lift: LiftConfig = LiftConfig()
     tuning: TuningSettings = TuningSettings()
     assembly: Assembly = Field(default="concat", description="of original and fine-tuned tokens in the output `dense`")
-    probe: DenseProbeConfig = DenseProbeConfig(steps=150)
-    training: Annotated[TrainingConfig, LIVE] = TrainingConfig(
+    probe: DenseProbeConfig = DenseProbeConfig(steps=120)
+    training: TrainingConfig = TrainingConfig(
         epochs=1, batch_size=2, optimizer=AdamWConfig(lr=1e-5, weight_decay=1e-4), schedule=ConstantSchedule()
     )
 
@@ -105,11 +104,10 @@ def quick() -> Fit3dConfig:
     geometry = SceneFitConfig(iterations=200, sh_degree=0, densify=DensifyConfig(enabled=False), random_points=4000)
     return Fit3dConfig(
         lift=LiftConfig(geometry=geometry),
-        tuning=TuningSettings(trainable="head"),
         training=TrainingConfig(
-            epochs=8,
+            epochs=4,
             batch_size=8,
-            optimizer=AdamWConfig(lr=1e-3, weight_decay=1e-4),
+            optimizer=AdamWConfig(lr=3e-4, weight_decay=1e-4),
             schedule=CosineSchedule(warmup=0.1),
             clip_norm=1.0,
         ),

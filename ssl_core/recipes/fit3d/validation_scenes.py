@@ -33,9 +33,7 @@ class ValidationScenes:
         self.config, self.pack, self.card = config, pack, card
         self.views = views_of(pack, "val")
         self.targets, self.weights = lifted.of_views(self.views)
-        self.truth = DenseTruth(
-            pack, self.views, (self.targets.shape[2], self.targets.shape[3]), config.probe.depth_finer
-        )
+        self.truth = DenseTruth(pack, self.views, (self.targets.shape[2], self.targets.shape[3]), config.probe.finer)
 
     def metrics(self, encoder: DenseEncoder) -> dict[str, float]:
         """Of an encoder whose tokens are fine-tuned."""
@@ -43,7 +41,7 @@ class ValidationScenes:
         assert found.fine is not None
         both = DenseTokens(found.original, found.fine, found.whole)
         dense = self._probed(assembled(both, self.config.assembly), found.whole)
-        fine = self._probed(found.fine, found.whole)
+        fine = self._probed(found.fine, found.whole, labels_alone=True)
         original, lift = self._before(found)
         loss = masked_map_loss(found.fine, self.targets, self.weights, self.config.tuning.loss)
         metrics = {
@@ -64,15 +62,17 @@ class ValidationScenes:
         if self._constant is None:
             self._constant = (
                 self._probed(found.original, found.whole),
-                self._probed(self.targets, found.whole),
+                self._probed(self.targets, found.whole, labels_alone=True),
             )
         return self._constant
 
     _constant: tuple[DenseAnswer, DenseAnswer] | None = None
 
-    def _probed(self, tokens: Tensor, whole: Tensor) -> DenseAnswer:
-        answers = [probed((tokens, whole), self.truth, fold, self.config.probe, (0,)) for fold in self._folds]
-        return joined(answers)
+    def _probed(self, tokens: Tensor, whole: Tensor, labels_alone: bool = False) -> DenseAnswer:
+        alone, both = labels_alone and bool(self.pack.classes), (tokens, whole)
+        return joined(
+            [probed(both, self.truth, fold, self.config.probe, (0,), labels_alone=alone) for fold in self._folds]
+        )
 
     @cached_property
     def _folds(self) -> list[tuple[Chosen, Chosen]]:
