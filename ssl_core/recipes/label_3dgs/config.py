@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from ssl_core.config import Config
 from ssl_core.config_roles import LIVE
+from ssl_core.evaluation.dense_probes import DenseProbeConfig
 from ssl_core.losses.label_field import LabelLossKind
 from ssl_core.render.densify import DensifyConfig
 from ssl_core.render.scene_fit_config import SceneFitConfig
@@ -39,7 +40,17 @@ class FolderTeacher(Config):
     )
 
 
-LabelTeacher = Annotated[OracleTeacher | FolderTeacher, Field(discriminator="kind")]
+class ProbeTeacher(Config):
+    """A linear probe over a dense encoder of ours, fitted on the labels of the pack's validation scenes."""
+
+    kind: Literal["probe"] = "probe"
+    folder: str = Field(min_length=1, description="a dense encoder, as `splatsweep pull` leaves it")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="of its encoder.safetensors")
+    probe: DenseProbeConfig = DenseProbeConfig()
+    seed: int = Field(default=0, ge=0, description="of the probe")
+
+
+LabelTeacher = Annotated[OracleTeacher | FolderTeacher | ProbeTeacher, Field(discriminator="kind")]
 
 
 class SceneTeacherConfig(Config):
@@ -111,7 +122,10 @@ class Label3dgsConfig(RecipeBase):
     )
     chunk: int = Field(default=1000, ge=1, description="iterations of an epoch")
     picture: int = Field(
-        default=64, ge=16, le=512, description="longer side of the picture that the exported program draws"
+        default=64,
+        ge=16,
+        le=512,
+        description="longer side of the picture that the exported program draws; less with many Gaussians",
     )
     device: str = "auto"
 
@@ -127,6 +141,8 @@ class Label3dgsConfig(RecipeBase):
                 return "labels of the scene" + ("" if oracle.is_truth else ", made worse")
             case FolderTeacher():
                 return "label maps of a teacher"
+            case ProbeTeacher():
+                return "labels of other scenes, by a linear probe"
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

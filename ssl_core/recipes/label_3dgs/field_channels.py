@@ -90,8 +90,9 @@ class FieldChannels:
         """Give the channels what the labels vote for, where the variant is that."""
         match self.config.variant:
             case VoteVariant():
+                shares, _ = self._votes(fit, cameras)
                 with torch.no_grad():
-                    fit.channels.copy_(self._votes(fit, cameras)[0])
+                    fit.channels.copy_(shares)
             case _:
                 pass
 

@@ -1,5 +1,6 @@
 """A scene field made of a fit: its card, and the module that draws."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,13 @@ from torch import Tensor
 from ssl_core.data.scene_pack import VOID, ScenePack
 from ssl_core.models.field_card import CameraNumbers, SceneFieldCard
 from ssl_core.models.gaussian_field import GaussianField, camera_vector
-from ssl_core.recipes.label_3dgs.config import FeatureVariant, FolderTeacher, Label3dgsConfig, OracleTeacher
+from ssl_core.recipes.label_3dgs.config import (
+    FeatureVariant,
+    FolderTeacher,
+    Label3dgsConfig,
+    OracleTeacher,
+    ProbeTeacher,
+)
 from ssl_core.recipes.label_3dgs.field_channels import FieldChannels
 from ssl_core.recipes.label_3dgs.teacher_labels import Pixels, TeacherLabels
 from ssl_core.render.scene_fit import Fit
@@ -18,6 +25,9 @@ from ssl_core.render.scene_start import scene_extent
 from ssl_core.scenes.cameras import Camera
 
 EXAMPLES = 2
+MOST_WORK = 800_000_000
+"""Gaussians times pixels of the program's picture: it evaluates each at each, and is checked on 20 pictures."""
+LEAST_PICTURE = 16
 MAX_TEACHER_BYTES = 2**25
 """Of the teacher's labels of test views that a field holds: of so many views as fit."""
 
@@ -40,7 +50,7 @@ class FieldParts:
     def card(self, gaussians: int) -> SceneFieldCard:
         """Of a field of so many Gaussians."""
         config, cameras = self.config, self.cameras
-        size = _picture(cameras[0], config.picture)
+        size = _picture(cameras[0], min(config.picture, math.isqrt(MOST_WORK // gaussians)))
         held = self.teacher_maps()
         shape = np.max([each.shape for each in held.values()], axis=0).tolist() if held else [0, 0]
         variant = config.variant
@@ -130,7 +140,7 @@ def _stacked(maps: Sequence[Pixels], size: tuple[int, int]) -> Pixels:
 
 def _picture(camera: Camera, longer: int) -> tuple[int, int]:
     """Width and height with the camera's shape, not larger than its picture."""
-    share = min(1.0, longer / max(camera.width, camera.height))
+    share = min(1.0, max(LEAST_PICTURE, longer) / max(camera.width, camera.height))
     width, height = (max(4, round(share * side)) for side in (camera.width, camera.height))
     return width, height
 
@@ -152,3 +162,5 @@ def _said(config: Label3dgsConfig) -> str:
             )
         case FolderTeacher():
             return "label maps of a teacher, as they lay in a folder"
+        case ProbeTeacher():
+            return "a linear probe over a dense encoder, fitted on labels of the pack's validation scenes"

@@ -19,7 +19,14 @@ from ssl_core.config import parse_json
 from ssl_core.data.scene_pack import VOID, SceneClass, ScenePack, ViewSplit
 from ssl_core.errors import InfeasibleError
 from ssl_core.packing.label_maps import CLASSES, ENDINGS, LabelClasses, decode_labels, read_classes
-from ssl_core.recipes.label_3dgs.config import FolderTeacher, Label3dgsConfig, OracleTeacher, SceneTeacherConfig
+from ssl_core.recipes.label_3dgs.config import (
+    FolderTeacher,
+    Label3dgsConfig,
+    OracleTeacher,
+    ProbeTeacher,
+    SceneTeacherConfig,
+)
+from ssl_core.recipes.label_3dgs.probe_teacher import check_probe, probe_labels
 from ssl_core.training.contract import Stage
 from ssl_core.training.stage_progress import tell_stage
 
@@ -76,6 +83,8 @@ def check_teacher(config: SceneTeacherConfig, pack: ScenePack) -> None:
                         f"{folder}: has no label map of any {split} view of scene '{pack.scenes[scene].name}' (views "
                         f"are called as {name!a}); name maps after their views, with .png or .npy"
                     )
+        case ProbeTeacher() as probe:
+            check_probe(probe, pack, scene)
         case _:
             assert_never(config.source)
 
@@ -95,6 +104,8 @@ def make_labels(config: Label3dgsConfig, pack: ScenePack, folder: Path, device: 
                 if file := _map_file(Path(place), pack, view):
                     found[view] = _read_map(file, known, pack, view)
                 tell_stage(done + 1, len(views))
+        case ProbeTeacher() as probe:
+            classes, found = pack.manifest.classes, probe_labels(probe, pack, np.array(views), device)
         case _:
             assert_never(teacher.source)
     save_file({str(view): torch.from_numpy(labels.copy()) for view, labels in found.items()}, folder / LABELS)

@@ -79,7 +79,10 @@ class FieldSession:
         self._best: dict[str, Tensor] = {}
 
     def run_epoch(self) -> dict[str, float]:
-        """Fit a chunk of iterations, then draw the validation views. Raises DivergedError."""
+        """Fit a chunk of iterations, then draw the validation views.
+
+        Raises DivergedError; InfeasibleError: no pixel of a validation view has a label.
+        """
         began = time.perf_counter()
         progress = self.fit.advance(self.config.chunk, self.channels.loss)
         ended = time.perf_counter()
@@ -89,6 +92,11 @@ class FieldSession:
         if self.channels.loss is not None:
             metrics["train/labels"] = float(progress.channel_losses.mean())
         metrics |= self._validate(field)
+        if SCORE not in metrics:
+            raise InfeasibleError(
+                f"no validation view of scene '{self.pack.scenes[self.scene].name}' of {self.pack.path} has a labelled "
+                "pixel, in the pack or of the teacher; label one, or hold out others"
+            )
         metrics["seconds/train"] = ended - began
         metrics["seconds/iteration"] = (ended - began) / max(1, len(progress.losses))
         metrics["seconds/validate"] = time.perf_counter() - ended

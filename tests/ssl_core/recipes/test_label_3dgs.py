@@ -12,12 +12,15 @@ from ssl_core.data.scene_pack import VOID, ScenePack
 from ssl_core.errors import CheckpointError, ConfigError, ImageError, InfeasibleError
 from ssl_core.evaluation.task import task_of
 from ssl_core.evaluation.task_contract import Context
+from ssl_core.models.bundle import WEIGHTS, save_bundle
+from ssl_core.models.weights_file import file_sha256
 from ssl_core.recipes.label_3dgs import LABEL_3DGS
 from ssl_core.recipes.label_3dgs.config import Label3dgsConfig, OracleTeacher
-from ssl_core.recipes.label_3dgs.teacher_labels import corrupted
+from ssl_core.recipes.label_3dgs.teacher_labels import TeacherLabels, corrupted
 from ssl_core.recipes.label_3dgs.trial import FieldSession
 from ssl_core.training.config import supervision_of_outputs
 from ssl_core.training.stages import Stages
+from tests.contracts.cards import DENSE
 from tests.small_rooms import small_rooms
 
 TINY = {"fit.iterations": 12, "chunk": 6, "start_points": 60, "fit.sh_degree": 0, "picture": 16}
@@ -155,6 +158,29 @@ def test_maps_that_do_not_fit_are_refused(opened, rooms, tmp_path, tiny_pack) ->
         opened(**asked)
     with pytest.raises(InfeasibleError, match="'attic': pack"):
         opened(**{"teacher.scene": "attic"})
+
+
+def test_a_dense_encoder_teaches_what_its_probe_says(tmp_path, monkeypatch) -> None:
+    """Fitted on another scene's labels; the scene that it was fitted on is refused, as are other weights."""
+    monkeypatch.setattr("ssl_core.models.bundle.export_program", lambda module, card, file: file.touch())
+    pack = small_rooms(tmp_path / "rooms", rooms=3, image_size=24)
+    card = DENSE.model_copy(update={"height": 24, "width": 24})
+    save_bundle(card.build(0), card, tmp_path / "dense", name="x", lineage={})
+    probe = {"kind": "probe", "folder": str(tmp_path / "dense"), "sha256": file_sha256(tmp_path / "dense" / WEIGHTS),
+             "probe": {"steps": 60}}  # fmt: skip
+    config = override(LABEL_3DGS.presets["quick"](), {**TINY, "teacher.source": probe})
+    stages = Stages(LABEL_3DGS, tmp_path / "derived")
+    maps = TeacherLabels.read(stages.made(config, pack)["teacher"]).maps
+    views = pack.views(scene=0).tolist()
+    assert sorted(maps) == views
+    right = np.mean([maps[view] == pack.labels(view) for view in views])
+    assert right > np.max(np.bincount(np.concatenate([pack.labels(view).ravel() for view in views]))) / (8 * 24 * 24)
+    session = stages.open(config, pack, 0)
+    assert session.run_epoch()["val/agreement"] > 0
+    with pytest.raises(InfeasibleError, match="is for validation"):
+        stages.check(override(config, {"teacher.scene": pack.scenes[2].name}), pack)
+    with pytest.raises(ConfigError, match=r"teacher\.source\.sha256"):
+        stages.open(override(config, {"teacher.source.sha256": "0" * 64}), pack, 0)
 
 
 def test_a_scene_without_labels_has_no_oracle(tmp_path) -> None:

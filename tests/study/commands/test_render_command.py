@@ -8,17 +8,24 @@ import pytest
 from PIL import Image
 
 from ssl_core.models.bundle import load_bundle, save_bundle
-from ssl_core.models.field_card import SceneFieldCard
 from ssl_core.scenes.cameras import orbit_cameras
 from ssl_core.scenes.scene_writers import write_transforms
 from study.commands.cli import main
 from tests.contracts.cards import FIELD, RECONSTRUCTOR
 
 
+@pytest.fixture(scope="module")
+def pulled(tmp_path_factory):
+    """Folders of a scene field, which brings no cameras, and of another model."""
+    folder = tmp_path_factory.mktemp("pulled")
+    for name, card in (("field", FIELD), ("other", RECONSTRUCTOR)):
+        save_bundle(card.build(1), card, folder / name, name=name, lineage={})
+    return folder
+
+
 @pytest.fixture
 def ran(tmp_path, monkeypatch, capsys):
-    """The command in this process; standard output, or the error's line. Programs, which take seconds, are not made."""
-    monkeypatch.setattr("ssl_core.models.bundle.export_program", lambda module, card, file: file.touch())
+    """The command in this process; standard output, or the error's line."""
     monkeypatch.chdir(tmp_path)
 
     def run(*words: str) -> str:
@@ -33,13 +40,12 @@ def ran(tmp_path, monkeypatch, capsys):
     return run
 
 
-def test_a_path_of_cameras_becomes_pictures_depth_labels_and_a_video(ran, tmp_path) -> None:
-    save_bundle(FIELD.build(1), FIELD, tmp_path / "field", name="room", lineage={})
+def test_a_path_of_cameras_becomes_pictures_depth_labels_and_a_video(ran, pulled, tmp_path) -> None:
     cameras = orbit_cameras(3, 20, radius=1.0)
     write_transforms(tmp_path / "path.json", ["a.png", "b.png", "c.png"], cameras)
-    told = json.loads(ran("field", "--path", "path.json", "--to", "out", "--ply", "--json"))
+    told = json.loads(ran(str(pulled / "field"), "--path", "path.json", "--to", "out", "--ply", "--json"))
     assert (told["views"], told["classes"]) == (3, ["wall", "chair"])
-    field = load_bundle(tmp_path / "field")
+    field = load_bundle(pulled / "field")
     for name, camera in zip("abc", cameras, strict=True):
         drawn = field.draw(camera)
         image = np.asarray(Image.open(tmp_path / f"out/rgb/{name}.png"))
@@ -56,15 +62,12 @@ def test_a_path_of_cameras_becomes_pictures_depth_labels_and_a_video(ran, tmp_pa
     assert (tmp_path / "out/field/field.ply").is_file()
 
 
-def test_what_cannot_be_drawn_is_said_in_a_line(ran, tmp_path) -> None:
-    bare = SceneFieldCard(gaussians=5)
-    save_bundle(bare.build(0), bare, tmp_path / "field", name="x", lineage={})
-    save_bundle(RECONSTRUCTOR.build(0), RECONSTRUCTOR, tmp_path / "other", name="y", lineage={})
-    for words, text in (
-        (("field", "--to", "out"), "brings no cameras of its own"),
-        (("other", "--to", "out"), "name a scene field"),
-        (("field", "--to", "out", "--path", "nothing.json"), "no such camera file"),
+def test_what_cannot_be_drawn_is_said_in_a_line(ran, pulled) -> None:
+    for model, words, text in (
+        ("field", (), "brings no cameras of its own"),
+        ("other", (), "name a scene field"),
+        ("field", ("--path", "nothing.json"), "no such camera file"),
     ):
-        said = ran(*words)
+        said = ran(str(pulled / model), "--to", "out", *words)
         assert text in said
         assert said.count("\n") == 1
