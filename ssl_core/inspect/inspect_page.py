@@ -11,7 +11,7 @@ from ssl_core.inspect import html_page as html
 from ssl_core.inspect.charts import WIDTH, box_plots, histogram, plan
 from ssl_core.inspect.gaussian_facts import shape_rows
 from ssl_core.inspect.notes import note_lines
-from ssl_core.inspect.scene_facts import place_rows
+from ssl_core.inspect.scene_facts import content_lines, place_rows
 from ssl_core.scenes.cameras import CameraScene
 
 if TYPE_CHECKING:  # the renderer brings torch
@@ -202,7 +202,7 @@ def file_page(facts: Mapping[str, Any], pictures: Sequence[str] = ()) -> str:
 
 
 def scene_page(scene: CameraScene, facts: Mapping[str, Any], pictures: Sequence[tuple[str, str]] = ()) -> str:
-    """The page of `scene_inspect.describe_scene`'s facts; pictures are (data URI, name)."""
+    """The page of the facts of `describe_scene` or `describe_scene_pack`; pictures are (data URI, name)."""
     head = [
         (f"{facts['views']:,}", f"views, {facts['format']}"),
         (f"{facts['images_found']:,}", "with their image"),
@@ -212,7 +212,13 @@ def scene_page(scene: CameraScene, facts: Mapping[str, Any], pictures: Sequence[
     if facts["points"] is not None:
         head.append((f"{facts['points']['count']:,}", "sparse points"))
     splits = ", ".join(f"{name} {count}" for name, count in facts["splits"].items()) or "none named"
-    about = [("splits", splits), *place_rows(facts), *(("note", text) for text in facts["notes"])]
+    content = content_lines(facts) if "scenes" in facts else []
+    about = [
+        ("splits", splits),
+        *(("content", text) for text in content),
+        *place_rows(facts),
+        *(("note", text) for text in facts["notes"]),
+    ]
     charts = [_plan(scene, title, *axes) for title, axes in (("From above (z up)", (0, 1)), ("From the side", (0, 2)))]
     seen = "".join(html.picture(uri, 160, name) for uri, name in pictures)
     body = [

@@ -82,7 +82,7 @@ def format_scene_pack(facts: dict[str, Any]) -> str:
     """The same for people."""
     masks = "with masks" if facts["masks"] else "no masks"
     head = f"pack {facts['path']} (digest {facts['digest']}, {facts['bytes'] / 2**20:.1f} MiB)"
-    lines = [head, f"stored {facts['codec']}, {masks}", *_content_lines(facts), format_scene(facts)]
+    lines = [head, f"stored {facts['codec']}, {masks}", *content_lines(facts), format_scene(facts)]
     return "\n".join([*lines, *(f"refused {item['path']}: {item['reason']}" for item in facts["refused"][:SHOWN])])
 
 
@@ -105,7 +105,7 @@ def _share_without_depth(pack: ScenePack) -> float | None:
     return round(float(np.mean(unknown)), 5) if unknown else None
 
 
-def _content_lines(facts: Mapping[str, Any]) -> list[str]:
+def content_lines(facts: Mapping[str, Any]) -> list[str]:
     """Scenes, classes and depth, as far as there are any."""
     lines = []
     scenes = facts["scenes"]

@@ -97,12 +97,14 @@ def _scene_pack(pack: "ScenePack") -> Found:
     from ssl_core.inspect.scene_facts import describe_scene_pack, format_scene_pack
 
     facts = describe_scene_pack(pack)
-    pictures = ((pack.image(i), pack.manifest.views[i].name) for i in _spread(range(len(pack))))
-    return (
-        facts,
-        format_scene_pack(facts),
-        lambda thumbnails: _scene_page(pack.cameras_of(), facts, pictures, thumbnails),
-    )
+
+    def page(thumbnails: int) -> str:
+        from ssl_core.inspect.scene_pictures import view_pictures
+
+        pictures = (each for i in _spread(range(len(pack))) for each in view_pictures(pack, i))
+        return _scene_page(pack.cameras_of(), facts, pictures, thumbnails)
+
+    return facts, format_scene_pack(facts), page
 
 
 def _scene(path: Path) -> Found:

@@ -219,6 +219,7 @@ def test_drawn_depth_is_noted_and_left_out(tmp_path):
     assert any("8 bits a channel" in note for note in pack.manifest.notes)
 
 
+@pytest.mark.slow  # decodes 27 large photographs
 def test_real_captures_become_packs(shared_data, tmp_path):
     """COLMAP's fox with an estimated depth of 8 bits, and a Blender set whose names lack folder and ending."""
     root = shared_data / "scenes"

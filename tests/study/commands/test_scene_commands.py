@@ -32,7 +32,9 @@ def test_rooms_are_made_packed_and_looked_at(tmp_path):
     text = run("inspect", tmp_path / "pack", "--html", tmp_path / "page.html")
     assert "3 scenes (train 2, test 1)" in text
     assert "13 classes: " in text
-    assert (tmp_path / "page.html").read_text().count("data:image") >= 12
+    page = (tmp_path / "page.html").read_text()
+    assert page.count("data:image") >= 3 * 12, "photograph, labels and depth of each view"
+    assert "3 scenes (train 2, test 1)" in page
     with pytest.raises(ConfigError, match="downscale"):
         run("pack", "--scene", folders[0], "--out", tmp_path / "other", "--downscale", 3)
     with pytest.raises(ConfigError, match="give one of them"):
