@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Name = Literal[
     "trials", "engine", "tracking", "suggestions", "search", "planning", "gpu-packing",
     "rasteriser", "backbones", "input", "extraction", "evaluations", "packing", "splatting",
+    "scene-fit",
 ]  # fmt: skip
 NAMES: tuple[Name, ...] = get_args(Name)
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "BENCHMARKS.md"
@@ -92,6 +93,8 @@ def measure(name: Name, quick: bool) -> "Section":
             from benchmarks import packing as chosen
         case "splatting":
             from benchmarks import splatting as chosen
+        case "scene-fit":
+            from benchmarks import scene_fit as chosen
         case _:
             assert_never(name)
     return chosen.measure(quick)

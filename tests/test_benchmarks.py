@@ -18,6 +18,7 @@ from benchmarks import (
     packing,
     page,
     rasteriser,
+    scene_fit,
     search,
     splatting,
     trials,
@@ -107,6 +108,11 @@ def test_a_measurement_runs(module) -> None:
     assert found.tables[0].header[0] in ("what", "objects")
     assert found.shows.endswith(".")
     assert found.baseline.endswith(".")
+
+
+@pytest.mark.slow  # a teacher is loaded
+def test_the_fit_of_scenes_is_measured() -> None:
+    test_a_measurement_runs(scene_fit)
 
 
 @pytest.mark.slow  # exports two encoders and starts four processes

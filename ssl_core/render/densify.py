@@ -48,7 +48,10 @@ class DensifyConfig(Config):
     )
     reset_opacity_every: int = Field(default=3000, ge=1)
     every_at_least: int = Field(
-        default=25, ge=1, description="true iterations, not scaled: a pull is a mean over pictures, which takes some"
+        default=50, ge=1, description="true iterations, not scaled: a pull is a mean over pictures, which takes some"
+    )
+    after_at_least: int = Field(
+        default=100, ge=0, description="true iterations, not scaled: at first everything is pulled at"
     )
     reset_at_least: int = Field(
         default=300, ge=1, description="true iterations, not scaled: opacities need some to come back"

@@ -18,6 +18,7 @@ from ssl_core.errors import CheckpointError, DataError, DivergedError
 from ssl_core.gaussians.gaussian_cloud import GaussianCloud
 from ssl_core.losses.photometric import photometric_loss, psnr
 from ssl_core.render.adam import Adam
+from ssl_core.render.channel_parameters import ChannelParameters
 from ssl_core.render.densify import Pulls, densified
 from ssl_core.render.gaussian_raster import ChannelRendering, render_channels
 from ssl_core.render.gaussian_table import OPACITY, XYZ, cloud_of, table_of, tensors_of
@@ -75,7 +76,8 @@ class Fit:
         views: what to look like.
         points: where to begin; None: at random ones, see `random_points`.
         channels: how many numbers each Gaussian carries besides colour.
-        decoder: what a channel loss passes the channels' picture through; trained along, and part of the state.
+        decoder: what a channel loss passes the channels' picture through; trained along, and part of the state. It
+            has no buffers.
         seed: of order, start and splits.
         device: where everything happens.
 
@@ -97,8 +99,6 @@ class Fit:
         self.schedule = FitSchedule(config)
         self.extent = scene_extent(views.cameras)
         self.iteration = 0
-        self.channel_iteration = 0
-        self.decoder = decoder
         self._cameras = list(views.cameras)
         self._images = [torch.tensor(image, device=device) for image in views.images]
         masks = views.masks if views.masks is not None else [None] * len(self._images)
@@ -107,9 +107,17 @@ class Fit:
         start = points if points is not None else random_points(views.cameras, config.random_points, rng)
         table = table_of(starting_gaussians(start, config.sh_degree), device)
         self._geometry = Adam(table, self._rates(table.shape[1]))
-        self._channels = self._channel_table(len(table), channels)
-        self._decoder = [] if decoder is None else self._decoder_optimisers(decoder)
+        self.begin_channels(channels, decoder)
         self._pulls = Pulls.none(len(table), self.device)
+
+    def begin_channels(self, channels: int, decoder: nn.Module | None = None) -> None:
+        """Other channels and another decoder, from their start, on the Gaussians that there are.
+
+        Fits of the same views share their Gaussians so: fitted once without channels, saved, loaded and begun on.
+        """
+        self.channel_iteration = 0
+        rng = np.random.default_rng([self.seed, _START, 1])
+        self._channels = ChannelParameters((len(self), channels), decoder, self.config, rng, self.device)
 
     def advance(self, iterations: int, channel_loss: ChannelLoss | None = None) -> FitProgress:
         """Go on by some iterations, not beyond the config's.
@@ -122,7 +130,7 @@ class Fit:
         iterations = min(iterations, self.config.iterations - self.iteration)
         losses = np.zeros((2, max(0, iterations)), dtype=np.float32)
         for i in range(iterations):
-            losses[:, i] = self._step(self._view(self.iteration, _ORDER), channel_loss)
+            losses[:, i] = self._step(self.view_at(self.iteration), channel_loss)
         return FitProgress(losses[0], losses[1], len(self))
 
     def advance_channels(self, iterations: int, channel_loss: ChannelLoss) -> FitProgress:
@@ -133,16 +141,18 @@ class Fit:
         iterations = min(iterations, self.config.iterations - self.channel_iteration)
         losses = np.zeros(max(0, iterations), dtype=np.float32)
         for i in range(iterations):
-            view = self._view(self.channel_iteration, _CHANNEL_ORDER)
-            with torch.no_grad():
-                gaussians = self.gaussians()
-            drawn = self._draw(gaussians, self._cameras[view])
+            view = self.view_at(self.channel_iteration, _CHANNEL_ORDER)
+            drawn = self._draw(self.gaussians(), self._cameras[view])
             loss = channel_loss(view, drawn.channels)
             losses[i] = self._finite(loss)
-            leaves = [self.channels, *(each.parameters for each in self._decoder)]
-            self._move_channels(torch.autograd.grad(loss, leaves, allow_unused=True))
+            self._channels.move(torch.autograd.grad(loss, self._channels.leaves(), allow_unused=True))
             self.channel_iteration += 1
         return FitProgress(np.zeros_like(losses), losses, len(self))
+
+    def view_at(self, iteration: int, purpose: int = _ORDER) -> int:
+        """Index of the view that an iteration, counted from zero, looks at: all in random order, again and again."""
+        turn, place = divmod(iteration, len(self._cameras))
+        return int(np.random.default_rng([self.seed, purpose, turn]).permutation(len(self._cameras))[place])
 
     def __len__(self) -> int:
         return len(self._geometry.parameters)
@@ -150,7 +160,12 @@ class Fit:
     @property
     def channels(self) -> Tensor:
         """[N, C], a leaf of the gradient."""
-        return self._channels.parameters
+        return self._channels.values
+
+    @property
+    def decoder(self) -> nn.Module | None:
+        """The module that was given."""
+        return self._channels.decoder
 
     def gaussians(self) -> GaussianTensors:
         """What has been fitted so far, without gradient; views of what further iterations change in place."""
@@ -173,9 +188,9 @@ class Fit:
 
     def state(self) -> dict[str, Tensor]:
         """All that changes, as named tensors: another `Fit` of the same arguments goes on from it bit for bit."""
-        optimisers = {"geometry": self._geometry, "channels": self._channels}
-        optimisers |= {f"decoder.{i}": each for i, each in enumerate(self._decoder)}
-        state = {f"{name}.{key}": value for name, each in optimisers.items() for key, value in each.state().items()}
+        state = {
+            f"{name}.{key}": value for name, each in self._optimisers().items() for key, value in each.state().items()
+        }
         state |= {f"pulls.{key}": value for key, value in vars(self._pulls).items()}
         state |= {"iterations": torch.tensor([self.iteration, self.channel_iteration])}
         return {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
@@ -185,21 +200,22 @@ class Fit:
 
         Raises CheckpointError: it is of a fit with other columns, channels or decoder.
         """
-        optimisers = {"geometry": self._geometry, "channels": self._channels}
-        optimisers |= {f"decoder.{i}": each for i, each in enumerate(self._decoder)}
-        for name, each in optimisers.items():
-            found = state.get(f"{name}.parameters")
-            if found is None or found.shape[1:] != each.parameters.shape[1:]:
-                shape = None if found is None else list(found.shape)
+        own = self.state()
+        for name in sorted(own.keys() | state.keys()):
+            found, expected = (list(each[name].shape[1:]) if name in each else None for each in (state, own))
+            if found != expected:
                 raise CheckpointError(
-                    f"the state of the fit has {name} {shape}, this fit {list(each.parameters.shape)}; "
+                    f"the state of the fit has {name} with columns {found}, this fit {expected}; "
                     "resume with the settings that it was begun with"
                 )
-        for name, each in optimisers.items():
+        for name, each in self._optimisers().items():
             each.load({key: state[f"{name}.{key}"] for key in each.state()})
+        self._channels.give_to_decoder()
         self._pulls = Pulls(*(state[f"pulls.{key}"].to(self.device) for key in vars(self._pulls)))
         self.iteration, self.channel_iteration = state["iterations"].tolist()
-        self._give_to_decoder()
+
+    def _optimisers(self) -> dict[str, Adam]:
+        return {"geometry": self._geometry} | self._channels.optimisers()
 
     def _step(self, view: int, channel_loss: ChannelLoss | None) -> tuple[float, float]:
         """One iteration: photometric and channel loss before it."""
@@ -209,7 +225,7 @@ class Fit:
         loss = self._photometric(drawn.image, view)
         beside = torch.zeros(()) if channel_loss is None else channel_loss(view, drawn.channels)
         values = self._finite(loss), self._finite(beside)
-        leaves = [table, drawn.means, self.channels, *(each.parameters for each in self._decoder)]
+        leaves = [table, drawn.means, *self._channels.leaves()]
         total = loss if channel_loss is None else loss + beside
         of_table, of_means, *others = torch.autograd.grad(total, leaves, allow_unused=True)
         if self.schedule.gathers(self.iteration):
@@ -229,17 +245,11 @@ class Fit:
             if resets and self.config.defects.changed_step_lost:
                 of_table[:, OPACITY] = 0
             self._geometry.step(of_table)
-            self._move_channels(others)
+            self._channels.move(others)
         if changes:
             self._densify()
         if resets:
             self._reset_opacity()
-
-    def _move_channels(self, gradients: Sequence[Tensor | None]) -> None:
-        for optimiser, gradient in zip([self._channels, *self._decoder], gradients, strict=True):
-            if gradient is not None:
-                optimiser.step(gradient)
-        self._give_to_decoder()
 
     @torch.no_grad()
     def _densify(self) -> None:
@@ -252,7 +262,7 @@ class Fit:
             rng,
             large_go=self.schedule.removes_large(self.iteration),
         )
-        self._channels.replace_rows(change.kept, self.channels[change.parents])
+        self._channels.replace_rows(change.kept, change.parents)
         self._geometry.replace_rows(change.kept, change.added)
         self._pulls = Pulls.none(len(self), self.device)
         if len(self) == 0:
@@ -290,37 +300,13 @@ class Fit:
             raise DivergedError(f"the fit's loss is {value} at iteration {self.iteration}; lower its learning rates")
         return value
 
-    def _view(self, iteration: int, purpose: int) -> int:
-        """All views in random order, again and again."""
-        turn, place = divmod(iteration, len(self._cameras))
-        return int(np.random.default_rng([self.seed, purpose, turn]).permutation(len(self._cameras))[place])
-
     def _rates(self, columns: int) -> Tensor:
         """[D] learning rates of a table; those of centres are set each iteration."""
         config = self.config
         rates = [0.0] * 3 + [config.quaternion_lr] * 4 + [config.log_scale_lr] * 3 + [config.opacity_lr]
         rates += [config.sh_dc_lr] * 3
-        return torch.tensor(rates + [config.sh_rest_lr] * (columns - len(rates)), device=self.device)
-
-    def _channel_table(self, count: int, channels: int) -> Adam:
-        values = np.zeros((count, channels), dtype=np.float32)
-        if self.config.channel_start == "random":
-            values = np.random.default_rng([self.seed, _START, 1]).standard_normal(values.shape, dtype=np.float32)
-        rate = torch.tensor(self.config.channel_travel / self.config.iterations, device=self.device)
-        return Adam(torch.tensor(values, device=self.device).requires_grad_(), rate)
-
-    def _decoder_optimisers(self, decoder: nn.Module) -> list[Adam]:
-        rate = torch.tensor(self.config.decoder_travel / self.config.iterations, device=self.device)
-        return [Adam(parameter, rate) for parameter in decoder.to(self.device).parameters()]
-
-    @torch.no_grad()
-    def _give_to_decoder(self) -> None:
-        """A loaded state has parameters of its own."""
-        if self.decoder is not None:
-            for mine, optimiser in zip(self.decoder.parameters(), self._decoder, strict=True):
-                if mine is not optimiser.parameters:
-                    mine.copy_(optimiser.parameters)
-                    optimiser.parameters = mine
+        rates += [config.sh_rest_lr] * (columns - len(rates))
+        return config.rates * torch.tensor(rates, device=self.device)
 
 
 def _unit(pixels: Tensor) -> Tensor:

@@ -35,6 +35,11 @@ class SceneFitConfig(Config):
     dssim: float = Field(
         default=0.2, ge=0, le=1, description="share of 1 - SSIM in the loss, of absolute error the rest"
     )
+    rates: float = Field(
+        default=1.0,
+        gt=0,
+        description="learning rates of Gaussians times this; runs of some hundred iterations want 3",
+    )
     xyz_lr: float = Field(default=1.6e-4, gt=0, description="times the scene's extent, as the next one")
     final_xyz_lr: float = Field(default=1.6e-6, gt=0, description="reached exponentially")
     quaternion_lr: float = Field(default=1e-3, gt=0)
@@ -78,7 +83,7 @@ class FitSchedule:
         """Learning rate of centres, in extents."""
         passed = min(1.0, iteration / self.config.iterations)
         first, last = self.config.xyz_lr, self.config.final_xyz_lr
-        return float(first ** (1 - passed) * last**passed)
+        return float(self.config.rates * first ** (1 - passed) * last**passed)
 
     def gathers(self, iteration: int) -> bool:
         """Whether pulls at Gaussians are still noted."""
@@ -87,23 +92,22 @@ class FitSchedule:
     def densifies(self, iteration: int) -> bool:
         """Whether Gaussians are added and removed."""
         densify = self.config.densify
-        late_enough = iteration > densify.after * self.scale
-        return (
-            self.gathers(iteration)
-            and late_enough
-            and iteration % self._every(densify.every, densify.every_at_least) == 0
-        )
+        if not self.gathers(iteration) or iteration <= self._after():
+            return False
+        return iteration % self._every(densify.every, densify.every_at_least) == 0
 
     def resets_opacity(self, iteration: int) -> bool:
         """Whether opacities are cut down."""
-        densify = self.config.densify
-        first = round(densify.after * self.scale)
-        white = self.config.background == (1.0, 1.0, 1.0)
-        return self.gathers(iteration) and (iteration % self._reset_every() == 0 or (white and iteration == first))
+        first = self.config.background == (1.0, 1.0, 1.0) and iteration == self._after()
+        return self.gathers(iteration) and (first or iteration % self._reset_every() == 0)
 
     def removes_large(self, iteration: int) -> bool:
         """Whether large Gaussians are removed among others."""
         return iteration > self._reset_every()
+
+    def _after(self) -> int:
+        densify = self.config.densify
+        return max(densify.after_at_least, round(densify.after * self.scale))
 
     def _reset_every(self) -> int:
         densify = self.config.densify

@@ -188,9 +188,10 @@ class _Composite(torch.autograd.Function):
         features, gaussian, *saved = ctx.saved_tensors
         basis, (gradient, channel_gradient) = _basis(features), gradients
         of_shape, of_features, of_channels = ctx.needs_input_grad[:3]
-        d_coefficients = features.new_zeros(len(gaussian), 6) if of_shape else None
-        d_features = torch.zeros_like(features) if of_features else None
-        d_channels = features.new_zeros(len(features), ctx.channels) if of_channels else None
+        d_coefficients = features.new_zeros(len(gaussian), 6) if of_shape and gradient is not None else None
+        d_features = torch.zeros_like(features) if of_features and gradient is not None else None
+        wanted = of_channels and channel_gradient is not None
+        d_channels = features.new_zeros(len(features), ctx.channels) if wanted else None
         for i, (members, pairs) in enumerate(ctx.bins.groups):
             alpha, weight = saved[2 * i : 2 * i + 2] if of_shape else (None, saved[i])
             ids = gaussian[pairs]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ssl_core.errors import MissingDependencyError
 from ssl_core.render import gaussian_raster
-from ssl_core.render.gaussian_raster import render_gaussians
+from ssl_core.render.gaussian_raster import render_channels, render_gaussians
 from ssl_core.render.gaussian_tensors import GaussianTensors
 from ssl_core.scenes.cameras import orbit_cameras
 
@@ -96,3 +96,28 @@ def test_gsplat_and_torch_agree(count: int, size: int) -> None:
     for name, a, b in zip(scene(1), *gradients, strict=True):
         assert torch.nn.functional.cosine_similarity(a.flatten(), b.flatten(), dim=0) > 0.9999, name
         assert (a - b).norm() < 5e-3 * a.norm(), name
+
+
+@pytest.mark.gpu
+@cuda
+@gsplat
+@pytest.mark.parametrize("count", [1, 3, 40, 130])
+def test_channels_agree_and_leave_the_geometry_alone(count: int) -> None:
+    """Whatever their number: they are drawn in chunks."""
+    camera = orbit_cameras(1, 64, elevations=(-20, 60))[0]
+    channels = torch.randn(2000, count, generator=torch.Generator().manual_seed(2)).cuda()
+    pictures, gradients = [], []
+    for backend in ("torch", "gsplat"):
+        leaves = {name: value.requires_grad_() for name, value in scene(2000, "cuda").items()}
+        leaf = channels.clone().requires_grad_()
+        drawn = render_channels(GaussianTensors(**leaves), leaf, camera, background=BACKGROUND, backend=backend)
+        loss = drawn.channels.square().sum()
+        found = torch.autograd.grad(loss, [leaf, *leaves.values()], allow_unused=True, retain_graph=True)
+        assert all(gradient is None for gradient in found[1:])
+        assert torch.autograd.grad(drawn.image.sum(), drawn.means)[0].reshape(-1, 2).shape == (2000, 2)
+        pictures.append(drawn.channels)
+        gradients.append(found[0])
+    error = (pictures[0] - pictures[1]).abs()
+    assert error.mean() < 1e-4
+    assert (error > 1e-2).float().mean() < 5e-3
+    assert (gradients[0] - gradients[1]).norm() < 1e-2 * gradients[0].norm()
