@@ -22,8 +22,8 @@ from ssl_core.models.dense_cards import DenseEncoderCard
 from ssl_core.models.dense_encoder import DenseEncoder, FineHead, FineNetwork, FineTokens, fine_tokens
 from ssl_core.models.dense_networks import DenseNetwork
 from ssl_core.recipes.fit3d.config import Fit3dConfig
-from ssl_core.recipes.fit3d.held_out import ValidationScenes
 from ssl_core.recipes.fit3d.lift_stage import LiftTargets
+from ssl_core.recipes.fit3d.validation_scenes import ValidationScenes
 from ssl_core.training.contract import Batch, LossTerms, ParameterGroup
 from ssl_core.training.loop import prefetched
 
