@@ -225,6 +225,7 @@ def register_trial(
     }
     if len(known) == len(outputs):
         return list(known.values())
+    say(f"registering trial {record.number}: {', '.join(recipe.model_name(output.name) for output in outputs)}")
     receipt = trial_receipt(record, plan.folder)
     folder = plan.folder / "trials" / f"{record.number:04d}"
     bundles = _export(opener, record, folder, _lineage(plan, record, run_id, [each.name for each in outputs]))
