@@ -160,6 +160,7 @@ def test_maps_that_do_not_fit_are_refused(opened, rooms, tmp_path, tiny_pack) ->
         opened(**{"teacher.scene": "attic"})
 
 
+@pytest.mark.slow
 def test_a_dense_encoder_teaches_what_its_probe_says(tmp_path, monkeypatch) -> None:
     """Fitted on another scene's labels; the scene that it was fitted on is refused, as are other weights."""
     monkeypatch.setattr("ssl_core.models.bundle.export_program", lambda module, card, file: file.touch())
@@ -174,7 +175,7 @@ def test_a_dense_encoder_teaches_what_its_probe_says(tmp_path, monkeypatch) -> N
     views = pack.views(scene=0).tolist()
     assert sorted(maps) == views
     right = np.mean([maps[view] == pack.labels(view) for view in views])
-    assert right > np.max(np.bincount(np.concatenate([pack.labels(view).ravel() for view in views]))) / (8 * 24 * 24)
+    assert right > 3 / len(pack.classes), "three times chance: the network is a random one"
     session = stages.open(config, pack, 0)
     assert session.run_epoch()["val/agreement"] > 0
     with pytest.raises(InfeasibleError, match="is for validation"):
