@@ -146,11 +146,15 @@ def probed(
                 depth.setdefault(name, []).append([each.get(name, np.nan) for each in errors])
     found = {name: np.array(values) for name, values in depth.items() if not np.isnan(values).all()}
     if not counts and not found:
-        raise InfeasibleError(
-            f"{truth.pack.path} has neither labels nor depth in the views that probes are fitted on and asked about; "
-            "pack scenes with label maps or depth"
-        )
+        raise _without_truth(truth)
     return DenseAnswer(np.stack(counts) if counts else None, found, heads[0])
+
+
+def _without_truth(truth: DenseTruth) -> InfeasibleError:
+    return InfeasibleError(
+        f"{truth.pack.path} has neither labels nor depth in the views that probes are fitted on and asked about; "
+        "pack scenes with label maps or depth"
+    )
 
 
 def _fitted(

@@ -12,7 +12,6 @@ from pydantic import Field, TypeAdapter
 from torch import Tensor, nn
 
 from ssl_core.config import Config
-from ssl_core.contracts import ImageContract
 from ssl_core.errors import ConfigError
 from ssl_core.models.build import Encoder
 from ssl_core.models.bundle import WEIGHTS, load_bundle, read_card, verify_checksums
@@ -40,7 +39,7 @@ class PackagedSource(Config):
     stride: Literal[4, 8, 16, 32] = 16
 
 
-class FileSource(Config):
+class WeightsSource(Config):
     """A vision transformer or a convolutional network of timm or torchvision with weights of a local file: what timm's
     `state_dict()` holds, also of DINOv2, CLIP, MAE, DeiT III."""
 
@@ -77,7 +76,7 @@ class OwnVitSource(Config):
     seed: int = Field(default=0, ge=0)
 
 
-DenseSource = Annotated[PackagedSource | FileSource | BundleSource | OwnVitSource, Field(discriminator="kind")]
+DenseSource = Annotated[PackagedSource | WeightsSource | BundleSource | OwnVitSource, Field(discriminator="kind")]
 
 _CHANNELS = {4: 24, 8: 40, 16: 112, 32: 320}
 """of EfficientNet-Lite0's maps, by stride"""
@@ -91,7 +90,7 @@ def source_card(source: DenseSource, size: tuple[int, int]) -> DenseEncoderCard:
         case PackagedSource(stride=stride):
             backbone: DenseBackbone = DenseMapConfig(stride=stride, channels=_CHANNELS[stride])
             return _imagenet(backbone, size)
-        case FileSource():
+        case WeightsSource():
             return DenseEncoderCard(
                 height=height, width=width, backbone=source.backbone, mean=source.mean, std=source.std
             )
@@ -115,7 +114,7 @@ def multiple_of(source: DenseSource) -> int:
     match source:
         case PackagedSource(stride=stride):
             return stride
-        case FileSource():
+        case WeightsSource():
             return source.backbone.multiple
         case BundleSource():
             card = read_card(Path(source.folder)).card
@@ -131,7 +130,7 @@ def source_supervision(source: DenseSource) -> str:
     match source:
         case PackagedSource():
             return supervision_of(PackagedTeacher())
-        case FileSource():
+        case WeightsSource():
             return "a network that was trained elsewhere"
         case BundleSource():
             return supervision_of(BundleTeacher(folder=source.folder, sha256=source.sha256))
@@ -154,7 +153,7 @@ def load_source(source: DenseSource, encoder: DenseEncoder, made: Path | None = 
     match source:
         case PackagedSource():
             _fill(network, encoder_network(build_teacher(PackagedTeacher())).state_dict(), "efficientnet_lite0")
-        case FileSource():
+        case WeightsSource():
             _fill(network, checked_state(Path(source.weights_file), source.sha256), source.weights_file)
         case BundleSource():
             loaded = _bundle(source)
@@ -191,7 +190,6 @@ def _bundle_card(source: BundleSource, size: tuple[int, int]) -> DenseEncoderCar
     if not isinstance(card, ImageEncoderCard):
         raise ConfigError(f"backbone.folder {source.folder} holds a {card.kind}; name an image or a dense encoder")
     contract = card.contract
-    assert isinstance(contract, ImageContract)
     with torch.no_grad():
         maps = map_of(encoder_network(card.build(0)).eval(), source.stride)(torch.zeros(1, 3, 64, 64))
     network = TypeAdapter(MapNetwork).validate_python(card.backbone.model_dump())

@@ -46,7 +46,8 @@ def decode_depth(content: bytes, file: Path, scale: float) -> NDArray[np.float32
         if units.dtype != np.uint16:
             raise ImageError(f"{file}: has 8 bits a channel, which say no distances; {_REMEDY}")
         values = units * scale
-    depth = values.astype(np.float32)
+    with np.errstate(over="ignore"):  # what overflows is refused
+        depth = values.astype(np.float32)
     if not (good := np.isfinite(depth) & (depth >= 0)).all():
         raise ImageError(
             f"{file}: {int((~good).sum()):,} pixels are NaN, infinite or negative; write 0 where the depth is unknown"

@@ -35,13 +35,14 @@ _VOID_IDS = (255, 65535)
 _MAX_BYTES = 2**20
 
 Pixels = NDArray[np.uint8]
+Name = Annotated[str, Field(min_length=1, max_length=100)]
 Channel = Annotated[int, Field(ge=0, le=255)]
 
 
 class ClassEntry(Config):
     """One class of a classes.json."""
 
-    name: Annotated[str, Field(min_length=1, max_length=100)]
+    name: Name
     id: Annotated[int, Field(ge=0, le=65535)] | None = None
     colour: tuple[Channel, Channel, Channel] | None = None
 
@@ -49,7 +50,7 @@ class ClassEntry(Config):
 class ClassFile(Config):
     """A classes.json."""
 
-    classes: tuple[ClassEntry | str, ...] = Field(min_length=1, max_length=10_000)
+    classes: tuple[ClassEntry | Name, ...] = Field(min_length=1, max_length=10_000)
 
 
 @dataclass(frozen=True, eq=False)

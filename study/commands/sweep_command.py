@@ -101,16 +101,24 @@ def _of_data(
     request: "Request", data: Path | None, meshes: Path | None, config: "PackConfig", tell: Say | None
 ) -> "Request":
     """The request with its pack, made if need be, and its name. Without `tell` a pack that is not there is not made."""
-    label = checked_name(request.name or (data or meshes or Path("sample")).resolve().name.removesuffix(".zip"))
+    scenes = _reads_scenes(request.space, request.overrides)
+    label = checked_name(request.name or _label(data, meshes, scenes=scenes))
     named = replace(request, name=study_name(request.name, request.space, label))
     _checked(request.space, request.trials, request.concurrency, request.overrides)  # before hours of splatting
     out = packs() / label
-    if tell is not None and _reads_scenes(request.space, request.overrides):
+    if tell is not None and scenes:
         _pack_scenes(data, meshes, label, out, tell)
     elif tell is not None:
         surfaces = meshes if config.surface_points is not None else None
         _pack(surfaces or _data(data, meshes, label, tell), out, config, tell)
     return replace(named, pack=out) if tell is not None or (out / "manifest.json").is_file() else named
+
+
+def _label(data: Path | None, meshes: Path | None, *, scenes: bool) -> str:
+    """What the pack is called: packs of objects and of rooms made of the same meshes lie side by side."""
+    place = data or meshes or Path("rooms" if scenes else "sample")
+    name = place.resolve().name.removesuffix(".zip")
+    return f"{name}-rooms" if scenes and meshes and not data else name
 
 
 def _reads_scenes(space: Path, overrides: Mapping[str, Any] | None) -> bool:

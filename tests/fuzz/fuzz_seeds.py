@@ -286,6 +286,57 @@ def pack_cases() -> list[Case]:
     return [case, _encoded(case)]
 
 
+def view_map_cases() -> list[Case]:
+    """Label maps of ids, of a palette and of colours, depth of 16 bits and of floats, and the classes."""
+    rng = np.random.default_rng(7)
+    places, units = rng.integers(0, 3, (5, 6)), rng.integers(0, 65536, (5, 6), dtype=np.uint16)
+    colours = np.array([[10, 20, 30], [200, 0, 5], [0, 0, 0]], np.uint8)
+    entries = [{"name": name, "id": 7 * i, "colour": colours[i].tolist()} for i, name in enumerate(("a", "b", "void"))]
+    palette = Image.fromarray((7 * places).astype(np.uint8))
+    palette.putpalette(rng.integers(0, 256, 768, dtype=np.uint8).tolist())
+    pictures = (Image.fromarray((7 * places).astype(np.uint16)), palette, Image.fromarray(colours[places]))
+    labels = [{"labels.png": _png(picture)} for picture in pictures] + [{"labels.npy": _npy(7 * places)}]
+    depth = [{"depth.png": _png(Image.fromarray(units))}, {"depth.npy": _npy(units / 7)}]
+    classes = json.dumps({"classes": entries}).encode()
+    return [{**maps, **depth[i % 2], "classes.json": classes} for i, maps in enumerate(labels)]
+
+
+def _png(image: Image.Image) -> bytes:
+    out = io.BytesIO()
+    image.save(out, "PNG")
+    return out.getvalue()
+
+
+def _npy(values: np.ndarray) -> bytes:
+    out = io.BytesIO()
+    np.save(out, values)
+    return out.getvalue()
+
+
+@cache
+def scene_pack_cases() -> list[Case]:
+    """Two scenes with labels, depth and masks."""
+    from ssl_core.data.scene_pack import ScenePackConfig
+    from ssl_core.packing.scene_writer import write_scene_pack
+
+    with tempfile.TemporaryDirectory() as folder:
+        scenes = [Path(folder) / name for name in ("a", "b")]
+        for scene in scenes:
+            files = {**json_camera_cases()[0], "classes.json": b'["wall", "chair"]'}
+            for i, name in enumerate(("a", "b", "c")):
+                maps = np.full((8, 8), i % 2, np.uint8)
+                files |= {
+                    f"images/{name}.png": _png(Image.fromarray(np.dstack([maps] * 3))),
+                    **{f"{kind}/{name}.png": _png(Image.fromarray(maps)) for kind in ("labels", "masks")},
+                    f"depth/{name}.png": _png(Image.fromarray(maps.astype(np.uint16))),
+                }
+            for name, content in files.items():
+                (scene / name).parent.mkdir(parents=True, exist_ok=True)
+                (scene / name).write_bytes(content)
+        made = write_scene_pack(scenes, Path(folder) / "pack", ScenePackConfig(), workers=1).path
+        return [{file.name: file.read_bytes() for file in made.iterdir() if file.name != "sources.json"}]
+
+
 def _encoded(case: Case) -> Case:
     """The same pack with its views as pictures."""
     pictures = []

@@ -109,6 +109,24 @@ def _pack(folder: Path) -> Any:
     return pack
 
 
+def _view_maps(folder: Path) -> Any:
+    from ssl_core.files.source import FileSource, read_bytes
+    from ssl_core.packing.depth_maps import decode_depth
+    from ssl_core.packing.label_maps import decode_labels, read_classes
+
+    classes = read_classes(folder / "classes.json")
+    files = {file.stem: file for file in folder.iterdir()}
+    labels, depth = (files.get(stem, folder / stem) for stem in ("labels", "depth"))
+    found = decode_labels(read_bytes(FileSource(labels), 2**20), labels, classes)
+    return found, decode_depth(read_bytes(FileSource(depth), 2**20), depth, 0.25), classes
+
+
+def _scene_pack(folder: Path) -> Any:
+    from ssl_core.data.scene_pack import ScenePack
+
+    return ScenePack.open(folder)
+
+
 _PLY = (PlyError, GaussianFileError, DataError)
 _FILE = (GaussianFileError, DataError)
 
@@ -127,5 +145,7 @@ TARGETS: dict[str, Target] = {
     "colmap": Target(seeds.colmap_cases, _scene, twins.check_scene, (CameraError,), 4),
     "zip data sets": Target(seeds.data_set_cases, _data_set, twins.check_data_set, (LayoutError,), 3),
     "split lists": Target(seeds.split_list_cases, _split_lists, twins.check_split_lists, (LayoutError,), 2),
+    "view maps": Target(seeds.view_map_cases, _view_maps, twins.check_view_maps, (DataError, ImageError, PackError), 2),
+    "scene packs": Target(seeds.scene_pack_cases, _scene_pack, twins.check_scene_pack, (PackError,), 2),
     "packs": Target(seeds.pack_cases, _pack, twins.check_pack, (PackError, ImageError), 3),
 }

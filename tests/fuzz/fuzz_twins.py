@@ -447,6 +447,50 @@ def check_split_lists(folder: Path, found: Any) -> None:
             raise WrongAnswerError(f"{item.gaussians} is outside")
 
 
+def check_view_maps(folder: Path, found: Any) -> None:
+    """Labels say what a plain reading of the file says, pixel by pixel; depth is finite and not negative."""
+    labels, depth, classes = found
+    entries = json.loads((folder / "classes.json").read_text())
+    entries = entries["classes"] if isinstance(entries, dict) else entries
+    entries = [{"name": entry} if isinstance(entry, str) else entry for entry in entries]
+    kept = [e["name"] for e in entries if e["name"].lower() not in ("void", "unlabelled", "unlabeled", "ignore")]
+    if [each.name for each in classes.classes] != kept:
+        raise WrongAnswerError(f"classes are {classes.classes}, the file says {kept}")
+    (file,) = (each for each in folder.iterdir() if each.stem == "labels")
+    stored = np.load(file, allow_pickle=False) if file.suffix == ".npy" else np.asarray(Image.open(file))
+    numbers = {255: 255, 65535: 255} if stored.ndim == 2 else {}
+    for place, entry in enumerate(entries):
+        number = kept.index(entry["name"]) if entry["name"] in kept else 255
+        if stored.ndim == 2:
+            numbers[place if entry.get("id") is None else int(entry["id"])] = number
+        elif entry.get("colour") is not None:
+            numbers[tuple(map(int, entry["colour"]))] = number
+    for place in np.ndindex(labels.shape):
+        value = int(stored[place]) if stored.ndim == 2 else tuple(map(int, stored[place][:3]))
+        if int(labels[place]) != numbers[value]:
+            raise WrongAnswerError(f"label at {place} is {labels[place]}, the file says {numbers[value]}")
+    if not (np.isfinite(depth).all() and (depth >= 0).all()):
+        raise WrongAnswerError("depth is not finite")
+
+
+def check_scene_pack(folder: Path, pack: Any) -> None:
+    """Everything that the manifest promises can be read."""
+    raw = json.loads((folder / "manifest.json").read_text())
+    if len(pack) != len(raw["views"]):
+        raise WrongAnswerError(f"{len(pack)} views of {len(raw['views'])}")
+    for i, view in enumerate(raw["views"]):
+        shape = (int(view["height"]), int(view["width"]))
+        if pack.image(i).shape != (*shape, 3):
+            raise WrongAnswerError(f"view {i} is {pack.image(i).shape}")
+        for values in (pack.mask(i), pack.labels(i), pack.depth(i)):
+            if values is not None and values.shape != shape:
+                raise WrongAnswerError(f"a map of view {i} is {values.shape}")
+    rows = sum(0 if (points := pack.points_of(i)) is None else len(points) for i in range(len(pack.scenes)))
+    same("views", sorted(i for n in range(len(pack.scenes)) for i in pack.views(scene=n)), list(range(len(pack))))
+    if (folder / "points_xyz.npy").is_file() and "points_xyz.npy" in raw["files"]:
+        same("points", rows, len(np.load(folder / "points_xyz.npy", allow_pickle=False)))
+
+
 def check_pack(folder: Path, pack: Any) -> None:
     """Everything that the manifest promises can be read, and rows are where it says."""
     raw = json.loads((folder / "manifest.json").read_text())

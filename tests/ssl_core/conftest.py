@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from plyfile import PlyData, PlyElement
 
+from ssl_core.data.scene_pack import ScenePack
 from ssl_core.gaussians.gaussian_cloud import SH_REST, GaussianCloud
+from tests.small_rooms import small_rooms
 
 
 def random_cloud(n: int = 6, degree: int = 3, seed: int = 0) -> GaussianCloud:
@@ -80,3 +82,9 @@ def same() -> Callable[[GaussianCloud, GaussianCloud], bool]:
 def scratch(tmp_path_factory) -> Path:
     """One folder for property tests, which may not use a folder per test."""
     return tmp_path_factory.mktemp("scratch")
+
+
+@pytest.fixture(scope="session")
+def room_pack(tmp_path_factory: pytest.TempPathFactory) -> ScenePack:
+    """Three rooms of eight views with labels and depth: one each for training, test and val."""
+    return small_rooms(tmp_path_factory.mktemp("rooms"))

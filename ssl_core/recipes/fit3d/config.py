@@ -101,7 +101,9 @@ class Fit3dConfig(RecipeConfig):
 
 def quick() -> Fit3dConfig:
     """Minutes on two cores: rooms of 64 to 128 pixels, EfficientNet-Lite0, features lifted in closed form."""
-    geometry = SceneFitConfig(iterations=200, sh_degree=0, densify=DensifyConfig(enabled=False), random_points=4000)
+    geometry = SceneFitConfig(
+        iterations=100, rates=3.0, sh_degree=0, densify=DensifyConfig(enabled=False), random_points=4000
+    )
     return Fit3dConfig(
         lift=LiftConfig(geometry=geometry),
         training=TrainingConfig(

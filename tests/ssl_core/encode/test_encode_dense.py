@@ -51,6 +51,7 @@ def test_a_loaded_model_gives_tokens_and_the_whole_image_s_vector(tmp_path: Path
         model.encode_dense(tmp_path / "none.png")
 
 
+@pytest.mark.slow
 def test_the_example_segments_a_photograph_with_the_program_alone(tmp_path: Path, monkeypatch, capsys) -> None:
     save_bundle(CARD.build(0).eval(), CARD, tmp_path / "model", name="a-dense", lineage={})
     load_bundle(tmp_path / "model")

@@ -23,15 +23,14 @@ from ssl_core.evaluation.dense_metrics import (
 )
 from ssl_core.evaluation.dense_probes import DenseProbeConfig, fit_depth, fit_segmentation, segmented
 from ssl_core.evaluation.view_consistency import agreement, shared_points
-from tests.small_rooms import small_rooms
 
 torch.set_num_threads(1)
-QUICK = DenseProbeConfig(steps=40, bins=8)
+QUICK = DenseProbeConfig(steps=25, bins=8)
 
 
-@pytest.fixture(scope="module")
-def pack(tmp_path_factory: pytest.TempPathFactory) -> ScenePack:
-    return small_rooms(tmp_path_factory.mktemp("rooms"))
+@pytest.fixture
+def pack(room_pack: ScenePack) -> ScenePack:
+    return room_pack
 
 
 def test_intersection_over_union_is_counted_pixel_by_pixel() -> None:

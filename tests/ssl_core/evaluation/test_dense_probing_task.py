@@ -16,7 +16,6 @@ from ssl_core.models.dense_encoder import HeadTuning
 from ssl_core.models.dense_networks import DenseMapConfig
 from ssl_core.models.small_cnn import SmallCnnConfig
 from ssl_core.packing.scene_writer import write_scene_pack
-from tests.small_rooms import small_rooms
 from tests.small_sets import write_scene
 
 torch.set_num_threads(1)
@@ -25,9 +24,9 @@ CARD = DenseEncoderCard(height=32, width=32, backbone=MAP, tuning=HeadTuning(hid
 ASKED = DenseProbingConfig(probe=DenseProbeConfig(steps=4, bins=4), probe_seeds=(0, 1), twin_seeds=(0,))
 
 
-@pytest.fixture(scope="module")
-def pack(tmp_path_factory: pytest.TempPathFactory) -> ScenePack:
-    return small_rooms(tmp_path_factory.mktemp("rooms"))
+@pytest.fixture
+def pack(room_pack: ScenePack) -> ScenePack:
+    return room_pack
 
 
 def test_a_fine_tuned_encoder_stands_beside_the_network_that_it_began_at(pack: ScenePack) -> None:
@@ -55,6 +54,13 @@ def test_a_fine_tuned_encoder_stands_beside_the_network_that_it_began_at(pack: S
     assert report.comparable(report)
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures take longer than all else."""
+    monkeypatch.setattr("ssl_core.evaluation.tasks.dense_probing.dense_pictures", lambda *_: {})
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_an_encoder_without_fine_tuned_tokens_stands_beside_untrained_networks(pack: ScenePack) -> None:
     card = CARD.original()
     report = evaluate_dense(card.build(7).eval(), card, pack, ASKED).report
@@ -62,6 +68,7 @@ def test_an_encoder_without_fine_tuned_tokens_stands_beside_untrained_networks(p
     assert report.baselines.keys() == {UNTRAINED}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_collapsed_and_non_finite_tokens_are_defects(pack: ScenePack) -> None:
     encoder = CARD.build(0).eval()
     assert isinstance(encoder.fine, nn.Module)

@@ -24,9 +24,9 @@ from ssl_core.models.dense_maps import cut_after, map_of
 from ssl_core.models.dense_networks import DenseMapConfig, DenseVitConfig
 from ssl_core.models.dense_sources import (
     BundleSource,
-    FileSource,
     OwnVitSource,
     PackagedSource,
+    WeightsSource,
     load_source,
     multiple_of,
     source_card,
@@ -151,7 +151,7 @@ def test_a_file_s_transformer_keeps_its_positions_in_its_own_size_and_is_checked
     square = DenseEncoderCard(height=32, width=32, backbone=VIT).build(3).eval()
     torch.save(square.original.network.state_dict(), tmp_path / "vit.pth")
     sha256 = file_sha256(tmp_path / "vit.pth")
-    source = FileSource(
+    source = WeightsSource(
         backbone=VIT, weights_file=str(tmp_path / "vit.pth"), sha256=sha256, mean=(0, 0, 0), std=(1, 1, 1)
     )
     assert multiple_of(source) == 8

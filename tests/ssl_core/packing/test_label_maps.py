@@ -92,6 +92,7 @@ def test_colours_need_a_palette_and_arrays_integers(tmp_path):
     [
         ("{", "is no list of classes"),
         ("[]", "is no list of classes"),
+        (json.dumps(["a" * 101]), "is no list of classes"),
         ('{"names": ["a"]}', "it has no list `classes`"),
         ('["a", "b", "a"]', "gives the name 'a' twice"),
         ('["a", {"name": "b", "id": 0}]', "gives the id 0 twice"),

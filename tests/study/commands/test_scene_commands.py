@@ -61,5 +61,6 @@ def test_a_study_of_scenes_without_data_makes_rooms(tmp_path, monkeypatch):
     request = _of_data(Request(space, "", None, None, None, {}), None, None, PackConfig(), told.append)
     assert ScenePack.open(request.pack).scenes_of("test") == (1,)
     assert told[0].startswith("furnished rooms at ")
+    assert Path(request.pack).name == "rooms", "the sample set of objects has a name of its own"
     again = _of_data(Request(space, "", None, None, None, {}), None, None, PackConfig(), told.append)
     assert ScenePack.open(again.pack).digest == ScenePack.open(request.pack).digest
