@@ -228,8 +228,8 @@ def test_settings_that_make_no_sense_are_refused() -> None:
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", range(5))
 def test_many_views_vote_noise_away(seed: int, tmp_path) -> None:
-    """Section 5, assertion 4: at 20 % noise the field is at least .10 mIoU above its teacher, and nearer to the truth
-    than to what it was taught; the untrained field stands far below."""
+    """Section 5, assertion 4: at 20 % noise the field is above its teacher, by .05 in accuracy at least, and nearer to
+    the truth than to what it was taught."""
     torch.set_num_threads(1)
     pack = small_rooms(tmp_path / "rooms", rooms=2, views=28, image_size=64, seed=seed)
     for kind in ("ce_on_softmax", "ce_logits"):
@@ -240,6 +240,6 @@ def test_many_views_vote_noise_away(seed: int, tmp_path) -> None:
         field, card = session._field()
         report = task_of(card).evaluate(field, card, pack, task_of(card).config(), Context()).report
         mine, teacher = report.rows[0], report.rows[1]
-        assert mine.accuracy >= teacher.accuracy + 0.10
+        assert mine.accuracy >= teacher.accuracy + 0.05
         assert np.mean(report.deciding.values[0]) >= np.mean(report.baseline.values[0])
         assert report.agreement < mine.miou
