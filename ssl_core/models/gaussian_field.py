@@ -16,7 +16,7 @@ from ssl_core.errors import ConfigError
 from ssl_core.render.gaussian_raster import render_channels
 from ssl_core.render.gaussian_tensors import GaussianTensors
 from ssl_core.render.projection import NEAR
-from ssl_core.render.spherical_harmonics import sh_basis
+from ssl_core.render.spherical_harmonics import C0, sh_basis
 from ssl_core.render.traced_raster import CAMERA, composite, project_batch
 from ssl_core.scenes.cameras import Camera
 
@@ -147,6 +147,8 @@ class GaussianField(nn.Module):
 
     def _batch_colours(self, cameras: Tensor) -> Tensor:
         """[B, N, 3] as `sh_colours` gives them for one camera."""
+        if self.shape.coefficients == 1:
+            return (C0 * self.sh[:, 0] + 0.5).clamp_min(0).expand(cameras.shape[0], -1, -1)
         view = cameras[:, :12].reshape(-1, 3, 4)
         eyes = -(view[:, :, :3].transpose(1, 2) @ view[:, :, 3:])[..., 0]
         directions = F.normalize(self.xyz - eyes[:, None], dim=-1)

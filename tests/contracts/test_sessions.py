@@ -39,11 +39,16 @@ def told(session: Session) -> dict[str, float]:
     return {name: value for name, value in session.run_epoch().items() if not name.startswith(CLOCK)}
 
 
-def weights(session: Session, folder: Path) -> dict[str, str]:
-    """Digest of what each output exports, without the program, which takes seconds to compile."""
+def without_programs(session: Session, folder: Path) -> dict[str, Path]:
+    """What it exports but for the programs, which take seconds to trace; the kit of recipes has them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ssl_core.models.bundle.export_program", lambda module, card, file: file.touch())
-        written = session.export(folder, {"study": "s"})
+        return dict(session.export(folder, {"study": "s"}))
+
+
+def weights(session: Session, folder: Path) -> dict[str, str]:
+    """Digest of what each output exports."""
+    written = without_programs(session, folder)
     return {name: hashlib.sha256((bundle / WEIGHTS).read_bytes()).hexdigest() for name, bundle in written.items()}
 
 
@@ -123,7 +128,7 @@ def test_each_output_is_exported_as_of_its_best_epoch(case: Case, tmp_path: Path
 def test_what_is_exported_has_its_outputs_card_and_loads(case: Case, tmp_path: Path) -> None:
     session = case.open()
     session.run_epoch()
-    written = session.export(tmp_path, {"study": "s"})
+    written = without_programs(session, tmp_path)
     assert set(written) == {output.name for output in case.recipe.outputs}
     for output in case.recipe.outputs:
         bundle = read_card(written[output.name])

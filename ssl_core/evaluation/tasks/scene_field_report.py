@@ -20,7 +20,7 @@ from ssl_core.evaluation.report import (
 )
 from ssl_core.evaluation.statistics import bootstrap_mean
 
-MODEL, TEACHER, UNTRAINED = "this model", "its teacher", "untrained"
+MODEL, TEACHER, UNTRAINED = "this model", "teacher", "untrained field"
 Against = Literal["true labels", "labels of the teacher", "colours"]
 """What decides is measured against: the pack's labels; where it has none, what the teacher says of the same views;
 colours alone where neither is there."""
@@ -103,7 +103,7 @@ class SceneFieldReport(Report):
 
     @property
     def headline_text(self) -> str:
-        """For example `mIoU 71.2 % over 8 test views (its teacher 55.0 %), PSNR 24.10 dB`."""
+        """For example `mIoU 71.2 % over 8 test views (teacher 55.0 %), PSNR 24.10 dB`."""
         if self.deciding is None or self.colours is None:
             return "no result: views hold NaN or infinity"
         seen = f"PSNR {psnr(-self.colours.mean):.2f} dB"

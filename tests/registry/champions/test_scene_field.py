@@ -30,6 +30,6 @@ def test_a_scene_field_becomes_champion_and_gives_way_to_a_better_one(store, lin
     run = store.client.get_run(champion.evaluation.run_id)
     assert run.data.metrics["scene_field/miou"] > 0.1
     card = (store.download(champion.name, champion.version, tmp_path) / "model_card.md").read_text()
-    assert "| view | PSNR | mIoU | untrained |" in card
+    assert "| view | PSNR | mIoU | untrained field |" in card
     assert "Gate: promoted. better than the champion" in card
     assert not promote(store, rooms, off, CONFIG).promoted

@@ -63,7 +63,7 @@ def test_labels_and_colours_are_measured_view_by_view_beside_the_teacher_and_unt
     assert report.agreement < report.rows[0].miou, "truth is nearer than what the noisy teacher says"
     assert report.defects == ()
     assert parse_report(report.to_json()) == report
-    assert report.headline_text.startswith(f"mIoU {100 * whole.miou:.1f} % over 4 test views (its teacher ")
+    assert report.headline_text.startswith(f"mIoU {100 * whole.miou:.1f} % over 4 test views (teacher ")
     assert "as plain 3DGS" in report.markdown()
     assert found.pictures["views.png"].startswith(b"\x89PNG")
     assert (told[-1].done, told[-1].total) == (8, 8)
