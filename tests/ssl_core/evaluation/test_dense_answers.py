@@ -15,13 +15,13 @@ from ssl_core.evaluation.dense_gains import depth_gain, iou_gain
 from ssl_core.evaluation.dense_metrics import (
     DEPTH_METRICS,
     class_ious,
-    confusion,
     depth_errors,
     mean_accuracy,
     mean_iou,
     pixel_accuracy,
 )
 from ssl_core.evaluation.dense_probes import DenseProbeConfig, fit_depth, fit_segmentation, segmented
+from ssl_core.evaluation.label_metrics import Confusion
 from ssl_core.evaluation.view_consistency import agreement, shared_points
 
 torch.set_num_threads(1)
@@ -38,7 +38,7 @@ def test_intersection_over_union_is_counted_pixel_by_pixel() -> None:
     truth = rng.integers(0, 4, size=(20, 30)).astype(np.uint8)
     told = np.where(rng.random(truth.shape) < 0.6, truth, rng.integers(0, 5, size=truth.shape))
     truth[:3] = VOID
-    counts = confusion(truth, told, 5)
+    counts = Confusion.of([(truth, told.astype(np.uint8))], 5).counts[:, :-1]
     known = truth != VOID
     assert counts.sum() == known.sum()
     ious, accuracies = [], []
