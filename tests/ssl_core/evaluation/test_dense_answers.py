@@ -25,7 +25,7 @@ from ssl_core.evaluation.label_metrics import Confusion
 from ssl_core.evaluation.view_consistency import agreement, shared_points
 
 torch.set_num_threads(1)
-QUICK = DenseProbeConfig(steps=25, bins=8)
+QUICK = DenseProbeConfig(steps=60, bins=8)
 
 
 @pytest.fixture
@@ -140,7 +140,7 @@ def test_what_tokens_say_decides_the_answer(pack: ScenePack) -> None:
     good = probed((oracle(pack, views, (16, 16)), whole), truth, (fit, ~fit), QUICK, (0,))
     noise = torch.randn(16, 14, 16, 16, generator=torch.Generator().manual_seed(0))
     bad = probed((noise, whole), truth, (fit, ~fit), QUICK, (0,))
-    assert good.score > bad.score + 0.15
+    assert good.score > bad.score + 0.1
     assert good.metrics()["rmse"] < bad.metrics()["rmse"]
     assert good.by_view.shape == (8,)
     scenes = scene_of(pack, views[8:])
