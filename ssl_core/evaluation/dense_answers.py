@@ -12,8 +12,7 @@ from ssl_core.errors import InfeasibleError
 from ssl_core.evaluation.dense_data import depth_grid, known_depth, label_grid
 from ssl_core.evaluation.dense_metrics import (
     DEPTH_METRICS,
-    Confusion,
-    confusion,
+    Counts,
     depth_errors,
     mean_accuracy,
     mean_iou,
@@ -28,6 +27,7 @@ from ssl_core.evaluation.dense_probes import (
     segmented,
     with_whole,
 )
+from ssl_core.evaluation.label_metrics import Confusion
 
 Chosen = NDArray[np.bool_]
 """[V] which of the views"""
@@ -75,7 +75,7 @@ class DenseAnswer:
     seed. None, or empty, where the pack has no such truth.
     """
 
-    counts: Confusion | None
+    counts: Counts | None
     depth: dict[str, NDArray[np.float64]]
     heads: tuple[LinearMap | None, DepthHead | None]
 
@@ -132,7 +132,7 @@ def probed(
     fit, test = chosen
     places = np.flatnonzero(test).tolist()
     both = with_whole(*tokens)
-    counts: list[Confusion] = []
+    counts: list[Counts] = []
     depth: dict[str, list[list[float]]] = {}
     heads: list[tuple[LinearMap | None, DepthHead | None]] = []
     for seed in seeds:
@@ -169,13 +169,13 @@ def _fitted(
     return head, fit_depth(both[fit], depth[fit], config, seed)
 
 
-def _counted(head: LinearMap, tokens: Tensor, truth: DenseTruth, place: int) -> Confusion:
+def _counted(head: LinearMap, tokens: Tensor, truth: DenseTruth, place: int) -> Counts:
     labels = truth.pack.labels(truth.view(place))
     classes = len(truth.pack.classes)
     if labels is None:
         return np.zeros((classes, classes), np.int64)
-    found = segmented(head, tokens[place : place + 1], (labels.shape[0], labels.shape[1]))[0].numpy()
-    return confusion(labels, found, classes)
+    found = segmented(head, tokens[place : place + 1], (labels.shape[0], labels.shape[1]))[0].numpy().astype(np.uint8)
+    return Confusion.of([(labels, found)], classes).counts[:, :-1]
 
 
 def _depth_errors(head: DepthHead, tokens: Tensor, truth: DenseTruth, place: int) -> dict[str, float]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssl_core.evaluation.dense_answers import DenseAnswer
-from ssl_core.evaluation.dense_metrics import Confusion, mean_iou
+from ssl_core.evaluation.dense_metrics import Counts, mean_iou
 from ssl_core.evaluation.statistics import Interval
 
 RESAMPLES = 1000
@@ -34,7 +34,7 @@ def depth_gain(mine: DenseAnswer, other: DenseAnswer, scenes: NDArray[np.int64],
     return _interval(values, len(np.unique(scenes)), confidence)
 
 
-def _ious(counts: Confusion, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+def _ious(counts: Counts, weights: NDArray[np.float64]) -> NDArray[np.float64]:
     """[resamples]."""
     seeds, views, classes, _ = counts.shape
     found = []

@@ -1,4 +1,4 @@
-"""Numbers of label maps and depth maps beside the truth.
+"""Numbers of many label maps at once, and of depth maps beside the truth.
 
 Segmentation: intersection over union of a class is TP / (TP + FP + FN); mIoU and mAcc are means over the classes that
 the truth has, aAcc is the share of right pixels (Long, Shelhamer, Darrell, CVPR 2015, section 5). Depth: Eigen,
@@ -8,40 +8,31 @@ Puhrsch, Fergus, NeurIPS 2014, each image by itself.
 import numpy as np
 from numpy.typing import NDArray
 
-from ssl_core.data.scene_pack import VOID
-
-Confusion = NDArray[np.int64]
+Counts = NDArray[np.int64]
 """[..., classes, classes]: pixels of the row's class that were given the column's"""
 DEPTH_METRICS = ("rmse", "abs_rel", "delta_1", "delta_2", "delta_3", "log_10", "rmse_log", "silog", "sq_rel")
 
 
-def confusion(truth: NDArray[np.uint8], predicted: NDArray[np.int64], classes: int) -> Confusion:
-    """[classes, classes] of two maps of equal shape; void in the truth does not count."""
-    known = truth != VOID
-    pairs = truth[known].astype(np.int64) * classes + predicted[known]
-    return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes).astype(np.int64)
-
-
-def class_ious(counts: Confusion) -> NDArray[np.float64]:
+def class_ious(counts: Counts) -> NDArray[np.float64]:
     """[..., classes] of [..., classes, classes]; NaN for a class that the truth lacks."""
     right = np.diagonal(counts, axis1=-2, axis2=-1).astype(np.float64)
     there, told = counts.sum(-1), counts.sum(-2)
     return np.where(there > 0, right / np.maximum(there + told - right, 1), np.nan)
 
 
-def mean_iou(counts: Confusion) -> NDArray[np.float64]:
+def mean_iou(counts: Counts) -> NDArray[np.float64]:
     """[...] over the classes that the truth has; NaN where it has none."""
     return _mean(class_ious(counts))
 
 
-def mean_accuracy(counts: Confusion) -> NDArray[np.float64]:
+def mean_accuracy(counts: Counts) -> NDArray[np.float64]:
     """[...] mean over classes of the share of their pixels that were right."""
     there = counts.sum(-1)
     right = np.diagonal(counts, axis1=-2, axis2=-1)
     return _mean(np.where(there > 0, right / np.maximum(there, 1), np.nan))
 
 
-def pixel_accuracy(counts: Confusion) -> NDArray[np.float64]:
+def pixel_accuracy(counts: Counts) -> NDArray[np.float64]:
     """[...] share of right pixels."""
     right = np.trace(counts, axis1=-2, axis2=-1)
     shares: NDArray[np.float64] = right / np.maximum(counts.sum((-2, -1)), 1)

@@ -43,7 +43,7 @@ def test_a_fine_tuned_encoder_stands_beside_the_network_that_it_began_at(pack: S
     assert report.deciding is not None
     assert report.baseline is not None
     assert report.deciding.shape == report.baseline.shape == (1, 8)
-    assert report.deciding.measure == "iou"
+    assert report.deciding.measure == "mean iou"
     assert not report.defects
     assert len(report.scenes) == 1
     assert found.pictures["dense.png"].startswith(b"\x89PNG")
