@@ -39,6 +39,9 @@ SMALL = {
     "networks.image_size": SIZE,
     "networks.num_points": POINTS,
     "networks.width": 0.1,
+    "networks.mirror": "none",
+    "data.flip": False,
+    "poses.source": "network",
     "poses.candidates": 2,
     "training.batch_size": 4,
     "training.epochs": 1,
@@ -90,9 +93,9 @@ def orbit(pack: Pack) -> CameraPack:
     return CameraPack(pack, orbit_cameras(len(pack.views), SIZE))
 
 
-def trial(pack: Pack, neighbours: Path | None = None, **values: Any) -> ImageToPointsTrial:
+def trial(pack: Pack, stages: Mapping[str, Path] | None = None, **values: Any) -> ImageToPointsTrial:
     torch.set_num_threads(1)
-    return ImageToPointsTrial(config(**values), pack, neighbours, 3, CPU)
+    return ImageToPointsTrial(config(**values), pack, stages or {}, 3, CPU)
 
 
 def first_losses(one: ImageToPointsTrial) -> Mapping[str, LossTerms]:
@@ -362,7 +365,7 @@ def test_one_shape_is_learnt_by_heart(tmp_path) -> None:
     pictures = [drawn_picture(cloud, camera) for camera in cameras]
     alike = CameraPack(pack_of_one_shape(tmp_path, cloud, pictures), cameras)
     values = {"poses.source": "true_pose", "loss.variance": 1.0, "training.batch_size": 4, "training.epochs": 250}
-    one = ImageToPointsTrial(override(quick(), values), alike, None, 3, CPU)
+    one = ImageToPointsTrial(override(quick(), values), alike, {}, 3, CPU)
     session = trained(one, one.config, IMAGE_TO_POINTS, alike, 3)
     before = one.validate()
     for epoch in range(session.epochs):
