@@ -103,7 +103,8 @@ class Outlines:
         apart = (
             white.square().sum(-1)[:, None, :, None] - 2 * white[:, None] @ points.mT + points.square().sum(-1)[:, None]
         )
-        return there + apart.amin(-1).clamp_min(0).mean(-1)
+        found: Tensor = there + apart.amin(-1).clamp_min(0).mean(-1)
+        return found
 
 
 def found_template(masks: Tensor, settings: TemplateSettings, lens: OrbitLens) -> tuple[Tensor, Tensor, float]:

@@ -240,6 +240,44 @@ def test_random_poses_keep_to_their_ranges(pack) -> None:
     assert poses[:, 0].abs().max() > 20
 
 
+# ---- symmetric objects
+
+SYMMETRIC = {"networks.mirror": "x", "data.flip": True, "poses.source": "template", "template.steps": 2}
+
+
+def test_clouds_have_two_equal_halves_and_flipped_images_their_mirrored_poses(orbit) -> None:
+    one = trial(orbit, **SYMMETRIC | {"poses.source": "true_pose"})
+    batch = next(one.batches(0))
+    points, colours = one.networks.shape(batch["images"] / 255)
+    assert torch.equal(points[:, POINTS // 2 :], points[:, : POINTS // 2] * torch.tensor([-1.0, 1, 1]))
+    assert torch.equal(colours[:, POINTS // 2 :], colours[:, : POINTS // 2])
+    plain = next(trial(orbit, **SYMMETRIC | {"poses.source": "true_pose", "data.flip": False}).batches(0))
+    flipped = (batch["images"] != plain["images"]).flatten(1).any(dim=1) | (batch["poses"] != plain["poses"]).any(dim=1)
+    assert 0 < int(flipped.sum()) < len(flipped)
+    assert torch.equal(batch["images"][flipped], plain["images"][flipped].flip(-1))
+    assert torch.equal(batch["masks"][flipped], plain["masks"][flipped].flip(-1))
+    # a symmetric cloud is drawn from the mirrored pose as in a mirror
+    drawn = [
+        splat_mask(project_points(points, orbit_rotation(*poses.unbind(1)), one.lens), SIZE, 1.0)
+        for poses in (batch["poses"], plain["poses"])
+    ]
+    assert torch.allclose(drawn[0][flipped], drawn[1][flipped].flip(-1), atol=1e-5)
+
+
+def test_poses_of_the_template_are_made_once_and_kept(pack, tmp_path) -> None:
+    stages = Stages(IMAGE_TO_POINTS, tmp_path / "derived")
+    asked = [SYMMETRIC | {"loss.cycle": weight} for weight in (1.0, 2.0)]
+    first, other = (trial(pack, stages.made(config(**values), pack), **values) for values in asked)
+    assert torch.equal(first.fit.poses, other.fit.poses)
+    assert torch.isfinite(first.fit.poses).all()
+    assert sum(each.is_dir() for each in (tmp_path / "derived").iterdir()) == 1
+    batch = next(first.batches(0))
+    assert torch.equal(first._drawn(batch).poses[0], batch["poses"])
+    for values in ({"networks.mirror": "none"}, {"networks.num_points": 25}):
+        with pytest.raises(ConfigError, match=r"networks\.(mirror|num_points)"):
+            config(**SYMMETRIC | values)
+
+
 # ---- neighbours and warm starts
 
 
