@@ -402,7 +402,14 @@ def test_one_shape_is_learnt_by_heart(tmp_path) -> None:
     cameras = orbit_cameras(10, 32, radius=UNIT_DISTANCE)
     pictures = [drawn_picture(cloud, camera) for camera in cameras]
     alike = CameraPack(pack_of_one_shape(tmp_path, cloud, pictures), cameras)
-    values = {"poses.source": "true_pose", "loss.variance": 1.0, "training.batch_size": 4, "training.epochs": 250}
+    values = {
+        "poses.source": "true_pose",
+        "networks.mirror": "y",
+        "loss.variance": 1.0,
+        "loss.mask": 100.0,
+        "training.batch_size": 4,
+        "training.epochs": 250,
+    }
     one = ImageToPointsTrial(override(quick(), values), alike, {}, 3, CPU)
     session = trained(one, one.config, IMAGE_TO_POINTS, alike, 3)
     before = one.validate()
