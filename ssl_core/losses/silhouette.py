@@ -45,7 +45,7 @@ def released_affinity(predicted: Tensor, target: Tensor) -> tuple[Tensor, Tensor
     return forward.mean(dim=(1, 2)), backward.mean(dim=(1, 2))
 
 
-def chamfer_2d(rows: Tensor, cols: Tensor, target: Tensor) -> Tensor:
+def chamfer_2d(rows: Tensor, cols: Tensor, target: Tensor, *, squared: bool = False) -> Tensor:
     """How far projected points lie from the silhouette and the silhouette from them, as a share of the picture's side.
 
     The affinity as intended, taken between points and pixels rather than between two masks: the mean distance of a
@@ -55,6 +55,7 @@ def chamfer_2d(rows: Tensor, cols: Tensor, target: Tensor) -> Tensor:
     Args:
         rows, cols: [B, N] of the projected points, pixel centres at whole numbers.
         target: [B, S, S] silhouettes; a pixel belongs to it above 0.5. An empty one counts nothing.
+        squared: whether distances are squared, as those of clouds: what is far counts more.
 
     Returns:
         [B].
@@ -64,13 +65,14 @@ def chamfer_2d(rows: Tensor, cols: Tensor, target: Tensor) -> Tensor:
     grid = torch.stack(torch.meshgrid(steps, steps, indexing="ij"), dim=-1).flatten(0, 1)  # [S * S, 2]
     white = (target > 0.5).flatten(1)
     with torch.no_grad():
-        squared = grid.square().sum(-1) - 2 * points @ grid.T + points.square().sum(-1, keepdim=True)  # [B, N, S * S]
-        pixel = torch.where(white[:, None], squared, torch.inf).argmin(dim=2)
-        point = squared.argmin(dim=1)
+        apart = grid.square().sum(-1) - 2 * points @ grid.T + points.square().sum(-1, keepdim=True)  # [B, N, S * S]
+        pixel = torch.where(white[:, None], apart, torch.inf).argmin(dim=2)
+        point = apart.argmin(dim=1)
     count = white.sum(dim=1)
-    there = _length(points - grid[pixel]).mean(dim=1)
-    back = _length(grid - points.gather(1, point[..., None].expand(-1, -1, 2)))
-    both = there + torch.where(white, back, 0.0).sum(dim=1) / count.clamp_min(1)
+    to_pixel, to_point = points - grid[pixel], grid - points.gather(1, point[..., None].expand(-1, -1, 2))
+    # lengths are a share of the side, and squares of it squared
+    there, back = (v.square().sum(-1) / size if squared else _length(v) for v in (to_pixel, to_point))
+    both = there.mean(dim=1) + torch.where(white, back, 0.0).sum(dim=1) / count.clamp_min(1)
     return torch.where(count > 0, both, 0.0) / size
 
 

@@ -29,6 +29,8 @@ one are far apart, and a camera may stand on its head. `sincos`: sine and cosine
 elevations in (-pi/2, pi/2). `quaternion`: wxyz of the rotation whose x axis points from the object to the camera; its
 roll counts for nothing.
 """
+Mirror = Literal["none", "x", "y"]
+"""The coordinate that the plane of symmetry turns round, if clouds have one."""
 _NUMBERS: dict[PoseRepresentation, int] = {"angles_tanh": 2, "sincos": 4, "quaternion": 4}
 _TRUNK = ((32, 3), (64, 3), (128, 3), (256, 5))  # channels, kernel
 _HIDDEN = 128
@@ -77,10 +79,18 @@ class ImageFeatures(nn.Module):
 
 
 class ShapeNetwork(nn.Module):
-    """One image [B, 3, S, S] -> points [B, N, 3], unbounded, and their colours [B, N, 3] in [0, 1]."""
+    """One image [B, 3, S, S] -> points [B, N, 3], unbounded, and their colours [B, N, 3] in [0, 1].
 
-    def __init__(self, image_size: int, num_points: int, config: ReconCnnConfig) -> None:
+    With a `mirror` the second half of the points is the mirror image of the first. Raises ConfigError: N is odd then.
+    """
+
+    def __init__(self, image_size: int, num_points: int, config: ReconCnnConfig, mirror: Mirror = "none") -> None:
         super().__init__()
+        self.mirror: Mirror = mirror
+        if mirror != "none":
+            if num_points % 2:
+                raise ConfigError(f"{num_points} points are no two halves; take an even number, or mirror none")
+            num_points //= 2
         hidden = scaled(_HIDDEN, config.width)
         self.features = ImageFeatures(image_size, config)
         self.shape = _fully_connected(config.bottleneck, hidden, hidden)
@@ -101,7 +111,21 @@ class ShapeNetwork(nn.Module):
         latent, colour = embedding.tensor_split((self.features.bottleneck,), dim=1)
         shape = self.shape(latent)
         rgb = torch.sigmoid(self.colours(self.mixed(torch.cat((colour, shape), dim=1))))
-        return self.points(shape).unflatten(1, (-1, 3)), rgb.unflatten(1, (-1, 3))
+        points, rgb = self.points(shape).unflatten(1, (-1, 3)), rgb.unflatten(1, (-1, 3))
+        if self.mirror == "none":
+            return points, rgb
+        return torch.cat((points, mirrored(points, self.mirror)), dim=1), torch.cat((rgb, rgb), dim=1)
+
+
+def mirrored(points: Tensor, mirror: Mirror) -> Tensor:
+    """Points [..., 3] on the other side of the plane x = 0 or y = 0."""
+    signs = {"none": (1.0, 1.0, 1.0), "x": (-1.0, 1.0, 1.0), "y": (1.0, -1.0, 1.0)}[mirror]
+    return points * points.new_tensor(signs)
+
+
+def mirrored_azimuth(azimuth: Tensor, mirror: Mirror) -> Tensor:
+    """Of the camera on the other side of the plane, which sees a symmetric object as in a mirror."""
+    return math.pi - azimuth if mirror == "x" else -azimuth
 
 
 class PoseNetwork(nn.Module):

@@ -9,6 +9,7 @@ from ssl_core.contracts import ImageContract
 from ssl_core.models.build import seeded_weights
 from ssl_core.models.card_contract import CardText, ModelCard
 from ssl_core.models.reconstruction import (
+    Mirror,
     PoseNetwork,
     PoseRepresentation,
     ReconCnnConfig,
@@ -66,6 +67,9 @@ class ReconstructorCard(_SingleViewCard):
     kind: Literal["reconstructor"] = "reconstructor"
     num_points: int = Field(default=1024, ge=8, le=16384)
     bottleneck: int = Field(default=128, ge=8, le=1024, description="width of the latent")
+    mirror: Mirror = Field(
+        default="none", description="coordinate in which clouds are symmetric before their alignment"
+    )
 
     @property
     def output_shape(self) -> tuple[int, ...]:
@@ -78,7 +82,7 @@ class ReconstructorCard(_SingleViewCard):
 
     def build(self, seed: int) -> Reconstructor:
         with seeded_weights(seed):
-            return Reconstructor(ShapeNetwork(self.image_size, self.num_points, self.backbone))
+            return Reconstructor(ShapeNetwork(self.image_size, self.num_points, self.backbone, self.mirror))
 
     def describe(self) -> CardText:
         return CardText(

@@ -44,6 +44,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "networks.image_size": 16,
         "networks.num_points": 32,
         "networks.width": 0.1,
+        "template.steps": 4,
         "training.batch_size": 6,
         "training.epochs": 3,
         "validation.objects": 3,
@@ -93,6 +94,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "image.steps": 3,
     },
     "image_to_points": {
+        "data.flip": False,
+        "networks.mirror": "none",
         "poses.source": "search",
         "poses.candidates": 2,
         "networks.pose": "angles_tanh",

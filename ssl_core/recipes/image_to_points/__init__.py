@@ -9,6 +9,7 @@ from ssl_core.models.cards import ImageEncoderCard
 from ssl_core.models.reconstruction_cards import PoseEstimatorCard, ReconstructorCard
 from ssl_core.recipes.image_to_points.config import ImageToPointsConfig, paper, quick
 from ssl_core.recipes.image_to_points.silhouette_neighbours import NEIGHBOURS
+from ssl_core.recipes.image_to_points.template_poses import TEMPLATE
 from ssl_core.recipes.image_to_points.trial import ImageToPointsTrial, check
 from ssl_core.training.config import choose_device
 from ssl_core.training.contract import Output, Recipe, Score
@@ -17,7 +18,7 @@ from ssl_core.training.session import TrainedSession, trained
 
 def _open(config: ImageToPointsConfig, pack: ObjectPack, stages: Mapping[str, Path], seed: int) -> TrainedSession:
     device = choose_device(config.training.device)
-    trial = ImageToPointsTrial(config, pack, stages.get(NEIGHBOURS.name), seed, device)
+    trial = ImageToPointsTrial(config, pack, stages, seed, device)
     return trained(trial, config, IMAGE_TO_POINTS, pack, seed)
 
 
@@ -48,5 +49,5 @@ IMAGE_TO_POINTS = Recipe(
     check=check,
     open=_open,
     measures={"val/image_probe": _image_probe},
-    stages=(NEIGHBOURS,),
+    stages=(NEIGHBOURS, TEMPLATE),
 )

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from ssl_core.config import Config
 from ssl_core.config_roles import FIXED, LIVE
 from ssl_core.evaluation.few_shot import FewShotConfig
-from ssl_core.models.reconstruction import PoseRepresentation, ReconCnnConfig
+from ssl_core.models.reconstruction import Mirror, PoseRepresentation, ReconCnnConfig
 from ssl_core.training.config import AdamConfig, ConstantSchedule, CosineSchedule, RecipeConfig, TrainingConfig
 
 
@@ -16,6 +16,10 @@ class DataConfig(Config):
 
     classes: tuple[str, ...] = Field(default=(), description="that are read; empty: all of the pack")
     view_seed: int = Field(default=0, ge=0, description="chooses the view of each object")
+    flip: bool = Field(
+        default=False,
+        description="images are mirrored at random, and their poses: two views of a symmetric object",
+    )
 
 
 class CameraConfig(Config):
@@ -36,6 +40,11 @@ class NetworksConfig(Config):
         default=0.5, ge=0, description="radius of the ball that the points begin in, a camera's distance being 2"
     )
     pose: PoseRepresentation = "sincos"
+    mirror: Mirror = Field(
+        default="none",
+        description="coordinate in which clouds are symmetric by construction; it says where the networks' frame lies, "
+        "and with true poses it has to be the data's",
+    )
 
     @property
     def backbone(self) -> ReconCnnConfig:
@@ -46,10 +55,11 @@ class NetworksConfig(Config):
 class PosesConfig(Config):
     """From where an image is taken to be seen, and from where clouds are drawn besides."""
 
-    source: Literal["network", "search", "true_pose"] = Field(
+    source: Literal["network", "search", "template", "true_pose"] = Field(
         default="network",
         description="of an image's pose: the pose network; where its mask fits best among `candidates` and the "
-        "network's, which learns it; the pack's camera (an upper line, and no self-supervision)",
+        "network's, which learns it; where it fits one shape of all images best, found before training, which the "
+        "network learns; the pack's camera (an upper line, and no self-supervision)",
     )
     candidates: int = Field(default=8, ge=2, le=64, description="azimuths that are searched, at three elevations each")
     azimuth_range: float = Field(default=180.0, gt=0, le=180, description="degrees to each side, of random poses")
@@ -67,13 +77,29 @@ class PosesConfig(Config):
         return self
 
 
+class TemplateConfig(Config):
+    """The one shape that all training images are seen as, from which their poses are found (poses.source=template)."""
+
+    points: int = Field(default=128, ge=8, le=4096, description="of the shape")
+    steps: int = Field(default=300, ge=1)
+    batch_size: int = Field(default=32, ge=1, description="images a step")
+    azimuths: int = Field(default=16, ge=2, le=360, description="that are tried, at three elevations each")
+    rate: float = Field(default=0.02, gt=0, description="Adam's")
+    temperature: float = Field(
+        default=1.0,
+        ge=0,
+        description="of the poses drawn at first, in deviations of their errors; falls to 0",
+    )
+    seed: int = Field(default=0, ge=0)
+
+
 MaskLossKind = Literal["bce_prob", "l1", "dice"]
 
 
 class CycleLossConfig(Config):
     """L_shape = colour |I - J0|^2 + mask L(M, M0) + affinity A(M, x0) + cycle sum_k CD(P_k, P0) + repulsion R(P0) +
-    symmetry S(P0) and L_pose = pose_colour |I - J0|^2 + pose_mask L(M, M0) + pose |theta - g(J_theta)| +
-    elevation |g(I) beyond its range| + searched |found - g(I)|."""
+    dispersion D(P0) + symmetry S(P0) and L_pose = pose_colour |I - J0|^2 + pose_mask L(M, M0) +
+    pose |theta - g(J_theta)| + elevation |g(I) beyond its range| + searched |found - g(I)|."""
 
     projections: Annotated[int, FIXED] = Field(default=4, ge=2, le=32, description="of a cloud: its own pose's first")
     variance: float = Field(default=0.4, gt=0, description="of the mask's kernel, square pixels")
@@ -82,6 +108,9 @@ class CycleLossConfig(Config):
     colour: float = Field(default=100.0, ge=0)
     mask: float = Field(default=100.0, ge=0)
     affinity: float = Field(default=100.0, ge=0, description="2D Chamfer distance of points and silhouette")
+    affinity_of: Literal["distance", "square"] = Field(
+        default="distance", description="in the affinity: squares make clouds fill their outlines"
+    )
     cycle: float = Field(default=1e4, ge=0, description="of the cloud that a rendered view gives and its own")
     pairing: Literal["init_model", "adj_model"] = Field(
         default="init_model", description="clouds of rendered views against the first one, or each against the next"
@@ -89,6 +118,7 @@ class CycleLossConfig(Config):
     repulsion: float = Field(
         default=0.0, ge=0, description="of points nearer to another than an even spread over a surface"
     )
+    dispersion: float = Field(default=0.0, ge=0, description="of 1 / distance over all pairs of a cloud's points")
     symmetry: float = Field(default=0.0, ge=0, description="of the cloud and its mirror image at the plane y = 0")
     pose: float = Field(default=1.0, ge=0)
     pose_colour: float = Field(default=1.0, ge=0)
@@ -96,7 +126,9 @@ class CycleLossConfig(Config):
     elevation: float = Field(
         default=10.0, ge=0, description="of elevations outside poses.elevations, in radians: what is above, what below"
     )
-    searched: float = Field(default=1.0, ge=0, description="of a searched pose and the network's (poses.source=search)")
+    searched: float = Field(
+        default=1.0, ge=0, description="of a found pose and the network's (poses.source=search, template)"
+    )
 
 
 class CurriculumConfig(Config):
@@ -184,6 +216,7 @@ class ImageToPointsConfig(RecipeConfig):
     camera: CameraConfig = CameraConfig()
     networks: NetworksConfig = NetworksConfig()
     poses: PosesConfig = PosesConfig()
+    template: TemplateConfig = TemplateConfig()
     loss: Annotated[CycleLossConfig, LIVE] = CycleLossConfig()
     curriculum: Annotated[CurriculumConfig, LIVE] = CurriculumConfig()
     released: ReleasedConfig = ReleasedConfig()
@@ -204,19 +237,31 @@ class ImageToPointsConfig(RecipeConfig):
             raise ValueError("loss.colour, loss.mask and loss.affinity are all 0; nothing would be learnt of images")
         if self.released.skip_last_projection and loss.pairing == "adj_model":
             raise ValueError("released.skip_last_projection is a defect of loss.pairing=init_model; choose that")
+        if self.networks.mirror != "none" and self.networks.num_points % 2:
+            raise ValueError(
+                "networks.mirror makes one half of the points of the other; set networks.num_points to an even number"
+            )
+        if self.networks.mirror == "none" and (self.data.flip or self.poses.source == "template"):
+            raise ValueError(
+                "data.flip and poses.source=template take objects for symmetric and need to know the plane; set "
+                "networks.mirror to x or y"
+            )
         return self
 
 
 def quick() -> ImageToPointsConfig:
-    """Minutes on two cores: 32 pixels, 256 points, half the channels, three projections."""
+    """Minutes on two cores: 32 pixels, 256 points, half the channels. For symmetric objects: poses are those in which
+    images fit one shape best, clouds have two equal halves and few degrees of freedom."""
     return ImageToPointsConfig(
-        networks=NetworksConfig(image_size=32, num_points=256, width=0.5),
-        poses=PosesConfig(elevations=(10.0, 50.0)),
-        # wider splats: few points have to cover an outline, or they leave the surface to fill it
-        loss=CycleLossConfig(projections=3, variance=1.2, cycle=10.0),
-        curriculum=CurriculumConfig(cycle_factor=100.0),
+        data=DataConfig(flip=True),
+        networks=NetworksConfig(image_size=32, num_points=256, width=0.5, bottleneck=8, mirror="x"),
+        poses=PosesConfig(source="template", elevations=(10.0, 50.0)),
+        # a heavy mask with its blurred points makes clouds too small (docs/LOG.md)
+        loss=CycleLossConfig(
+            projections=2, colour=3.0, mask=3.0, affinity=800.0, affinity_of="square", cycle=10.0, dispersion=0.1
+        ),
         training=TrainingConfig(
-            epochs=20, batch_size=8, optimizer=AdamConfig(lr=2e-3), schedule=CosineSchedule(warmup=0.05)
+            epochs=16, batch_size=16, optimizer=AdamConfig(lr=1e-3), schedule=CosineSchedule(warmup=0.05)
         ),
     )
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ssl_core.losses.chamfer import chamfer
+from ssl_core.losses.dispersion import dispersion
 from ssl_core.losses.silhouette import RELEASED_AFFINITY, angle_distance, chamfer_2d, mask_loss, released_affinity
 from ssl_core.recipes.image_to_points.config import ImageToPointsConfig
 from ssl_core.recipes.image_to_points.shape_and_pose import ShapeAndPose
@@ -48,6 +49,9 @@ def shape_terms(config: ImageToPointsConfig, networks: ShapeAndPose, drawn: Draw
     if loss.repulsion > 0:
         terms["repulsion"] = repulsion(drawn.points)
         total = total + loss.repulsion * terms["repulsion"]
+    if loss.dispersion > 0:
+        terms["dispersion"] = dispersion(drawn.points).mean()
+        total = total + loss.dispersion * terms["dispersion"]
     if loss.symmetry > 0:
         terms["symmetry"] = symmetry(drawn.points, shrinks=config.released.symmetry_shrinks)
         total = total + loss.symmetry * terms["symmetry"]
@@ -55,7 +59,7 @@ def shape_terms(config: ImageToPointsConfig, networks: ShapeAndPose, drawn: Draw
 
 
 def pose_terms(config: ImageToPointsConfig, networks: ShapeAndPose, drawn: Drawn) -> LossTerms:
-    """The pose network's: the image under its pose, the pose cycle, the range, a searched pose, or the camera's."""
+    """The pose network's: the image under its pose, the pose cycle, the range, a found pose, or the camera's."""
     loss, wrapped = config.loss, not config.released.unwrapped_pose_l1
     count = len(drawn.images)
     told = networks.pose(drawn.pictures[count:])
@@ -71,7 +75,7 @@ def pose_terms(config: ImageToPointsConfig, networks: ShapeAndPose, drawn: Drawn
         # without a gradient of its own where the network's pose is the one that was found
         terms["searched"] = angle_distance(drawn.told, drawn.poses[0].detach(), wrapped=wrapped).mean()
         total = total + loss.searched * terms["searched"]
-    if source != "true_pose":
+    if source in ("network", "search"):
         kind = "bce_logit" if config.released.bce_logit else loss.mask_loss
         mask = mask_loss(splat_mask(drawn.own, drawn.masks.shape[-1], loss.variance), drawn.masks, kind).mean()
         total = total + loss.pose_colour * colour_error(drawn) + loss.pose_mask * mask
@@ -94,7 +98,8 @@ def silhouette_terms(config: ImageToPointsConfig, seen: Projection, masks: Tenso
             forward, backward = released_affinity(drawn, masks)
             terms["affinity"] = (forward + backward).mean() / RELEASED_AFFINITY
         else:
-            terms["affinity"] = chamfer_2d(seen.rows, seen.cols, masks).mean()
+            squared = loss.affinity_of == "square"
+            terms["affinity"] = chamfer_2d(seen.rows, seen.cols, masks, squared=squared).mean()
         total = total + loss.affinity * terms["affinity"]
     return LossTerms(total, terms)
 

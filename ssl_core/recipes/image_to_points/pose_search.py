@@ -42,11 +42,7 @@ class PoseSearch:
 
     def candidates(self, turn: Tensor) -> Tensor:
         """[3 * azimuths, 2]; `turn` in [0, 1) shifts the grid by a share of its step."""
-        step = 2 * self.azimuth_range / self.azimuths
-        azimuth = (torch.arange(self.azimuths, device=turn.device) + turn) * step - self.azimuth_range
-        low, high = (math.sin(angle) for angle in self.elevations)
-        elevation = torch.tensor([math.asin(low + (high - low) * share) for share in _HEIGHTS], device=turn.device)
-        return torch.cartesian_prod(azimuth, elevation)
+        return pose_grid(self.azimuths, self.azimuth_range, self.elevations, turn)
 
     @torch.no_grad()
     def best(self, cloud: tuple[Tensor, Tensor], told: Tensor, seen: tuple[Tensor, Tensor], turn: Tensor) -> Tensor:
@@ -73,6 +69,19 @@ class PoseSearch:
             error += (picture - image[:, None]).square().sum(dim=2).mean(dim=(2, 3))
         error[:, 0] *= KEPT
         return tried[torch.arange(batch, device=tried.device), error.argmin(dim=1)]
+
+
+def pose_grid(azimuths: int, azimuth_range: float, elevations: tuple[float, float], turn: Tensor) -> Tensor:
+    """[3 * azimuths, 2] radians: azimuths even over the range to each side, each at three elevations of equal area.
+
+    Args:
+        turn: in [0, 1), shifts the azimuths by a share of their step.
+    """
+    step = 2 * azimuth_range / azimuths
+    azimuth = (torch.arange(azimuths, device=turn.device) + turn) * step - azimuth_range
+    low, high = (math.sin(angle) for angle in elevations)
+    elevation = torch.tensor([math.asin(low + (high - low) * share) for share in _HEIGHTS], device=turn.device)
+    return torch.cartesian_prod(azimuth, elevation)
 
 
 def _smaller(pictures: Tensor, size: int) -> Tensor:

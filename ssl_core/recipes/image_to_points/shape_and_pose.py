@@ -17,6 +17,10 @@ from ssl_core.models.weights_file import check_fits, file_sha256
 from ssl_core.recipes.image_to_points.config import BundleStart, ImageToPointsConfig, RandomStart
 from ssl_core.recipes.image_to_points.image_set import SharedCamera
 
+_NOISE = 0.03
+_FIRST_GAIN = 0.1
+"""of an image on its cloud, beside random weights, where all clouds begin as one shape"""
+
 
 class ShapeAndPose(nn.Module):
     """A reconstructor and a pose network. Raises ConfigError: weights to begin at are missing or of other networks.
@@ -36,7 +40,9 @@ class ShapeAndPose(nn.Module):
             "distance": camera.distance,
             "focal": camera.focal,
         }
-        self.reconstructor_card = ReconstructorCard(num_points=sizes.num_points, bottleneck=sizes.bottleneck, **shared)
+        self.reconstructor_card = ReconstructorCard(
+            num_points=sizes.num_points, bottleneck=sizes.bottleneck, mirror=sizes.mirror, **shared
+        )
         self.pose_card = PoseEstimatorCard(representation=sizes.pose, **shared)
         self.reconstructor = self.reconstructor_card.build(seed)
         self.pose = self.pose_card.build(seed + 1)
@@ -53,6 +59,18 @@ class ShapeAndPose(nn.Module):
         """Images [B, 3, S, S] -> points [B, N, 3] in the networks' own frame and units, and their colours."""
         points, colours = self.reconstructor.network(images)
         return points, colours
+
+    def begin_at(self, template: Tensor, seed: int) -> None:
+        """Every image's cloud is nearly the template [M, 3] at first, whose points are repeated with some noise."""
+        layer, generator = self.reconstructor.network.points, torch.Generator().manual_seed(seed)
+        count = len(layer.bias) // 3
+        half = template if self.reconstructor.network.mirror == "none" else template[: len(template) // 2]
+        repeated = half[torch.arange(count) % len(half)]
+        noise = _NOISE * torch.randn(count, 3, generator=generator)
+        noise[: len(half)] = 0
+        with torch.no_grad():
+            layer.bias.copy_((repeated + noise).flatten())
+            layer.weight.mul_(_FIRST_GAIN)
 
     def set_alignment(self, alignment: Tensor) -> None:
         """From the networks' frame and units to the pack's."""

@@ -1,13 +1,14 @@
 """A shape network and a pose network teach each other on single images of objects. One trial, on one device.
 
-A batch holds `images` [B, 3, S, S] and `masks` [B, S, S] uint8, `poses` [B, 2] of the pack's cameras (NaN without),
-`random_poses` [K - 1, B, 2], `turn` [1] of the search's grid, the `progress` of the trial, and with neighbours, one of
-each image: `other_images`, `other_masks`, `other_poses`. Everything random follows from (seed, epoch). Points of the
-pack are read for validation alone, the test split never.
+A batch holds `images` [B, 3, S, S] and `masks` [B, S, S] uint8, `poses` [B, 2] of the pack's cameras (NaN without) or
+of the stage `template`, `random_poses` [K - 1, B, 2], `turn` [1] of the search's grid, the `progress` of the trial, and
+with neighbours, one of each image: `other_images`, `other_masks`, `other_poses`. Everything random follows from (seed,
+epoch). Points of the pack are read for validation alone, the test split never.
 """
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import assert_never
 
@@ -16,11 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from ssl_core.data.augment import to_float
-from ssl_core.data.batches import batches_of
+from ssl_core.data.batches import Indices, batches_of
 from ssl_core.data.object_pack import Pack as ObjectPack
 from ssl_core.errors import InfeasibleError
 from ssl_core.models.cards import Card
 from ssl_core.models.modes import evaluating
+from ssl_core.models.reconstruction import mirrored_azimuth
 from ssl_core.recipes.image_to_points.config import ImageToPointsConfig
 from ssl_core.recipes.image_to_points.cycle_losses import Drawn, pose_terms, shape_terms, silhouette_terms
 from ssl_core.recipes.image_to_points.held_out import HeldOut
@@ -33,7 +35,8 @@ from ssl_core.recipes.image_to_points.image_set import (
 )
 from ssl_core.recipes.image_to_points.pose_search import PoseSearch
 from ssl_core.recipes.image_to_points.shape_and_pose import ShapeAndPose
-from ssl_core.recipes.image_to_points.silhouette_neighbours import check_neighbours, read_neighbours
+from ssl_core.recipes.image_to_points.silhouette_neighbours import NEIGHBOURS, check_neighbours, read_neighbours
+from ssl_core.recipes.image_to_points.template_poses import TEMPLATE, read_template
 from ssl_core.render.point_splatting import OrbitLens, orbit_rotation, project_points, splat_colour
 from ssl_core.training.contract import Batch, LossTerms, ParameterGroup
 from ssl_core.training.loop import prefetched
@@ -55,7 +58,7 @@ class ImageToPointsTrial:
     """One trial on one device. Raises InfeasibleError when the pack cannot serve the config."""
 
     def __init__(
-        self, config: ImageToPointsConfig, pack: ObjectPack, neighbours: Path | None, seed: int, device: torch.device
+        self, config: ImageToPointsConfig, pack: ObjectPack, stages: Mapping[str, Path], seed: int, device: torch.device
     ) -> None:
         check(config, pack)
         self.config, self.seed, self.device = config, seed, device
@@ -69,7 +72,13 @@ class ImageToPointsTrial:
         self.held_out = HeldOut(config, pack, self.lens, camera)
         self.search = _search(config, camera.focal)
         self._models = self.networks.outputs()
+        neighbours, template = stages.get(NEIGHBOURS.name), stages.get(TEMPLATE.name)
         self._neighbours = None if neighbours is None else read_neighbours(neighbours, pack, self.fit.objects)
+        if template is not None:
+            found = read_template(template, pack, self.fit.objects)
+            self.fit = replace(self.fit, poses=found.poses)
+            if config.start.kind == "random":
+                self.networks.begin_at(found.template, seed + 3)
 
     # ---- training
 
@@ -113,25 +122,31 @@ class ImageToPointsTrial:
     def _gathered(self, epoch: int) -> Iterator[Batch]:
         rng = np.random.default_rng([self.seed, 1, epoch])
         own = np.random.default_rng([self.seed, 2, epoch])  # of neighbours: without them all else is the same
+        flips = np.random.default_rng([self.seed, 3, epoch])
         count, rows = self.config.loss.projections - 1, np.arange(len(self.fit))
         total = self.config.training.epochs * self.steps_per_epoch
         for step, some in enumerate(batches_of(rows, self.batch_size, rng), epoch * self.steps_per_epoch):
             batch = {
                 "progress": torch.tensor(step / total),
-                "images": self.fit.images[some],
-                "masks": self.fit.masks[some],
-                "poses": self.fit.poses[some],
+                **self._seen(some, flips),
                 "random_poses": self._random_poses(rng, (count, len(some))),
                 "turn": torch.from_numpy(rng.random(1, dtype=np.float32)),
             }
             if self._neighbours is not None and self.config.neighbours.weight > 0:
                 other = self._neighbours[some, own.integers(0, self._neighbours.shape[1], size=len(some))]
-                batch |= {
-                    "other_images": self.fit.images[other],
-                    "other_masks": self.fit.masks[other],
-                    "other_poses": self.fit.poses[other],
-                }
+                batch |= {f"other_{name}": seen for name, seen in self._seen(other, flips).items()}
             yield batch
+
+    def _seen(self, some: Indices, flips: np.random.Generator) -> Batch:
+        """Images, masks and poses; where data.flip is on, half of them as in a mirror."""
+        images, masks, poses = self.fit.images[some], self.fit.masks[some], self.fit.poses[some]
+        if self.config.data.flip:
+            flipped = torch.from_numpy(flips.random(len(some)) < 0.5)
+            images = torch.where(flipped[:, None, None, None], images.flip(-1), images)
+            masks = torch.where(flipped[:, None, None], masks.flip(-1), masks)
+            azimuth = mirrored_azimuth(poses[:, 0], self.config.networks.mirror)
+            poses = torch.stack((torch.where(flipped, azimuth, poses[:, 0]), poses[:, 1]), dim=1)
+        return {"images": images, "masks": masks, "poses": poses}
 
     def _random_poses(self, rng: np.random.Generator, shape: tuple[int, int]) -> Tensor:
         """[K - 1, B, 2]: azimuths and elevations uniform in their ranges, as in the reference."""
@@ -159,7 +174,7 @@ class ImageToPointsTrial:
         match self.config.poses.source:
             case "network":
                 return told
-            case "true_pose":
+            case "true_pose" | "template":
                 return batch["poses"]
             case "search":
                 found = self.search.best(cloud, told, seen, batch["turn"])
@@ -171,7 +186,7 @@ class ImageToPointsTrial:
     def _neighbour_terms(self, batch: Batch, drawn: Drawn) -> LossTerms:
         """The same clouds against the silhouettes of images that look alike, from those images' poses."""
         images, masks = to_float(batch["other_images"]), to_float(batch["other_masks"])
-        known = self.config.poses.source == "true_pose"
+        known = self.config.poses.source in ("true_pose", "template")
         poses = batch["other_poses"] if known else self.networks.pose(images).detach()
         seen = project_points(drawn.points, orbit_rotation(poses[:, 0], poses[:, 1]), self.lens)
         return silhouette_terms(self.config, seen, masks, self.lens.size)

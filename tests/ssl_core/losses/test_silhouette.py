@@ -39,16 +39,18 @@ def test_probabilities_at_the_ends_keep_a_finite_gradient() -> None:
     assert torch.isfinite(wrong.grad).all()
 
 
-def brute_chamfer(points: torch.Tensor, target: torch.Tensor) -> float:
+def brute_chamfer(points: torch.Tensor, target: torch.Tensor, power: int = 1) -> float:
     white = (target > 0.5).nonzero().to(points)
-    apart = torch.cdist(points, white)
-    return float(apart.amin(1).mean() + apart.amin(0).mean()) / len(target)
+    apart = (torch.cdist(points, white) / len(target)) ** power
+    return float(apart.amin(1).mean() + apart.amin(0).mean())
 
 
 def test_the_chamfer_distance_of_the_picture_equals_brute_force() -> None:
     points = torch.rand(3, 12, 2, generator=GENERATOR, dtype=torch.float64) * 12 - 2
     found = chamfer_2d(points[..., 0], points[..., 1], TARGET)
     assert found.tolist() == pytest.approx([brute_chamfer(*pair) for pair in zip(points, TARGET, strict=True)])
+    found = chamfer_2d(points[..., 0], points[..., 1], TARGET, squared=True)
+    assert found.tolist() == pytest.approx([brute_chamfer(*pair, 2) for pair in zip(points, TARGET, strict=True)])
     assert chamfer_2d(points[:1, :, 0], points[:1, :, 1], torch.zeros(1, 9, 9)).tolist() == [0.0]
 
 

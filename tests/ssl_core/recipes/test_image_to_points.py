@@ -39,6 +39,9 @@ SMALL = {
     "networks.image_size": SIZE,
     "networks.num_points": POINTS,
     "networks.width": 0.1,
+    "networks.mirror": "none",
+    "data.flip": False,
+    "poses.source": "network",
     "poses.candidates": 2,
     "training.batch_size": 4,
     "training.epochs": 1,
@@ -90,9 +93,9 @@ def orbit(pack: Pack) -> CameraPack:
     return CameraPack(pack, orbit_cameras(len(pack.views), SIZE))
 
 
-def trial(pack: Pack, neighbours: Path | None = None, **values: Any) -> ImageToPointsTrial:
+def trial(pack: Pack, stages: Mapping[str, Path] | None = None, **values: Any) -> ImageToPointsTrial:
     torch.set_num_threads(1)
-    return ImageToPointsTrial(config(**values), pack, neighbours, 3, CPU)
+    return ImageToPointsTrial(config(**values), pack, stages or {}, 3, CPU)
 
 
 def first_losses(one: ImageToPointsTrial) -> Mapping[str, LossTerms]:
@@ -237,6 +240,44 @@ def test_random_poses_keep_to_their_ranges(pack) -> None:
     assert poses[:, 0].abs().max() > 20
 
 
+# ---- symmetric objects
+
+SYMMETRIC = {"networks.mirror": "x", "data.flip": True, "poses.source": "template", "template.steps": 2}
+
+
+def test_clouds_have_two_equal_halves_and_flipped_images_their_mirrored_poses(orbit) -> None:
+    one = trial(orbit, **SYMMETRIC | {"poses.source": "true_pose"})
+    batch = next(one.batches(0))
+    points, colours = one.networks.shape(batch["images"] / 255)
+    assert torch.equal(points[:, POINTS // 2 :], points[:, : POINTS // 2] * torch.tensor([-1.0, 1, 1]))
+    assert torch.equal(colours[:, POINTS // 2 :], colours[:, : POINTS // 2])
+    plain = next(trial(orbit, **SYMMETRIC | {"poses.source": "true_pose", "data.flip": False}).batches(0))
+    flipped = (batch["images"] != plain["images"]).flatten(1).any(dim=1) | (batch["poses"] != plain["poses"]).any(dim=1)
+    assert 0 < int(flipped.sum()) < len(flipped)
+    assert torch.equal(batch["images"][flipped], plain["images"][flipped].flip(-1))
+    assert torch.equal(batch["masks"][flipped], plain["masks"][flipped].flip(-1))
+    # a symmetric cloud is drawn from the mirrored pose as in a mirror
+    drawn = [
+        splat_mask(project_points(points, orbit_rotation(*poses.unbind(1)), one.lens), SIZE, 1.0)
+        for poses in (batch["poses"], plain["poses"])
+    ]
+    assert torch.allclose(drawn[0][flipped], drawn[1][flipped].flip(-1), atol=1e-5)
+
+
+def test_poses_of_the_template_are_made_once_and_kept(pack, tmp_path) -> None:
+    stages = Stages(IMAGE_TO_POINTS, tmp_path / "derived")
+    asked = [SYMMETRIC | {"loss.cycle": weight} for weight in (1.0, 2.0)]
+    first, other = (trial(pack, stages.made(config(**values), pack), **values) for values in asked)
+    assert torch.equal(first.fit.poses, other.fit.poses)
+    assert torch.isfinite(first.fit.poses).all()
+    assert sum(each.is_dir() for each in (tmp_path / "derived").iterdir()) == 1
+    batch = next(first.batches(0))
+    assert torch.equal(first._drawn(batch).poses[0], batch["poses"])
+    for values in ({"networks.mirror": "none"}, {"networks.num_points": 25}):
+        with pytest.raises(ConfigError, match=r"networks\.(mirror|num_points)"):
+            config(**SYMMETRIC | values)
+
+
 # ---- neighbours and warm starts
 
 
@@ -361,8 +402,15 @@ def test_one_shape_is_learnt_by_heart(tmp_path) -> None:
     cameras = orbit_cameras(10, 32, radius=UNIT_DISTANCE)
     pictures = [drawn_picture(cloud, camera) for camera in cameras]
     alike = CameraPack(pack_of_one_shape(tmp_path, cloud, pictures), cameras)
-    values = {"poses.source": "true_pose", "loss.variance": 1.0, "training.batch_size": 4, "training.epochs": 250}
-    one = ImageToPointsTrial(override(quick(), values), alike, None, 3, CPU)
+    values = {
+        "poses.source": "true_pose",
+        "networks.mirror": "y",
+        "loss.variance": 1.0,
+        "loss.mask": 100.0,
+        "training.batch_size": 4,
+        "training.epochs": 250,
+    }
+    one = ImageToPointsTrial(override(quick(), values), alike, {}, 3, CPU)
     session = trained(one, one.config, IMAGE_TO_POINTS, alike, 3)
     before = one.validate()
     for epoch in range(session.epochs):
