@@ -1,5 +1,7 @@
 """Cards to test what every card must do: each encoder of the kit, and one of each further kind."""
 
+import pytest
+
 from ssl_core.models.cards import Card
 from ssl_core.models.dense_cards import DenseEncoderCard
 from ssl_core.models.dense_encoder import HeadTuning
@@ -31,3 +33,8 @@ ONE_OF_EACH: dict[str, Card] = {
     name: CARDS[name]
     for name in ("pointnet-plain", "resnet18", "dense_encoder", "scene_field", "reconstructor", "pose_estimator")
 }
+QUICK_OF_EACH = [
+    pytest.param(card, id=name, marks=pytest.mark.slow if name in ("resnet18", "scene_field") else ())
+    for name, card in ONE_OF_EACH.items()
+]
+"""The same where each case writes exports, which takes seconds of these two."""

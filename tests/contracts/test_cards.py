@@ -16,11 +16,12 @@ from ssl_core.models.cards import Card, CardKind
 from ssl_core.models.onnx_export import check_onnx, missing_libraries
 from ssl_core.models.program import check_program
 from ssl_core.recipes.multiview_contrast.config import MultiviewContrastConfig
-from tests.contracts.cards import CARDS, ONE_OF_EACH
+from tests.contracts.cards import CARDS, ONE_OF_EACH, QUICK_OF_EACH
 
 torch.set_num_threads(1)
 every_card = pytest.mark.parametrize("card", CARDS.values(), ids=CARDS)
 one_of_each = pytest.mark.parametrize("card", ONE_OF_EACH.values(), ids=ONE_OF_EACH)
+in_every_form = pytest.mark.parametrize("card", QUICK_OF_EACH)
 LINEAGE = Lineage(study="s", trial=3, run_id="r", seed=1, recipe="cross_modal")
 READER: TypeAdapter[Card] = TypeAdapter(Card)
 
@@ -110,7 +111,7 @@ def test_the_signature_is_the_card_s(card: Card, tmp_path: Path) -> None:
     torch.testing.assert_close(torch.tensor(example[card.input_name]), card.example(1), atol=1e-3, rtol=0)
 
 
-@one_of_each
+@in_every_form
 def test_a_bundle_gives_it_back_in_every_form(card: Card, tmp_path: Path) -> None:
     module = card.build(5)
     save_bundle(module, card, tmp_path / "b", name="x", lineage={"trial": "7"})

@@ -15,7 +15,7 @@ from registry.versions.store import EncoderStore
 from ssl_core.errors import IntegrityError, RegistryError
 from ssl_core.models.bundle import WEIGHTS, load_bundle, save_bundle
 from ssl_core.models.cards import Card
-from tests.contracts.cards import ONE_OF_EACH
+from tests.contracts.cards import ONE_OF_EACH, QUICK_OF_EACH
 from tests.registry.http_server import MlflowServer
 
 NUMBERS = itertools.count()
@@ -87,8 +87,9 @@ def test_what_was_registered_is_found_and_pulled_to_the_last_bit(log, card, name
     assert torch.equal(load_bundle(pulled)(example), load_bundle(made)(example))
 
 
+@pytest.mark.parametrize("card", QUICK_OF_EACH)
 @stores
-def test_once_is_enough_and_other_weights_are_another_version(log, card, name, lineage, tmp_path) -> None:
+def test_once_is_enough_and_other_weights_are_another_version(log, card: Card, name, lineage, tmp_path) -> None:
     store, made = EncoderStore(log), bundle(card, tmp_path / "made")
     first = store.register(made, name, lineage, lineage.run_id)
     again = EncoderStore(log)
@@ -101,7 +102,7 @@ def test_once_is_enough_and_other_weights_are_another_version(log, card, name, l
 
 @stores
 def test_what_is_not_whole_is_not_taken_and_what_is_not_there_is_named(log, name, lineage, tmp_path) -> None:
-    store, made = EncoderStore(log), bundle(ONE_OF_EACH["scene_field"], tmp_path / "made")
+    store, made = EncoderStore(log), bundle(ONE_OF_EACH["pose_estimator"], tmp_path / "made")
     broken = shutil.copytree(made, tmp_path / "broken")
     with (broken / WEIGHTS).open("r+b") as stream:
         stream.seek(-1, 2)
