@@ -20,6 +20,9 @@ from tests.contracts.mock_recipe import MOCK_RECIPE
 from tests.journeys import Journey
 from tests.small_sets import write_scene
 
+# minutes of exports of fields; what it asks of registry and tasks is asked of the mock recipe in tests/contracts, too
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[1]
 MOCK = ROOT / "tests/contracts/mock_recipe"
 MODEL = "mock-recipe-field"

@@ -92,9 +92,8 @@ def test_state_survives_the_bundle(case: kit.EncoderCase, bundle_of) -> None:
         assert torch.equal(loaded(case.input(2)), encoder(case.input(2)))
 
 
-@pytest.mark.parametrize(
-    "slow", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["quick exports", "slow exports"]
-)
+@pytest.mark.slow  # tests/contracts/test_exports.py asks the same of the recipes' own encoders
+@pytest.mark.parametrize("slow", [False, True], ids=["quick exports", "slow exports"])
 def test_programs_run_with_torch_alone(slow: bool, bundle_of, tmp_path: Path) -> None:
     """Every program, loaded where only torch and its own dependencies can be imported, equals the live
     encoder.

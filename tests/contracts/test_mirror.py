@@ -76,7 +76,8 @@ def test_what_comes_later_is_added(source: Played, store: Connect, tmp_path: Pat
     assert (run.info.status, run.data.params, run.data.metrics) == ("FINISHED", {"lr": "0.1"}, {"loss": 6.0})
 
 
-@pytest.mark.parametrize("dies", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("dies", [True, False])
 def test_a_cut_at_any_call(dies: bool, store: Connect, tmp_path: Path) -> None:
     counting = Failing(store().client, Cut(0, False, False))
     connection = store()

@@ -1,5 +1,7 @@
 """A model that is neither points nor image goes the same way: registered, evaluated by its card, then the gate."""
 
+import pytest
+
 from registry.champions.promote import promote
 from registry.versions.evaluation_log import read_report
 from ssl_core.models.bundle import save_bundle
@@ -9,6 +11,7 @@ from tests.ssl_core.evaluation.test_scene_field_task import CONFIG, rooms
 __all__ = ["rooms"]
 
 
+@pytest.mark.slow
 def test_a_scene_field_becomes_champion_and_gives_way_to_a_better_one(store, lineage, trial, rooms, tmp_path):
     versions = []
     for number, share in enumerate((0.6, 0.0)):
