@@ -1,7 +1,7 @@
 """Segment a photograph with a pulled dense encoder, torch alone: nothing of this project is imported.
 
     splatsweep pull fit3d-dense@champion --to runs/pulled
-    python examples/segment_a_photograph.py runs/pulled photograph.jpg segments.png [GROUPS]
+    python examples/segment_a_photograph.py runs/pulled photograph.jpg [segments.png [GROUPS]]
 
 The program gives features [1, C + G, h, w] of a photograph in the size that it was exported for. Without labels its
 tokens are grouped by k-means; with a linear layer that was fitted on some labelled pictures they would be named.
@@ -36,7 +36,7 @@ def grouped(tokens: torch.Tensor, groups: int, rounds: int = 20) -> torch.Tensor
     return torch.cdist(standard, centres).argmin(dim=1)
 
 
-def main(folder: str, picture: str, out: str, groups: str = "6") -> None:
+def main(folder: str, picture: str, out: str = "segments.png", groups: str = "6") -> None:
     card = json.loads((Path(folder) / "encoder.json").read_text())["card"]
     program = torch.export.load(Path(folder) / "program.pt2").module()
     with torch.no_grad():
