@@ -139,3 +139,14 @@ class BestStates:
             if found.unexpected_keys:
                 raise CheckpointError(f"output '{output.name}' has no tensor {found.unexpected_keys[0]}, its best had")
         return best
+
+
+def check_owner(folder: Path, state: CheckpointState, ours: CheckpointState, transfer: bool) -> None:
+    """Raises CheckpointError when a checkpoint is not this trial's; with `transfer`, when it is of another recipe or
+    pack."""
+    for name in ("recipe", "pack_digest") if transfer else ("recipe", "config_digest", "pack_digest", "seed"):
+        if getattr(state, name) != getattr(ours, name):
+            raise CheckpointError(
+                f"checkpoint {folder} has {name} {getattr(state, name)}, this trial {getattr(ours, name)}; it belongs "
+                "to another trial"
+            )

@@ -15,6 +15,7 @@ from ssl_core.training.checkpoint import (
     PREFIX,
     BestStates,
     CheckpointState,
+    check_owner,
     has_checkpoint,
     load_checkpoint,
     replace_checkpoint,
@@ -103,13 +104,7 @@ class TrainedSession:
         the epoch are taken, while settings such as weight decay are this trial's own.
         """
         model, training, state = load_checkpoint(folder, self.training.device)
-        ours = self._state()
-        for field in ("recipe", "pack_digest") if transfer else ("recipe", "config_digest", "pack_digest", "seed"):
-            if getattr(state, field) != getattr(ours, field):
-                raise CheckpointError(
-                    f"checkpoint {folder} has {field} {getattr(state, field)}, this trial {getattr(ours, field)}; "
-                    "it belongs to another trial"
-                )
+        check_owner(folder, state, self._state(), transfer)
         self.best.restore(model, state.best, state.metrics)
         self.trial.module.load_state_dict({k: v for k, v in model.items() if not k.startswith(PREFIX)})
         saved = training.get("optimizers")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ssl_core.data.scene_pack import VOID, ScenePack, ViewSplit
-from ssl_core.errors import CheckpointError, InfeasibleError
+from ssl_core.errors import InfeasibleError
 from ssl_core.evaluation.label_metrics import Confusion
 from ssl_core.losses.photometric import psnr
 from ssl_core.models.bundle import save_bundle
@@ -22,7 +22,7 @@ from ssl_core.recipes.label_3dgs.fitted_field import FieldParts, fitted_field
 from ssl_core.recipes.label_3dgs.teacher_labels import TEACHER, Pixels, TeacherLabels, check_teacher, scene_number
 from ssl_core.render.scene_fit import Fit, FitViews
 from ssl_core.scenes.cameras import ScenePoints
-from ssl_core.training.checkpoint import PREFIX, CheckpointState, load_checkpoint, save_checkpoint
+from ssl_core.training.checkpoint import PREFIX, CheckpointState, check_owner, load_checkpoint, save_checkpoint
 from ssl_core.training.config import choose_device
 from ssl_core.training.trial_costs import PeakMemory, measured_costs
 
@@ -125,13 +125,7 @@ class FieldSession:
         With `transfer` it may be of another trial with as many channels, whose rates this one changes.
         """
         tensors, _, state = load_checkpoint(folder, self.device)
-        ours = self._state()
-        for name in ("recipe", "pack_digest") if transfer else ("recipe", "config_digest", "pack_digest", "seed"):
-            if getattr(state, name) != getattr(ours, name):
-                raise CheckpointError(
-                    f"checkpoint {folder} has {name} {getattr(state, name)}, this trial {getattr(ours, name)}; it "
-                    "belongs to another trial"
-                )
+        check_owner(folder, state, self._state(), transfer)
         self.fit.load({name.removeprefix(_FIT): value for name, value in tensors.items() if name.startswith(_FIT)})
         self._best = {name.removeprefix(PREFIX): v for name, v in tensors.items() if name.startswith(PREFIX)}
         self._best_value = state.best.get(FIELD)
