@@ -62,6 +62,7 @@ def test_a_study_ends_with_judged_encoders(swept):
 
 
 @pytest.mark.timeout(1000)
+@pytest.mark.slow
 def test_again_in_a_moved_home_is_quick_and_changes_nothing(swept):
     journey, facts = swept
     before = json.loads(journey.run("models", "--json"))

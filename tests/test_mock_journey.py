@@ -21,7 +21,7 @@ from tests.journeys import Journey
 from tests.small_sets import write_scene
 
 # minutes of exports of fields; what it asks of registry and tasks is asked of the mock recipe in tests/contracts, too
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 ROOT = Path(__file__).resolve().parents[1]
 MOCK = ROOT / "tests/contracts/mock_recipe"
@@ -69,10 +69,6 @@ def swept(journey, planned):
     return json.loads(journey.run("sweep", journey.space, *words))
 
 
-pytestmark = pytest.mark.timeout(300)
-
-
-@pytest.mark.slow
 def test_plan_shows_the_stage(planned):
     assert planned["stages"] == {"pictures": "will be made once, by the first trial that needs it"}
     assert planned["trials"]["middle"] == 3

@@ -40,7 +40,9 @@ def test_it_is_listed(old):
     assert [len(trial["metrics"]) for trial in trials] == [3, 3, 1]
 
 
-@pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "cross-modal-points")) for name in ENCODERS]
+)
 def test_its_encoders_are_pulled(old, name):
     kept = load_file(old.folder / "features.safetensors")
     inputs, features = kept[f"{ENCODERS[name]}_input"], kept[f"{ENCODERS[name]}_features"]

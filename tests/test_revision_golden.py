@@ -40,6 +40,7 @@ def run(tmp_path_factory) -> CommandLine:
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_a_trial_is_that_of_the_revision(run, recorded, exact):
     then, now = recorded["training"], training_facts(run)

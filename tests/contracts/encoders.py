@@ -50,7 +50,7 @@ IMAGE = ImageContract(image_size=40, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
 
 CASES = (
     EncoderCase("pointnet", XYZ, PointNetConfig(), permutation_invariant=True),
-    EncoderCase("pointnet-attributes", ATTRIBUTES, PointNetConfig(feature_transform=False), permutation_invariant=True),
+    EncoderCase("pointnet-attributes", ATTRIBUTES, PointNetConfig(feature_transform=False), True, True),
     EncoderCase(
         "pointnet-plain",
         XYZ,
@@ -65,12 +65,12 @@ CASES = (
         readout=ReadoutConfig(hidden=24, output=40, parts=("backbone", "hidden", "head", "ridge")),
     ),
     EncoderCase("pointnet2_ssg", XYZ, PointNet2SSGConfig()),
-    EncoderCase("pointnet2_ssg-fps", ATTRIBUTES, PointNet2SSGConfig(centres="fps", **SMALL_STAGES)),
-    EncoderCase("pointnet2_msg", XYZ, PointNet2MSGConfig(**SMALL_STAGES)),
+    EncoderCase("pointnet2_ssg-fps", ATTRIBUTES, PointNet2SSGConfig(centres="fps", **SMALL_STAGES), slow_export=True),
+    EncoderCase("pointnet2_msg", XYZ, PointNet2MSGConfig(**SMALL_STAGES), slow_export=True),
     EncoderCase("pointnet2_msg-attributes", ATTRIBUTES, PointNet2MSGConfig(), slow_export=True),
     EncoderCase("pointnet2_msg-fps", XYZ, PointNet2MSGConfig(centres="fps", **SMALL_STAGES), slow_export=True),
     EncoderCase("dgcnn", XYZ, DGCNNConfig(k=8), permutation_invariant=True),
-    EncoderCase("dgcnn-attributes", ATTRIBUTES, DGCNNConfig(k=100, feature_dim=96), permutation_invariant=True),
+    EncoderCase("dgcnn-attributes", ATTRIBUTES, DGCNNConfig(k=100, feature_dim=96), True, True),
     EncoderCase(
         "point_transformer",
         ATTRIBUTES,

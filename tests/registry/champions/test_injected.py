@@ -33,6 +33,7 @@ def drawn(chance: np.ndarray, rng: np.random.Generator, base: Report, draws: int
     return base.model_copy(update={"deciding": deciding})
 
 
+@pytest.mark.slow
 def test_equals_seldom_pass_worse_never_and_better_mostly():
     """Objects as hard as they come, encoders that err apart from each other: the hardest case of equal truth."""
     rng = np.random.default_rng(11)

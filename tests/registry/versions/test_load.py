@@ -131,6 +131,7 @@ def test_prepared_input_of_any_precision_is_taken_and_no_device_is_an_error_that
             load(bundles[0], device=device)
 
 
+@pytest.mark.slow
 def test_a_scene_field_is_registered_pulled_and_rendered(store, lineage, trial, home, tmp_path):
     card = FIELD
     save_bundle(card.build(2), card, tmp_path / "field", name="field", lineage={})

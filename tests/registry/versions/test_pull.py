@@ -39,6 +39,7 @@ def test_a_pulled_encoder_equals_the_registered_one(store, version, bundles, tmp
     assert list(tmp_path.glob("models/.*")) == []
 
 
+@pytest.mark.slow  # tests/test_journey.py runs a pulled one, too
 def test_the_program_runs_with_torch_alone(store, version, bundles, tmp_path):
     folder = pull(store, f"{NAME}/1", tmp_path / "out")
     code = (

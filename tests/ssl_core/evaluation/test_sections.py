@@ -161,7 +161,7 @@ def test_novel_views_are_set_beside_as_many_own_ones(tiny_pack):
     assert points.sections.left_out["novel_views"] == "a point encoder sees no views"
 
 
-@pytest.mark.parametrize("modality", ["points", "image"])
+@pytest.mark.parametrize("modality", ["points", pytest.param("image", marks=pytest.mark.slow)])
 def test_fine_tuning_has_its_control(tiny_pack, modality):
     settings = FineTuningSettings(label_settings=LABELS[1:], seeds=(0, 1), training=TRAINING, min_steps=1)
     report, _ = measured(tiny_pack, modality, fine_tuning=settings)

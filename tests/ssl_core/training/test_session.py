@@ -63,7 +63,7 @@ def test_untrained_matching_loss_is_near_that_of_an_uninformed_predictor(tiny_pa
     assert float(loss.terms["cross_entropy"].detach()) == pytest.approx(3 * math.log(2), abs=0.6)
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize("optimizer", ["adamw", pytest.param("sgd", marks=pytest.mark.slow)])
 def test_resume_is_bit_for_bit(tiny_pack, tiny_config, tmp_path, optimizer):
     config = override(tiny_config, {"training.optimizer.kind": optimizer})
     whole = session(config, tiny_pack)

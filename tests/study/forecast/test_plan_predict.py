@@ -51,6 +51,7 @@ def test_a_study_without_a_scheduler_takes_what_can_be_worked_out(make_plan):
     assert Prediction.from_json(found.to_json()) == found
 
 
+@pytest.mark.slow
 def test_a_scheduler_saves_epochs_and_gpus_are_counted(make_plan):
     alone = dataclasses.replace(TWO, gpus=2, gpus_per_slot=0.5)
     whole = predict(make_plan(base={"epochs": 6}, trials=12, name="a", scheduler={"kind": "none"}), a_probe(), alone)

@@ -59,6 +59,7 @@ def test_a_task_that_dies_is_a_failed_job(desk: Desk, pool: RayPool) -> None:
     assert "its Ray task ended (WorkerCrashedError" in answer.reason
 
 
+@pytest.mark.slow
 def test_leaving_cancels_what_is_under_way(desk: Desk) -> None:
     import ray
 
