@@ -45,7 +45,7 @@ def released_affinity(predicted: Tensor, target: Tensor) -> tuple[Tensor, Tensor
     return forward.mean(dim=(1, 2)), backward.mean(dim=(1, 2))
 
 
-def chamfer_2d(rows: Tensor, cols: Tensor, target: Tensor, *, squared: bool = False) -> Tensor:
+def chamfer_2d(rows: Tensor, cols: Tensor, target: Tensor, *, squared: bool = False, coverage: float = 1.0) -> Tensor:
     """How far projected points lie from the silhouette and the silhouette from them, as a share of the picture's side.
 
     The affinity as intended, taken between points and pixels rather than between two masks: the mean distance of a
@@ -56,6 +56,7 @@ def chamfer_2d(rows: Tensor, cols: Tensor, target: Tensor, *, squared: bool = Fa
         rows, cols: [B, N] of the projected points, pixel centres at whole numbers.
         target: [B, S, S] silhouettes; a pixel belongs to it above 0.5. An empty one counts nothing.
         squared: whether distances are squared, as those of clouds: what is far counts more.
+        coverage: weight of the silhouette's distances from the points, in [0, 2]; that of the points' is 2 less it.
 
     Returns:
         [B].
@@ -71,7 +72,8 @@ def chamfer_2d(rows: Tensor, cols: Tensor, target: Tensor, *, squared: bool = Fa
     to_pixel, to_point = points - _picked(pixels, pixel), pixels - _picked(points, point)
     # lengths are a share of the side, and squares of it squared
     there, back = (v.square().sum(-1) / size if squared else _length(v) for v in (to_pixel, to_point))
-    both = there.mean(dim=1) + torch.where(covered, back, 0.0).sum(dim=1) / count.clamp_min(1)
+    back = torch.where(covered, back, 0.0).sum(dim=1) / count.clamp_min(1)
+    both = (2 - coverage) * there.mean(dim=1) + coverage * back
     return torch.where(count > 0, both, 0.0) / size
 
 
