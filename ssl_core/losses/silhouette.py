@@ -45,7 +45,7 @@ def released_affinity(predicted: Tensor, target: Tensor) -> tuple[Tensor, Tensor
     return forward.mean(dim=(1, 2)), backward.mean(dim=(1, 2))
 
 
-def chamfer_2d(rows: Tensor, cols: Tensor, target: Tensor, *, squared: bool = False) -> Tensor:
+def chamfer_2d(rows: Tensor, cols: Tensor, target: Tensor, *, squared: bool = False, coverage: float = 1.0) -> Tensor:
     """How far projected points lie from the silhouette and the silhouette from them, as a share of the picture's side.
 
     The affinity as intended, taken between points and pixels rather than between two masks: the mean distance of a
@@ -56,24 +56,41 @@ def chamfer_2d(rows: Tensor, cols: Tensor, target: Tensor, *, squared: bool = Fa
         rows, cols: [B, N] of the projected points, pixel centres at whole numbers.
         target: [B, S, S] silhouettes; a pixel belongs to it above 0.5. An empty one counts nothing.
         squared: whether distances are squared, as those of clouds: what is far counts more.
+        coverage: weight of the silhouette's distances from the points, in [0, 2]; that of the points' is 2 less it.
 
     Returns:
         [B].
     """
     size, points = target.shape[-1], torch.stack((rows, cols), dim=-1)
-    steps = torch.arange(size, dtype=rows.dtype, device=rows.device)
-    grid = torch.stack(torch.meshgrid(steps, steps, indexing="ij"), dim=-1).flatten(0, 1)  # [S * S, 2]
-    white = (target > 0.5).flatten(1)
     with torch.no_grad():
-        apart = grid.square().sum(-1) - 2 * points @ grid.T + points.square().sum(-1, keepdim=True)  # [B, N, S * S]
-        pixel = torch.where(white[:, None], apart, torch.inf).argmin(dim=2)
-        point = apart.argmin(dim=1)
-    count = white.sum(dim=1)
-    to_pixel, to_point = points - grid[pixel], grid - points.gather(1, point[..., None].expand(-1, -1, 2))
+        pixels, covered = _covered_pixels(target, points.dtype)  # [B, W, 2], [B, W]
+        # one product for both ways; what a row's minimum does not feel is left out
+        apart = pixels.square().sum(-1)[:, None] - 2 * points @ pixels.mT  # [B, N, W]
+        pixel = apart.masked_fill(~covered[:, None], torch.inf).argmin(dim=2)
+        point = (apart + points.square().sum(-1, keepdim=True)).argmin(dim=1)
+    count = covered.sum(dim=1)
+    to_pixel, to_point = points - _picked(pixels, pixel), pixels - _picked(points, point)
     # lengths are a share of the side, and squares of it squared
     there, back = (v.square().sum(-1) / size if squared else _length(v) for v in (to_pixel, to_point))
-    both = there.mean(dim=1) + torch.where(white, back, 0.0).sum(dim=1) / count.clamp_min(1)
+    back = torch.where(covered, back, 0.0).sum(dim=1) / count.clamp_min(1)
+    both = (2 - coverage) * there.mean(dim=1) + coverage * back
     return torch.where(count > 0, both, 0.0) / size
+
+
+def _covered_pixels(target: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Of silhouettes [B, S, S]: row and column [B, W, 2] of what is covered, as many of each as of the largest, and
+    which of them count [B, W]."""
+    white = (target > 0.5).flatten(1)
+    most = max(1, int(white.sum(dim=1).max()))
+    covered, place = white.byte().sort(dim=1, descending=True, stable=True)
+    place = place[:, :most]
+    size = target.shape[-1]
+    pixels = torch.stack((place // size, place % size), dim=-1).to(dtype)
+    return pixels, covered[:, :most].bool()
+
+
+def _picked(points: Tensor, places: Tensor) -> Tensor:
+    return points.gather(1, places[..., None].expand(-1, -1, points.shape[2]))
 
 
 def _length(vectors: Tensor) -> Tensor:

@@ -29,6 +29,9 @@ one are far apart, and a camera may stand on its head. `sincos`: sine and cosine
 elevations in (-pi/2, pi/2). `quaternion`: wxyz of the rotation whose x axis points from the object to the camera; its
 roll counts for nothing.
 """
+Latent = Literal["relu", "linear"]
+"""What follows the bottleneck: as released, or nothing. Of few rectified numbers all may be 0 for every image, which no
+gradient mends: one cloud for all images."""
 Mirror = Literal["none", "x", "y"]
 """The coordinate that the plane of symmetry turns round, if clouds have one."""
 _NUMBERS: dict[PoseRepresentation, int] = {"angles_tanh": 2, "sincos": 4, "quaternion": 4}
@@ -44,6 +47,7 @@ class ReconCnnConfig(Config):
     kind: Literal["recon_cnn"] = "recon_cnn"
     bottleneck: int = Field(default=128, ge=8, le=1024, description="width of the latent")
     width: float = Field(default=1.0, ge=0.05, le=2.0, description="factor on channels and on the other layers' widths")
+    latent: Latent = "relu"
 
     @property
     def feature_dim(self) -> int:
@@ -67,14 +71,15 @@ class ImageFeatures(nn.Module):
         if not SMALLEST <= image_size <= LARGEST:
             raise ConfigError(f"image_size {image_size}: recon_cnn reads images of {SMALLEST} to {LARGEST} pixels")
         hidden = scaled(_HIDDEN, config.width)
-        self.image_size, self.bottleneck = image_size, config.bottleneck
+        self.image_size, self.bottleneck, self.rectified = image_size, config.bottleneck, config.latent == "relu"
         self.trunk, flat = _convolutions(image_size, config.width, len(_TRUNK))
         self.latent = nn.Linear(flat, config.bottleneck)
         self.colour_trunk, flat = _convolutions(image_size, config.width, 2)
         self.colour = _fully_connected(flat, hidden, hidden, hidden)
 
     def forward(self, images: Tensor) -> Tensor:
-        latent = F.relu(self.latent(self.trunk(images)))
+        latent = self.latent(self.trunk(images))
+        latent = F.relu(latent) if self.rectified else latent
         return torch.cat((latent, self.colour(self.colour_trunk(images))), dim=1)
 
 

@@ -9,6 +9,7 @@ from ssl_core.contracts import ImageContract
 from ssl_core.models.build import seeded_weights
 from ssl_core.models.card_contract import CardText, ModelCard
 from ssl_core.models.reconstruction import (
+    Latent,
     Mirror,
     PoseNetwork,
     PoseRepresentation,
@@ -67,6 +68,7 @@ class ReconstructorCard(_SingleViewCard):
     kind: Literal["reconstructor"] = "reconstructor"
     num_points: int = Field(default=1024, ge=8, le=16384)
     bottleneck: int = Field(default=128, ge=8, le=1024, description="width of the latent")
+    latent: Latent = Field(default="relu", description="what follows the bottleneck")
     mirror: Mirror = Field(
         default="none", description="coordinate in which clouds are symmetric before their alignment"
     )
@@ -78,7 +80,7 @@ class ReconstructorCard(_SingleViewCard):
     @property
     def backbone(self) -> ReconCnnConfig:
         """Of an image encoder over the same features."""
-        return ReconCnnConfig(bottleneck=self.bottleneck, width=self.width)
+        return ReconCnnConfig(bottleneck=self.bottleneck, width=self.width, latent=self.latent)
 
     def build(self, seed: int) -> Reconstructor:
         with seeded_weights(seed):

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from ssl_core.config import Config
 from ssl_core.config_roles import FIXED, LIVE
 from ssl_core.evaluation.few_shot import FewShotConfig
-from ssl_core.models.reconstruction import Mirror, PoseRepresentation, ReconCnnConfig
+from ssl_core.models.reconstruction import Latent, Mirror, PoseRepresentation, ReconCnnConfig
 from ssl_core.training.config import AdamConfig, ConstantSchedule, CosineSchedule, RecipeConfig, TrainingConfig
 
 
@@ -35,6 +35,7 @@ class NetworksConfig(Config):
     image_size: int = Field(default=64, ge=16, le=256)
     num_points: int = Field(default=1024, ge=8, le=16384)
     bottleneck: int = Field(default=128, ge=8, le=4096)
+    latent: Latent = Field(default="relu", description="what follows the bottleneck; few rectified numbers may die out")
     width: float = Field(default=1.0, ge=0.05, le=4.0, description="factor on the networks' channels")
     spread: float = Field(
         default=0.5, ge=0, description="radius of the ball that the points begin in, a camera's distance being 2"
@@ -49,7 +50,7 @@ class NetworksConfig(Config):
     @property
     def backbone(self) -> ReconCnnConfig:
         """Of the exported image encoder."""
-        return ReconCnnConfig(bottleneck=self.bottleneck, width=self.width)
+        return ReconCnnConfig(bottleneck=self.bottleneck, width=self.width, latent=self.latent)
 
 
 class PosesConfig(Config):
@@ -80,6 +81,9 @@ class PosesConfig(Config):
 class TemplateConfig(Config):
     """The one shape that all training images are seen as, from which their poses are found (poses.source=template)."""
 
+    starts: int = Field(
+        default=3, ge=1, le=64, description="shapes that are found from other balls; the one that fits best is taken"
+    )
     points: int = Field(default=128, ge=8, le=4096, description="of the shape")
     steps: int = Field(default=300, ge=1)
     batch_size: int = Field(default=32, ge=1, description="images a step")
@@ -110,6 +114,13 @@ class CycleLossConfig(Config):
     affinity: float = Field(default=100.0, ge=0, description="2D Chamfer distance of points and silhouette")
     affinity_of: Literal["distance", "square"] = Field(
         default="distance", description="in the affinity: squares make clouds fill their outlines"
+    )
+    coverage: float = Field(
+        default=1.0,
+        ge=0,
+        le=2,
+        description="in the affinity, weight of the silhouette's distances from the points, that of the points' being "
+        "2 less it: above 1 what is thin is reached, since points beside it cost less",
     )
     cycle: float = Field(default=1e4, ge=0, description="of the cloud that a rendered view gives and its own")
     pairing: Literal["init_model", "adj_model"] = Field(
@@ -254,14 +265,21 @@ def quick() -> ImageToPointsConfig:
     images fit one shape best, clouds have two equal halves and few degrees of freedom."""
     return ImageToPointsConfig(
         data=DataConfig(flip=True),
-        networks=NetworksConfig(image_size=32, num_points=256, width=0.5, bottleneck=8, mirror="x"),
+        networks=NetworksConfig(image_size=32, num_points=256, width=0.5, bottleneck=8, latent="linear", mirror="x"),
         poses=PosesConfig(source="template", elevations=(10.0, 50.0)),
         # a heavy mask with its blurred points makes clouds too small (docs/LOG.md)
         loss=CycleLossConfig(
-            projections=2, colour=3.0, mask=3.0, affinity=800.0, affinity_of="square", cycle=10.0, dispersion=0.1
+            projections=2,
+            colour=3.0,
+            mask=3.0,
+            affinity=800.0,
+            affinity_of="square",
+            coverage=1.2,
+            cycle=10.0,
+            dispersion=0.1,
         ),
         training=TrainingConfig(
-            epochs=16, batch_size=16, optimizer=AdamConfig(lr=1e-3), schedule=CosineSchedule(warmup=0.05)
+            epochs=24, batch_size=32, optimizer=AdamConfig(lr=2e-3), schedule=CosineSchedule(warmup=0.05)
         ),
     )
 

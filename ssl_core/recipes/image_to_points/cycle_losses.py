@@ -99,7 +99,8 @@ def silhouette_terms(config: ImageToPointsConfig, seen: Projection, masks: Tenso
             terms["affinity"] = (forward + backward).mean() / RELEASED_AFFINITY
         else:
             squared = loss.affinity_of == "square"
-            terms["affinity"] = chamfer_2d(seen.rows, seen.cols, masks, squared=squared).mean()
+            apart = chamfer_2d(seen.rows, seen.cols, masks, squared=squared, coverage=loss.coverage)
+            terms["affinity"] = apart.mean()
         total = total + loss.affinity * terms["affinity"]
     return LossTerms(total, terms)
 

@@ -41,7 +41,11 @@ class ShapeAndPose(nn.Module):
             "focal": camera.focal,
         }
         self.reconstructor_card = ReconstructorCard(
-            num_points=sizes.num_points, bottleneck=sizes.bottleneck, mirror=sizes.mirror, **shared
+            num_points=sizes.num_points,
+            bottleneck=sizes.bottleneck,
+            latent=sizes.latent,
+            mirror=sizes.mirror,
+            **shared,
         )
         self.pose_card = PoseEstimatorCard(representation=sizes.pose, **shared)
         self.reconstructor = self.reconstructor_card.build(seed)

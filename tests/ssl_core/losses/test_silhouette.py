@@ -54,6 +54,16 @@ def test_the_chamfer_distance_of_the_picture_equals_brute_force() -> None:
     assert chamfer_2d(points[:1, :, 0], points[:1, :, 1], torch.zeros(1, 9, 9)).tolist() == [0.0]
 
 
+def test_coverage_weighs_one_way_against_the_other() -> None:
+    points = torch.rand(3, 12, 2, generator=GENERATOR) * 12 - 2
+    rows, cols = points[..., 0], points[..., 1]
+    both, back, there = (chamfer_2d(rows, cols, TARGET, squared=True, coverage=share) for share in (1.0, 2.0, 0.0))
+    assert torch.allclose(back + there, 2 * both, rtol=1e-5)
+    white = [(target > 0.5).nonzero().float() for target in TARGET]
+    reached = [torch.cdist(each, seen).amin(1).square().mean() / 81 for each, seen in zip(white, points, strict=True)]
+    assert torch.allclose(back, 2 * torch.stack(reached), rtol=1e-4)
+
+
 def test_a_far_blob_is_drawn_to_the_object_where_a_difference_of_masks_says_nothing() -> None:
     target = torch.zeros(1, 20, 20)
     target[:, 2:6, 2:6] = 1

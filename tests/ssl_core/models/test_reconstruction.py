@@ -69,3 +69,14 @@ def test_the_alignment_turns_points_and_leaves_colours():
     torch.testing.assert_close(turned[..., 1], plain[..., 0])
     assert torch.equal(turned[..., 2:], plain[..., 2:])
     assert "alignment" in Reconstructor(network).state_dict()
+
+
+def test_a_bottleneck_that_is_not_rectified_tells_images_apart_where_a_rectified_one_has_died() -> None:
+    images = torch.rand(4, 3, 32, 32)
+    for latent, clouds in (("relu", 1), ("linear", 4)):
+        network = ShapeNetwork(32, 16, ReconCnnConfig(bottleneck=8, width=0.1, latent=latent))
+        with torch.no_grad():
+            network.features.latent.bias -= 100
+            points = network(images)[0]
+        assert len(points.flatten(1).unique(dim=0)) == clouds
+    assert ReconCnnConfig.from_json('{"kind": "recon_cnn"}').latent == "relu"

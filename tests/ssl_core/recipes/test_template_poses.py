@@ -6,12 +6,23 @@ import pytest
 import torch
 
 from ssl_core.models.reconstruction import mirrored
+from ssl_core.recipes.image_to_points import template_poses
 from ssl_core.recipes.image_to_points.config import CameraConfig, DataConfig, TemplateConfig
-from ssl_core.recipes.image_to_points.template_poses import Outlines, TemplateSettings, found_template
+from ssl_core.recipes.image_to_points.template_poses import Found, Outlines, TemplateSettings, best_template
 from ssl_core.render.point_splatting import OrbitLens, orbit_rotation, project_points, splat_mask
 
 LENS = OrbitLens.of(24, 1.0, 2.0)
 GENERATOR = torch.Generator().manual_seed(0)
+
+SETTINGS = TemplateSettings(
+    template=TemplateConfig(points=64, steps=120, batch_size=24, azimuths=12),
+    data=DataConfig(),
+    camera=CameraConfig(),
+    image_size=LENS.size,
+    mirror="x",
+    azimuth_range=180.0,
+    elevations=(10.0, 50.0),
+)
 
 
 def silhouettes(cloud: torch.Tensor, poses: torch.Tensor) -> torch.Tensor:
@@ -39,6 +50,20 @@ def test_errors_are_squared_distances_of_points_and_outlines() -> None:
     assert torch.allclose(found, squared.mean() + squared.min(), rtol=1e-4)
 
 
+def test_of_several_starts_the_one_that_fits_best_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    errors = {}
+
+    def found(masks: torch.Tensor, settings: TemplateSettings, lens: OrbitLens, seed: int) -> Found:
+        errors[seed] = float(torch.rand(1, generator=torch.Generator().manual_seed(seed)))
+        return Found(torch.zeros(2, 3), torch.zeros(1, 2), errors[seed])
+
+    monkeypatch.setattr(template_poses, "found_template", found)
+    settings = SETTINGS.model_copy(update={"template": TemplateConfig(starts=5)})
+    taken = best_template(torch.ones(1, 24, 24), settings, LENS)
+    assert len(errors) == 5
+    assert taken.error == min(errors.values())
+
+
 @pytest.mark.slow
 def test_poses_are_found_up_to_the_side_that_symmetry_leaves_open() -> None:
     """The plane x = 0 stays where it is under half a turn and a reflection; these are tried, and no other rotation."""
@@ -46,21 +71,12 @@ def test_poses_are_found_up_to_the_side_that_symmetry_leaves_open() -> None:
     count = 48
     azimuth = (torch.rand(count, generator=GENERATOR) * 2 - 1) * math.pi
     truth = torch.stack((azimuth, 0.2 + 0.6 * torch.rand(count, generator=GENERATOR)), dim=1)
-    settings = TemplateSettings(
-        template=TemplateConfig(points=64, steps=120, batch_size=24, azimuths=12),
-        data=DataConfig(),
-        camera=CameraConfig(),
-        image_size=LENS.size,
-        mirror="x",
-        azimuth_range=180.0,
-        elevations=(10.0, 50.0),
-    )
-    template, poses, error = found_template(silhouettes(chair(), truth), settings, LENS)
+    template, poses, error = best_template(silhouettes(chair(), truth), SETTINGS, LENS)
     assert torch.equal(template[32:], mirrored(template[:32], "x"))
     off = [torch.remainder(poses[:, 0] + turn - azimuth + math.pi, 2 * math.pi) - math.pi for turn in (0.0, math.pi)]
     medians = [float(torch.rad2deg(each.abs()).median()) for each in off]
     assert min(medians) < 25, medians  # 90 at random
-    again = found_template(
-        silhouettes(chair(), truth[:4]), settings.model_copy(update={"template": TemplateConfig(steps=1)}), LENS
+    again = best_template(
+        silhouettes(chair(), truth[:4]), SETTINGS.model_copy(update={"template": TemplateConfig(steps=1)}), LENS
     )
     assert again[2] > error

@@ -1,0 +1,155 @@
+"""Clouds from single images: rows of image_to_points on test objects of each class, over seeds.
+
+    python -m benchmarks.clouds_from_images --pack runs/packs/objects --out runs/clouds.jsonl --classes chair sofa \\
+        --seeds 0 1 2 --mirror '{"sofa": "y"}' cc nn no_cycle true_poses
+    python -m benchmarks.clouds_from_images --out runs/clouds.jsonl --table
+
+`cc`: `quick()`; `nn`: that model trained on beside silhouettes of its neighbours; `no_cycle`: without the geometric
+cycle; `true_poses`: the pack's cameras (an upper line; clouds are symmetric in the coordinate of `--mirror`, or x).
+Each trial appends one line; those that are there are not run again.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ssl_core.config import override
+from ssl_core.data.object_pack import Pack
+from ssl_core.evaluation.statistics import paired_bootstrap
+from ssl_core.evaluation.tasks.reconstructing import evaluate_reconstructor
+from ssl_core.evaluation.tasks.reconstruction_report import ReconstructionConfig
+from ssl_core.models.bundle import WEIGHTS, load_bundle, read_card
+from ssl_core.models.reconstruction_cards import ReconstructorCard
+from ssl_core.models.weights_file import file_sha256
+from ssl_core.recipes.image_to_points import IMAGE_TO_POINTS
+from ssl_core.training.stages import Stages
+
+ROWS = ("cc", "nn", "no_cycle", "true_poses")
+Line = Mapping[str, Any]
+
+
+def values_of(row: str, given: Line, before: Path) -> dict[str, Any]:
+    """Of a row's config. before: bundles of the cc row of the same class and seed."""
+    match row:
+        case "no_cycle":
+            return {"loss.cycle": 0.0}
+        case "true_poses":
+            return {"poses.source": "true_pose", "networks.mirror": given["mirror"].get(given["class"], "x")}
+        case "nn":
+            folder, pose = before / "reconstructor", before / "pose"
+            sha256 = file_sha256(folder / WEIGHTS)
+            start = {"kind": "bundle", "folder": str(folder), "sha256": sha256, "pose_folder": str(pose)}
+            return {
+                "start": {**start, "pose_sha256": file_sha256(pose / WEIGHTS)},
+                "neighbours.source": {"kind": "bundle", "folder": str(folder), "sha256": sha256},
+                "training.epochs": 8,
+                "training.optimizer.lr": 5e-4,
+            }
+        case _:
+            return {}
+
+
+def measured(pack: Pack, given: Line, root: Path) -> dict[str, Any]:
+    """Train one trial, judge its best epoch on test objects."""
+    place = root / "clouds" / f"{given['class']}-{given['seed']}"
+    own = {**values_of(given["row"], given, place / "cc"), **given["set"]}
+    config = override(IMAGE_TO_POINTS.presets["quick"](), {"data.classes": [given["class"]], **own})
+    began = time.process_time()
+    session = Stages(IMAGE_TO_POINTS, root / "derived").open(config, pack, given["seed"])
+    for _ in range(session.epochs):
+        metrics = session.run_epoch()
+    spent = time.process_time() - began
+    bundle = session.export(place / given["row"], {})["reconstructor"]
+    card = read_card(bundle).card
+    assert isinstance(card, ReconstructorCard)
+    asked = ReconstructionConfig(twin_seeds=(0,), shown=0)
+    report = evaluate_reconstructor(load_bundle(bundle), card, pack, asked).report
+    baseline = report.baseline
+    assert report.deciding is not None
+    told = {name: round(value, 5) for name, value in metrics.items() if name.startswith("val/")}
+    return {
+        **given,
+        "scores": report.deciding.values[0],
+        "baseline": {"name": report.baseline_name, "scores": None if baseline is None else baseline.values[0]},
+        "metrics": report.metrics(),
+        "val": told,
+        "train_cpu_seconds": round(spent, 1),
+    }
+
+
+def table(lines: list[Line]) -> str:
+    """As markdown: CD-L2 x 1000 on test objects, each seed's and the mean, and 95 % intervals over objects."""
+    found = [
+        "| class | row | seeds | distance | better than the mean shape by | better than cc by |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name in dict.fromkeys(line["class"] for line in lines):
+        mine = [line for line in lines if line["class"] == name]
+        metrics, constant = mine[0]["metrics"], np.array(mine[0]["baseline"]["scores"])
+        for each in ("mean_shape", "medoid_shape", "untrained_network"):
+            distance = 1000 * metrics[f"reconstruction/{each}/cd_l2"]
+            found.append(f"| {name} | {each.replace('_', ' ')} | | {distance:.1f} | | |")
+        scores = {row: _scores(mine, row) for row in ROWS if any(line["row"] == row for line in mine)}
+        for row, values in scores.items():
+            seeds = "/".join(f"{-1000 * each.mean():.1f}" for each in values)
+            cells = [_gain(values.mean(0), constant)]
+            cells.append("" if row == "cc" or "cc" not in scores else _gain(values.mean(0), scores["cc"].mean(0)))
+            found.append(f"| {name} | {row} | {seeds} | {-1000 * values.mean():.1f} | {cells[0]} | {cells[1]} |")
+    return "\n".join(found)
+
+
+def _scores(lines: list[Line], row: str) -> np.ndarray:
+    """[seeds, objects]."""
+    return np.array([line["scores"] for line in lines if line["row"] == row])
+
+
+def _gain(ours: np.ndarray, theirs: np.ndarray) -> str:
+    found = paired_bootstrap(ours, theirs)
+    return f"{1000 * found.mean:+.1f} ({1000 * found.low:+.1f} to {1000 * found.high:+.1f})"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rows", nargs="*", choices=[*ROWS, []])
+    parser.add_argument("--pack", type=Path, help="of objects with masks, cameras and points")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--root", type=Path, default=Path("runs"), help="for stages and trained models")
+    parser.add_argument("--classes", nargs="+", default=[])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--mirror", type=json.loads, default={}, help="coordinate of a class's symmetry, as JSON")
+    parser.add_argument("--set", type=json.loads, default={}, help="further keys of the config, as JSON")
+    parser.add_argument("--table", action="store_true", help="print what is there as a table")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    lines = [json.loads(line) for line in given.out.read_text().splitlines()] if given.out.exists() else []
+    if given.table:
+        print(table(lines))
+        return
+    pack, done = Pack.open(given.pack), {_key(line) for line in lines}
+    for seed in given.seeds:
+        for name in given.classes:
+            for row in given.rows:
+                asked = {"row": row, "class": name, "seed": seed, "mirror": given.mirror, "set": given.set}
+                if _key(asked) in done:
+                    continue
+                found = measured(pack, asked, given.root)
+                with given.out.open("a") as stream:
+                    stream.write(json.dumps(found) + "\n")
+                print(
+                    name, row, seed, {k: v for k, v in found.items() if k in ("val", "train_cpu_seconds")}, flush=True
+                )
+                print("   ", {k: v for k, v in found["metrics"].items() if k.endswith("cd_l2")}, flush=True)
+
+
+def _key(line: Line) -> str:
+    return json.dumps([line["row"], line["class"], line["seed"], line["set"]])
+
+
+if __name__ == "__main__":
+    main()
