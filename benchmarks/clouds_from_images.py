@@ -6,7 +6,8 @@
 
 `cc`: `quick()`; `nn`: that model trained on beside silhouettes of its neighbours; `no_cycle`: without the geometric
 cycle; `true_poses`: the pack's cameras (an upper line; clouds are symmetric in the coordinate of `--mirror`, or x).
-Each trial appends one line; those that are there are not run again.
+Each trial appends one line; those that are there are not run again. Best and worst test objects are drawn beside each
+trained model, under `--root`.
 """
 
 import argparse
@@ -68,8 +69,10 @@ def measured(pack: Pack, given: Line, root: Path) -> dict[str, Any]:
     bundle = session.export(place / given["row"], {})["reconstructor"]
     card = read_card(bundle).card
     assert isinstance(card, ReconstructorCard)
-    asked = ReconstructionConfig(twin_seeds=(0,), shown=0)
-    report = evaluate_reconstructor(load_bundle(bundle), card, pack, asked).report
+    found = evaluate_reconstructor(load_bundle(bundle), card, pack, ReconstructionConfig(twin_seeds=(0,), shown=4))
+    report = found.report
+    for name, picture in found.pictures.items():
+        (bundle.parent / name).write_bytes(picture)
     baseline = report.baseline
     assert report.deciding is not None
     told = {name: round(value, 5) for name, value in metrics.items() if name.startswith("val/")}
