@@ -109,7 +109,7 @@ class Outlines:
         return found
 
 
-class Found(NamedTuple):
+class FoundTemplate(NamedTuple):
     """One shape and the pose in which each image fits it best."""
 
     template: Tensor  # [M, 3]
@@ -117,7 +117,7 @@ class Found(NamedTuple):
     error: float  # mean over images, squared pixels
 
 
-def best_template(masks: Tensor, settings: TemplateSettings, lens: OrbitLens) -> Found:
+def best_template(masks: Tensor, settings: TemplateSettings, lens: OrbitLens) -> FoundTemplate:
     """From silhouettes [n, S, S] in [0, 1]: the best of `template.starts`. From one in three beginnings or so the shape
     that comes out is wrong way round for half of the images, and fits worse."""
     seeds = np.random.SeedSequence(settings.template.seed).generate_state(settings.template.starts)
@@ -128,7 +128,7 @@ def best_template(masks: Tensor, settings: TemplateSettings, lens: OrbitLens) ->
     return min(found, key=lambda each: each.error)
 
 
-def found_template(masks: Tensor, settings: TemplateSettings, lens: OrbitLens, seed: int) -> Found:
+def found_template(masks: Tensor, settings: TemplateSettings, lens: OrbitLens, seed: int) -> FoundTemplate:
     """From silhouettes [n, S, S] in [0, 1], from one beginning."""
     asked, generator = settings.template, torch.Generator().manual_seed(seed)
     outlines, reach = Outlines.of(masks), math.radians(settings.azimuth_range)
@@ -160,7 +160,7 @@ def found_template(masks: Tensor, settings: TemplateSettings, lens: OrbitLens, s
         for some in torch.arange(len(masks)).split(_AT_ONCE)
     ]
     poses = grid[torch.cat([each.indices for each in least])]
-    return Found(template, poses, float(torch.cat([each.values for each in least]).mean()))
+    return FoundTemplate(template, poses, float(torch.cat([each.values for each in least]).mean()))
 
 
 def _picked(errors: Tensor, temperature: float, generator: torch.Generator) -> Tensor:

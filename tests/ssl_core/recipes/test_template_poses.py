@@ -8,7 +8,7 @@ import torch
 from ssl_core.models.reconstruction import mirrored
 from ssl_core.recipes.image_to_points import template_poses
 from ssl_core.recipes.image_to_points.config import CameraConfig, DataConfig, TemplateConfig
-from ssl_core.recipes.image_to_points.template_poses import Found, Outlines, TemplateSettings, best_template
+from ssl_core.recipes.image_to_points.template_poses import FoundTemplate, Outlines, TemplateSettings, best_template
 from ssl_core.render.point_splatting import OrbitLens, orbit_rotation, project_points, splat_mask
 
 LENS = OrbitLens.of(24, 1.0, 2.0)
@@ -53,9 +53,9 @@ def test_errors_are_squared_distances_of_points_and_outlines() -> None:
 def test_of_several_starts_the_one_that_fits_best_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     errors = {}
 
-    def found(masks: torch.Tensor, settings: TemplateSettings, lens: OrbitLens, seed: int) -> Found:
+    def found(masks: torch.Tensor, settings: TemplateSettings, lens: OrbitLens, seed: int) -> FoundTemplate:
         errors[seed] = float(torch.rand(1, generator=torch.Generator().manual_seed(seed)))
-        return Found(torch.zeros(2, 3), torch.zeros(1, 2), errors[seed])
+        return FoundTemplate(torch.zeros(2, 3), torch.zeros(1, 2), errors[seed])
 
     monkeypatch.setattr(template_poses, "found_template", found)
     settings = SETTINGS.model_copy(update={"template": TemplateConfig(starts=5)})
