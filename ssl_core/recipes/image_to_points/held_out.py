@@ -35,7 +35,8 @@ class HeldOut:
         self.truth = torch.stack([_points(pack, index) for index in self.images.objects.tolist()])
         # as the reference, which clips at the box that its true clouds fill: one stray point must not scale a cloud
         self.reach = float(self.truth.abs().max())
-        several = len(np.unique(pack.labels[pack.objects("fit")])) > 1
+        # who learns one class is not asked about all of the pack in every epoch
+        several = len(config.data.classes) != 1 and len(np.unique(pack.labels[pack.objects("fit")])) > 1
         self.probe = FewShotProbe(pack, few_shot(config.validation)) if several else None
 
     def metrics(self, networks: ShapeAndPose, encoder: nn.Module) -> dict[str, float]:
@@ -84,7 +85,7 @@ class HeldOut:
         }
 
     def _probes(self, encoder: nn.Module) -> dict[str, float]:
-        """Nothing where the pack has one class."""
+        """Nothing of one class."""
         if self.probe is None:
             return {}
         views, size = self.config.validation.views, self.config.networks.image_size
