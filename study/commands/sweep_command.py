@@ -102,6 +102,10 @@ def _of_data(
 ) -> "Request":
     """The request with its pack, made if need be, and its name. Without `tell` a pack that is not there is not made."""
     scenes = _reads_scenes(request.space, request.overrides)
+    if scenes and config.surface_points is not None:
+        raise ConfigError(
+            f"--surface: the recipes of {request.space} read scenes, and --meshes furnish their rooms; leave it out"
+        )
     label = checked_name(request.name or _label(data, meshes, scenes=scenes))
     named = replace(request, name=study_name(request.name, request.space, label))
     _checked(request.space, request.trials, request.concurrency, request.overrides)  # before hours of splatting

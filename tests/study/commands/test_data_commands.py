@@ -128,3 +128,9 @@ def test_surface_needs_meshes(tmp_path, monkeypatch):
     monkeypatch.setenv("SPLATSWEEP_HOME", str(tmp_path))
     with pytest.raises(ConfigError, match="--surface says what becomes of --meshes"):
         run("sweep", "--surface", "--data", tmp_path)
+
+
+def test_surfaces_are_of_objects_and_not_of_scenes(tmp_path, monkeypatch):
+    monkeypatch.setenv("SPLATSWEEP_HOME", str(tmp_path))
+    with pytest.raises(ConfigError, match="read scenes, and --meshes furnish their rooms; leave it out"):
+        run("sweep", "search_spaces/fit3d_quick.yaml", "--surface", "--meshes", tmp_path)
