@@ -13,14 +13,15 @@ trained model, under `--root`.
 import argparse
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from ssl_core.config import override
+from benchmarks.measured_rows import MeasuredRows, Row
+from ssl_core.config import override, short_digest
 from ssl_core.data.object_pack import Pack
 from ssl_core.evaluation.statistics import paired_bootstrap
 from ssl_core.evaluation.tasks.reconstructing import evaluate_reconstructor
@@ -32,10 +33,10 @@ from ssl_core.recipes.image_to_points import IMAGE_TO_POINTS
 from ssl_core.training.stages import Stages
 
 ROWS = ("cc", "nn", "no_cycle", "true_poses")
-Line = Mapping[str, Any]
+CONSTANT = ("mean_shape", "medoid_shape", "untrained_network")
 
 
-def values_of(row: str, given: Line, before: Path) -> dict[str, Any]:
+def values_of(row: str, given: Row, before: Path) -> dict[str, Any]:
     """Of a row's config. before: bundles of the cc row of the same class and seed."""
     match row:
         case "no_cycle":
@@ -56,9 +57,9 @@ def values_of(row: str, given: Line, before: Path) -> dict[str, Any]:
             return {}
 
 
-def measured(pack: Pack, given: Line, root: Path) -> dict[str, Any]:
+def measured(pack: Pack, given: Row, root: Path) -> dict[str, Any]:
     """Train one trial, judge its best epoch on test objects."""
-    place = root / "clouds" / f"{given['class']}-{given['seed']}"
+    place = root / "clouds" / f"{given['class']}-{given['seed']}-{short_digest(json.dumps(given['set']))}"
     own = {**values_of(given["row"], given, place / "cc"), **given["set"]}
     config = override(IMAGE_TO_POINTS.presets["quick"](), {"data.classes": [given["class"]], **own})
     began = time.process_time()
@@ -86,32 +87,33 @@ def measured(pack: Pack, given: Line, root: Path) -> dict[str, Any]:
     }
 
 
-def table(lines: list[Line]) -> str:
+def table(lines: Sequence[Row]) -> str:
     """As markdown: CD-L2 x 1000 on test objects, each seed's and the mean, and 95 % intervals over objects. Rows are
     set beside cc on the seeds that both have."""
     found = [
-        "| class | row | seeds | distance | better than the mean shape by | better than cc by |",
+        "| class | row | seeds | distance | better than the strongest baseline by | better than cc by |",
         "|---|---|---|---|---|---|",
     ]
     for name in dict.fromkeys(line["class"] for line in lines):
         mine = [line for line in lines if line["class"] == name]
         metrics, constant = mine[0]["metrics"], np.array(mine[0]["baseline"]["scores"])
-        for each in ("mean_shape", "medoid_shape", "untrained_network"):
-            distance = 1000 * metrics[f"reconstruction/{each}/cd_l2"]
-            found.append(f"| {name} | {each.replace('_', ' ')} | | {distance:.1f} | | |")
+        for constant_name in CONSTANT:
+            told, distance = constant_name.replace("_", " "), metrics[f"reconstruction/{constant_name}/cd_l2"]
+            strongest = " (strongest)" if told == mine[0]["baseline"]["name"] else ""
+            found.append(f"| {name} | {told}{strongest} | | {1000 * distance:.1f} | | |")
         scores = {row: _scores(mine, row) for row in ROWS if any(line["row"] == row for line in mine)}
         for row, values in scores.items():
             each = "/".join(f"{-1000 * one.mean():.1f}" for one in values.values())
             both = [seed for seed in values if row != "cc" and seed in scores.get("cc", {})]
-            cells = [_gain(_mean(values, values), constant)]
-            cells.append(_gain(_mean(values, both), _mean(scores["cc"], both)) if both else "")
+            mean = _mean(values, values)
+            beside = _gain(_mean(values, both), _mean(scores["cc"], both)) if both else ""
             found.append(
-                f"| {name} | {row} | {each} | {-1000 * _mean(values, values).mean():.1f} | {' | '.join(cells)} |"
+                f"| {name} | {row} | {each} | {-1000 * mean.mean():.1f} | {_gain(mean, constant)} | {beside} |"
             )
     return "\n".join(found)
 
 
-def _scores(lines: list[Line], row: str) -> dict[int, np.ndarray]:
+def _scores(lines: Sequence[Row], row: str) -> dict[int, np.ndarray]:
     """[objects] of each seed."""
     return {line["seed"]: np.array(line["scores"]) for line in lines if line["row"] == row}
 
@@ -127,7 +129,7 @@ def _gain(ours: np.ndarray, theirs: np.ndarray) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("rows", nargs="*", choices=[*ROWS, []])
+    parser.add_argument("rows", nargs="*", choices=[*ROWS, []])  # none at all is checked, too
     parser.add_argument("--pack", type=Path, help="of objects with masks, cameras and points")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--root", type=Path, default=Path("runs"), help="for stages and trained models")
@@ -138,28 +140,23 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="print what is there as a table")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    lines = [json.loads(line) for line in given.out.read_text().splitlines()] if given.out.exists() else []
+    there = MeasuredRows(given.out)
     if given.table:
-        print(table(lines))
+        print(table(there.rows))
         return
-    pack, done = Pack.open(given.pack), {_key(line) for line in lines}
+    if given.pack is None:
+        parser.error("--pack names the objects' pack; --table alone needs none")
+    pack = Pack.open(given.pack)
     for seed in given.seeds:
         for name in given.classes:
             for row in given.rows:
                 asked = {"row": row, "class": name, "seed": seed, "mirror": given.mirror, "set": given.set}
-                if _key(asked) in done:
+                if there.has(asked):
                     continue
                 found = measured(pack, asked, given.root)
-                with given.out.open("a") as stream:
-                    stream.write(json.dumps(found) + "\n")
-                print(
-                    name, row, seed, {k: v for k, v in found.items() if k in ("val", "train_cpu_seconds")}, flush=True
-                )
+                there.add(found)
+                print(name, row, seed, found["val"], f"{found['train_cpu_seconds']} s", flush=True)
                 print("   ", {k: v for k, v in found["metrics"].items() if k.endswith("cd_l2")}, flush=True)
-
-
-def _key(line: Line) -> str:
-    return json.dumps([line["row"], line["class"], line["seed"], line["set"]])
 
 
 if __name__ == "__main__":

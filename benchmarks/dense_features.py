@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.measured_rows import MeasuredRows
 from ssl_core.config import override
 from ssl_core.data.scene_pack import ScenePack
 from ssl_core.evaluation.dense_answers import DenseTruth, probed
@@ -106,16 +107,15 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     pack, values = ScenePack.open(given.pack), {"backbone": given.backbone, **given.set}
-    there = given.out.read_text().splitlines() if given.out.exists() else []
-    done = {json.dumps([line["row"], line["seed"], line["values"]]) for line in map(json.loads, there)}
+    there = MeasuredRows(given.out)
     for row in given.rows:
         for seed in given.seeds if row != "lift" else given.seeds[:1]:
-            if json.dumps([row, seed, values]) in done:
+            asked_for = {"row": row, "seed": seed, "values": values}
+            if there.has(asked_for):
                 continue
             measure = lift_row(pack, given.derived, values) if row == "lift" else None
             found = measure or trained_row(row, seed, pack, given.derived, values)
-            with given.out.open("a") as stream:
-                stream.write(json.dumps({"row": row, "seed": seed, "values": values, **found}) + "\n")
+            there.add({**asked_for, **found})
             print(row, seed, {k: v for k, v in found.items() if k != "rows"}, flush=True)
             for each in found.get("rows", ()):
                 print("   ", each["name"], each["metrics"].get("miou"), each["miou_gain"], flush=True)

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.measured_rows import MeasuredRows, Row
 from ssl_core.config import override
 from ssl_core.data.scene_pack import ScenePack
 from ssl_core.evaluation.statistics import bootstrap_mean
@@ -69,10 +70,10 @@ def measured(pack: ScenePack, asked: Mapping[str, Any], root: Path) -> dict[str,
     }
 
 
-def table(lines: Sequence[Mapping[str, Any]]) -> str:
+def table(lines: Sequence[Row]) -> str:
     """As markdown: a row for each variant and settings, means over fields, the worst field's gain over its teacher, and
     the difference from `logits` over the fields that both have, with a 95 % interval over those."""
-    groups: dict[str, dict[tuple[str, int], Mapping[str, Any]]] = {}
+    groups: dict[str, dict[tuple[str, int], Row]] = {}
     for line in lines:
         name = " ".join([line["row"], *([json.dumps(line["set"])] if line["set"] else [])])
         groups.setdefault(name, {})[line["scene"], line["seed"]] = line
@@ -102,27 +103,25 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, default=400)
     parser.add_argument("--set", type=json.loads, default={})
     parser.add_argument("--table", action="store_true", help="print what is there as a table")
-    parser.add_argument("rows", nargs="*", choices=[*ROWS, []])
+    parser.add_argument("rows", nargs="*", choices=[*ROWS, []])  # none at all is checked, too
     given = parser.parse_args()
     torch.set_num_threads(1)
-    there = [json.loads(line) for line in given.out.read_text().splitlines()] if given.out.exists() else []
+    there = MeasuredRows(given.out)
     if given.table:
-        print(table(there))
+        print(table(there.rows))
         return
     if given.pack is None:
         parser.error("--pack names the scenes' pack; --table alone needs none")
     pack = ScenePack.open(given.pack)
-    given.out.parent.mkdir(parents=True, exist_ok=True)
     for scene in given.scenes:
         for seed in given.seeds:
             for row in given.rows:
                 asked = {"row": row, "scene": scene, "seed": seed, "iterations": given.iterations, "set": given.set}
-                if any(all(line[key] == value for key, value in asked.items()) for line in there):
+                if there.has(asked):
                     continue
                 found = measured(pack, asked, given.out.parent)
                 print(json.dumps(found), flush=True)
-                with given.out.open("a") as stream:
-                    stream.write(json.dumps(found) + "\n")
+                there.add(found)
 
 
 if __name__ == "__main__":

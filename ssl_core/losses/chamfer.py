@@ -5,7 +5,7 @@ from torch import Tensor
 
 
 def nearest(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """For each point of `a` [B, N, 3] the place of the nearest of `b` [B, M, 3], [B, N] int64; and back, [B, M].
+    """For each point of `a` [B, N, D] the place of the nearest of `b` [B, M, D], [B, N] int64; and back, [B, M].
 
     One matrix of distances serves both. It is made of a product, whose rounding may prefer another of two points that
     are equally near to some 1e-7 of the squared size of the clouds.
@@ -22,7 +22,7 @@ def nearest_squared(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     Gradients reach both sets, through the pairs that were found.
     """
     to_b, to_a = nearest(a, b)
-    return (a - _picked(b, to_b)).square().sum(-1), (b - _picked(a, to_a)).square().sum(-1)
+    return (a - picked(b, to_b)).square().sum(-1), (b - picked(a, to_a)).square().sum(-1)
 
 
 def chamfer(a: Tensor, b: Tensor) -> Tensor:
@@ -34,5 +34,6 @@ def chamfer(a: Tensor, b: Tensor) -> Tensor:
     return there.mean(1) + back.mean(1)
 
 
-def _picked(points: Tensor, places: Tensor) -> Tensor:
+def picked(points: Tensor, places: Tensor) -> Tensor:
+    """Points [B, N, D] at places [B, M] -> [B, M, D]."""
     return points.gather(1, places[..., None].expand(-1, -1, points.shape[2]))

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ssl_core.losses.chamfer import nearest, picked
+
 MaskLoss = Literal["bce_prob", "bce_logit", "l1", "dice"]
 """`bce_logit` takes the mask, which is in [0, 1), for a logit, as released: never below log 2 on background."""
 RELEASED_AFFINITY = 1e6
@@ -62,16 +64,12 @@ def chamfer_2d(rows: Tensor, cols: Tensor, target: Tensor, *, squared: bool = Fa
         [B].
     """
     size, points = target.shape[-1], torch.stack((rows, cols), dim=-1)
-    with torch.no_grad():
-        pixels, covered = _covered_pixels(target, points.dtype)  # [B, W, 2], [B, W]
-        # one product for both ways; what a row's minimum does not feel is left out
-        apart = pixels.square().sum(-1)[:, None] - 2 * points @ pixels.mT  # [B, N, W]
-        pixel = apart.masked_fill(~covered[:, None], torch.inf).argmin(dim=2)
-        point = (apart + points.square().sum(-1, keepdim=True)).argmin(dim=1)
+    pixels, covered = _covered_pixels(target, points.dtype)
+    to_pixel, to_point = nearest(points, pixels)
+    there, back = points - picked(pixels, to_pixel), pixels - picked(points, to_point)
     count = covered.sum(dim=1)
-    to_pixel, to_point = points - _picked(pixels, pixel), pixels - _picked(points, point)
     # lengths are a share of the side, and squares of it squared
-    there, back = (v.square().sum(-1) / size if squared else _length(v) for v in (to_pixel, to_point))
+    there, back = (v.square().sum(-1) / size if squared else _length(v) for v in (there, back))
     back = torch.where(covered, back, 0.0).sum(dim=1) / count.clamp_min(1)
     both = (2 - coverage) * there.mean(dim=1) + coverage * back
     return torch.where(count > 0, both, 0.0) / size
@@ -79,18 +77,14 @@ def chamfer_2d(rows: Tensor, cols: Tensor, target: Tensor, *, squared: bool = Fa
 
 def _covered_pixels(target: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Of silhouettes [B, S, S]: row and column [B, W, 2] of what is covered, as many of each as of the largest, and
-    which of them count [B, W]."""
+    which of them count [B, W]; a smaller one's first is repeated, which is nobody's only nearest."""
     white = (target > 0.5).flatten(1)
     most = max(1, int(white.sum(dim=1).max()))
     covered, place = white.byte().sort(dim=1, descending=True, stable=True)
-    place = place[:, :most]
+    covered = covered[:, :most].bool()
+    place = torch.where(covered, place[:, :most], place[:, :1])
     size = target.shape[-1]
-    pixels = torch.stack((place // size, place % size), dim=-1).to(dtype)
-    return pixels, covered[:, :most].bool()
-
-
-def _picked(points: Tensor, places: Tensor) -> Tensor:
-    return points.gather(1, places[..., None].expand(-1, -1, points.shape[2]))
+    return torch.stack((place // size, place % size), dim=-1).to(dtype), covered
 
 
 def _length(vectors: Tensor) -> Tensor:

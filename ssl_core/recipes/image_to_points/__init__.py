@@ -8,6 +8,7 @@ from ssl_core.evaluation.few_shot import FewShotConfig, few_shot
 from ssl_core.models.cards import ImageEncoderCard
 from ssl_core.models.reconstruction_cards import PoseEstimatorCard, ReconstructorCard
 from ssl_core.recipes.image_to_points.config import ImageToPointsConfig, paper, quick
+from ssl_core.recipes.image_to_points.held_out import several_classes
 from ssl_core.recipes.image_to_points.silhouette_neighbours import NEIGHBOURS
 from ssl_core.recipes.image_to_points.template_poses import TEMPLATE
 from ssl_core.recipes.image_to_points.trial import ImageToPointsTrial, check
@@ -27,6 +28,11 @@ def has_cameras(config: ImageToPointsConfig, pack: ObjectPack) -> bool:
     return len(pack.views) > 0 and pack.camera(0) is not None
 
 
+def has_classes(config: ImageToPointsConfig, pack: ObjectPack) -> bool:
+    """Whether features can tell anything apart: of one class every probe is right, whoever answers."""
+    return several_classes(pack)
+
+
 def _image_probe(config: ImageToPointsConfig) -> FewShotConfig:
     return few_shot(config.validation)
 
@@ -43,7 +49,7 @@ IMAGE_TO_POINTS = Recipe(
     reads=ObjectPack,
     outputs=(
         Output("reconstructor", ReconstructorCard, _CHAMFER),
-        Output("image", ImageEncoderCard, _CHAMFER),
+        Output("image", ImageEncoderCard, _CHAMFER, when=has_classes),
         Output("pose", PoseEstimatorCard, _CHAMFER, when=has_cameras),
     ),
     check=check,

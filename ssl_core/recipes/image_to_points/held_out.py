@@ -36,7 +36,7 @@ class HeldOut:
         # as the reference, which clips at the box that its true clouds fill: one stray point must not scale a cloud
         self.reach = float(self.truth.abs().max())
         # who learns one class is not asked about all of the pack in every epoch
-        several = len(config.data.classes) != 1 and len(np.unique(pack.labels[pack.objects("fit")])) > 1
+        several = len(config.data.classes) != 1 and several_classes(pack)
         self.probe = FewShotProbe(pack, few_shot(config.validation)) if several else None
 
     def metrics(self, networks: ShapeAndPose, encoder: nn.Module) -> dict[str, float]:
@@ -91,6 +91,11 @@ class HeldOut:
         views, size = self.config.validation.views, self.config.networks.image_size
         features = image_features(encoder, self.pack, self.probe.objects, size, views=views, background="black")
         return self.probe.metrics({"image": [features.max(axis=1)]})
+
+
+def several_classes(pack: ObjectPack) -> bool:
+    """Whether its training objects are of more than one."""
+    return len(np.unique(pack.labels[pack.objects("fit")])) > 1
 
 
 def _points(pack: ObjectPack, index: int) -> Tensor:

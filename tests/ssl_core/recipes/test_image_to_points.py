@@ -361,6 +361,15 @@ def test_a_silhouette_without_an_outline_is_refused(pack, value, what) -> None:
         check(config(), changed)
 
 
+def test_of_one_class_nothing_is_probed_and_no_encoder_is_left(pack, orbit) -> None:
+    assert "val/image_probe" in trial(pack).validate()
+    assert "val/image_probe" not in trial(pack, **{"data.classes": [pack.manifest.class_names[0]]}).validate()
+    names = [[output.name for output in IMAGE_TO_POINTS.outputs_of(config(), orbit)]]
+    orbit.labels = np.zeros_like(pack.labels)
+    names.append([output.name for output in IMAGE_TO_POINTS.outputs_of(config(), orbit)])
+    assert names == [["reconstructor", "image", "pose"], ["reconstructor", "pose"]]
+
+
 def test_cameras_that_are_on_no_orbit_are_refused_by_what_is_wrong(pack) -> None:
     views = len(pack.views)
     good = orbit_cameras(views, SIZE, radius=3.0, fov_degrees=40)
