@@ -94,8 +94,8 @@ def table(lines: Sequence[Row]) -> str:
         "| class | row | seeds | distance | better than the strongest baseline by | better than cc by |",
         "|---|---|---|---|---|---|",
     ]
-    for name in dict.fromkeys(line["class"] for line in lines):
-        mine = [line for line in lines if line["class"] == name]
+    for name in dict.fromkeys(map(_group, lines)):
+        mine = [line for line in lines if _group(line) == name]
         metrics, constant = mine[0]["metrics"], np.array(mine[0]["baseline"]["scores"])
         for constant_name in CONSTANT:
             told, distance = constant_name.replace("_", " "), metrics[f"reconstruction/{constant_name}/cd_l2"]
@@ -111,6 +111,11 @@ def table(lines: Sequence[Row]) -> str:
                 f"| {name} | {row} | {each} | {-1000 * mean.mean():.1f} | {_gain(mean, constant)} | {beside} |"
             )
     return "\n".join(found)
+
+
+def _group(line: Row) -> str:
+    """The class, and settings of one's own."""
+    return " ".join([line["class"], *([json.dumps(line["set"])] if line["set"] else [])])
 
 
 def _scores(lines: Sequence[Row], row: str) -> dict[int, np.ndarray]:

@@ -20,7 +20,15 @@ def test_what_was_measured_is_there_for_the_next_process(tmp_path: Path) -> None
 def cloud_line(row: str, seed: int, scores: tuple[float, ...]) -> dict:
     metrics = {f"reconstruction/{name}/cd_l2": 0.02 for name in clouds_from_images.CONSTANT}
     baseline = {"name": "medoid shape", "scores": [-0.02, -0.02]}
-    return {"row": row, "class": "sofa", "seed": seed, "scores": scores, "metrics": metrics, "baseline": baseline}
+    return {
+        "row": row,
+        "class": "sofa",
+        "set": {},
+        "seed": seed,
+        "scores": scores,
+        "metrics": metrics,
+        "baseline": baseline,
+    }
 
 
 def test_clouds_are_set_beside_the_strongest_baseline_and_the_same_seeds() -> None:
@@ -31,6 +39,8 @@ def test_clouds_are_set_beside_the_strongest_baseline_and_the_same_seeds() -> No
     assert cells[3][2:4] == ["20.0/10.0", "15.0"]
     assert cells[3][4].startswith("+5.0 (")
     assert cells[4][2:] == ["8.0", "8.0", "+12.0 (+12.0 to +12.0)", "+2.0 (+2.0 to +2.0)"]
+    other = clouds_from_images.table([*lines, {**lines[0], "set": {"loss.mask": 0}}])
+    assert other.count("| cc |") == 2, "other settings are another group"
 
 
 def line(row: str, scene: str, miou: float, **more) -> dict:
