@@ -47,7 +47,15 @@ def released_affinity(predicted: Tensor, target: Tensor) -> tuple[Tensor, Tensor
     return forward.mean(dim=(1, 2)), backward.mean(dim=(1, 2))
 
 
-def chamfer_2d(rows: Tensor, cols: Tensor, target: Tensor, *, squared: bool = False, coverage: float = 1.0) -> Tensor:
+def chamfer_2d(
+    rows: Tensor,
+    cols: Tensor,
+    target: Tensor,
+    *,
+    squared: bool = False,
+    coverage: float = 1.0,
+    threshold: float = 0.5,
+) -> Tensor:
     """How far projected points lie from the silhouette and the silhouette from them, as a share of the picture's side.
 
     The affinity as intended, taken between points and pixels rather than between two masks: the mean distance of a
@@ -56,15 +64,16 @@ def chamfer_2d(rows: Tensor, cols: Tensor, target: Tensor, *, squared: bool = Fa
 
     Args:
         rows, cols: [B, N] of the projected points, pixel centres at whole numbers.
-        target: [B, S, S] silhouettes; a pixel belongs to it above 0.5. An empty one counts nothing.
+        target: [B, S, S] silhouettes. An empty one counts nothing.
         squared: whether distances are squared, as those of clouds: what is far counts more.
         coverage: weight of the silhouette's distances from the points, in [0, 2]; that of the points' is 2 less it.
+        threshold: a pixel belongs to the silhouette above it.
 
     Returns:
         [B].
     """
     size, points = target.shape[-1], torch.stack((rows, cols), dim=-1)
-    pixels, covered = _covered_pixels(target, points.dtype)
+    pixels, covered = _covered_pixels(target > threshold, points.dtype)
     to_pixel, to_point = nearest(points, pixels)
     there, back = points - picked(pixels, to_pixel), pixels - picked(points, to_point)
     count = covered.sum(dim=1)
@@ -75,15 +84,15 @@ def chamfer_2d(rows: Tensor, cols: Tensor, target: Tensor, *, squared: bool = Fa
     return torch.where(count > 0, both, 0.0) / size
 
 
-def _covered_pixels(target: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Of silhouettes [B, S, S]: row and column [B, W, 2] of what is covered, as many of each as of the largest, and
-    which of them count [B, W]; a smaller one's first is repeated, which is nobody's only nearest."""
-    white = (target > 0.5).flatten(1)
+def _covered_pixels(inside: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Of silhouettes [B, S, S] bool: row and column [B, W, 2] of what is covered, as many of each as of the largest,
+    and which of them count [B, W]; a smaller one's first is repeated, which is nobody's only nearest."""
+    white = inside.flatten(1)
     most = max(1, int(white.sum(dim=1).max()))
     covered, place = white.byte().sort(dim=1, descending=True, stable=True)
     covered = covered[:, :most].bool()
     place = torch.where(covered, place[:, :most], place[:, :1])
-    size = target.shape[-1]
+    size = inside.shape[-1]
     return torch.stack((place // size, place % size), dim=-1).to(dtype), covered
 
 

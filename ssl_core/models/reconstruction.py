@@ -32,8 +32,14 @@ roll counts for nothing.
 Latent = Literal["relu", "linear"]
 """What follows the bottleneck: as released, or nothing. Of few rectified numbers all may be 0 for every image, which no
 gradient mends: one cloud for all images."""
-Mirror = Literal["none", "x", "y"]
-"""The coordinate that the plane of symmetry turns round, if clouds have one."""
+Mirror = Literal["none", "x", "y", "xy"]
+"""The coordinate that the plane of symmetry turns round, if clouds have one; `xy`: both planes, as tables have."""
+_SIGNS: dict[Mirror, tuple[tuple[float, float, float], ...]] = {
+    "none": (),
+    "x": ((-1.0, 1.0, 1.0),),
+    "y": ((1.0, -1.0, 1.0),),
+    "xy": ((-1.0, 1.0, 1.0), (1.0, -1.0, 1.0), (-1.0, -1.0, 1.0)),
+}
 _NUMBERS: dict[PoseRepresentation, int] = {"angles_tanh": 2, "sincos": 4, "quaternion": 4}
 _TRUNK = ((32, 3), (64, 3), (128, 3), (256, 5))  # channels, kernel
 _HIDDEN = 128
@@ -86,16 +92,18 @@ class ImageFeatures(nn.Module):
 class ShapeNetwork(nn.Module):
     """One image [B, 3, S, S] -> points [B, N, 3], unbounded, and their colours [B, N, 3] in [0, 1].
 
-    With a `mirror` the second half of the points is the mirror image of the first. Raises ConfigError: N is odd then.
+    With a `mirror` the first half or quarter of the points gives the others, its mirror images. Raises ConfigError: N
+    is no whole number of them.
     """
 
     def __init__(self, image_size: int, num_points: int, config: ReconCnnConfig, mirror: Mirror = "none") -> None:
         super().__init__()
         self.mirror: Mirror = mirror
-        if mirror != "none":
-            if num_points % 2:
-                raise ConfigError(f"{num_points} points are no two halves; take an even number, or mirror none")
-            num_points //= 2
+        if num_points % copies(mirror):
+            raise ConfigError(
+                f"{num_points} points are no {copies(mirror)} equal parts; take a multiple of it, or mirror none"
+            )
+        num_points //= copies(mirror)
         hidden = scaled(_HIDDEN, config.width)
         self.features = ImageFeatures(image_size, config)
         self.shape = _fully_connected(config.bottleneck, hidden, hidden)
@@ -117,15 +125,22 @@ class ShapeNetwork(nn.Module):
         shape = self.shape(latent)
         rgb = torch.sigmoid(self.colours(self.mixed(torch.cat((colour, shape), dim=1))))
         points, rgb = self.points(shape).unflatten(1, (-1, 3)), rgb.unflatten(1, (-1, 3))
-        if self.mirror == "none":
-            return points, rgb
-        return torch.cat((points, mirrored(points, self.mirror)), dim=1), torch.cat((rgb, rgb), dim=1)
+        return symmetric(points, self.mirror), rgb.repeat(1, copies(self.mirror), 1)
 
 
-def mirrored(points: Tensor, mirror: Mirror) -> Tensor:
-    """Points [..., 3] on the other side of the plane x = 0 or y = 0."""
-    signs = {"none": (1.0, 1.0, 1.0), "x": (-1.0, 1.0, 1.0), "y": (1.0, -1.0, 1.0)}[mirror]
-    return points * points.new_tensor(signs)
+def copies(mirror: Mirror) -> int:
+    """How many equal parts a symmetric cloud has: 1, 2 or 4."""
+    return 1 + len(_SIGNS[mirror])
+
+
+def symmetric(points: Tensor, mirror: Mirror) -> Tensor:
+    """Points [..., N, 3] of one part, and its mirror images after it: [..., copies N, 3]."""
+    return torch.cat((points, *(points * points.new_tensor(signs) for signs in _SIGNS[mirror])), dim=-2)
+
+
+def different_azimuths(mirror: Mirror) -> float:
+    """To each side, in radians, beyond which a symmetric object looks as before: tables are the same from behind."""
+    return math.pi / 2 if mirror == "xy" else math.pi
 
 
 def mirrored_azimuth(azimuth: Tensor, mirror: Mirror) -> Tensor:

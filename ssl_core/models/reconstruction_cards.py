@@ -70,7 +70,7 @@ class ReconstructorCard(_SingleViewCard):
     bottleneck: int = Field(default=128, ge=8, le=1024, description="width of the latent")
     latent: Latent = Field(default="relu", description="what follows the bottleneck")
     mirror: Mirror = Field(
-        default="none", description="coordinate in which clouds are symmetric before their alignment"
+        default="none", description="coordinates in which clouds are symmetric before their alignment"
     )
 
     @property

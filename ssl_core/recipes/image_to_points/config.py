@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from ssl_core.config import Config
 from ssl_core.config_roles import FIXED, LIVE
 from ssl_core.evaluation.few_shot import FewShotConfig
-from ssl_core.models.reconstruction import Latent, Mirror, PoseRepresentation, ReconCnnConfig
+from ssl_core.models.reconstruction import Latent, Mirror, PoseRepresentation, ReconCnnConfig, copies
 from ssl_core.training.config import AdamConfig, ConstantSchedule, CosineSchedule, RecipeConfig, TrainingConfig
 
 
@@ -19,6 +19,13 @@ class DataConfig(Config):
     flip: bool = Field(
         default=False,
         description="images are mirrored at random, and their poses: two views of a symmetric object",
+    )
+    covered: float = Field(
+        default=0.5,
+        gt=0,
+        lt=1,
+        description="share of a pixel above which it belongs to the silhouette that points are held against: thin legs "
+        "cover less than half of a large pixel",
     )
 
 
@@ -43,8 +50,8 @@ class NetworksConfig(Config):
     pose: PoseRepresentation = "sincos"
     mirror: Mirror = Field(
         default="none",
-        description="coordinate in which clouds are symmetric by construction; it says where the networks' frame lies, "
-        "and with true poses it has to be the data's",
+        description="coordinate in which clouds are symmetric by construction (tables: in both); it says where the "
+        "networks' frame lies, and with true poses it has to be the data's",
     )
 
     @property
@@ -248,14 +255,16 @@ class ImageToPointsConfig(RecipeConfig):
             raise ValueError("loss.colour, loss.mask and loss.affinity are all 0; nothing would be learnt of images")
         if self.released.skip_last_projection and loss.pairing == "adj_model":
             raise ValueError("released.skip_last_projection is a defect of loss.pairing=init_model; choose that")
-        if self.networks.mirror != "none" and self.networks.num_points % 2:
+        equal = copies(self.networks.mirror)
+        if self.networks.num_points % equal or self.template.points % equal:
             raise ValueError(
-                "networks.mirror makes one half of the points of the other; set networks.num_points to an even number"
+                f"networks.mirror={self.networks.mirror} makes clouds of {equal} equal parts; set networks.num_points "
+                f"and template.points to multiples of {equal}"
             )
         if self.networks.mirror == "none" and (self.data.flip or self.poses.source == "template"):
             raise ValueError(
                 "data.flip and poses.source=template take objects for symmetric and need to know the plane; set "
-                "networks.mirror to x or y"
+                "networks.mirror to x, y or xy"
             )
         return self
 
@@ -264,7 +273,7 @@ def quick() -> ImageToPointsConfig:
     """Minutes on two cores: 32 pixels, 256 points, half the channels. For symmetric objects: poses are those in which
     images fit one shape best, clouds have two equal halves and few degrees of freedom."""
     return ImageToPointsConfig(
-        data=DataConfig(flip=True),
+        data=DataConfig(flip=True, covered=0.25),
         networks=NetworksConfig(image_size=32, num_points=256, width=0.5, bottleneck=8, latent="linear", mirror="x"),
         poses=PosesConfig(source="template", elevations=(10.0, 50.0)),
         # a heavy mask with its blurred points makes clouds too small (docs/LOG.md)
@@ -274,7 +283,6 @@ def quick() -> ImageToPointsConfig:
             mask=3.0,
             affinity=800.0,
             affinity_of="square",
-            coverage=1.2,
             cycle=10.0,
             dispersion=0.1,
         ),

@@ -98,8 +98,14 @@ def silhouette_terms(config: ImageToPointsConfig, seen: Projection, masks: Tenso
             forward, backward = released_affinity(drawn, masks)
             terms["affinity"] = (forward + backward).mean() / RELEASED_AFFINITY
         else:
-            squared = loss.affinity_of == "square"
-            apart = chamfer_2d(seen.rows, seen.cols, masks, squared=squared, coverage=loss.coverage)
+            apart = chamfer_2d(
+                seen.rows,
+                seen.cols,
+                masks,
+                squared=loss.affinity_of == "square",
+                coverage=loss.coverage,
+                threshold=config.data.covered,
+            )
             terms["affinity"] = apart.mean()
         total = total + loss.affinity * terms["affinity"]
     return LossTerms(total, terms)

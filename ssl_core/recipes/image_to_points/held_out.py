@@ -14,6 +14,7 @@ from ssl_core.evaluation.extract import image_features
 from ssl_core.evaluation.few_shot import FewShotProbe, few_shot
 from ssl_core.losses.chamfer import chamfer
 from ssl_core.losses.silhouette import mask_iou
+from ssl_core.models.reconstruction import different_azimuths
 from ssl_core.recipes.image_to_points.config import ImageToPointsConfig
 from ssl_core.recipes.image_to_points.image_set import SharedCamera, image_set
 from ssl_core.recipes.image_to_points.shape_and_pose import ShapeAndPose
@@ -43,7 +44,7 @@ class HeldOut:
         """Fits the alignment, which is part of the reconstructor, before it measures.
 
         `val/chamfer` is CD-L2 of N predicted and at most 1,024 true points in a cube of side 1, `val/pose_error` the
-        median in degrees under the clouds' own alignment.
+        median in degrees under the clouds' own alignment; poses that show a symmetric object alike are one.
         """
         images, masks = to_float(self.images.images), to_float(self.images.masks)
         device = next(networks.parameters()).device
@@ -77,8 +78,10 @@ class HeldOut:
         truth = self.images.poses
         if not torch.isfinite(truth).all():
             return {}
-        told = orbit_rotation(poses[:, 0], poses[:, 1]) @ rotation.T
-        error = torch.rad2deg(rotation_angles(told, orbit_rotation(truth[:, 0], truth[:, 1])))
+        true = orbit_rotation(truth[:, 0], truth[:, 1])
+        period = 2 * different_azimuths(self.config.networks.mirror)
+        told = (orbit_rotation(poses[:, 0] + turn, poses[:, 1]) @ rotation.T for turn in (0.0, period))
+        error = torch.stack([torch.rad2deg(rotation_angles(each, true)) for each in told]).amin(0)
         return {
             "val/pose_error": float(error.median()),
             "val/pose_within_30": float((error <= 30).double().mean()),

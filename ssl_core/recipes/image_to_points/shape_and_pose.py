@@ -11,7 +11,7 @@ from ssl_core.errors import ConfigError
 from ssl_core.models.build import Encoder, seeded_weights
 from ssl_core.models.bundle import WEIGHTS, load_bundle, read_card
 from ssl_core.models.cards import Card, ImageEncoderCard
-from ssl_core.models.reconstruction import Reconstructor
+from ssl_core.models.reconstruction import Reconstructor, copies
 from ssl_core.models.reconstruction_cards import PoseEstimatorCard, ReconstructorCard
 from ssl_core.models.weights_file import check_fits, file_sha256
 from ssl_core.recipes.image_to_points.config import BundleStart, ImageToPointsConfig, RandomStart
@@ -68,10 +68,10 @@ class ShapeAndPose(nn.Module):
         """Every image's cloud is nearly the template [M, 3] at first, whose points are repeated with some noise."""
         layer, generator = self.reconstructor.network.points, torch.Generator().manual_seed(seed)
         count = len(layer.bias) // 3
-        half = template if self.reconstructor.network.mirror == "none" else template[: len(template) // 2]
-        repeated = half[torch.arange(count) % len(half)]
+        part = template[: len(template) // copies(self.reconstructor.network.mirror)]
+        repeated = part[torch.arange(count) % len(part)]
         noise = _NOISE * torch.randn(count, 3, generator=generator)
-        noise[: len(half)] = 0
+        noise[: len(part)] = 0
         with torch.no_grad():
             layer.bias.copy_((repeated + noise).flatten())
             layer.weight.mul_(_FIRST_GAIN)

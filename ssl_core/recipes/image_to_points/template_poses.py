@@ -1,6 +1,6 @@
 """The stage `template`: one symmetric shape that all training images are seen as, and the pose of each.
 
-    template.npy  [points, 3] float32 in the networks' frame and units, the second half the mirror image of the first
+    template.npy  [points, 3] float32 in the networks' frame and units; its first half or quarter gives the others
     poses.npy     [objects, 2] float32 azimuth and elevation in radians of the images that a trial reads
     objects.npy   [objects] int64, indices into the pack: those training objects, in their order
     facts.json    pack, and the mean error of the poses
@@ -30,7 +30,7 @@ from ssl_core.data.object_pack import Pack as ObjectPack
 from ssl_core.errors import ConfigError
 from ssl_core.losses.dispersion import dispersion
 from ssl_core.losses.silhouette import chamfer_2d
-from ssl_core.models.reconstruction import Mirror, mirrored
+from ssl_core.models.reconstruction import Mirror, copies, different_azimuths, symmetric
 from ssl_core.recipes.image_to_points.config import CameraConfig, DataConfig, ImageToPointsConfig, TemplateConfig
 from ssl_core.recipes.image_to_points.image_set import UNIT_DISTANCE, image_set, shared_camera
 from ssl_core.recipes.image_to_points.pose_search import pose_grid
@@ -79,14 +79,14 @@ def _wanted(config: ImageToPointsConfig, pack: ObjectPack) -> bool:
 class Outlines:
     """Silhouettes [n, S, S] of which distances to many clouds are asked."""
 
-    masks: Tensor  # [n, S, S] float32
+    inside: Tensor  # [n, S, S] bool
     nearest: Tensor  # [n, S * S, 2] row and column of the covered pixel nearest to each pixel
 
     @classmethod
-    def of(cls, masks: Tensor) -> "Outlines":
-        """From masks [n, S, S] in [0, 1], none of them empty."""
-        found = [distance_transform_edt(mask <= 0.5, return_indices=True)[1] for mask in masks.numpy()]
-        return cls(masks, torch.from_numpy(np.stack(found)).flatten(2).mT.float())
+    def of(cls, inside: Tensor) -> "Outlines":
+        """From silhouettes [n, S, S] bool, none of them empty."""
+        found = [distance_transform_edt(~mask, return_indices=True)[1] for mask in inside.numpy()]
+        return cls(inside, torch.from_numpy(np.stack(found)).flatten(2).mT.float())
 
     def errors(
         self, some: Tensor, template: Tensor, poses: Tensor, lens: OrbitLens, generator: torch.Generator
@@ -100,7 +100,7 @@ class Outlines:
         near = self.nearest[some][:, place].unflatten(1, points.shape[:2])  # [B, K, M, 2]
         outside = (near - pixel).abs().sum(-1) > 0
         there = ((points - near).square().sum(-1) * outside).mean(-1)
-        drawn = torch.multinomial((self.masks[some].flatten(1) > 0.5).float(), _PIXELS, True, generator=generator)
+        drawn = torch.multinomial(self.inside[some].flatten(1).float(), _PIXELS, True, generator=generator)
         white = torch.stack((drawn // size, drawn % size), dim=-1).float()  # [B, 48, 2]
         apart = (
             white.square().sum(-1)[:, None, :, None] - 2 * white[:, None] @ points.mT + points.square().sum(-1)[:, None]
@@ -131,28 +131,30 @@ def best_template(masks: Tensor, settings: TemplateSettings, lens: OrbitLens) ->
 def found_template(masks: Tensor, settings: TemplateSettings, lens: OrbitLens, seed: int) -> FoundTemplate:
     """From silhouettes [n, S, S] in [0, 1], from one beginning."""
     asked, generator = settings.template, torch.Generator().manual_seed(seed)
-    outlines, reach = Outlines.of(masks), math.radians(settings.azimuth_range)
+    covered = settings.data.covered
+    outlines = Outlines.of(masks > covered)
+    reach = min(math.radians(settings.azimuth_range), different_azimuths(settings.mirror))
     low, high = (math.radians(angle) for angle in settings.elevations)
-    half = F.normalize(torch.randn(asked.points // 2, 3, generator=generator), dim=1)
-    half = (half * _RADIUS * torch.rand(len(half), 1, generator=generator) ** (1 / 3)).requires_grad_()
-    optimiser = torch.optim.Adam([half], lr=asked.rate)
+    part = F.normalize(torch.randn(asked.points // copies(settings.mirror), 3, generator=generator), dim=1)
+    part = (part * _RADIUS * torch.rand(len(part), 1, generator=generator) ** (1 / 3)).requires_grad_()
+    optimiser = torch.optim.Adam([part], lr=asked.rate)
     for step in range(asked.steps):
         done = step / asked.steps
         for group in optimiser.param_groups:
             group["lr"] = asked.rate * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * done)))
         some = torch.randint(len(masks), (min(asked.batch_size, len(masks)),), generator=generator)
         turn = torch.rand(1, generator=generator)
-        grid, whole = pose_grid(asked.azimuths, reach, (low, high), turn), _whole(half, settings.mirror)
+        grid, whole = pose_grid(asked.azimuths, reach, (low, high), turn), symmetric(part, settings.mirror)
         with torch.no_grad():
             errors = outlines.errors(some, whole, grid, lens, generator)
         poses = grid[_picked(errors, asked.temperature * (1 - done / _DRAWN_SHARE), generator)]
         seen = project_points(whole.expand(len(some), -1, -1), orbit_rotation(*poses.unbind(1)), lens)
-        loss = _AFFINITY * chamfer_2d(seen.rows, seen.cols, masks[some], squared=True).mean()
-        loss = loss + _DISPERSION * dispersion(whole[None]).mean()
+        apart = chamfer_2d(seen.rows, seen.cols, masks[some], squared=True, threshold=covered)
+        loss = _AFFINITY * apart.mean() + _DISPERSION * dispersion(whole[None]).mean()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    template = _whole(half.detach(), settings.mirror)
+    template = symmetric(part.detach(), settings.mirror)
     # a finer grid, so that angles are told to a quarter of a step
     grid = pose_grid(3 * asked.azimuths, reach, (low, high), torch.full((1,), 0.5))
     least = [
@@ -169,10 +171,6 @@ def _picked(errors: Tensor, temperature: float, generator: torch.Generator) -> T
         return errors.argmin(dim=1)
     likely = torch.softmax(-errors / (temperature * errors.std() + 1e-9), dim=1)
     return torch.multinomial(likely, 1, generator=generator)[:, 0]
-
-
-def _whole(half: Tensor, mirror: Mirror) -> Tensor:
-    return torch.cat((half, mirrored(half, mirror)))
 
 
 def _make(config: ImageToPointsConfig, pack: ObjectPack, folder: Path, device: torch.device) -> None:
