@@ -101,6 +101,12 @@ class TemplateConfig(Config):
         ge=0,
         description="of the poses drawn at first, in deviations of their errors; falls to 0",
     )
+    followed: int = Field(default=4, ge=1, le=16, description="poses of an image that gradients move, the best to stay")
+    refined: int = Field(
+        default=60,
+        ge=0,
+        description="steps in which poses, sizes of each object along its axes and the shape move by gradients",
+    )
     seed: int = Field(default=0, ge=0)
 
 

@@ -33,6 +33,7 @@ from ssl_core.losses.silhouette import chamfer_2d
 from ssl_core.models.reconstruction import Mirror, copies, different_azimuths, symmetric
 from ssl_core.recipes.image_to_points.config import CameraConfig, DataConfig, ImageToPointsConfig, TemplateConfig
 from ssl_core.recipes.image_to_points.image_set import UNIT_DISTANCE, image_set, shared_camera
+from ssl_core.recipes.image_to_points.pose_refinement import AFFINITY, DISPERSION, Refined, Refinement, candidates
 from ssl_core.recipes.image_to_points.pose_search import pose_grid
 from ssl_core.render.point_splatting import OrbitLens, orbit_rotation, project_points
 from ssl_core.training.contract import Stage
@@ -41,7 +42,6 @@ from ssl_core.training.stage_progress import tell_stage
 _RADIUS = 0.5
 _PIXELS = 48
 """of a silhouette that are drawn for an error"""
-_AFFINITY, _DISPERSION = 800.0, 0.1
 _DRAWN_SHARE = 0.7
 """of the steps poses are drawn in; then the best one counts"""
 _AT_ONCE = 64
@@ -110,11 +110,11 @@ class Outlines:
 
 
 class FoundTemplate(NamedTuple):
-    """One shape and the pose in which each image fits it best."""
+    """One shape and the poses in which each image fits it best."""
 
     template: Tensor  # [M, 3]
-    poses: Tensor  # [n, 2]
-    error: float  # mean over images, squared pixels
+    poses: Tensor  # [n, H, 2], the best first
+    error: float  # of the best, mean over images, squared pixels
 
 
 def best_template(masks: Tensor, settings: TemplateSettings, lens: OrbitLens) -> FoundTemplate:
@@ -150,19 +150,23 @@ def found_template(masks: Tensor, settings: TemplateSettings, lens: OrbitLens, s
         poses = grid[_picked(errors, asked.temperature * (1 - done / _DRAWN_SHARE), generator)]
         seen = project_points(whole.expand(len(some), -1, -1), orbit_rotation(*poses.unbind(1)), lens)
         apart = chamfer_2d(seen.rows, seen.cols, masks[some], squared=True, threshold=covered)
-        loss = _AFFINITY * apart.mean() + _DISPERSION * dispersion(whole[None]).mean()
+        loss = AFFINITY * apart.mean() + DISPERSION * dispersion(whole[None]).mean()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
     template = symmetric(part.detach(), settings.mirror)
     # a finer grid, so that angles are told to a quarter of a step
     grid = pose_grid(3 * asked.azimuths, reach, (low, high), torch.full((1,), 0.5))
-    least = [
-        outlines.errors(some, template, grid, lens, generator).min(dim=1)
-        for some in torch.arange(len(masks)).split(_AT_ONCE)
-    ]
-    poses = grid[torch.cat([each.indices for each in least])]
-    return FoundTemplate(template, poses, float(torch.cat([each.values for each in least]).mean()))
+    everything = torch.arange(len(masks)).split(_AT_ONCE)
+    errors = torch.cat([outlines.errors(some, template, grid, lens, generator) for some in everything])
+    return FoundTemplate(template, candidates(errors, grid, asked.followed, 2 * reach), float(errors.amin(1).mean()))
+
+
+def refine(masks: Tensor, found: FoundTemplate, settings: TemplateSettings, lens: OrbitLens) -> Refined:
+    """The shape and each image's best pose, after gradients."""
+    low, high = (math.radians(angle) for angle in settings.elevations)
+    refinement = Refinement(masks, settings.data.covered, settings.mirror, (low, high), lens)
+    return refinement.run(found.template, found.poses, settings.template.refined)
 
 
 def _picked(errors: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
@@ -176,9 +180,11 @@ def _picked(errors: Tensor, temperature: float, generator: torch.Generator) -> T
 def _make(config: ImageToPointsConfig, pack: ObjectPack, folder: Path, device: torch.device) -> None:
     images, camera = image_set(config, pack, "fit"), shared_camera(config, pack)
     lens = OrbitLens.of(config.networks.image_size, camera.focal, UNIT_DISTANCE)
-    found = best_template(to_float(images.masks), _settings(config), lens)
-    np.save(folder / "template.npy", found.template.numpy())
-    np.save(folder / "poses.npy", found.poses.numpy())
+    settings, masks = _settings(config), to_float(images.masks)
+    found = best_template(masks, settings, lens)
+    refined = refine(masks, found, settings, lens)
+    np.save(folder / "template.npy", refined.template.numpy())
+    np.save(folder / "poses.npy", refined.poses.numpy())
     np.save(folder / "objects.npy", images.objects)
     (folder / "facts.json").write_text(json.dumps({"pack": pack.digest, "error": found.error}))
 
