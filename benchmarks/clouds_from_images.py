@@ -1,17 +1,18 @@
 """Clouds from single images: rows of image_to_points on test objects of each class, over seeds.
 
     python -m benchmarks.clouds_from_images --pack runs/packs/objects --out runs/clouds.jsonl --classes chair sofa \\
-        --seeds 0 1 2 --mirror '{"sofa": "y"}' cc nn no_cycle true_poses
+        --seeds 0 1 2 --mirror '{"sofa": "y", "table": "xy"}' cc nn no_cycle true_poses
     python -m benchmarks.clouds_from_images --out runs/clouds.jsonl --table
 
-`cc`: `quick()`; `nn`: that model trained on beside silhouettes of its neighbours; `no_cycle`: without the geometric
-cycle; `true_poses`: the pack's cameras (an upper line; clouds are symmetric in the coordinate of `--mirror`, or x).
-Each trial appends one line; those that are there are not run again. Best and worst test objects are drawn beside each
-trained model, under `--root`.
+`cc`: `quick()`, as many epochs as make `--steps`; `nn`: that model trained on beside silhouettes of its neighbours;
+`no_cycle`: without the geometric cycle; `true_poses`: the pack's cameras (an upper line). Clouds are symmetric in the
+coordinates of `--mirror`, or x; a seed is that of the shape of all images, too. Each trial appends one line; those that
+are there are not run again. Best and worst test objects are drawn beside each trained model, under `--root`.
 """
 
 import argparse
 import json
+import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ import torch
 from benchmarks.measured_rows import MeasuredRows, Row
 from ssl_core.config import override, short_digest
 from ssl_core.data.object_pack import Pack
+from ssl_core.data.single_views import objects_of
 from ssl_core.evaluation.statistics import paired_bootstrap
 from ssl_core.evaluation.tasks.reconstructing import evaluate_reconstructor
 from ssl_core.evaluation.tasks.reconstruction_report import ReconstructionConfig
@@ -30,9 +32,12 @@ from ssl_core.models.bundle import WEIGHTS, load_bundle, read_card
 from ssl_core.models.reconstruction_cards import ReconstructorCard
 from ssl_core.models.weights_file import file_sha256
 from ssl_core.recipes.image_to_points import IMAGE_TO_POINTS
+from ssl_core.recipes.image_to_points.config import ImageToPointsConfig
 from ssl_core.training.stages import Stages
 
 ROWS = ("cc", "nn", "no_cycle", "true_poses")
+_NEIGHBOURS_SHARE = 1 / 3
+"""of the steps of cc are made on from there"""
 CONSTANT = ("mean_shape", "medoid_shape", "untrained_network")
 
 
@@ -42,7 +47,7 @@ def values_of(row: str, given: Row, before: Path) -> dict[str, Any]:
         case "no_cycle":
             return {"loss.cycle": 0.0}
         case "true_poses":
-            return {"poses.source": "true_pose", "networks.mirror": given["mirror"].get(given["class"], "x")}
+            return {"poses.source": "true_pose"}
         case "nn":
             folder, pose = before / "reconstructor", before / "pose"
             sha256 = file_sha256(folder / WEIGHTS)
@@ -50,7 +55,6 @@ def values_of(row: str, given: Row, before: Path) -> dict[str, Any]:
             return {
                 "start": {**start, "pose_sha256": file_sha256(pose / WEIGHTS)},
                 "neighbours.source": {"kind": "bundle", "folder": str(folder), "sha256": sha256},
-                "training.epochs": 8,
                 "training.optimizer.lr": 5e-4,
             }
         case _:
@@ -60,8 +64,18 @@ def values_of(row: str, given: Row, before: Path) -> dict[str, Any]:
 def measured(pack: Pack, given: Row, root: Path) -> dict[str, Any]:
     """Train one trial, judge its best epoch on test objects."""
     place = root / "clouds" / f"{given['class']}-{given['seed']}-{short_digest(json.dumps(given['set']))}"
-    own = {**values_of(given["row"], given, place / "cc"), **given["set"]}
-    config = override(IMAGE_TO_POINTS.presets["quick"](), {"data.classes": [given["class"]], **own})
+    own = {
+        "data.classes": [given["class"]],
+        "networks.mirror": given["mirror"].get(given["class"], "x"),
+        "template.seed": given["seed"],
+        **values_of(given["row"], given, place / "cc"),
+        **given["set"],
+    }
+    config = override(IMAGE_TO_POINTS.presets["quick"](), own)
+    assert isinstance(config, ImageToPointsConfig)
+    steps = round(given["steps"] * (_NEIGHBOURS_SHARE if given["row"] == "nn" else 1))
+    in_epoch = max(1, len(objects_of(pack, "fit", [given["class"]])) // config.training.batch_size)
+    config = override(config, {"training.epochs": math.ceil(steps / in_epoch)})
     began = time.process_time()
     session = Stages(IMAGE_TO_POINTS, root / "derived").open(config, pack, given["seed"])
     for _ in range(session.epochs):
@@ -140,7 +154,8 @@ def main() -> None:
     parser.add_argument("--root", type=Path, default=Path("runs"), help="for stages and trained models")
     parser.add_argument("--classes", nargs="+", default=[])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--mirror", type=json.loads, default={}, help="coordinate of a class's symmetry, as JSON")
+    parser.add_argument("--mirror", type=json.loads, default={}, help="coordinates of a class's symmetry, as JSON")
+    parser.add_argument("--steps", type=int, default=600, help="of training, whatever the number of objects")
     parser.add_argument("--set", type=json.loads, default={}, help="further keys of the config, as JSON")
     parser.add_argument("--table", action="store_true", help="print what is there as a table")
     given = parser.parse_args()
@@ -156,6 +171,7 @@ def main() -> None:
         for name in given.classes:
             for row in given.rows:
                 asked = {"row": row, "class": name, "seed": seed, "mirror": given.mirror, "set": given.set}
+                asked["steps"] = given.steps
                 if there.has(asked):
                     continue
                 found = measured(pack, asked, given.root)

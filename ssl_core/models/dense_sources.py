@@ -61,18 +61,22 @@ class BundleSource(Config):
 
 
 class OwnVitSource(Config):
-    """A small vision transformer that learns to fill in masked patches of the training scenes (MAE: He et al., CVPR
-    2022, arXiv 2111.06377), in a stage that trials share; 0 steps leave random weights."""
+    """A small vision transformer that learns from pictures of the training scenes, in a stage that trials share; 0
+    steps leave random weights."""
 
     kind: Literal["vit"] = "vit"
     patch: int = Field(default=8, ge=2, le=64)
     channels: int = Field(default=96, ge=8, le=1024)
     depth: int = Field(default=4, ge=1, le=24)
     heads: int = Field(default=4, ge=1, le=16)
+    learns: Literal["masked_patches", "teacher"] = Field(
+        default="teacher",
+        description="the maps of EfficientNet-Lite0, which knows ImageNet's labels; or to fill in masked patches",
+    )
     steps: int = Field(default=600, ge=0, description="of pretraining")
     batch: int = Field(default=32, ge=1)
     lr: float = Field(default=1e-3, gt=0)
-    masked: float = Field(default=0.6, gt=0, lt=1, description="share of the patches")
+    masked: float = Field(default=0.6, gt=0, lt=1, description="share of the patches (learns=masked_patches)")
     seed: int = Field(default=0, ge=0)
 
 
@@ -135,7 +139,7 @@ def source_supervision(source: DenseSource) -> str:
         case BundleSource():
             return supervision_of(BundleTeacher(folder=source.folder, sha256=source.sha256))
         case OwnVitSource():
-            return ""
+            return supervision_of(PackagedTeacher()) if source.learns == "teacher" and source.steps else ""
         case _:
             assert_never(source)
 
