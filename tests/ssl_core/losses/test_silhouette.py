@@ -64,6 +64,18 @@ def test_coverage_weighs_one_way_against_the_other() -> None:
     assert torch.allclose(back, 2 * torch.stack(reached), rtol=1e-4)
 
 
+def test_thin_parts_belong_to_the_silhouette_below_half_of_a_pixel() -> None:
+    """A leg of a third of a pixel's width: at 0.5 the outline ends where the seat does."""
+    target = torch.zeros(1, 9, 9)
+    target[0, 2:4, 2:7] = 1.0
+    target[0, 4:8, 4] = 0.33
+    seat = (target[0] > 0.5).nonzero().float()[None]
+    rows, cols = seat.unbind(-1)
+    assert float(chamfer_2d(rows, cols, target)) == 0
+    foot_misses = torch.arange(1, 5).float().sum() / 14 / 9  # four pixels below ten of the seat
+    assert torch.allclose(chamfer_2d(rows, cols, target, threshold=0.25), foot_misses)
+
+
 def test_a_far_blob_is_drawn_to_the_object_where_a_difference_of_masks_says_nothing() -> None:
     target = torch.zeros(1, 20, 20)
     target[:, 2:6, 2:6] = 1

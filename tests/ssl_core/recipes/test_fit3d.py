@@ -17,7 +17,7 @@ from ssl_core.packing.scene_writer import write_scene_pack
 from ssl_core.recipes.fit3d import FIT3D
 from ssl_core.recipes.fit3d.config import Fit3dConfig, LiftConfig, OptimisedLift
 from ssl_core.recipes.fit3d.lift_stage import LIFT, LiftTargets, lift_views
-from ssl_core.recipes.fit3d.original_network import MaskedPatches, input_size, original_network
+from ssl_core.recipes.fit3d.original_network import input_size, original_network
 from ssl_core.recipes.fit3d.scene_lift import SceneViews, at_size, lifted
 from ssl_core.recipes.fit3d.trial import Fit3dTrial
 from ssl_core.training.session import TrainedSession
@@ -181,24 +181,6 @@ def test_validation_scenes_are_asked_about_by_probes_of_others(pack: ScenePack, 
     folds = one.held_out._folds
     assert all(not (fit & asked).any() and (fit | asked).all() for fit, asked in folds)
     assert sum(asked.sum() for _, asked in folds) == 8
-
-
-def test_masked_patches_alone_are_learnt(pack: ScenePack, root: Path) -> None:
-    chosen = config()
-    original, _ = original_network(chosen.backbone, pack, 32, root, CPU)
-    model = MaskedPatches(original.original.network.requires_grad_(True), 4, 16)
-    images = torch.rand(2, 3, 32, 32)
-    masked = torch.zeros(2, 64, dtype=torch.bool)
-    masked[:, :20] = True
-    twin = images.clone()
-    twin[:, :, -4:] = 0  # pixels of patches that are seen: what is asked of the others stays
-    first, second = model(images, masked), model(twin, masked)
-    assert float(first.detach()) > 0
-    assert float(model(images, torch.zeros_like(masked)).detach()) == 0
-    assert not torch.equal(first, second)
-    pretrained = original_network(chosen.backbone.model_copy(update={"steps": 3, "batch": 2}), pack, 32, root, CPU)[0]
-    before, after = original.state_dict(), pretrained.state_dict()
-    assert any(not torch.equal(before[name], after[name]) for name in before)
 
 
 def test_a_camera_of_another_size_sees_the_same(pack: ScenePack) -> None:

@@ -264,6 +264,33 @@ def test_clouds_have_two_equal_halves_and_flipped_images_their_mirrored_poses(or
     assert torch.allclose(drawn[0][flipped], drawn[1][flipped].flip(-1), atol=1e-5)
 
 
+def test_tables_have_four_equal_quarters_and_look_alike_from_behind(orbit) -> None:
+    one = trial(orbit, **SYMMETRIC | {"poses.source": "true_pose", "networks.mirror": "xy"})
+    batch = next(one.batches(0))
+    points, colours = one.networks.shape(batch["images"] / 255)
+    quarter = points[:, : POINTS // 4]
+    signs = ([1.0, 1, 1], [-1.0, 1, 1], [1.0, -1, 1], [-1.0, -1, 1])
+    assert torch.equal(points, torch.cat([quarter * torch.tensor(each) for each in signs], dim=1))
+    assert torch.equal(colours, colours[:, : POINTS // 4].repeat(1, 4, 1))
+    azimuth, elevation = batch["poses"].unbind(1)
+    drawn = [
+        splat_mask(project_points(points, orbit_rotation(azimuth + turn, elevation), one.lens), SIZE, 1.0)
+        for turn in (0.0, torch.pi)
+    ]
+    assert torch.allclose(*drawn, atol=1e-5)
+
+
+def test_poses_that_show_a_symmetric_object_alike_are_one(orbit) -> None:
+    one = trial(orbit, **SYMMETRIC | {"poses.source": "true_pose", "networks.mirror": "xy"})
+    truth = one.held_out.images.poses
+    off = [
+        one.held_out._poses(truth + torch.tensor([turn, 0.0]), torch.eye(3))["val/pose_error"]
+        for turn in (0.0, torch.pi, torch.pi / 2)
+    ]
+    assert max(off[:2]) < 0.1
+    assert off[2] > 30
+
+
 def test_poses_of_the_template_are_made_once_and_kept(pack, tmp_path) -> None:
     stages = Stages(IMAGE_TO_POINTS, tmp_path / "derived")
     asked = [SYMMETRIC | {"loss.cycle": weight} for weight in (1.0, 2.0)]
@@ -273,9 +300,19 @@ def test_poses_of_the_template_are_made_once_and_kept(pack, tmp_path) -> None:
     assert sum(each.is_dir() for each in (tmp_path / "derived").iterdir()) == 1
     batch = next(first.batches(0))
     assert torch.equal(first._drawn(batch).poses[0], batch["poses"])
-    for values in ({"networks.mirror": "none"}, {"networks.num_points": 25}):
+    for values in (
+        {"networks.mirror": "none"},
+        {"networks.num_points": 25},
+        {"networks.mirror": "xy", "networks.num_points": 26},
+        {"networks.mirror": "xy", "template.points": 30},
+    ):
         with pytest.raises(ConfigError, match=r"networks\.(mirror|num_points)"):
             config(**SYMMETRIC | values)
+    tables = config(**SYMMETRIC | {"networks.mirror": "xy"})
+    half_turn = trial(pack, stages.made(tables, pack), **SYMMETRIC | {"networks.mirror": "xy"}).fit.poses[:, 0]
+    assert half_turn.abs().max() <= torch.pi / 2 + 0.3, (
+        "azimuths of a half turn show all, and gradients move them little"
+    )
 
 
 # ---- neighbours and warm starts
