@@ -88,7 +88,7 @@ class Refinement:
                 cost = cost.gather(1, best)
                 tried = [_picked(each, best).requires_grad_() for each in tried]
                 optimiser = _adam(tried, part)
-            tell_stage(step, steps, "poses and sizes")
+            tell_stage(step, steps, "steps of refinement")
             done = step / steps
             for group, rate in zip(optimiser.param_groups, _RATES, strict=True):
                 group["lr"] = rate * (_LEAST_RATE + (1 - _LEAST_RATE) * 0.5 * (1 + math.cos(math.pi * done)))

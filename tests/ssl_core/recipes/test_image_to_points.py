@@ -438,14 +438,16 @@ def test_the_paper_is_the_released_scripts_without_their_defects() -> None:
 
 
 @pytest.mark.slow
-def test_one_shape_is_learnt_by_heart(tmp_path) -> None:
-    """A chair of two slabs from ten known sides: 500 steps fill its outlines and find its shape."""
+@pytest.mark.parametrize("sides", [1, 10])
+def test_one_shape_is_learnt_by_heart(tmp_path, sides: int) -> None:
+    """A chair of two slabs from one known side, which its symmetry makes two, or from ten: 500 steps fill its outlines
+    and find its shape."""
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(1)
     seat = torch.rand(300, 3, generator=generator) * torch.tensor([0.9, 0.9, 0.1]) - torch.tensor([0.45, 0.45, 0.05])
     back = torch.rand(300, 3, generator=generator) * torch.tensor([0.1, 0.9, 0.6]) + torch.tensor([-0.45, -0.45, 0.0])
     cloud = torch.cat((seat, back))
-    cameras = orbit_cameras(10, 32, radius=UNIT_DISTANCE)
+    cameras = orbit_cameras(10, 32, radius=UNIT_DISTANCE)[:sides] * (10 // sides)
     pictures = [drawn_picture(cloud, camera) for camera in cameras]
     alike = CameraPack(pack_of_one_shape(tmp_path, cloud, pictures), cameras)
     values = {
