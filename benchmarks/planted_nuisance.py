@@ -30,6 +30,7 @@ from ssl_core.recipes.fit3d.lift_stage import LiftTargets, lift_views
 from ssl_core.recipes.fit3d.original_network import original_network
 from ssl_core.recipes.fit3d.scene_lift import SceneViews, lifted
 from ssl_core.recipes.fit3d.trial import Fit3dTrial
+from ssl_core.training.loop import train_epoch
 from ssl_core.training.session import trained
 
 STRENGTH = 3.0
@@ -37,7 +38,7 @@ STRENGTH = 3.0
 SETTINGS: Mapping[str, Any] = {
     "backbone": {"kind": "vit", "channels": 128, "steps": 500, "batch": 16, "lr": 2e-3},
     "training.optimizer.lr": 2e-3,
-    "training.epochs": 10,
+    "training.epochs": 24,
 }
 
 
@@ -73,8 +74,9 @@ def planted_row(pack: ScenePack, root: Path, config: Fit3dConfig, seed: int, str
     trial = Fit3dTrial(config, pack, targets, (planted, card), seed, cpu)
     nuisance_free = without.validate()["val/original_probe"]
     session = trained(trial, config, FIT3D, pack, seed)
-    for _ in range(session.epochs):
-        metrics = session.run_epoch()
+    for epoch in range(session.epochs):
+        train_epoch(session.training, trial.batches(epoch))
+    metrics = trial.validate()
     original = metrics["val/original_probe"]
     return {
         "nuisance_free": nuisance_free,
