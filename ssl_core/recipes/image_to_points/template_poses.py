@@ -159,7 +159,8 @@ def found_template(masks: Tensor, settings: TemplateSettings, lens: OrbitLens, s
     grid = pose_grid(3 * asked.azimuths, reach, (low, high), torch.full((1,), 0.5))
     everything = torch.arange(len(masks)).split(_AT_ONCE)
     errors = torch.cat([outlines.errors(some, template, grid, lens, generator) for some in everything])
-    return FoundTemplate(template, candidates(errors, grid, asked.followed, 2 * reach), float(errors.amin(1).mean()))
+    poses = candidates(errors, grid, asked.followed, 2 * different_azimuths(settings.mirror))
+    return FoundTemplate(template, poses, float(errors.amin(1).mean()))
 
 
 def refine(masks: Tensor, found: FoundTemplate, settings: TemplateSettings, lens: OrbitLens) -> Refined:
