@@ -8,16 +8,18 @@ import torch
 from PIL import Image
 
 from ssl_core.config import override
-from ssl_core.data.scene_pack import VOID, ScenePack
+from ssl_core.data.scene_pack import VOID, ScenePack, ScenePackConfig
 from ssl_core.errors import CheckpointError, ConfigError, ImageError, InfeasibleError
 from ssl_core.evaluation.task import task_of
 from ssl_core.evaluation.task_contract import Context
 from ssl_core.models.bundle import WEIGHTS, save_bundle
 from ssl_core.models.weights_file import file_sha256
+from ssl_core.packing.scene_writer import write_scene_pack
 from ssl_core.recipes.label_3dgs import LABEL_3DGS
 from ssl_core.recipes.label_3dgs.config import Label3dgsConfig, OracleTeacher
 from ssl_core.recipes.label_3dgs.teacher_labels import TeacherLabels, corrupted
 from ssl_core.recipes.label_3dgs.trial import FieldSession
+from ssl_core.splatting.rooms import RoomsConfig, make_rooms
 from ssl_core.training.config import supervision_of_outputs
 from ssl_core.training.stages import Stages
 from tests.contracts.cards import DENSE
@@ -228,18 +230,20 @@ def test_settings_that_make_no_sense_are_refused() -> None:
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", range(5))
 def test_many_views_vote_noise_away(seed: int, tmp_path) -> None:
-    """Section 5, assertion 4: at 20 % noise the field is above its teacher, by .05 in accuracy at least, and nearer to
-    the truth than to what it was taught."""
+    """Section 5, assertion 4: at 20 % noise the field is above its teacher, by .10 in mIoU at least (measured: .11 to
+    .35), and nearer to the truth than to what it was taught."""
     torch.set_num_threads(1)
-    pack = small_rooms(tmp_path / "rooms", rooms=2, views=28, image_size=64, seed=seed)
+    make_rooms(tmp_path / "rooms", RoomsConfig(rooms=2, views=24, image_size=64, seed=seed))
+    pack = write_scene_pack(tmp_path / "rooms", tmp_path / "pack", ScenePackConfig(), workers=1)
     for kind in ("ce_on_softmax", "ce_logits"):
-        values = {"loss.kind": kind, "fit.iterations": 500, "chunk": 500}
-        config = override(LABEL_3DGS.presets["quick"](), values)
+        config = override(LABEL_3DGS.presets["quick"](), {"loss.kind": kind})
         session = Stages(LABEL_3DGS, tmp_path / "derived").open(config, pack, seed)
-        session.run_epoch()
+        for _ in range(4):
+            session.run_epoch()
         field, card = session._field()
         report = task_of(card).evaluate(field, card, pack, task_of(card).config(), Context()).report
         mine, teacher = report.rows[0], report.rows[1]
+        assert mine.miou >= teacher.miou + 0.10
         assert mine.accuracy >= teacher.accuracy + 0.05
         assert np.mean(report.deciding.values[0]) >= np.mean(report.baseline.values[0])
         assert report.agreement < mine.miou
