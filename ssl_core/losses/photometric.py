@@ -47,10 +47,15 @@ def _blurred(planes: Tensor) -> Tensor:
 
 @lru_cache(maxsize=16)
 def _band(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """[size, size] symmetric; row i holds the window's weights around i."""
+    """[size, size] symmetric; row i holds the window's weights around i. It is kept, so it has to serve training too,
+    whoever asks first."""
+    with torch.inference_mode(False):
+        return _made_band(size).to(device=device, dtype=dtype)
+
+
+def _made_band(size: int) -> Tensor:
     place = torch.arange(size, dtype=torch.float64)
     reach = WINDOW // 2
     weights = torch.exp(-torch.arange(-reach, reach + 1, dtype=torch.float64).square() / (2 * SIGMA**2))
     distance = place[:, None] - place
-    band = torch.where(distance.abs() <= reach, torch.exp(-distance.square() / (2 * SIGMA**2)) / weights.sum(), 0)
-    return band.to(device=device, dtype=dtype)
+    return torch.where(distance.abs() <= reach, torch.exp(-distance.square() / (2 * SIGMA**2)) / weights.sum(), 0)

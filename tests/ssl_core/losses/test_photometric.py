@@ -37,3 +37,12 @@ def test_psnr_of_one_picture_is_its_formula() -> None:
     first = torch.full((4, 4, 3), 0.5)
     assert psnr(first + 0.1, first) == pytest.approx(20, abs=1e-4)
     assert psnr(first + 9, torch.ones(4, 4, 3)) == pytest.approx(120)
+
+
+def test_who_measures_first_leaves_nothing_that_training_cannot_use() -> None:
+    image = torch.rand(37, 23, 3)
+    with torch.inference_mode():
+        ssim(image, image)
+    twin = torch.rand(37, 23, 3, requires_grad=True)
+    ssim(twin, image).sum().backward()
+    assert twin.grad is not None
