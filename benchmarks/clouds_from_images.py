@@ -36,6 +36,7 @@ from ssl_core.recipes.image_to_points.config import ImageToPointsConfig
 from ssl_core.training.stages import Stages
 
 ROWS = ("cc", "nn", "no_cycle", "true_poses")
+STEPS = 600
 _NEIGHBOURS_SHARE = 1 / 3
 """of the steps of cc are made on from there"""
 CONSTANT = ("mean_shape", "medoid_shape", "untrained_network")
@@ -63,7 +64,8 @@ def values_of(row: str, given: Row, before: Path) -> dict[str, Any]:
 
 def measured(pack: Pack, given: Row, root: Path) -> dict[str, Any]:
     """Train one trial, judge its best epoch on test objects."""
-    place = root / "clouds" / f"{given['class']}-{given['seed']}-{short_digest(json.dumps(given['set']))}"
+    settings = short_digest(json.dumps([given["set"], given["steps"], given["mirror"].get(given["class"])]))
+    place = root / "clouds" / f"{given['class']}-{given['seed']}-{settings}"
     own = {
         "data.classes": [given["class"]],
         "networks.mirror": given["mirror"].get(given["class"], "x"),
@@ -128,8 +130,9 @@ def table(lines: Sequence[Row]) -> str:
 
 
 def _group(line: Row) -> str:
-    """The class, and settings of one's own."""
-    return " ".join([line["class"], *([json.dumps(line["set"])] if line["set"] else [])])
+    """The class, and what is not as by default."""
+    own = {**line["set"], **({"steps": line["steps"]} if line["steps"] != STEPS else {})}
+    return " ".join([line["class"], *([json.dumps(own)] if own else [])])
 
 
 def _scores(lines: Sequence[Row], row: str) -> dict[int, np.ndarray]:
@@ -155,7 +158,7 @@ def main() -> None:
     parser.add_argument("--classes", nargs="+", default=[])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--mirror", type=json.loads, default={}, help="coordinates of a class's symmetry, as JSON")
-    parser.add_argument("--steps", type=int, default=600, help="of training, whatever the number of objects")
+    parser.add_argument("--steps", type=int, default=STEPS, help="of training, whatever the number of objects")
     parser.add_argument("--set", type=json.loads, default={}, help="further keys of the config, as JSON")
     parser.add_argument("--table", action="store_true", help="print what is there as a table")
     given = parser.parse_args()

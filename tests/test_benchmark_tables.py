@@ -24,6 +24,7 @@ def cloud_line(row: str, seed: int, scores: tuple[float, ...]) -> dict:
         "row": row,
         "class": "sofa",
         "set": {},
+        "steps": clouds_from_images.STEPS,
         "seed": seed,
         "scores": scores,
         "metrics": metrics,
@@ -39,8 +40,9 @@ def test_clouds_are_set_beside_the_strongest_baseline_and_the_same_seeds() -> No
     assert cells[3][2:4] == ["20.0/10.0", "15.0"]
     assert cells[3][4].startswith("+5.0 (")
     assert cells[4][2:] == ["8.0", "8.0", "+12.0 (+12.0 to +12.0)", "+2.0 (+2.0 to +2.0)"]
-    other = clouds_from_images.table([*lines, {**lines[0], "set": {"loss.mask": 0}}])
-    assert other.count("| cc |") == 2, "other settings are another group"
+    for own in ({"set": {"loss.mask": 0}}, {"steps": 10}):
+        other = clouds_from_images.table([*lines, {**lines[0], **own}])
+        assert other.count("| cc |") == 2, "other settings are another group"
 
 
 def line(row: str, scene: str, miou: float, **more) -> dict:

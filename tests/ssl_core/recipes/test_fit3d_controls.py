@@ -47,7 +47,6 @@ def test_the_network_s_own_tokens_a_wrong_scene_and_mere_width_give_nothing(tmp_
     told = {
         name: (round(float(np.mean(each)), 2), round(float(np.std(each, ddof=1)), 2)) for name, each in gains.items()
     }
-    print(told)
     for name in ("identity", "twice"):
         mean, deviation = told[name]
         assert abs(mean) <= max(deviation, 0.5), told
