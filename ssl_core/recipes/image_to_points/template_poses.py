@@ -27,7 +27,7 @@ from torch import Tensor
 from ssl_core.config import Config
 from ssl_core.data.augment import to_float
 from ssl_core.data.object_pack import Pack as ObjectPack
-from ssl_core.errors import ConfigError
+from ssl_core.errors import ConfigError, InfeasibleError
 from ssl_core.losses.dispersion import dispersion
 from ssl_core.losses.silhouette import chamfer_2d
 from ssl_core.models.reconstruction import Mirror, copies, different_azimuths, symmetric
@@ -182,6 +182,13 @@ def _make(config: ImageToPointsConfig, pack: ObjectPack, folder: Path, device: t
     images, camera = image_set(config, pack, "fit"), shared_camera(config, pack)
     lens = OrbitLens.of(config.networks.image_size, camera.focal, UNIT_DISTANCE)
     settings, masks = _settings(config), to_float(images.masks)
+    thin = ~(masks > settings.data.covered).flatten(1).any(dim=1)
+    if thin.any():
+        key = pack.manifest.objects[int(images.objects[int(thin.nonzero()[0])])].key
+        raise InfeasibleError(
+            f"object {key[:80]!a}: no pixel of {settings.image_size} a side is covered by more than "
+            f"{settings.data.covered:g}; lower data.covered, raise networks.image_size, or leave the object out"
+        )
     found = best_template(masks, settings, lens)
     refined = refine(masks, found, settings, lens)
     np.save(folder / "template.npy", refined.template.numpy())

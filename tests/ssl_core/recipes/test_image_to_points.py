@@ -398,6 +398,19 @@ def test_a_silhouette_without_an_outline_is_refused(pack, value, what) -> None:
         check(config(), changed)
 
 
+def test_an_object_that_is_thinner_than_its_pixels_is_named(pack, tmp_path) -> None:
+    """Pixels that are covered by four fifths are an outline, and none where nine tenths are asked."""
+    chosen = config(**SYMMETRIC)
+    masks = np.array(pack.masks)
+    view = int(image_set(chosen, pack, "fit").views[2])
+    masks[view] = 0
+    masks[view, 3:6, 3:6] = 204
+    changed = CameraPack(pack, {})
+    changed.masks, changed.camera = masks, lambda view: None
+    with pytest.raises(InfeasibleError, match=r"covered by more than 0\.9; lower data\.covered"):
+        Stages(IMAGE_TO_POINTS, tmp_path).made(override(chosen, {"data.covered": 0.9}), changed)
+
+
 def test_of_one_class_nothing_is_probed_and_no_encoder_is_left(pack, orbit) -> None:
     assert "val/image_probe" in trial(pack).validate()
     assert "val/image_probe" not in trial(pack, **{"data.classes": [pack.manifest.class_names[0]]}).validate()
